@@ -1,0 +1,157 @@
+// The Network: what the Kubernetes objects say about the cluster's network, free of API shapes and free of nodes' kernels.
+// It is a value: `buildNetwork(objects)` is a pure function, and equal objects give an equal Network (docs: ARCHITECTURE.md).
+//
+// Not here: how any of it is done in a kernel (program/), which is why nothing below speaks of chains, links or maps.
+
+import type { Address, Family } from "../ip/address.ts";
+import type { Mac } from "../ip/mac.ts";
+import type { Prefix } from "../ip/prefix.ts";
+import type { Labels, Origin } from "../kube/object.ts";
+
+/** Everything the compilers need to know. Arrays are sorted by name, so that equal clusters are equal values. */
+export interface Network {
+  readonly cluster: ClusterConfig;
+  readonly nodes: readonly NetworkNode[];
+  readonly pods: readonly NetworkPod[];
+  readonly services: readonly NetworkService[];
+  /** Namespaces with their labels: policies and DNS need them. */
+  readonly namespaces: readonly NetworkNamespace[];
+  /** What was asked for and is not (fully) done, or makes no sense; shown by `status`, `diagnose` and as Events. */
+  readonly problems: readonly Problem[];
+}
+
+/** What holds for the whole cluster and comes from configuration rather than from objects. */
+export interface ClusterConfig {
+  /** `cluster.local` */
+  readonly domain: string;
+  readonly families: readonly Family[];
+  /** One per family at most. */
+  readonly podCidrs: readonly Prefix[];
+  readonly serviceCidrs: readonly Prefix[];
+  /** The ranges nodes take their addresses from. */
+  readonly nodeCidrs: readonly Prefix[];
+  /** The DNS Service's addresses: the tenth of each service range. */
+  readonly dnsAddresses: readonly Address[];
+  readonly overlay: "vxlan";
+  /** MTU of the underlay in bytes; pods get this minus the encapsulation. */
+  readonly underlayMtu: number;
+  readonly nodePorts: { readonly first: number; readonly last: number };
+}
+
+export interface NetworkNode {
+  readonly name: string;
+  readonly labels: Labels;
+  /** Node.status.addresses of type InternalIP, primary first, one per family at most. */
+  readonly addresses: readonly Address[];
+  /** Node.spec.podCIDRs, one per family at most. */
+  readonly podCidrs: readonly Prefix[];
+  /** Ready and not being deleted; an unready node keeps its routes, its pods' endpoints lose readiness by other means. */
+  readonly ready: boolean;
+  readonly zone?: string;
+  readonly origin: Origin;
+}
+
+export interface NetworkNamespace {
+  readonly name: string;
+  readonly labels: Labels;
+  readonly origin: Origin;
+}
+
+/** A pod that has an address, or will get one: completed pods are gone (their addresses may already be another's). */
+export interface NetworkPod {
+  readonly namespace: string;
+  readonly name: string;
+  readonly labels: Labels;
+  readonly node: string;
+  /** status.podIPs, empty until its sandbox is made. For hostNetwork pods: the node's addresses. */
+  readonly addresses: readonly Address[];
+  readonly hostNetwork: boolean;
+  readonly ready: boolean;
+  readonly containerPorts: readonly ContainerPort[];
+  /** spec.hostname/subdomain, for DNS. */
+  readonly hostname?: string;
+  readonly subdomain?: string;
+  readonly origin: Origin;
+}
+
+export interface ContainerPort {
+  readonly container: string;
+  readonly name?: string;
+  readonly port: number;
+  readonly protocol: Protocol;
+  readonly hostPort?: number;
+  readonly hostIp?: Address;
+  readonly origin: Origin;
+}
+
+export type Protocol = "tcp" | "udp" | "sctp";
+
+export interface NetworkService {
+  readonly namespace: string;
+  readonly name: string;
+  readonly type: "ClusterIP" | "NodePort" | "LoadBalancer" | "ExternalName";
+  /** Empty for headless and ExternalName Services. */
+  readonly clusterIps: readonly Address[];
+  readonly headless: boolean;
+  readonly externalName?: string;
+  readonly publishNotReadyAddresses: boolean;
+  readonly sessionAffinitySeconds?: number;
+  readonly internalTrafficPolicy: "Cluster" | "Local";
+  readonly externalTrafficPolicy: "Cluster" | "Local";
+  readonly ports: readonly ServicePort[];
+  readonly origin: Origin;
+}
+
+export interface ServicePort {
+  /** The empty string where the only port has no name. */
+  readonly name: string;
+  readonly protocol: Protocol;
+  readonly port: number;
+  readonly nodePort?: number;
+  readonly appProtocol?: string;
+  /** From all EndpointSlices of the Service, duplicates joined, both families, sorted by family, address, port. */
+  readonly endpoints: readonly Endpoint[];
+  readonly origin: Origin;
+}
+
+export interface Endpoint {
+  readonly address: Address;
+  readonly port: number;
+  /** EndpointSlice conditions with their defaults applied (KEP-1669). */
+  readonly ready: boolean;
+  readonly serving: boolean;
+  readonly terminating: boolean;
+  readonly node?: string;
+  readonly zone?: string;
+  readonly hostname?: string;
+  /** The pod behind it, as namespace/name. */
+  readonly pod?: string;
+  readonly forZones?: readonly string[];
+  readonly forNodes?: readonly string[];
+  readonly origin: Origin;
+}
+
+/** Something a person should know about an object. */
+export interface Problem {
+  readonly severity: "error" | "warning";
+  readonly origin: Origin;
+  readonly message: string;
+}
+
+/**
+ * A pod's place in one node: what CNI ADD made. Node-local fact, persisted by the node, input of `compile` beside the Network
+ * (so a restarted agent compiles the same Program).
+ */
+export interface Attachment {
+  /** The sandbox's id (CNI_CONTAINERID). */
+  readonly id: string;
+  readonly namespace: string;
+  readonly name: string;
+  readonly uid: string;
+  /** The host's end of the veth pair. */
+  readonly link: string;
+  /** The pod's own address on eth0. */
+  readonly mac: Mac;
+  readonly addresses: readonly Address[];
+  readonly hostPorts: readonly { readonly protocol: Protocol; readonly hostPort: number; readonly hostIp?: Address; readonly port: number }[];
+}

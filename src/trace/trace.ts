@@ -1,0 +1,72 @@
+// A Trace is data: what happens to one packet (and its connection), hop by hop, each step with the object that decided.
+// Made by executing the nodes' Programs; three renderings (render.ts): minimal for tests, summary for people, full.
+//
+// Grammar (asserted by check.ts): hops are in path order; the last step of the last hop carries the disposition.
+
+import type { Address } from "../ip/address.ts";
+import type { Origin } from "../kube/object.ts";
+import type { Protocol } from "../model/network.ts";
+
+/** How it ends. `delivered` needs a listening socket where the lab can tell. */
+export type Disposition =
+  | "delivered"
+  | "refused"        // an RST or port unreachable came back: no listener, or a Service without endpoints
+  | "dropped"        // silently
+  | "unreachable"    // ICMP unreachable or no route
+  | "unresolved";    // the name did not resolve
+
+/** The packet at one point of its way. */
+export interface Packet {
+  readonly protocol: Protocol | "icmp";
+  readonly source: Address;
+  readonly destination: Address;
+  readonly sourcePort: number;
+  readonly destinationPort: number;
+}
+
+/** A place the packet passes: a pod, a node, or the outside. */
+export interface Hop {
+  readonly place: { readonly kind: "pod" | "node" | "outside"; readonly name: string; readonly node?: string };
+  readonly steps: readonly Step[];
+}
+
+export type Step =
+  | { readonly kind: "name"; readonly question: string; readonly tried: readonly string[]; readonly answers: readonly Address[]; readonly rcode: string; readonly origin?: Origin }
+  | { readonly kind: "service"; readonly address: Address; readonly port: number; readonly choices: readonly EndpointChoice[]; readonly origin: Origin }
+  | { readonly kind: "dnat"; readonly from: string; readonly to: string; readonly origin: Origin }
+  | { readonly kind: "snat"; readonly from: Address; readonly to: Address; readonly origin: Origin }
+  | { readonly kind: "route"; readonly to: string; readonly link: string; readonly via?: Address; readonly mtu: number; readonly origin: Origin }
+  | { readonly kind: "tunnel"; readonly link: string; readonly remote: Address; readonly node: string; readonly origin: Origin }
+  | { readonly kind: "policy"; readonly direction: "egress" | "ingress"; readonly verdict: "allowed" | "denied" | "not-isolated"; readonly origin?: Origin }
+  | { readonly kind: "guard"; readonly verdict: "passed" | "denied"; readonly detail: string; readonly origin: Origin }
+  /** A rule of a table passed; only in the full rendering. */
+  | { readonly kind: "rule"; readonly table: string; readonly chain: string; readonly text: string; readonly verdict: string; readonly origin: Origin }
+  | { readonly kind: "reject"; readonly with: string; readonly origin: Origin }
+  | { readonly kind: "drop"; readonly detail: string; readonly origin: Origin }
+  | { readonly kind: "no-route"; readonly to: Address; readonly origin?: Origin }
+  | { readonly kind: "socket"; readonly port: number; readonly listening: "yes" | "no" | "unknown"; readonly container?: string; readonly pod?: string }
+  | { readonly kind: "reply"; readonly restored: string };
+
+export interface EndpointChoice {
+  readonly address: Address;
+  readonly port: number;
+  readonly pod?: string;
+  readonly node?: string;
+  readonly origin: Origin;
+}
+
+/** One way through the forks (endpoint choices): a packet with several possible endpoints gives several paths. */
+export interface TracePath {
+  readonly disposition: Disposition;
+  readonly hops: readonly Hop[];
+}
+
+export interface Trace {
+  /** As asked: `production/frontend`, `api-server:80/tcp`. */
+  readonly from: string;
+  readonly to: string;
+  readonly name?: Step & { readonly kind: "name" };
+  readonly paths: readonly TracePath[];
+  /** The one all paths share, or `mixed`. */
+  readonly disposition: Disposition | "mixed";
+}
