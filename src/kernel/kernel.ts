@@ -43,7 +43,10 @@ export interface Closable {
   close(): void;
 }
 
-export type MonitorEvent = { readonly kind: "link" | "address" | "route" | "neighbour" | "nftables"; readonly detail: string };
+export type MonitorEvent = {
+  readonly kind: "link" | "address" | "route" | "neighbour" | "nftables";
+  readonly detail: string;
+};
 
 export interface LinkState {
   readonly index: number;
@@ -62,7 +65,12 @@ export interface LinkState {
   readonly peer?: number;
   readonly linkNetnsId?: number;
   readonly bridgePort?: BridgePortSettings;
-  readonly vxlan?: { readonly vni: number; readonly port: number; readonly local?: Address; readonly learning: boolean };
+  readonly vxlan?: {
+    readonly vni: number;
+    readonly port: number;
+    readonly local?: Address;
+    readonly learning: boolean;
+  };
 }
 
 export interface BridgePortSettings {
@@ -143,16 +151,67 @@ export interface ConnectionMatch {
 
 /** One change by rtnetlink. `set` creates or replaces, `delete` of something missing succeeds. */
 export type Change =
-  | { readonly kind: "create-bridge"; readonly name: string; readonly mac: Mac; readonly mtu: number; readonly alias?: string }
-  | { readonly kind: "create-vxlan"; readonly name: string; readonly mac: Mac; readonly mtu: number; readonly vni: number; readonly port: number; readonly local: Address; readonly alias?: string }
+  | {
+      readonly kind: "create-bridge";
+      readonly name: string;
+      readonly mac: Mac;
+      readonly mtu: number;
+      readonly alias?: string;
+    }
+  | {
+      readonly kind: "create-vxlan";
+      readonly name: string;
+      readonly mac: Mac;
+      readonly mtu: number;
+      readonly vni: number;
+      readonly port: number;
+      readonly local: Address;
+      readonly alias?: string;
+    }
   /** A veth pair; `peer.namespaceFd` puts the other end into that namespace at once. */
-  | { readonly kind: "create-veth"; readonly name: string; readonly mac?: Mac; readonly mtu: number; readonly alias?: string; readonly peer: { readonly name: string; readonly mac?: Mac; readonly namespaceFd?: number } }
-  | { readonly kind: "set-link"; readonly name: string; readonly up?: boolean; readonly mtu?: number; readonly mac?: Mac; readonly master?: string | null; readonly alias?: string; readonly rename?: string; readonly namespaceFd?: number; readonly addressGeneration?: "none" | "eui64" }
+  | {
+      readonly kind: "create-veth";
+      readonly name: string;
+      readonly mac?: Mac;
+      readonly mtu: number;
+      readonly alias?: string;
+      readonly peer: { readonly name: string; readonly mac?: Mac; readonly namespaceFd?: number };
+    }
+  | {
+      readonly kind: "set-link";
+      readonly name: string;
+      readonly up?: boolean;
+      readonly mtu?: number;
+      readonly mac?: Mac;
+      readonly master?: string | null;
+      readonly alias?: string;
+      readonly rename?: string;
+      readonly namespaceFd?: number;
+      readonly addressGeneration?: "none" | "eui64";
+    }
   | { readonly kind: "set-bridge-port"; readonly name: string; readonly settings: Partial<BridgePortSettings> }
   | { readonly kind: "delete-link"; readonly name: string }
-  | { readonly kind: "set-address"; readonly link: string; readonly address: Address; readonly bits: number; readonly scope?: "global" | "link" | "host" }
+  | {
+      readonly kind: "set-address";
+      readonly link: string;
+      readonly address: Address;
+      readonly bits: number;
+      readonly scope?: "global" | "link" | "host";
+    }
   | { readonly kind: "delete-address"; readonly link: string; readonly address: Address; readonly bits: number }
-  | { readonly kind: "set-route"; readonly to: Prefix; readonly action: "forward" | "unreachable"; readonly link?: string; readonly via?: Address; readonly onlink?: boolean; readonly source?: Address; readonly mtu?: number; readonly metric: number; readonly protocol: number; readonly scope?: "link" | "global" }
+  | {
+      readonly kind: "set-route";
+      readonly to: Prefix;
+      readonly action: "forward" | "unreachable";
+      readonly link?: string;
+      readonly via?: Address;
+      readonly onlink?: boolean;
+      readonly source?: Address;
+      readonly mtu?: number;
+      readonly metric: number;
+      readonly protocol: number;
+      readonly scope?: "link" | "global";
+    }
   | { readonly kind: "delete-route"; readonly to: Prefix; readonly metric: number; readonly protocol: number }
   | { readonly kind: "set-neighbour"; readonly link: string; readonly address: Address; readonly mac: Mac }
   | { readonly kind: "delete-neighbour"; readonly link: string; readonly address: Address }

@@ -153,5 +153,10 @@ export interface Attachment {
   /** The pod's own address on eth0. */
   readonly mac: Mac;
   readonly addresses: readonly Address[];
-  readonly hostPorts: readonly { readonly protocol: Protocol; readonly hostPort: number; readonly hostIp?: Address; readonly port: number }[];
+  readonly hostPorts: readonly {
+    readonly protocol: Protocol;
+    readonly hostPort: number;
+    readonly hostIp?: Address;
+    readonly port: number;
+  }[];
 }

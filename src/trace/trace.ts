@@ -10,10 +10,10 @@ import type { Protocol } from "../model/network.ts";
 /** How it ends. `delivered` needs a listening socket where the lab can tell. */
 export type Disposition =
   | "delivered"
-  | "refused"        // an RST or port unreachable came back: no listener, or a Service without endpoints
-  | "dropped"        // silently
-  | "unreachable"    // ICMP unreachable or no route
-  | "unresolved";    // the name did not resolve
+  | "refused" // an RST or port unreachable came back: no listener, or a Service without endpoints
+  | "dropped" // silently
+  | "unreachable" // ICMP unreachable or no route
+  | "unresolved"; // the name did not resolve
 
 /** The packet at one point of its way. */
 export interface Packet {
@@ -31,20 +31,64 @@ export interface Hop {
 }
 
 export type Step =
-  | { readonly kind: "name"; readonly question: string; readonly tried: readonly string[]; readonly answers: readonly Address[]; readonly rcode: string; readonly origin?: Origin }
-  | { readonly kind: "service"; readonly address: Address; readonly port: number; readonly choices: readonly EndpointChoice[]; readonly origin: Origin }
+  | {
+      readonly kind: "name";
+      readonly question: string;
+      readonly tried: readonly string[];
+      readonly answers: readonly Address[];
+      readonly rcode: string;
+      readonly origin?: Origin;
+    }
+  | {
+      readonly kind: "service";
+      readonly address: Address;
+      readonly port: number;
+      readonly choices: readonly EndpointChoice[];
+      readonly origin: Origin;
+    }
   | { readonly kind: "dnat"; readonly from: string; readonly to: string; readonly origin: Origin }
   | { readonly kind: "snat"; readonly from: Address; readonly to: Address; readonly origin: Origin }
-  | { readonly kind: "route"; readonly to: string; readonly link: string; readonly via?: Address; readonly mtu: number; readonly origin: Origin }
-  | { readonly kind: "tunnel"; readonly link: string; readonly remote: Address; readonly node: string; readonly origin: Origin }
-  | { readonly kind: "policy"; readonly direction: "egress" | "ingress"; readonly verdict: "allowed" | "denied" | "not-isolated"; readonly origin?: Origin }
+  | {
+      readonly kind: "route";
+      readonly to: string;
+      readonly link: string;
+      readonly via?: Address;
+      readonly mtu: number;
+      readonly origin: Origin;
+    }
+  | {
+      readonly kind: "tunnel";
+      readonly link: string;
+      readonly remote: Address;
+      readonly node: string;
+      readonly origin: Origin;
+    }
+  | {
+      readonly kind: "policy";
+      readonly direction: "egress" | "ingress";
+      readonly verdict: "allowed" | "denied" | "not-isolated";
+      readonly origin?: Origin;
+    }
   | { readonly kind: "guard"; readonly verdict: "passed" | "denied"; readonly detail: string; readonly origin: Origin }
   /** A rule of a table passed; only in the full rendering. */
-  | { readonly kind: "rule"; readonly table: string; readonly chain: string; readonly text: string; readonly verdict: string; readonly origin: Origin }
+  | {
+      readonly kind: "rule";
+      readonly table: string;
+      readonly chain: string;
+      readonly text: string;
+      readonly verdict: string;
+      readonly origin: Origin;
+    }
   | { readonly kind: "reject"; readonly with: string; readonly origin: Origin }
   | { readonly kind: "drop"; readonly detail: string; readonly origin: Origin }
   | { readonly kind: "no-route"; readonly to: Address; readonly origin?: Origin }
-  | { readonly kind: "socket"; readonly port: number; readonly listening: "yes" | "no" | "unknown"; readonly container?: string; readonly pod?: string }
+  | {
+      readonly kind: "socket";
+      readonly port: number;
+      readonly listening: "yes" | "no" | "unknown";
+      readonly container?: string;
+      readonly pod?: string;
+    }
   | { readonly kind: "reply"; readonly restored: string };
 
 export interface EndpointChoice {

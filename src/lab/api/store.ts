@@ -18,7 +18,12 @@ export interface ObjectKey extends ResourceName {
 }
 
 export type WatchEvent =
-  | { readonly type: "ADDED" | "MODIFIED" | "DELETED"; readonly object: KubeObject; readonly previous?: KubeObject; readonly resourceVersion: number }
+  | {
+      readonly type: "ADDED" | "MODIFIED" | "DELETED";
+      readonly object: KubeObject;
+      readonly previous?: KubeObject;
+      readonly resourceVersion: number;
+    }
   | { readonly type: "BOOKMARK"; readonly resourceVersion: number };
 
 export interface ListOptions {
@@ -31,7 +36,10 @@ export interface Store {
   readonly revision: number;
   get(key: ObjectKey): KubeObject | undefined;
   /** Sorted by namespace and name. */
-  list(resource: ResourceName, options?: ListOptions): { readonly items: readonly KubeObject[]; readonly resourceVersion: number };
+  list(
+    resource: ResourceName,
+    options?: ListOptions,
+  ): { readonly items: readonly KubeObject[]; readonly resourceVersion: number };
   /**
    * Creates. Sets uid, creationTimestamp, resourceVersion, generation 1; generateName is honoured.
    * Throws StatusError 409 AlreadyExists. Defaulting and validation are the caller's (kube/), so that every caller shares them: see api/write.ts.
@@ -40,12 +48,19 @@ export interface Store {
   /** Replaces; a resourceVersion inside must be the current one (409 Conflict). Removing the last finalizer of a deleting object removes it. No change: no event. */
   update(resource: ResourceName, object: KubeObject): KubeObject;
   /** Removes at once, or sets deletionTimestamp when finalizers or a grace period hold it (`gracePeriodSeconds` > 0). */
-  delete(key: ObjectKey, options?: { readonly gracePeriodSeconds?: number; readonly uid?: string; readonly resourceVersion?: string }): KubeObject;
+  delete(
+    key: ObjectKey,
+    options?: { readonly gracePeriodSeconds?: number; readonly uid?: string; readonly resourceVersion?: string },
+  ): KubeObject;
   /**
    * Events after `since` (0: all existing objects as ADDED first, then what follows). The callback runs in order, outside of the writer's call stack.
    * Throws StatusError 410 when `since` is older than what is kept.
    */
-  watch(resource: ResourceName | "all", since: number | undefined, event: (event: WatchEvent) => void): { close(): void };
+  watch(
+    resource: ResourceName | "all",
+    since: number | undefined,
+    event: (event: WatchEvent) => void,
+  ): { close(): void };
   /** Resolves when everything written so far is on disk and every watcher has seen it. */
   flushed(): Promise<void>;
   close(): void;

@@ -70,12 +70,29 @@ export type NftVerdict =
 
 /** What a packet (or its connection, or its way) is asked for. */
 export type Field =
-  | "ip saddr" | "ip daddr" | "ip6 saddr" | "ip6 daddr"
-  | "meta l4proto" | "meta mark" | "meta iifname" | "meta oifname" | "meta protocol"
-  | "th sport" | "th dport" | "tcp flags"
-  | "ether saddr" | "ether type" | "arp saddr ip" | "arp saddr ether" | "icmpv6 type"
-  | "ct state" | "ct status" | "ct direction" | "ct original daddr"
-  | "fib daddr type" | "fib saddr type";
+  | "ip saddr"
+  | "ip daddr"
+  | "ip6 saddr"
+  | "ip6 daddr"
+  | "meta l4proto"
+  | "meta mark"
+  | "meta iifname"
+  | "meta oifname"
+  | "meta protocol"
+  | "th sport"
+  | "th dport"
+  | "tcp flags"
+  | "ether saddr"
+  | "ether type"
+  | "arp saddr ip"
+  | "arp saddr ether"
+  | "icmpv6 type"
+  | "ct state"
+  | "ct status"
+  | "ct direction"
+  | "ct original daddr"
+  | "fib daddr type"
+  | "fib saddr type";
 
 /** One part of a key that is looked up: a field, a constant, or a random number below `below`. */
 export type KeyPart =
@@ -84,7 +101,12 @@ export type KeyPart =
 
 export type Statement =
   /** `ip daddr 10.0.0.0/8`, `ct state established,related`, `meta iifname "flp*"`: one of the values (!= : none of them). */
-  | { readonly kind: "match"; readonly field: Field; readonly op: "==" | "!="; readonly values: readonly ElementValue[] }
+  | {
+      readonly kind: "match";
+      readonly field: Field;
+      readonly op: "==" | "!=";
+      readonly values: readonly ElementValue[];
+    }
   /** `ip saddr . th dport @set` */
   | { readonly kind: "lookup"; readonly key: readonly KeyPart[]; readonly op: "==" | "!="; readonly set: string }
   /** `ip daddr . meta l4proto . th dport vmap @services`; falls through where the key is missing. */
@@ -97,7 +119,13 @@ export type Statement =
   | { readonly kind: "set-mark-from"; readonly key: readonly KeyPart[]; readonly map: string }
   | { readonly kind: "set-mark-random"; readonly below: number }
   /** `update @affinity { <key> timeout … : <data field> }` */
-  | { readonly kind: "update"; readonly set: string; readonly key: readonly KeyPart[]; readonly data?: Field; readonly timeoutSeconds: number }
+  | {
+      readonly kind: "update";
+      readonly set: string;
+      readonly key: readonly KeyPart[];
+      readonly data?: Field;
+      readonly timeoutSeconds: number;
+    }
   | { readonly kind: "counter" }
   | { readonly kind: "log"; readonly group: number; readonly prefix: string }
   | { readonly kind: "reject"; readonly with: "tcp-reset" | "port-unreachable" | "admin-prohibited" }

@@ -5,15 +5,44 @@
 export type NftBatchItem =
   | { readonly kind: "add-table"; readonly family: NftKernelFamily; readonly table: string }
   | { readonly kind: "delete-table"; readonly family: NftKernelFamily; readonly table: string }
-  | { readonly kind: "add-chain"; readonly family: NftKernelFamily; readonly table: string; readonly chain: NftChainState }
+  | {
+      readonly kind: "add-chain";
+      readonly family: NftKernelFamily;
+      readonly table: string;
+      readonly chain: NftChainState;
+    }
   | { readonly kind: "delete-chain"; readonly family: NftKernelFamily; readonly table: string; readonly chain: string }
   | { readonly kind: "flush-chain"; readonly family: NftKernelFamily; readonly table: string; readonly chain: string }
-  | { readonly kind: "add-rule"; readonly family: NftKernelFamily; readonly table: string; readonly chain: string; readonly rule: NftRuleState }
-  | { readonly kind: "delete-rule"; readonly family: NftKernelFamily; readonly table: string; readonly chain: string; readonly handle: bigint }
+  | {
+      readonly kind: "add-rule";
+      readonly family: NftKernelFamily;
+      readonly table: string;
+      readonly chain: string;
+      readonly rule: NftRuleState;
+    }
+  | {
+      readonly kind: "delete-rule";
+      readonly family: NftKernelFamily;
+      readonly table: string;
+      readonly chain: string;
+      readonly handle: bigint;
+    }
   | { readonly kind: "add-set"; readonly family: NftKernelFamily; readonly table: string; readonly set: NftSetState }
   | { readonly kind: "delete-set"; readonly family: NftKernelFamily; readonly table: string; readonly set: string }
-  | { readonly kind: "add-elements"; readonly family: NftKernelFamily; readonly table: string; readonly set: string; readonly elements: readonly NftElementState[] }
-  | { readonly kind: "delete-elements"; readonly family: NftKernelFamily; readonly table: string; readonly set: string; readonly elements: readonly NftElementState[] };
+  | {
+      readonly kind: "add-elements";
+      readonly family: NftKernelFamily;
+      readonly table: string;
+      readonly set: string;
+      readonly elements: readonly NftElementState[];
+    }
+  | {
+      readonly kind: "delete-elements";
+      readonly family: NftKernelFamily;
+      readonly table: string;
+      readonly set: string;
+      readonly elements: readonly NftElementState[];
+    };
 
 export type NftKernelFamily = "ip" | "ip6" | "inet" | "bridge" | "netdev";
 

@@ -1,8 +1,8 @@
 // How a pod gets and loses its network: functions with the shape of CNI's ADD, DEL and CHECK (CNI SPEC 1.1.0),
 // so that the CNI executable is a thin caller of the same code.
 
-import type { Address } from "../../ip/address.ts";
-import type { Mac } from "../../ip/mac.ts";
+import type { Address } from "../ip/address.ts";
+import type { Mac } from "../ip/mac.ts";
 
 /** What a runtime gives: CNI_CONTAINERID, CNI_NETNS, CNI_IFNAME, K8S_POD_* arguments and the `portMappings` capability. */
 export interface CniRequest {
@@ -13,12 +13,27 @@ export interface CniRequest {
   readonly podNamespace: string;
   readonly podName: string;
   readonly podUid: string;
-  readonly portMappings: readonly { readonly hostPort: number; readonly containerPort: number; readonly protocol: "tcp" | "udp" | "sctp"; readonly hostIp?: Address }[];
+  readonly portMappings: readonly {
+    readonly hostPort: number;
+    readonly containerPort: number;
+    readonly protocol: "tcp" | "udp" | "sctp";
+    readonly hostIp?: Address;
+  }[];
 }
 
 export interface CniResult {
-  readonly interfaces: readonly { readonly name: string; readonly mac: Mac; readonly mtu: number; readonly sandbox?: string }[];
-  readonly ips: readonly { readonly address: Address; readonly bits: number; readonly gateway: Address; readonly interface: number }[];
+  readonly interfaces: readonly {
+    readonly name: string;
+    readonly mac: Mac;
+    readonly mtu: number;
+    readonly sandbox?: string;
+  }[];
+  readonly ips: readonly {
+    readonly address: Address;
+    readonly bits: number;
+    readonly gateway: Address;
+    readonly interface: number;
+  }[];
   readonly routes: readonly { readonly dst: string; readonly gw?: Address }[];
 }
 

@@ -1,0 +1,33 @@
+// The API as programs inside the lab use it: the store, with each kind's rules (defaults, validation, admission, generation) applied on writes.
+// The HTTP API server is a thin layer over this same interface, so nothing inside can do what a client could not.
+
+import type { KubeObject } from "../../kube/object.ts";
+import type { ObjectKey, Store } from "./store.ts";
+
+export interface ObjectApi extends Pick<Store, "get" | "list" | "watch" | "revision" | "flushed"> {
+  /** Creates; apiVersion and kind say which resource. Throws StatusError (409 AlreadyExists, 422 Invalid, 404 for a missing namespace …). */
+  create(object: KubeObject): KubeObject;
+  /** Replaces metadata and spec; status is kept. generation grows when the spec changed. Throws StatusError. */
+  update(object: KubeObject): KubeObject;
+  /** Replaces status only. Throws StatusError. */
+  updateStatus(object: KubeObject): KubeObject;
+  /** Creates or merges what a manifest says into what is there (`fairlead apply`): fields once applied and now gone are removed. */
+  apply(object: KubeObject): { readonly object: KubeObject; readonly result: "created" | "configured" | "unchanged" };
+  /** Deletes with the kind's grace period; finalizers and propagation are honoured. */
+  delete(
+    key: ObjectKey,
+    options?: {
+      readonly gracePeriodSeconds?: number;
+      readonly propagation?: "Background" | "Foreground" | "Orphan";
+      readonly uid?: string;
+    },
+  ): KubeObject;
+}
+
+/** A step of a write between defaults and validation: gives the object to store (the same one where nothing changes), or throws StatusError. */
+export type Admission = (request: {
+  readonly operation: "create" | "update" | "delete";
+  readonly object: KubeObject;
+  readonly previous?: KubeObject;
+  readonly store: Store;
+}) => KubeObject;
