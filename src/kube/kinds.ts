@@ -9,8 +9,6 @@ import type {
   IntOrString,
   LabelSelector,
   LocalObjectReference,
-  PodSpec,
-  PodStatus,
   PodTemplateSpec,
   Protocol,
   Quantity,
@@ -20,13 +18,6 @@ import type {
 export type * from "./pod.ts";
 
 export type IpFamily = "IPv4" | "IPv6";
-
-export interface Pod extends KubeObject {
-  readonly apiVersion: "v1";
-  readonly kind: "Pod";
-  readonly spec: PodSpec;
-  readonly status?: PodStatus;
-}
 
 export interface Service extends KubeObject {
   readonly apiVersion: "v1";

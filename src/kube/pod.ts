@@ -1,10 +1,17 @@
-// The specification and status of a Pod, as far as the product reads them; the workload kinds embed it as a template.
+// A Pod: its specification and status, as far as the product reads them; the workload kinds embed the specification as a template.
 // The shapes follow k8s.io/api core/v1; every field name and meaning is Kubernetes' own (`kubectl explain pod.spec`).
 //
-// Not here: fields nothing in the product reads (they are validated from the schema table and kept all the same), and the kinds
-// themselves (kinds.ts).
+// Not here: fields nothing in the product reads (they are validated from the schema table and kept all the same), and the
+// other kinds (kinds.ts).
 
-import type { Labels, ObjectMeta } from "./object.ts";
+import type { KubeObject, Labels, ObjectMeta } from "./object.ts";
+
+export interface Pod extends KubeObject {
+  readonly apiVersion: "v1";
+  readonly kind: "Pod";
+  readonly spec: PodSpec;
+  readonly status?: PodStatus;
+}
 
 /** RFC 3339 text, in UTC: `2026-01-31T12:00:00Z`. */
 export type Time = string;

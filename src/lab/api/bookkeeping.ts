@@ -1,0 +1,133 @@
+// What the store itself keeps in metadata: names and uids of new objects, times, the marks of deletion.
+// Pure: the clock and the dice are parameters.
+
+import type { KubeObject, ObjectMeta } from "../../kube/object.ts";
+
+/** The object as it is first stored, but for its resourceVersion. */
+export function newObject(
+  object: KubeObject,
+  options: {
+    readonly clock: () => number;
+    readonly random: () => number;
+    readonly taken: (name: string) => boolean;
+  },
+): KubeObject {
+  const { deletionTimestamp: _, deletionGracePeriodSeconds: __, ...metadata } = object.metadata;
+  return {
+    ...object,
+    metadata: {
+      ...metadata,
+      name: hasText(metadata.name) ? metadata.name : generatedName(metadata.generateName ?? "", options),
+      uid: metadata.uid ?? uuid(options.random),
+      generation: 1,
+      creationTimestamp: metadata.creationTimestamp ?? timeText(options.clock()),
+    },
+  };
+}
+
+/** The object that takes the place of a previous one: what belongs to the store is carried over. */
+export function replacement(object: KubeObject, { metadata: previous }: KubeObject): KubeObject {
+  const kept: { -readonly [Field in keyof ObjectMeta]?: ObjectMeta[Field] } = {};
+  for (const field of ownFields) {
+    // Which field and which type is known only to the list: each is copied from the same field.
+    if (previous[field] !== undefined) Object.assign(kept, { [field]: previous[field] });
+  }
+  const given = { ...object.metadata };
+  for (const field of ownFields) delete (given as { [field: string]: unknown })[field];
+  return {
+    ...object,
+    metadata: { ...given, ...kept, generation: object.metadata.generation ?? previous.generation ?? 1 },
+  };
+}
+
+const ownFields = [
+  "uid",
+  "resourceVersion",
+  "creationTimestamp",
+  "deletionTimestamp",
+  "deletionGracePeriodSeconds",
+] as const satisfies readonly (keyof ObjectMeta)[];
+
+export function withRevision(object: KubeObject, revision: number): KubeObject {
+  return { ...object, metadata: { ...object.metadata, resourceVersion: String(revision) } };
+}
+
+/**
+ * The object marked as being deleted; the same object where it already is and nothing changes; undefined where nothing holds it, so
+ * that it goes at once and unmarked. A grace period can only be shortened (apiserver registry/rest BeforeDelete).
+ */
+export function markedDeleting(
+  object: KubeObject,
+  gracePeriodSeconds: number | undefined,
+  nowMs: number,
+): KubeObject | undefined {
+  const { metadata } = object;
+  const { deletionTimestamp, deletionGracePeriodSeconds: grace = 0 } = metadata;
+  if (deletionTimestamp !== undefined) {
+    const shorter = Math.max(0, gracePeriodSeconds ?? grace);
+    if (shorter >= grace) return object;
+    const since = Date.parse(deletionTimestamp) - grace * 1000;
+    return withDeletion(object, since + shorter * 1000, shorter);
+  }
+  const wanted = Math.max(0, gracePeriodSeconds ?? 0);
+  if (wanted === 0 && !isHeld(object)) return undefined;
+  return withDeletion(object, nowMs + wanted * 1000, wanted);
+}
+
+function withDeletion(object: KubeObject, timeMs: number, gracePeriodSeconds: number): KubeObject {
+  const { metadata } = object;
+  return {
+    ...object,
+    metadata: {
+      ...metadata,
+      generation: (metadata.generation ?? 0) + 1,
+      deletionTimestamp: timeText(timeMs),
+      deletionGracePeriodSeconds: gracePeriodSeconds,
+    },
+  };
+}
+
+/** Is it being deleted, with nothing left to wait for? */
+export function isGone(object: KubeObject): boolean {
+  const { deletionTimestamp, deletionGracePeriodSeconds = 0 } = object.metadata;
+  return deletionTimestamp !== undefined && deletionGracePeriodSeconds === 0 && !isHeld(object);
+}
+
+/** Does a finalizer hold it? Namespaces have a second list of them in their specification (core/v1 NamespaceSpec). */
+function isHeld({ kind, metadata, spec }: KubeObject): boolean {
+  const namespaceFinalizers =
+    kind === "Namespace" ? (spec as { finalizers?: readonly string[] } | undefined)?.finalizers : [];
+  return (metadata.finalizers?.length ?? 0) > 0 || (namespaceFinalizers?.length ?? 0) > 0;
+}
+
+/** RFC 3339 in whole seconds, as meta/v1 Time is written. */
+export function timeText(timeMs: number): string {
+  return `${new Date(timeMs).toISOString().slice(0, 19)}Z`;
+}
+
+// apiserver storage/names: five characters that make no words, after at most 58 of the base.
+const nameLetters = "bcdfghjklmnpqrstvwxz2456789";
+const nameTriesMax = 8;
+
+function generatedName(base: string, options: { random: () => number; taken: (name: string) => boolean }): string {
+  let name = "";
+  for (let tries = 0; tries < nameTriesMax; tries++) {
+    const suffix = Array.from({ length: 5 }, () => nameLetters[Math.floor(options.random() * nameLetters.length)]);
+    name = base.slice(0, 58) + suffix.join("");
+    if (!options.taken(name)) break;
+  }
+  return name;
+}
+
+// RFC 9562 5.4: a UUID of version 4.
+function uuid(random: () => number): string {
+  const digits = Array.from({ length: 32 }, () => Math.floor(random() * 16));
+  digits[12] = 4;
+  digits[16] = 8 + ((digits[16] ?? 0) & 3);
+  const hex = digits.map((digit) => digit.toString(16)).join("");
+  return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join("-");
+}
+
+function hasText(text: string | undefined): text is string {
+  return text !== undefined && text !== "";
+}

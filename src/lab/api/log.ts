@@ -1,0 +1,140 @@
+// The store's file: an append-only log of writes in one SQLite table. This module knows SQL and nothing of objects.
+//
+//   log(revision, type, resource, value)   a row per write; the newest row of an object is its state, older ones are history
+//   facts(name, value)                     `floor`: history before this revision has been forgotten
+//
+// To look at it: `sqlite3 store.db "select revision, type, resource, json_extract(value, '$.metadata.name') from log"`.
+
+import { DatabaseSync } from "node:sqlite";
+
+/** The kind of a row: what watchers were told. */
+export const rowTypes = ["ADDED", "MODIFIED", "DELETED"] as const;
+export type RowType = (typeof rowTypes)[number];
+
+export interface Row {
+  readonly revision: number;
+  readonly type: RowType;
+  readonly resource: string;
+  readonly value: string;
+}
+
+export interface Log {
+  /** Rows up to this revision that are superseded have been forgotten. */
+  readonly floor: number;
+  /** All rows, oldest first. */
+  rows(): Iterable<Row>;
+  /** Adds rows, forgets others and moves the floor, durably and at once: all of it or, when it throws, nothing. */
+  append(change: { readonly rows: readonly Row[]; readonly forget: readonly number[]; readonly floor: number }): void;
+  close(): void;
+}
+
+/** The store cannot be opened: in use, damaged, unreadable, or made by a newer version. The message says which, and the cure. */
+export class StoreError extends Error {
+  override readonly name = "StoreError";
+}
+
+const formatVersion = 1;
+
+/** Opens or creates the log and keeps every other process out of it. Throws StoreError. */
+export function openLog(path: string): Log {
+  let database: DatabaseSync | undefined;
+  try {
+    database = new DatabaseSync(path);
+    prepareDatabase(database, path);
+    return logOver(database, path);
+  } catch (error) {
+    database?.close();
+    throw error instanceof StoreError ? error : openError(path, error);
+  }
+}
+
+function prepareDatabase(database: DatabaseSync, path: string): void {
+  // Exclusive locking before WAL: no shared-memory file, and a second opener is refused instead of mixing its revisions with ours.
+  database.exec("PRAGMA locking_mode = EXCLUSIVE; PRAGMA busy_timeout = 0;");
+  database.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;");
+  database.exec("BEGIN IMMEDIATE");
+  const version = Number(database.prepare("PRAGMA user_version").get()?.["user_version"] ?? 0);
+  if (version > formatVersion)
+    throw new StoreError(
+      `open store ${path}: it has format ${version}, this version of fairlead knows ${formatVersion}: use the newer fairlead, or delete the file`,
+    );
+  database.exec(`
+    CREATE TABLE IF NOT EXISTS log (revision INTEGER PRIMARY KEY, type INTEGER NOT NULL, resource TEXT NOT NULL, value TEXT NOT NULL);
+    CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+    PRAGMA user_version = ${formatVersion};
+    COMMIT;`);
+}
+
+function logOver(database: DatabaseSync, path: string): Log {
+  const select = database.prepare("SELECT revision, type, resource, value FROM log ORDER BY revision");
+  const insert = database.prepare("INSERT INTO log (revision, type, resource, value) VALUES (?, ?, ?, ?)");
+  const forget = database.prepare("DELETE FROM log WHERE revision = ?");
+  const setFloor = database.prepare("INSERT OR REPLACE INTO facts (name, value) VALUES ('floor', ?)");
+  const begin = database.prepare("BEGIN IMMEDIATE");
+  const commit = database.prepare("COMMIT");
+  let floor = Number(database.prepare("SELECT value FROM facts WHERE name = 'floor'").get()?.["value"] ?? 0);
+  return {
+    get floor() {
+      return floor;
+    },
+    *rows() {
+      try {
+        for (const row of select.iterate()) {
+          const type = rowTypes[Number(row["type"])];
+          if (type === undefined) throw new Error(`row ${String(row["revision"])} has type ${String(row["type"])}`);
+          yield {
+            revision: Number(row["revision"]),
+            type,
+            resource: String(row["resource"]),
+            value: String(row["value"]),
+          };
+        }
+      } catch (error) {
+        throw openError(path, error);
+      }
+    },
+    append(change) {
+      begin.run();
+      try {
+        for (const { revision, type, resource, value } of change.rows)
+          insert.run(revision, rowTypes.indexOf(type), resource, value);
+        for (const revision of change.forget) forget.run(revision);
+        if (change.floor !== floor) setFloor.run(change.floor);
+        commit.run();
+      } catch (error) {
+        // SQLite may have rolled back by itself (a full disk does that).
+        if (database.isTransaction) database.exec("ROLLBACK");
+        throw error;
+      }
+      floor = change.floor;
+    },
+    close() {
+      database.close();
+    },
+  };
+}
+
+const damaged =
+  "the file is damaged; restore it, or move it away and start afresh (`sqlite3 FILE .recover` reads what is left)";
+const notAllowed = "check that the folder exists and that this user may write there";
+
+// https://www.sqlite.org/rescode.html, primary codes
+const cures: ReadonlyMap<number, string> = new Map([
+  [5 /* SQLITE_BUSY */, "another process uses it; stop that lab first (`fairlead down`)"],
+  [8 /* SQLITE_READONLY */, notAllowed],
+  [11 /* SQLITE_CORRUPT */, damaged],
+  [13 /* SQLITE_FULL */, "the disk is full; make room"],
+  [14 /* SQLITE_CANTOPEN */, notAllowed],
+  [26 /* SQLITE_NOTADB */, damaged],
+]);
+
+function openError(path: string, cause: unknown): StoreError {
+  const message = cause instanceof Error ? cause.message : String(cause);
+  return new StoreError(`open store ${path}: ${message}: ${cureOf(cause)}`, { cause });
+}
+
+function cureOf(cause: unknown): string {
+  const code = (cause as { errcode?: number } | undefined)?.errcode;
+  const cure = code === undefined ? undefined : cures.get(code & 0xff);
+  return cure ?? "if the file is damaged, move it away and start afresh";
+}

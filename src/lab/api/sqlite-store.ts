@@ -1,0 +1,411 @@
+// The object store over SQLite: all objects in memory, every write in a log on disk (log.ts), one commit per event-loop turn.
+//
+// What is promised: when `flushed()` resolves, all writes before it survive `kill -9` and power loss (WAL, synchronous=FULL).
+// Watchers see nothing that is not on disk. Where the disk refuses (full, read-only, failing), reads go on, further writes are refused
+// with 503, and what waits is tried again every second and before every write, until it is stored.
+//
+// Not here: defaults, validation, admission and merging (write.ts).
+
+import { sameJson } from "../../kube/equal.ts";
+import type { KubeObject } from "../../kube/object.ts";
+import { isGone, markedDeleting, newObject, replacement, withRevision } from "./bookkeeping.ts";
+import { alreadyExists, conflict, notFound, resourceText } from "./errors.ts";
+import { openLog, type Log } from "./log.ts";
+import { emptyTable, getObject, listObjects, putObject, removeObject, type ObjectTable } from "./object-table.ts";
+import {
+  StatusError,
+  type ListOptions,
+  type ObjectKey,
+  type ResourceName,
+  type Store,
+  type WatchEvent,
+} from "./store.ts";
+
+export interface StoreOptions {
+  /** The database file, or `:memory:`. Its folder must exist. */
+  readonly path: string;
+  /** Milliseconds since 1970. */
+  readonly clock?: () => number;
+  /** A number from 0 to below 1, for uids and generated names. */
+  readonly random?: () => number;
+  /** Over how many events watches can resume; older ones are forgotten (410). */
+  readonly historyEventsMax?: number;
+}
+
+/**
+ * Opens the store, creates it where there is none, and loads all objects.
+ * Throws StoreError where the file is in use, damaged, unreadable or made by a newer version.
+ */
+export function openStore(options: StoreOptions): Store {
+  const { path, clock = Date.now, random = Math.random, historyEventsMax = 10_000 } = options;
+  const log = openLog(path);
+  try {
+    return new SqliteStore(log, { clock, random, historyEventsMax });
+  } catch (error) {
+    log.close();
+    throw error;
+  }
+}
+
+type ObjectEvent = Exclude<WatchEvent, { type: "BOOKMARK" }>;
+
+/** One write: the resource it belongs to (as `deployments.apps`), and what watchers see of it. */
+interface Entry {
+  readonly resource: string;
+  readonly event: ObjectEvent;
+}
+
+interface Watcher {
+  /** `deployments.apps`; undefined for all resources. */
+  readonly resource: string | undefined;
+  readonly deliver: (event: WatchEvent) => void;
+  /** Events up to this revision are not delivered (again). */
+  since: number;
+  /** What is owed before the next events: all existing objects, or history. */
+  owed: "existing" | readonly Entry[] | undefined;
+  open: boolean;
+}
+
+interface Waiter {
+  readonly resolve: () => void;
+  readonly reject: (reason: unknown) => void;
+}
+
+const retryMs = 1000;
+
+class SqliteStore implements Store {
+  revision = 0;
+  readonly #log: Log;
+  readonly #options: { readonly clock: () => number; readonly random: () => number; readonly historyEventsMax: number };
+  readonly #tables = new Map<string, ObjectTable>();
+  /** Committed events, oldest first. */
+  #history: Entry[] = [];
+  #committedRevision = 0;
+  /** Written and visible, not yet on disk. */
+  #pending: Entry[] = [];
+  #waiters: Waiter[] = [];
+  readonly #watchers = new Set<Watcher>();
+  #turn: NodeJS.Immediate | undefined;
+  #retry: NodeJS.Timeout | undefined;
+  #delivering = false;
+  #closed = false;
+  /** Why the last commit failed; undefined after one that succeeded. */
+  #refusal: StatusError | undefined;
+
+  constructor(
+    log: Log,
+    options: {
+      readonly clock: () => number;
+      readonly random: () => number;
+      readonly historyEventsMax: number;
+    },
+  ) {
+    this.#log = log;
+    this.#options = options;
+    this.#load();
+  }
+
+  get(key: ObjectKey): KubeObject | undefined {
+    const table = this.#tables.get(resourceText(key));
+    return table === undefined ? undefined : getObject(table, key.namespace, key.name);
+  }
+
+  list(resource: ResourceName, options: ListOptions = {}): { items: readonly KubeObject[]; resourceVersion: number } {
+    const table = this.#tables.get(resourceText(resource));
+    const items = table === undefined ? [] : listObjects(table, options.namespace);
+    const { labels } = options;
+    return {
+      items: labels === undefined ? items : items.filter((object) => labels(object.metadata.labels ?? {})),
+      resourceVersion: this.revision,
+    };
+  }
+
+  create(resource: ResourceName, object: KubeObject): KubeObject {
+    this.#beforeWrite();
+    const { clock, random } = this.#options;
+    const taken = (name: string): boolean => this.get(keyOf(resource, object, name)) !== undefined;
+    const created = newObject(object, { clock, random, taken });
+    if (taken(created.metadata.name)) throw alreadyExists(keyOf(resource, created));
+    return this.#write(resource, "ADDED", created);
+  }
+
+  update(resource: ResourceName, object: KubeObject): KubeObject {
+    this.#beforeWrite();
+    const key = keyOf(resource, object);
+    const previous = this.get(key);
+    if (previous === undefined) throw notFound(key);
+    checkPreconditions(key, previous, object.metadata);
+    const next = replacement(object, previous);
+    if (isGone(next)) return this.#write(key, "DELETED", next, previous);
+    return sameJson(next, previous) ? previous : this.#write(key, "MODIFIED", next, previous);
+  }
+
+  delete(
+    key: ObjectKey,
+    options: { gracePeriodSeconds?: number; uid?: string; resourceVersion?: string } = {},
+  ): KubeObject {
+    this.#beforeWrite();
+    const previous = this.get(key);
+    if (previous === undefined) throw notFound(key);
+    checkPreconditions(key, previous, options);
+    const marked = markedDeleting(previous, options.gracePeriodSeconds, this.#options.clock());
+    if (marked === undefined) return this.#write(key, "DELETED", previous, previous);
+    if (isGone(marked)) return this.#write(key, "DELETED", marked, previous);
+    return marked === previous ? previous : this.#write(key, "MODIFIED", marked, previous);
+  }
+
+  watch(
+    resource: ResourceName | "all",
+    since: number | undefined,
+    event: (event: WatchEvent) => void,
+  ): { close(): void } {
+    if (this.#closed) throw closedError();
+    const text = resource === "all" ? undefined : resourceText(resource);
+    const watcher: Watcher = {
+      resource: text,
+      deliver: event,
+      since: since ?? this.revision,
+      owed: since === undefined ? undefined : since === 0 ? "existing" : this.#entriesAfter(since, text),
+      open: true,
+    };
+    this.#watchers.add(watcher);
+    if (watcher.owed !== undefined) this.#schedule();
+    return {
+      close: () => {
+        watcher.open = false;
+        this.#watchers.delete(watcher);
+      },
+    };
+  }
+
+  flushed(): Promise<void> {
+    if (this.#refusal !== undefined) return Promise.reject(this.#refusal);
+    if (this.#turn === undefined && !this.#delivering) return Promise.resolve();
+    return new Promise((resolve, reject) => this.#waiters.push({ resolve, reject }));
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    clearImmediate(this.#turn);
+    clearTimeout(this.#retry);
+    this.#watchers.clear();
+    try {
+      this.#commit();
+      for (const waiter of this.#waiters.splice(0)) waiter.resolve();
+    } catch (error) {
+      for (const waiter of this.#waiters.splice(0)) waiter.reject(error);
+    } finally {
+      this.#log.close();
+    }
+  }
+
+  #load(): void {
+    for (const { revision, type, resource, value } of this.#log.rows()) {
+      const object = frozen(JSON.parse(value) as KubeObject);
+      const table = this.#table(resource);
+      const previous = getObject(table, object.metadata.namespace, object.metadata.name);
+      if (type === "DELETED") removeObject(table, object);
+      else putObject(table, object);
+      if (revision > this.#log.floor) this.#history.push({ resource, event: objectEvent(type, object, previous) });
+      this.revision = revision;
+    }
+    this.revision = Math.max(this.revision, this.#log.floor);
+    this.#committedRevision = this.revision;
+  }
+
+  #table(resource: string): ObjectTable {
+    let table = this.#tables.get(resource);
+    if (table === undefined) this.#tables.set(resource, (table = emptyTable()));
+    return table;
+  }
+
+  /** Makes a write visible and queues it for the commit at the end of this turn. */
+  #write(resource: ResourceName, type: ObjectEvent["type"], next: KubeObject, previous?: KubeObject): KubeObject {
+    const revision = this.revision + 1;
+    const object = frozen(withRevision(next, revision));
+    const text = resourceText(resource);
+    if (type === "DELETED") removeObject(this.#table(text), object);
+    else putObject(this.#table(text), object);
+    this.revision = revision;
+    this.#pending.push({ resource: text, event: objectEvent(type, object, previous) });
+    this.#schedule();
+    return object;
+  }
+
+  #beforeWrite(): void {
+    if (this.#closed) throw closedError();
+    if (this.#refusal === undefined) return;
+    // What waits goes first: it was visible before.
+    this.#turnEnds();
+    // The turn has set or cleared it.
+    const refusal = this.#refusal as StatusError | undefined;
+    if (refusal !== undefined) throw refusal;
+  }
+
+  #schedule(): void {
+    this.#turn ??= setImmediate(() => this.#turnEnds());
+  }
+
+  #turnEnds(): void {
+    clearImmediate(this.#turn);
+    this.#turn = undefined;
+    if (this.#closed) return;
+    const waiters = this.#waiters.splice(0);
+    let batch: readonly Entry[];
+    try {
+      batch = this.#commit();
+    } catch (error) {
+      this.#refuse(error, waiters);
+      return;
+    }
+    this.#refusal = undefined;
+    clearTimeout(this.#retry);
+    this.#retry = undefined;
+    this.#deliver(batch);
+    for (const waiter of waiters) waiter.resolve();
+    if (this.#turn === undefined) for (const waiter of this.#waiters.splice(0)) waiter.resolve();
+  }
+
+  #refuse(error: unknown, waiters: readonly Waiter[]): void {
+    const reason = error instanceof Error ? error.message : String(error);
+    const message = `the store cannot be written: ${reason}: make room or repair the disk; reading goes on`;
+    this.#refusal = Object.assign(new StatusError(503, "ServiceUnavailable", message), { cause: error });
+    for (const waiter of waiters) waiter.reject(this.#refusal);
+    clearTimeout(this.#retry);
+    this.#retry = setTimeout(() => this.#turnEnds(), retryMs).unref();
+  }
+
+  /** Puts what is pending on disk and into history, and returns it. When it throws, everything is as before. */
+  #commit(): readonly Entry[] {
+    const batch = this.#pending;
+    if (batch.length === 0) return batch;
+    const expiredCount = Math.max(0, this.#history.length + batch.length - this.#options.historyEventsMax);
+    // Forgetting moves an array: do it in large steps.
+    const expired =
+      expiredCount * 4 > this.#options.historyEventsMax ? [...this.#history, ...batch].slice(0, expiredCount) : [];
+    this.#log.append({
+      rows: batch.map(({ resource, event: { type, object, resourceVersion } }) => ({
+        revision: resourceVersion,
+        type,
+        resource,
+        value: JSON.stringify(object),
+      })),
+      forget: expired.flatMap(({ event }) => supersededBy(event)),
+      floor: expired.at(-1)?.event.resourceVersion ?? this.#log.floor,
+    });
+    for (const entry of batch) this.#history.push(entry);
+    if (expired.length > 0) this.#history = this.#history.slice(expired.length);
+    this.#committedRevision = this.revision;
+    this.#pending = [];
+    return batch;
+  }
+
+  /** Gives every watcher what it is owed and the batch. Writes that callbacks make belong to the next turn. */
+  #deliver(batch: readonly Entry[]): void {
+    const committed = this.#committedRevision;
+    // All lists are taken before the first callback, which may write.
+    const deliveries = [...this.#watchers].map((watcher) => ({ watcher, events: this.#dueTo(watcher, batch) }));
+    this.#delivering = true;
+    try {
+      for (const { watcher, events } of deliveries) {
+        for (const event of events) {
+          if (!watcher.open) break;
+          deliverOne(watcher, event);
+        }
+        watcher.since = Math.max(watcher.since, committed);
+      }
+    } finally {
+      this.#delivering = false;
+    }
+  }
+
+  #dueTo(watcher: Watcher, batch: readonly Entry[]): readonly WatchEvent[] {
+    const { owed, resource } = watcher;
+    watcher.owed = undefined;
+    if (owed === "existing") {
+      const existing = this.#existing(resource).map((object) => objectEvent("ADDED", object, undefined));
+      return [...existing, { type: "BOOKMARK", resourceVersion: this.#committedRevision }];
+    }
+    const entries = owed === undefined ? batch : [...owed, ...batch];
+    return entries
+      .filter(({ event, resource: of }) => event.resourceVersion > watcher.since && (resource ?? of) === of)
+      .map(({ event }) => event);
+  }
+
+  #existing(resource: string | undefined): readonly KubeObject[] {
+    if (resource !== undefined) return listObjects(this.#table(resource), undefined);
+    return [...this.#tables.values()].flatMap((table) => listObjects(table, undefined));
+  }
+
+  #entriesAfter(since: number, resource: string | undefined): readonly Entry[] | undefined {
+    const { floor } = this.#log;
+    if (since < floor) throw new StatusError(410, "Expired", `too old resource version: ${since} (${floor})`);
+    if (since >= this.#committedRevision) return undefined;
+    return this.#history
+      .slice(firstAfter(this.#history, since))
+      .filter((entry) => (resource ?? entry.resource) === entry.resource);
+  }
+}
+
+function keyOf(resource: ResourceName, object: KubeObject, name: string = object.metadata.name): ObjectKey {
+  const { namespace } = object.metadata;
+  return {
+    group: resource.group,
+    resource: resource.resource,
+    name,
+    ...(namespace === undefined ? {} : { namespace }),
+  };
+}
+
+function checkPreconditions(
+  key: ObjectKey,
+  { metadata }: KubeObject,
+  wanted: { readonly uid?: string; readonly resourceVersion?: string },
+): void {
+  if (wanted.uid !== undefined && wanted.uid !== metadata.uid)
+    throw conflict(key, `Precondition failed: UID in precondition: ${wanted.uid}, UID in object meta: ${metadata.uid}`);
+  if (wanted.resourceVersion !== undefined && wanted.resourceVersion !== metadata.resourceVersion) throw conflict(key);
+}
+
+function objectEvent(type: ObjectEvent["type"], object: KubeObject, previous: KubeObject | undefined): ObjectEvent {
+  const resourceVersion = Number(object.metadata.resourceVersion);
+  return previous === undefined ? { type, object, resourceVersion } : { type, object, previous, resourceVersion };
+}
+
+/** The rows that are of no use once this event can no longer be resumed from. */
+function supersededBy({ type, previous, resourceVersion }: ObjectEvent): number[] {
+  const rows = previous === undefined ? [] : [Number(previous.metadata.resourceVersion)];
+  return type === "DELETED" ? [...rows, resourceVersion] : rows;
+}
+
+/** A watcher that throws is a defect of the watcher: the others still get their events, and the process hears of it. */
+function deliverOne(watcher: Watcher, event: WatchEvent): void {
+  try {
+    watcher.deliver(event);
+  } catch (error) {
+    queueMicrotask(() => {
+      throw error;
+    });
+  }
+}
+
+/** The index of the first entry after a revision, by bisection. */
+function firstAfter(entries: readonly Entry[], revision: number): number {
+  let [low, high] = [0, entries.length];
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if ((entries[middle]?.event.resourceVersion ?? 0) > revision) high = middle;
+    else low = middle + 1;
+  }
+  return low;
+}
+
+function frozen(object: KubeObject): KubeObject {
+  Object.freeze(object.metadata);
+  return Object.freeze(object);
+}
+
+function closedError(): StatusError {
+  return new StatusError(503, "ServiceUnavailable", "the store is closed");
+}

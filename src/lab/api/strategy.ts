@@ -1,0 +1,95 @@
+// What a write does to an object of a kind, beyond defaults and validation: rows of small functions, most kinds have none.
+// This is what upstream keeps in pkg/registry/*/strategy.go.
+//
+// Not here: defaults (kube/defaults.ts), validation (kube/validate.ts), allocation of addresses and ports (an Admission).
+
+import type { Job, Namespace, Pod } from "../../kube/kinds.ts";
+import type { KubeObject } from "../../kube/object.ts";
+
+export interface Strategy {
+  /** Does a client's status survive creation? Only for kinds that are reported rather than asked for. */
+  readonly keepsStatus?: boolean;
+  /** The object as it is created; its name and uid are set. */
+  readonly prepareCreate?: (object: KubeObject) => KubeObject;
+  /** The object as it replaces a previous one. */
+  readonly prepareUpdate?: (object: KubeObject, previous: KubeObject) => KubeObject;
+  /** The object as it is when its deletion begins. */
+  readonly prepareDelete?: (object: KubeObject) => KubeObject;
+  /** Seconds between the mark of deletion and the end. */
+  readonly gracePeriodSeconds?: (object: KubeObject, requested: number | undefined) => number;
+}
+
+/** The strategy of a resource, named as `deployments.apps`. */
+export function strategyOf(resource: string): Strategy {
+  return strategies[resource] ?? none;
+}
+
+const none: Strategy = {};
+
+const strategies: { readonly [resource: string]: Strategy } = {
+  namespaces: {
+    prepareCreate: (object) => ({
+      ...object,
+      spec: { ...(object as Namespace).spec, finalizers: ["kubernetes"] },
+      status: { phase: "Active" },
+    }),
+    // Absent keeps them, an empty list (what the namespace controller writes at the end) takes them away.
+    prepareUpdate: (object, previous) => ({
+      ...object,
+      spec: { ...(previous as Namespace).spec, ...(object as Namespace).spec },
+    }),
+    prepareDelete: (object) => ({ ...object, status: { ...(object as Namespace).status, phase: "Terminating" } }),
+  },
+  nodes: { keepsStatus: true },
+  pods: {
+    prepareCreate: (object) => ({ ...object, status: { phase: "Pending", qosClass: qosClass(object as Pod) } }),
+    gracePeriodSeconds: (object, requested) => podGraceSeconds(object as Pod, requested),
+  },
+  services: { prepareCreate: (object) => ({ ...object, status: { loadBalancer: {} } }) },
+  "ingresses.networking.k8s.io": { prepareCreate: (object) => ({ ...object, status: { loadBalancer: {} } }) },
+  "jobs.batch": { prepareCreate: (object) => jobWithSelector(object as Job) },
+};
+
+// pkg/registry/core/pod/strategy.go CheckGracefulDelete: a pod that runs nowhere or no more goes at once.
+function podGraceSeconds({ spec, status }: Pod, requested: number | undefined): number {
+  if ((spec.nodeName ?? "") === "" || status?.phase === "Succeeded" || status?.phase === "Failed") return 0;
+  const seconds = requested ?? spec.terminationGracePeriodSeconds ?? 30;
+  return seconds < 0 ? 1 : seconds;
+}
+
+// pkg/apis/core/v1/helper/qos: Guaranteed where every container limits cpu and memory, BestEffort where none asks for anything.
+function qosClass({ spec }: Pod): "BestEffort" | "Burstable" | "Guaranteed" {
+  const resources = [...spec.containers, ...(spec.initContainers ?? [])].map((container) => container.resources ?? {});
+  const asks = resources.some(({ limits = {}, requests = {} }) =>
+    ["cpu", "memory"].some((name) => name in limits || name in requests),
+  );
+  if (!asks) return "BestEffort";
+  const guaranteed = resources.every(({ limits = {}, requests = limits }) =>
+    ["cpu", "memory"].every(
+      (name) => name in limits && String(requests[name] ?? limits[name]) === String(limits[name]),
+    ),
+  );
+  return guaranteed ? "Guaranteed" : "Burstable";
+}
+
+// pkg/registry/batch/job/strategy.go generateSelector: a Job finds its pods by its own uid unless told otherwise.
+function jobWithSelector(job: Job): KubeObject {
+  if (job.spec.manualSelector === true) return job;
+  const { uid = "", name } = job.metadata;
+  const { template } = job.spec;
+  const labels = {
+    ...template.metadata?.labels,
+    "controller-uid": uid,
+    "batch.kubernetes.io/controller-uid": uid,
+    "job-name": name,
+    "batch.kubernetes.io/job-name": name,
+  };
+  const selector = {
+    ...job.spec.selector,
+    matchLabels: { ...job.spec.selector?.matchLabels, "batch.kubernetes.io/controller-uid": uid },
+  };
+  return {
+    ...job,
+    spec: { ...job.spec, selector, template: { ...template, metadata: { ...template.metadata, labels } } },
+  };
+}

@@ -1,0 +1,211 @@
+// The write path: what happens to an object between a client's request and the store.
+//   names and uid → defaults → the kind's strategy → admissions → generation → validation → store
+// Which kinds there are, their defaults, rules and strategies are tables (kube/, strategy.ts); nothing here knows a kind by name.
+//
+// Not here: HTTP, patches, authorisation (the API server in front), allocation of addresses (an Admission).
+
+import { withDefaults } from "../../kube/defaults.ts";
+import { sameJson } from "../../kube/equal.ts";
+import type { KubeObject } from "../../kube/object.ts";
+import { resourceOf, type Resource } from "../../kube/resources.ts";
+import type { Admission, ObjectApi } from "./api.ts";
+import { applied, sameButSource } from "./apply.ts";
+import { newObject, replacement } from "./bookkeeping.ts";
+import { alreadyExists, badRequest, conflict, forbidden, notFound, resourceText } from "./errors.ts";
+import { StatusError, type ObjectKey, type Store } from "./store.ts";
+import { strategyOf } from "./strategy.ts";
+
+export interface ObjectApiOptions {
+  readonly store: Store;
+  /** In this order, each seeing what the one before gave. */
+  readonly admissions: readonly Admission[];
+  /** Milliseconds since 1970. */
+  readonly clock?: () => number;
+  /** A number from 0 to below 1, for uids and generated names. */
+  readonly random?: () => number;
+}
+
+/** The API over a store. */
+export function createObjectApi(options: ObjectApiOptions): ObjectApi {
+  const { store, admissions, clock = Date.now, random = Math.random } = options;
+
+  const admit = (operation: "create" | "update" | "delete", object: KubeObject, previous?: KubeObject): KubeObject =>
+    admissions.reduce(
+      (admitted, admission) =>
+        admission({ operation, object: admitted, store, ...(previous === undefined ? {} : { previous }) }),
+      object,
+    );
+
+  const create = (given: KubeObject): KubeObject => {
+    const resource = mustResource(given);
+    const scoped = inScope(resource, given);
+    checkNamespace(store, resource, scoped);
+    const taken = (name: string): boolean => store.get(keyOf(resource, scoped, name)) !== undefined;
+    const { uid: _, creationTimestamp: __, ...metadata } = scoped.metadata;
+    const named = newObject({ ...scoped, metadata }, { clock, random, taken });
+    if (taken(named.metadata.name)) throw alreadyExists(keyOf(resource, named));
+    const strategy = strategyOf(resourceText(resource));
+    const asked = hasStatus(resource) && strategy.keepsStatus !== true ? withoutStatus(named) : named;
+    const defaulted = withDefaults(asked);
+    const prepared = strategy.prepareCreate?.(defaulted) ?? defaulted;
+    return store.create(resource, admit("create", prepared));
+  };
+
+  const current = (key: ObjectKey): KubeObject => {
+    const previous = store.get(key);
+    if (previous === undefined) throw notFound(key);
+    return previous;
+  };
+
+  /** Everything of an update but the storing; the previous object where nothing changes. */
+  const updated = (resource: Resource, given: KubeObject): KubeObject => {
+    const key = keyOf(resource, given);
+    const previous = current(key);
+    const { resourceVersion } = given.metadata;
+    if (resourceVersion !== undefined && resourceVersion !== previous.metadata.resourceVersion) throw conflict(key);
+    const { uid } = given.metadata;
+    if (uid !== undefined && uid !== previous.metadata.uid)
+      throw conflict(
+        key,
+        `Precondition failed: UID in precondition: ${uid}, UID in object meta: ${previous.metadata.uid}`,
+      );
+    const { generation: _, ...metadata } = given.metadata;
+    const replaced = replacement({ ...given, metadata }, previous);
+    const asked = hasStatus(resource) ? withStatus(replaced, previous["status"]) : replaced;
+    const defaulted = withDefaults(asked);
+    const prepared = strategyOf(resourceText(resource)).prepareUpdate?.(defaulted, previous) ?? defaulted;
+    const next = withGeneration(admit("update", prepared, previous), previous);
+    if (sameJson(next, previous)) return previous;
+    return next;
+  };
+
+  const update = (given: KubeObject): KubeObject => {
+    const resource = mustResource(given);
+    return store.update(resource, updated(resource, inScope(resource, given)));
+  };
+
+  return {
+    get revision() {
+      return store.revision;
+    },
+    get: (key) => store.get(key),
+    list: (resource, listOptions) => store.list(resource, listOptions),
+    watch: (resource, since, event) => store.watch(resource, since, event),
+    flushed: () => store.flushed(),
+    create,
+    update,
+    updateStatus(given) {
+      const resource = mustResource(given);
+      const scoped = inScope(resource, given);
+      const key = keyOf(resource, scoped);
+      const previous = current(key);
+      const { resourceVersion, uid } = scoped.metadata;
+      return store.update(resource, {
+        ...withStatus(previous, scoped["status"]),
+        metadata: {
+          ...previous.metadata,
+          ...(resourceVersion === undefined ? {} : { resourceVersion }),
+          ...(uid === undefined ? {} : { uid }),
+        },
+      });
+    },
+    apply(given) {
+      const resource = mustResource(given);
+      const manifest = inScope(resource, given);
+      const previous = store.get(keyOf(resource, manifest));
+      if (previous === undefined) return { object: create(applied(manifest, undefined)), result: "created" };
+      const object = update(applied(manifest, previous));
+      return { object, result: sameButSource(object, previous) ? "unchanged" : "configured" };
+    },
+    delete(key, deleteOptions = {}) {
+      const previous = current(key);
+      if (deleteOptions.uid !== undefined && deleteOptions.uid !== previous.metadata.uid)
+        throw conflict(
+          key,
+          `Precondition failed: UID in precondition: ${deleteOptions.uid}, UID in object meta: ${previous.metadata.uid}`,
+        );
+      admit("delete", previous, previous);
+      const strategy = strategyOf(resourceText(key));
+      const isFirst = previous.metadata.deletionTimestamp === undefined;
+      const prepared = withPropagation(
+        isFirst ? (strategy.prepareDelete?.(previous) ?? previous) : previous,
+        deleteOptions.propagation,
+      );
+      if (prepared !== previous) store.update(key, prepared);
+      const gracePeriodSeconds = strategy.gracePeriodSeconds?.(previous, deleteOptions.gracePeriodSeconds);
+      return store.delete(key, gracePeriodSeconds === undefined ? {} : { gracePeriodSeconds });
+    },
+  };
+}
+
+/** The resource of an object's apiVersion and kind. Throws StatusError 404 where there is none. */
+export function mustResource({ apiVersion, kind }: { readonly apiVersion: string; readonly kind: string }): Resource {
+  const resource = resourceOf(apiVersion, kind);
+  if (resource !== undefined) return resource;
+  throw new StatusError(404, "NotFound", `no matches for kind "${kind}" in version "${apiVersion}"`);
+}
+
+/** Cluster-scoped objects lose a namespace, namespaced ones must have one. Throws StatusError 400. */
+function inScope(resource: Resource, object: KubeObject): KubeObject {
+  const { namespace, ...metadata } = object.metadata;
+  if (!resource.namespaced) return namespace === undefined ? object : { ...object, metadata };
+  if (namespace === undefined || namespace === "")
+    throw badRequest("an empty namespace may not be set during creation");
+  return object;
+}
+
+// apiserver plugin/namespace/lifecycle: nothing is created in a namespace that is not there or is going away.
+function checkNamespace(store: Store, resource: Resource, { metadata }: KubeObject): void {
+  if (metadata.namespace === undefined) return;
+  const namespaces = { group: "", resource: "namespaces", name: metadata.namespace };
+  const namespace = store.get(namespaces);
+  if (namespace === undefined) throw notFound(namespaces);
+  if (namespace.metadata.deletionTimestamp === undefined) return;
+  const key = { ...resource, name: metadata.name };
+  throw forbidden(
+    key,
+    `unable to create new content in namespace ${metadata.namespace} because it is being terminated`,
+  );
+}
+
+function keyOf(resource: Resource, object: KubeObject, name: string = object.metadata.name): ObjectKey {
+  const { namespace } = object.metadata;
+  const { group, resource: plural } = resource;
+  return { group, resource: plural, name, ...(namespace === undefined ? {} : { namespace }) };
+}
+
+function hasStatus(resource: Resource): boolean {
+  return resource.subresources.some(({ name }) => name === "status");
+}
+
+function withoutStatus(object: KubeObject): KubeObject {
+  const { status: _, ...rest } = object;
+  return rest;
+}
+
+function withStatus(object: KubeObject, status: unknown): KubeObject {
+  return status === undefined ? withoutStatus(object) : { ...object, status };
+}
+
+/** The generation counts changes of what is asked for: everything but metadata and status. */
+function withGeneration(object: KubeObject, previous: KubeObject): KubeObject {
+  const { metadata: _, status: __, ...asked } = object;
+  const { metadata: ___, status: ____, ...askedBefore } = previous;
+  const before = previous.metadata.generation ?? 1;
+  const generation = sameJson(asked, askedBefore) ? before : before + 1;
+  return { ...object, metadata: { ...object.metadata, generation } };
+}
+
+const propagationFinalizers = { Foreground: "foregroundDeletion", Orphan: "orphan" } as const;
+
+/** Foreground and Orphan are finalizers that the garbage collector answers to; Background needs none. */
+function withPropagation(
+  object: KubeObject,
+  propagation: "Background" | "Foreground" | "Orphan" | undefined,
+): KubeObject {
+  if (propagation === undefined) return object;
+  const before = object.metadata.finalizers ?? [];
+  const others = before.filter((name) => !Object.values<string>(propagationFinalizers).includes(name));
+  const finalizers = propagation === "Background" ? others : [...others, propagationFinalizers[propagation]];
+  return sameJson(before, finalizers) ? object : { ...object, metadata: { ...object.metadata, finalizers } };
+}
