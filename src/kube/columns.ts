@@ -1,0 +1,323 @@
+// What a list of a resource shows, column by column: the words kubectl users know (kubernetes/pkg/printers/internalversion).
+// Rows of a table: a resource without a row of its own shows name and age.
+//
+// Not here: how columns are laid out (cli/), nor the API's Table answers, which read this same table.
+
+import type {
+  DaemonSet,
+  Deployment,
+  EndpointSlice,
+  Event,
+  Ingress,
+  Job,
+  Namespace,
+  NetworkPolicy,
+  Node,
+  Pod,
+  ReplicaSet,
+  Service,
+  StatefulSet,
+} from "./kinds.ts";
+import type { KubeObject } from "./object.ts";
+import { formatSelector, requirementsOf } from "./selector.ts";
+
+export interface Column {
+  readonly name: string;
+  /** Only in the wide output. */
+  readonly wide?: boolean;
+  /** The cell's text; `now` in milliseconds since the epoch. */
+  value(object: KubeObject, now: number): string;
+}
+
+/** The columns of a resource, in order. */
+export function columnsOf(resource: { readonly group: string; readonly resource: string }): readonly Column[] {
+  const special = tables[resource.group === "" ? resource.resource : `${resource.resource}.${resource.group}`] ?? [];
+  const narrow = special.filter((column) => column.wide !== true);
+  const wide = special.filter((column) => column.wide === true);
+  return [nameColumn, ...narrow, ...(special.some((column) => column.name === "Age") ? [] : [ageColumn]), ...wide];
+}
+
+/** `5s`, `3m12s`, `4h`, `2d`: how kubectl writes a duration (apimachinery/util/duration HumanDuration). */
+export function humanDuration(milliseconds: number): string {
+  const seconds = Math.floor(milliseconds / 1000);
+  if (seconds < 0) return "0s";
+  if (seconds < 120) return `${seconds}s`;
+  const minutes = Math.floor(seconds / 60);
+  if (minutes < 10) return seconds % 60 === 0 ? `${minutes}m` : `${minutes}m${seconds % 60}s`;
+  if (minutes < 180) return `${minutes}m`;
+  const hours = Math.floor(minutes / 60);
+  if (hours < 8) return minutes % 60 === 0 ? `${hours}h` : `${hours}h${minutes % 60}m`;
+  if (hours < 48) return `${hours}h`;
+  const days = Math.floor(hours / 24);
+  if (days < 8) return hours % 24 === 0 ? `${days}d` : `${days}d${hours % 24}h`;
+  if (days < 730) return `${days}d`;
+  return `${Math.floor(days / 365)}y`;
+}
+
+const nameColumn: Column = { name: "Name", value: (object) => object.metadata.name };
+const ageColumn: Column = { name: "Age", value: (object, now) => age(object.metadata.creationTimestamp, now) };
+
+function age(timestamp: string | undefined, now: number): string {
+  return timestamp === undefined ? "<unknown>" : humanDuration(now - Date.parse(timestamp));
+}
+
+/** A column over an object of a known kind. */
+function column<T extends KubeObject>(
+  name: string,
+  value: (object: T, now: number) => string | number | undefined,
+): Column {
+  return { name, value: (object, now) => String(value(object as T, now) ?? "<none>") };
+}
+
+function wide<T extends KubeObject>(name: string, value: (object: T) => string | number | undefined): Column {
+  return { ...column(name, value), wide: true };
+}
+
+const containers = wide<Deployment>("Containers", (object) =>
+  object.spec.template.spec.containers.map((each) => each.name).join(","),
+);
+const images = wide<Deployment>("Images", (object) =>
+  object.spec.template.spec.containers.map((each) => each.image).join(","),
+);
+const selector = wide<Deployment>("Selector", (object) => formatSelector(requirementsOf(object.spec.selector)));
+
+const tables: Readonly<Record<string, readonly Column[]>> = {
+  pods: [
+    column<Pod>("Ready", podReady),
+    column<Pod>("Status", podStatus),
+    column<Pod>("Restarts", podRestarts),
+    ageColumn,
+    wide<Pod>("IP", (pod) => pod.status?.podIP),
+    wide<Pod>("Node", (pod) => pod.spec.nodeName),
+    wide<Pod>("Nominated Node", (pod) => pod.status?.nominatedNodeName),
+    wide<Pod>("Readiness Gates", readinessGates),
+  ],
+  services: [
+    column<Service>("Type", (service) => service.spec.type ?? "ClusterIP"),
+    column<Service>("Cluster-IP", (service) => service.spec.clusterIP ?? (service.spec.clusterIPs ?? [])[0]),
+    column<Service>("External-IP", externalIp),
+    column<Service>("Port(s)", servicePorts),
+    ageColumn,
+    wide<Service>("Selector", (service) => labelsText(service.spec.selector)),
+  ],
+  namespaces: [column<Namespace>("Status", (namespace) => namespace.status?.phase)],
+  nodes: [
+    column<Node>("Status", nodeStatus),
+    column<Node>("Roles", nodeRoles),
+    ageColumn,
+    column<Node>("Version", (node) => nodeInfo(node)?.kubeletVersion),
+    wide<Node>(
+      "Internal-IP",
+      (node) => node.status?.addresses?.find((address) => address.type === "InternalIP")?.address,
+    ),
+    wide<Node>(
+      "External-IP",
+      (node) => node.status?.addresses?.find((address) => address.type === "ExternalIP")?.address,
+    ),
+    wide<Node>("OS-Image", (node) => nodeInfo(node)?.osImage),
+    wide<Node>("Kernel-Version", (node) => nodeInfo(node)?.kernelVersion),
+    wide<Node>("Container-Runtime", (node) => nodeInfo(node)?.containerRuntimeVersion),
+  ],
+  configmaps: [{ name: "Data", value: (object) => String(Object.keys((object["data"] ?? {}) as object).length) }],
+  secrets: [
+    { name: "Type", value: (object) => String(object["type"] ?? "Opaque") },
+    { name: "Data", value: (object) => String(Object.keys((object["data"] ?? {}) as object).length) },
+  ],
+  events: [
+    column<Event>("Last Seen", (event, now) => age(event.lastTimestamp ?? event.eventTime ?? undefined, now)),
+    column<Event>("Type", (event) => event.type),
+    column<Event>("Reason", (event) => event.reason),
+    column<Event>("Object", (event) => `${event.involvedObject.kind?.toLowerCase()}/${event.involvedObject.name}`),
+    column<Event>("Message", (event) => event.message),
+  ],
+  "deployments.apps": [
+    column<Deployment>("Ready", (object) => `${object.status?.readyReplicas ?? 0}/${object.spec.replicas ?? 1}`),
+    column<Deployment>("Up-to-date", (object) => object.status?.updatedReplicas ?? 0),
+    column<Deployment>("Available", (object) => object.status?.availableReplicas ?? 0),
+    ageColumn,
+    containers,
+    images,
+    selector,
+  ],
+  "replicasets.apps": [
+    column<ReplicaSet>("Desired", (object) => object.spec.replicas ?? 1),
+    column<ReplicaSet>("Current", (object) => object.status?.replicas ?? 0),
+    column<ReplicaSet>("Ready", (object) => object.status?.readyReplicas ?? 0),
+    ageColumn,
+    containers,
+    images,
+    selector,
+  ],
+  "statefulsets.apps": [
+    column<StatefulSet>("Ready", (object) => `${object.status?.readyReplicas ?? 0}/${object.spec.replicas ?? 1}`),
+    ageColumn,
+    containers,
+    images,
+  ],
+  "daemonsets.apps": [
+    column<DaemonSet>("Desired", (object) => object.status?.desiredNumberScheduled ?? 0),
+    column<DaemonSet>("Current", (object) => object.status?.currentNumberScheduled ?? 0),
+    column<DaemonSet>("Ready", (object) => object.status?.numberReady ?? 0),
+    column<DaemonSet>("Up-to-date", (object) => object.status?.updatedNumberScheduled ?? 0),
+    column<DaemonSet>("Available", (object) => object.status?.numberAvailable ?? 0),
+    column<DaemonSet>("Node Selector", (object) => labelsText(object.spec.template.spec.nodeSelector)),
+    ageColumn,
+    containers,
+    images,
+    selector,
+  ],
+  "jobs.batch": [
+    column<Job>("Status", jobStatus),
+    column<Job>("Completions", (job) => `${job.status?.succeeded ?? 0}/${job.spec.completions ?? 1}`),
+    column<Job>("Duration", jobDuration),
+    ageColumn,
+    containers,
+    images,
+  ],
+  "endpointslices.discovery.k8s.io": [
+    column<EndpointSlice>("AddressType", (slice) => slice.addressType),
+    column<EndpointSlice>(
+      "Ports",
+      (slice) => short((slice.ports ?? []).map((port) => String(port.port ?? "*"))) || "<unset>",
+    ),
+    column<EndpointSlice>(
+      "Endpoints",
+      (slice) => short((slice.endpoints ?? []).flatMap((endpoint) => endpoint.addresses)) || "<unset>",
+    ),
+  ],
+  "networkpolicies.networking.k8s.io": [
+    column<NetworkPolicy>(
+      "Pod-Selector",
+      (policy) => formatSelector(requirementsOf(policy.spec?.podSelector ?? {})) || "<none>",
+    ),
+  ],
+  "ingresses.networking.k8s.io": [
+    column<Ingress>("Class", (ingress) => ingress.spec?.ingressClassName),
+    column<Ingress>("Hosts", (ingress) => short((ingress.spec?.rules ?? []).map((rule) => rule.host ?? "*")) || "*"),
+    column<Ingress>("Address", (ingress) =>
+      (ingress.status?.loadBalancer?.ingress ?? []).map((each) => each.ip ?? each.hostname ?? "").join(","),
+    ),
+    column<Ingress>("Ports", (ingress) => ((ingress.spec?.tls ?? []).length > 0 ? "80, 443" : "80")),
+  ],
+};
+
+function podReady(pod: Pod): string {
+  const statuses = pod.status?.containerStatuses ?? [];
+  const sidecars = (pod.spec.initContainers ?? [])
+    .filter((container) => container.restartPolicy === "Always")
+    .map((container) => container.name);
+  const inits = (pod.status?.initContainerStatuses ?? []).filter((status) => sidecars.includes(status.name));
+  const ready = [...statuses, ...inits].filter((status) => status.ready === true).length;
+  return `${ready}/${pod.spec.containers.length + sidecars.length}`;
+}
+
+function podStatus(pod: Pod): string {
+  if (pod.metadata.deletionTimestamp !== undefined) return "Terminating";
+  const inits = pod.status?.initContainerStatuses ?? [];
+  const pendingInit = inits.findIndex((status) => {
+    const sidecar =
+      (pod.spec.initContainers ?? []).find((container) => container.name === status.name)?.restartPolicy === "Always";
+    return sidecar ? status.started !== true : status.state?.terminated?.exitCode !== 0;
+  });
+  if (pendingInit >= 0 && pod.status?.phase === "Pending") {
+    const state = inits[pendingInit]?.state;
+    if (state?.terminated !== undefined)
+      return `Init:${state.terminated.reason ?? `ExitCode:${state.terminated.exitCode}`}`;
+    if (state?.waiting?.reason !== undefined && state.waiting.reason !== "PodInitializing")
+      return `Init:${state.waiting.reason}`;
+    return `Init:${pendingInit}/${inits.length}`;
+  }
+  let reason = pod.status?.reason ?? pod.status?.phase ?? "Pending";
+  let running = false;
+  for (const status of [...(pod.status?.containerStatuses ?? [])].reverse()) {
+    const { waiting, terminated } = status.state ?? {};
+    if (waiting?.reason) reason = waiting.reason;
+    else if (terminated !== undefined)
+      reason =
+        terminated.reason ?? (terminated.signal ? `Signal:${terminated.signal}` : `ExitCode:${terminated.exitCode}`);
+    else if (status.ready === true && status.state?.running !== undefined) running = true;
+  }
+  return reason === "Completed" && running ? "Running" : reason;
+}
+
+function podRestarts(pod: Pod, now: number): string {
+  let restarts = 0;
+  let last: string | undefined;
+  for (const status of pod.status?.containerStatuses ?? []) {
+    restarts += status.restartCount ?? 0;
+    const finished = status.lastState?.terminated?.finishedAt;
+    if (finished !== undefined && (last === undefined || finished > last)) last = finished;
+  }
+  return restarts > 0 && last !== undefined ? `${restarts} (${age(last, now)} ago)` : String(restarts);
+}
+
+function readinessGates(pod: Pod): string | undefined {
+  const gates = pod.spec.readinessGates ?? [];
+  if (gates.length === 0) return undefined;
+  const met = gates.filter((gate) =>
+    pod.status?.conditions?.some((condition) => condition.type === gate.conditionType && condition.status === "True"),
+  );
+  return `${met.length}/${gates.length}`;
+}
+
+function externalIp(service: Service): string {
+  const { type, externalIPs = [], externalName } = service.spec;
+  const ingress = (service.status?.loadBalancer?.ingress ?? []).map((each) => each.ip ?? each.hostname ?? "");
+  if (type === "ExternalName") return externalName ?? "";
+  if (type === "LoadBalancer") return [...ingress, ...externalIPs].join(",") || "<pending>";
+  return externalIPs.join(",") || "<none>";
+}
+
+function servicePorts(service: Service): string {
+  const ports = (service.spec.ports ?? []).map(
+    (port) => `${port.port}${port.nodePort ? `:${port.nodePort}` : ""}/${port.protocol ?? "TCP"}`,
+  );
+  return ports.join(",") || "<none>";
+}
+
+function nodeInfo(node: Node): Readonly<Record<string, string>> | undefined {
+  return (node.status as { nodeInfo?: Readonly<Record<string, string>> } | undefined)?.nodeInfo;
+}
+
+function nodeStatus(node: Node): string {
+  const ready = node.status?.conditions?.find((condition) => condition.type === "Ready");
+  const words = [ready === undefined ? "Unknown" : ready.status === "True" ? "Ready" : "NotReady"];
+  if (node.spec?.unschedulable === true) words.push("SchedulingDisabled");
+  return words.join(",");
+}
+
+function nodeRoles(node: Node): string {
+  const prefix = "node-role.kubernetes.io/";
+  const roles = Object.keys(node.metadata.labels ?? {})
+    .filter((label) => label.startsWith(prefix))
+    .map((label) => label.slice(prefix.length));
+  return roles.sort().join(",") || "<none>";
+}
+
+function jobStatus(job: Job): string {
+  const conditions = job.status?.conditions ?? [];
+  const met = (type: string): boolean =>
+    conditions.some((condition) => condition.type === type && condition.status === "True");
+  if (met("Complete")) return "Complete";
+  if (met("Failed")) return "Failed";
+  if (job.metadata.deletionTimestamp !== undefined) return "Terminating";
+  if (met("Suspended")) return "Suspended";
+  return "Running";
+}
+
+function jobDuration(job: Job, now: number): string {
+  const start = job.status?.startTime;
+  if (start === undefined) return "";
+  const end = job.status?.completionTime === undefined ? now : Date.parse(job.status.completionTime);
+  return humanDuration(end - Date.parse(start));
+}
+
+function labelsText(labels: Readonly<Record<string, string>> | undefined): string | undefined {
+  const entries = Object.entries(labels ?? {});
+  return entries.length === 0 ? undefined : entries.map(([key, value]) => `${key}=${value}`).join(",");
+}
+
+// kubectl shows three and says how many more there are.
+function short(values: readonly string[]): string {
+  return values.length <= 3 ? values.join(",") : `${values.slice(0, 3).join(",")} + ${values.length - 3} more...`;
+}
