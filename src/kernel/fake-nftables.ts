@@ -180,7 +180,7 @@ function removeRules(table: FakeTable, chain: FakeChain, which: (rule: RuleState
 
 /** A rule holds the sets it looks up and the chains it goes to. */
 function hold(table: FakeTable, rule: RuleState, by: 1 | -1, undo: Undo[]): void {
-  const { sets, chains } = references(rule.expressions);
+  const { sets, chains } = references(rule);
   for (const name of sets) count(mustSet(table, name), by, undo);
   for (const name of chains) {
     const chain = mustChain(table, name);
@@ -195,19 +195,17 @@ function count(counted: { uses: number }, by: 1 | -1, undo: Undo[]): void {
   undo.push(() => (counted.uses -= by));
 }
 
-/** The names of sets and chains anywhere inside expressions. */
-function references(expressions: unknown): { sets: string[]; chains: string[] } {
+/** The names of the sets and chains a rule uses, also by its anonymous sets' elements. */
+function references(rule: RuleState): { sets: string[]; chains: string[] } {
   const sets: string[] = [];
   const chains: string[] = [];
-  const walk = (value: unknown): void => {
-    if (typeof value !== "object" || value === null || value instanceof Uint8Array) return;
-    for (const [key, inner] of Object.entries(value)) {
-      if (typeof inner !== "string") walk(inner);
-      else if (key === "set") sets.push(inner);
-      else if (key === "chain") chains.push(inner);
-    }
-  };
-  walk(expressions);
+  for (const expression of rule.expressions) {
+    if (expression.kind === "verdict" && expression.verdict.chain !== undefined) chains.push(expression.verdict.chain);
+    if (expression.kind === "lookup" && typeof expression.set === "string") sets.push(expression.set);
+    if (expression.kind === "dynset") sets.push(expression.set);
+  }
+  for (const element of rule.anonymousSets?.flatMap((set) => set.elements) ?? [])
+    if (element.verdict?.chain !== undefined) chains.push(element.verdict.chain);
   return { sets, chains };
 }
 
@@ -274,7 +272,7 @@ function holdTarget(table: FakeTable, element: NftElementState, by: 1 | -1, undo
 function elementKey(element: NftElementState): string {
   const text = (bytes: Uint8Array | undefined): string =>
     bytes === undefined ? "" : Buffer.from(bytes).toString("latin1");
-  return `${element.flags ?? 0}|${text(element.key)}|${text(element.keyEnd)}`;
+  return `${text(element.key)}|${text(element.keyEnd)}`;
 }
 
 function sameData(a: NftElementState, b: NftElementState): boolean {

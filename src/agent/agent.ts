@@ -1,0 +1,235 @@
+// One node's agent: whenever the Network or the node's pods change, or somebody else's hand touches the kernel, the node's Program is
+// compiled and the kernel brought to it. Events only mark dirty; the work runs at its own pace.
+//
+// Invariants: memoryless (a restarted agent compiles the same Program and writes nothing); no kernel call inside an event handler;
+// a failure is retried with back-off and never blocks what follows. Stopping leaves the kernel as it is.
+// Not here: how a pod's link is made (pod-network.ts), and what the Program says (program/).
+
+import { performance } from "node:perf_hooks";
+
+import { formatReport, type Drift, type Failure, type Part, type ReconcileReport } from "../apply/report.ts";
+import { reconcile, removeEverything } from "../apply/reconcile.ts";
+import type { MonitorEvent, NetworkKernel } from "../kernel/kernel.ts";
+import type { Attachment, Network } from "../model/network.ts";
+import type { NetworkSource } from "../model/source.ts";
+import type { Program } from "../program/program.ts";
+import type { AttachmentStore } from "./attachments.ts";
+
+export interface AgentOptions {
+  /** The node's name in the Network. */
+  readonly node: string;
+  readonly kernel: NetworkKernel;
+  readonly source: NetworkSource;
+  readonly attachments: AttachmentStore;
+  readonly compile: (network: Network, node: string, attachments: readonly Attachment[]) => Program;
+  /** What happened, for logs and Events. */
+  readonly report?: (event: AgentEvent) => void;
+  readonly clock?: Clock;
+  /** How long events are gathered before they are acted on. */
+  readonly debounceMs?: number;
+}
+
+export type AgentEvent =
+  /** Something was written, failed or had to be put back; reconciliations without any of it are silent. */
+  | { readonly kind: "reconciled"; readonly report: ReconcileReport; readonly text: string; readonly tookMs: number }
+  /** `compile` threw: the last Program stays in force. A defect of ours. */
+  | { readonly kind: "compile-failed"; readonly error: unknown };
+
+/** Time as a parameter. */
+export interface Clock {
+  /** Milliseconds, for intervals. */
+  now(): number;
+  /** RFC 3339, for logs. */
+  date(): string;
+  setTimer(delayMs: number, call: () => void): { cancel(): void };
+}
+
+export interface Agent {
+  /** The Program last given to the kernel; undefined before the first. */
+  program(): Program | undefined;
+  /**
+   * Resolves when everything known at the time of the call has been brought to the kernel, with the report of that reconciliation.
+   * What failed is in the report and is retried. Rejects where no Program could be compiled, and after `stop`.
+   */
+  synced(): Promise<ReconcileReport>;
+  /** What others changed and we put back, newest last; the last thousand. */
+  drift(): readonly (Drift & { readonly time: string })[];
+  /** What the kernel refused last and is being retried. */
+  failures(): readonly Failure[];
+  /** Reads everything back at the next reconciliation. */
+  suspectEverything(): void;
+  /** Who can make pods' links again when they are gone: called with the attachments, after a reconciliation; true where some were made. */
+  onLostLinks(remake: (lost: readonly Attachment[]) => boolean): void;
+  /** Ends the agent; the kernel keeps what it has, and pods keep talking. */
+  stop(): Promise<void>;
+  /** Ends the agent and removes all that is ours from the kernel. */
+  cleanup(): Promise<ReconcileReport>;
+}
+
+const driftKeptMax = 1000;
+const retryDelayMs = { first: 100, max: 30_000 };
+/** Sysctls have no monitor: they are read again at this interval. */
+const sysctlIntervalMs = 30_000;
+
+/** Starts the agent of one node; the first reconciliation begins at once. */
+export function startAgent(options: AgentOptions): Agent {
+  const {
+    node,
+    kernel,
+    source,
+    attachments,
+    compile,
+    report = () => {},
+    clock = systemClock,
+    debounceMs = 2,
+  } = options;
+  const drift: (Drift & { readonly time: string })[] = [];
+  let suspect: Set<Part> | "all" = new Set();
+  let last: ReconcileReport | undefined;
+  let waiting: { resolve(report: ReconcileReport): void; reject(error: unknown): void }[] = [];
+  let dirty = false;
+  let stopped = false;
+  let timer: { cancel(): void } | undefined;
+  let timerDueAt = 0;
+  let retries = 0;
+  let notBefore = 0;
+  let remake: ((lost: readonly Attachment[]) => boolean) | undefined;
+
+  const schedule = (delayMs: number): void => {
+    if (stopped) return;
+    const due = Math.max(clock.now() + delayMs, notBefore);
+    if (timer !== undefined && timerDueAt <= due) return;
+    timer?.cancel();
+    timerDueAt = due;
+    timer = clock.setTimer(Math.max(0, due - clock.now()), run);
+  };
+  const markDirty = (): void => {
+    dirty = true;
+    schedule(debounceMs);
+  };
+  const markSuspect = (parts: readonly Part[] | "all"): void => {
+    if (parts === "all") suspect = "all";
+    else if (suspect !== "all") for (const part of parts) suspect.add(part);
+    markDirty();
+  };
+
+  const run = (): void => {
+    timer = undefined;
+    if (stopped) return;
+    const started = clock.now();
+    dirty = false;
+    const waiters = waiting;
+    waiting = [];
+    let program: Program;
+    try {
+      program = compile(source.current(), node, attachments.list());
+    } catch (error) {
+      report({ kind: "compile-failed", error });
+      for (const waiter of waiters) waiter.reject(error);
+      return;
+    }
+    const readBack = suspect;
+    suspect = new Set();
+    last = reconcile(program, kernel, { ...(last === undefined ? {} : { last }), suspect: readBack });
+    const tookMs = clock.now() - started;
+    // At most half of the time is spent reconciling, whatever happens outside.
+    notBefore = clock.now() + tookMs;
+    record(last, tookMs);
+    for (const waiter of waiters) waiter.resolve(last);
+    if (last.lostLinks.length > 0) remakeLinks(last.lostLinks);
+    scheduleRetry(last);
+  };
+
+  const record = (result: ReconcileReport, tookMs: number): void => {
+    const time = clock.date();
+    drift.push(...result.drift.map((one) => ({ ...one, time })));
+    if (drift.length > driftKeptMax) drift.splice(0, drift.length - driftKeptMax);
+    if (result.made.length + result.failures.length + result.drift.length === 0) return;
+    report({ kind: "reconciled", report: result, text: formatReport(result), tookMs });
+  };
+  const scheduleRetry = (result: ReconcileReport): void => {
+    if (result.suspect.size === 0) {
+      retries = 0;
+      return;
+    }
+    schedule(Math.min(retryDelayMs.max, retryDelayMs.first * 2 ** retries++));
+  };
+  const remakeLinks = (links: readonly string[]): void => {
+    const lost = attachments.list().filter((attachment) => links.includes(attachment.link));
+    if (lost.length > 0 && remake?.(lost) === true) markSuspect("all");
+  };
+
+  const resync = (): void => {
+    resyncTimer = clock.setTimer(sysctlIntervalMs, resync);
+    markSuspect(["sysctls"]);
+  };
+  let resyncTimer = clock.setTimer(sysctlIntervalMs, resync);
+  const subscriptions = [
+    source.subscribe(markDirty),
+    attachments.subscribe(markDirty),
+    kernel.monitor((event) => markSuspect(partsOf(event, last?.program))),
+  ];
+  dirty = true;
+  schedule(0);
+
+  const end = (): void => {
+    if (stopped) return;
+    stopped = true;
+    timer?.cancel();
+    resyncTimer.cancel();
+    for (const subscription of subscriptions) subscription.close();
+    for (const waiter of waiting) waiter.reject(new Error(`agent of ${node}: stopped`));
+    waiting = [];
+  };
+
+  return {
+    program: () => last?.program,
+    synced() {
+      if (stopped) return Promise.reject(new Error(`agent of ${node}: stopped`));
+      if (!dirty && last !== undefined) return Promise.resolve(last);
+      return new Promise((resolve, reject) => {
+        waiting.push({ resolve, reject });
+        schedule(0);
+      });
+    },
+    drift: () => drift,
+    failures: () => last?.failures ?? [],
+    suspectEverything: () => markSuspect("all"),
+    onLostLinks(call) {
+      remake = call;
+    },
+    async stop() {
+      end();
+    },
+    async cleanup() {
+      end();
+      return removeEverything(kernel);
+    },
+  };
+}
+
+/** Which parts an event seen in the kernel may have changed. */
+function partsOf(event: MonitorEvent, program: Program | undefined): readonly Part[] {
+  switch (event.kind) {
+    case "link":
+      return ["links", "addresses", "neighbours", "forwarding", "routes", "sysctls"];
+    case "address":
+      // IPv4 routes go with the address that is their source.
+      return ["addresses", "routes"];
+    case "route":
+      return ["routes"];
+    case "neighbour":
+      return ["neighbours", "forwarding"];
+    case "nftables":
+      return (program?.tables ?? []).map((table): Part => `table ${table.family} ${table.name}`);
+  }
+}
+
+const systemClock: Clock = {
+  now: () => performance.now(),
+  date: () => new Date().toISOString(),
+  setTimer(delayMs, call) {
+    const timer = setTimeout(call, delayMs);
+    return { cancel: () => clearTimeout(timer) };
+  },
+};

@@ -1,0 +1,323 @@
+// How a pod gets and loses its network on this node: address, veth pair, the pod's own routes, and its part of the node's Program.
+//
+// ADD returns only when the Program that guards and reaches the pod is in the kernel, so nothing runs in a pod that is not isolated yet.
+// What an ADD that fails has made is undone before it throws. DEL of anything, any number of times, succeeds.
+// Not here: the pod's namespace (its maker owns it), and the bridge port's settings (apply/links.ts).
+
+import { addressBytes, familyOf, type Address } from "../ip/address.ts";
+import { macFromBytes, macOfName, type Mac } from "../ip/mac.ts";
+import { addressBits, contains, hostPrefix } from "../ip/prefix.ts";
+import { linkAlias } from "../apply/links.ts";
+import type { Failure, ReconcileReport } from "../apply/report.ts";
+import { KernelError, type Change, type NetworkKernel } from "../kernel/kernel.ts";
+import type { Attachment } from "../model/network.ts";
+import { names, routeProtocol, type BridgeLink } from "../program/program.ts";
+import type { Agent } from "./agent.ts";
+import type { AttachmentStore } from "./attachments.ts";
+import { CniError, type CniRequest, type CniResult, type PodNetwork } from "./cni.ts";
+import { gatewayOf, type Ipam } from "./ipam.ts";
+
+export interface PodNetworkOptions {
+  /** The node's name, for messages. */
+  readonly node: string;
+  readonly kernel: NetworkKernel;
+  readonly agent: Agent;
+  readonly attachments: AttachmentStore;
+  readonly ipam: Ipam;
+  /** Opens the kernel of a pod's namespace; closed again within the call. */
+  readonly openKernel: (name: string, namespaceFd: number) => NetworkKernel;
+}
+
+/** The pod network of a node, and what a kubelet asks beside CNI's three. */
+export interface NodePodNetwork extends PodNetwork {
+  /** CNI's GC: takes away every attachment whose sandbox is not among these; their ids. */
+  collect(liveContainerIds: ReadonlySet<string>): Promise<readonly string[]>;
+}
+
+/** Functions of CNI's shape over a node's agent. */
+export function createPodNetwork(options: PodNetworkOptions): NodePodNetwork {
+  const { node, kernel, agent, attachments, ipam, openKernel } = options;
+  /** Operations on one sandbox run one after another, those of different sandboxes together. */
+  const queues = new Map<string, Promise<unknown>>();
+  /** Namespaces of living sandboxes, to make a link again that somebody deleted. */
+  const sandboxes = new Map<string, { readonly namespaceFd: number; readonly interfaceName: string }>();
+
+  const inTurn = async <T>(containerId: string, work: () => Promise<T>): Promise<T> => {
+    const before = queues.get(containerId);
+    const mine = (async () => {
+      await before?.catch(() => {});
+      return work();
+    })();
+    queues.set(containerId, mine);
+    try {
+      return await mine;
+    } finally {
+      if (queues.get(containerId) === mine) queues.delete(containerId);
+    }
+  };
+
+  const add = async (request: CniRequest): Promise<CniResult> => {
+    const { namespaceFd } = request;
+    if (namespaceFd === undefined) throw new CniError(4, `${adding(request)}: no network namespace was given`);
+    if (attachments.get(request.containerId) !== undefined) {
+      throw new CniError(
+        100,
+        `${adding(request)}: sandbox ${request.containerId} has a network already: DEL comes first`,
+      );
+    }
+    // The bridge must be there before anything can be attached to it.
+    const bridge = await readyBridge(agent, request);
+    const attachment = newAttachment(request, ipam.allocate());
+    attachments.put(attachment);
+    sandboxes.set(attachment.id, { namespaceFd, interfaceName: request.interfaceName });
+    try {
+      makeLink(attachment, bridge, namespaceFd, request.interfaceName);
+      const [report] = await Promise.all([agent.synced(), attachments.flushed()]);
+      refuseHalfDone(report, attachment, request);
+    } catch (error) {
+      await remove(attachment);
+      throw error instanceof CniError ? error : new CniError(100, `${adding(request)}: ${messageOf(error)}`);
+    }
+    return resultOf(attachment, bridge, request.interfaceName, gatewayFor);
+  };
+
+  /** Veth pair and the pod's end of it, in one go: nothing may come between. Throws KernelError. */
+  const makeLink = (attachment: Attachment, bridge: BridgeLink, namespaceFd: number, interfaceName: string): void => {
+    const peer = { name: interfaceName, mac: attachment.mac, namespaceFd };
+    const alias = `${linkAlias} pod ${attachment.namespace}/${attachment.name}`;
+    const create: Change = {
+      kind: "create-veth",
+      name: attachment.link,
+      mac: hostMac(attachment),
+      mtu: bridge.mtu,
+      alias,
+      peer,
+    };
+    must(kernel.change([create]));
+    const inside = openKernel(`pod ${attachment.namespace}/${attachment.name}`, namespaceFd);
+    try {
+      must(inside.change(podChanges(attachment, bridge, interfaceName, gatewayFor)));
+    } finally {
+      inside.close();
+    }
+  };
+
+  const gatewayFor = (address: Address): Address => {
+    const range = ipam.ranges.find((one) => contains(one, address));
+    if (range === undefined) throw new CniError(100, `address ${address} lies in no pod range of ${node}`);
+    return gatewayOf(range);
+  };
+
+  /** Out of the Program first, and only then is the address another's: nobody ever inherits a pod's guard or policy. */
+  const remove = async (attachment: Attachment): Promise<void> => {
+    attachments.remove(attachment.id);
+    sandboxes.delete(attachment.id);
+    const [deleted] = kernel.change([{ kind: "delete-link", name: attachment.link }]);
+    // A stopped agent has nothing in force to wait for: the next one starts from the attachments that are left.
+    await agent.synced().catch(() => {});
+    ipam.release(attachment.addresses);
+    await attachments.flushed();
+    if (deleted?.ok === false) throw deleted.error;
+  };
+
+  agent.onLostLinks((lost) => {
+    const bridge = bridgeOf(agent);
+    if (bridge === undefined) return false;
+    let made = false;
+    for (const attachment of lost) {
+      const sandbox = sandboxes.get(attachment.id);
+      if (sandbox === undefined) continue;
+      try {
+        makeLink(attachment, bridge, sandbox.namespaceFd, sandbox.interfaceName);
+        made = true;
+      } catch (error) {
+        // The namespace may be going away right now: its DEL follows.
+        if (!(error instanceof KernelError)) throw error;
+      }
+    }
+    return made;
+  });
+
+  return {
+    add: (request) => inTurn(request.containerId, () => add(request)),
+    delete: (request) =>
+      inTurn(request.containerId, async () => {
+        const attachment = attachments.get(request.containerId);
+        if (attachment !== undefined) await remove(attachment);
+      }),
+    check: (request) =>
+      inTurn(request.containerId, async () => {
+        const attachment = attachments.get(request.containerId);
+        if (attachment === undefined)
+          throw new CniError(100, `check pod ${podOf(request)}: sandbox ${request.containerId} has no network here`);
+        const report = await agent.synced();
+        refuseHalfDone(report, attachment, request);
+        const inside =
+          request.namespaceFd === undefined ? undefined : openKernel(`pod ${podOf(request)}`, request.namespaceFd);
+        try {
+          const missing = missingOf(attachment, kernel, inside, request.interfaceName);
+          if (missing.length > 0)
+            throw new CniError(101, `check pod ${podOf(request)}: not as it was made: ${missing.join(", ")}`);
+        } finally {
+          inside?.close();
+        }
+      }),
+    async collect(live) {
+      const dead = attachments.list().filter((attachment) => !live.has(attachment.id));
+      await Promise.all(dead.map((attachment) => inTurn(attachment.id, () => remove(attachment))));
+      return dead.map((attachment) => attachment.id);
+    },
+  };
+}
+
+/** The host's end of a sandbox's veth pair: a name of at most 15 characters that is a function of the sandbox alone. */
+export function podLinkName(containerId: string): string {
+  return names.podLinkPrefix + macOfName(containerId).replaceAll(":", "");
+}
+
+function newAttachment(request: CniRequest, addresses: readonly Address[]): Attachment {
+  return {
+    id: request.containerId,
+    namespace: request.podNamespace,
+    name: request.podName,
+    uid: request.podUid,
+    link: podLinkName(request.containerId),
+    mac: macOfAddress(addresses[0] ?? ""),
+    addresses,
+    hostPorts: request.portMappings.map(({ containerPort, ...mapping }) => ({ ...mapping, port: containerPort })),
+  };
+}
+
+/** `0a:58:` and the last four bytes of the first address: no two pods of a node share one, and people can read it. */
+function macOfAddress(address: Address): Mac {
+  return macFromBytes(Uint8Array.from([0x0a, 0x58, ...addressBytes(address).slice(-4)]));
+}
+
+/** What the pod's own namespace gets. Every packet goes to the gateway, whose hardware address is known beforehand. */
+function podChanges(
+  attachment: Attachment,
+  bridge: BridgeLink,
+  link: string,
+  gatewayFor: (address: Address) => Address,
+): readonly Change[] {
+  const up: readonly Change[] = [
+    { kind: "set-link", name: "lo", up: true },
+    { kind: "set-link", name: link, mtu: bridge.mtu, addressGeneration: "none", up: true },
+  ];
+  return [
+    ...up,
+    ...attachment.addresses.flatMap((address) => addressChanges(address, gatewayFor(address), link, bridge.mac)),
+  ];
+}
+
+function addressChanges(address: Address, gateway: Address, link: string, gatewayMac: Mac): readonly Change[] {
+  const family = familyOf(address);
+  // IPv6 takes 1024 for none.
+  const route = { action: "forward", link, metric: family === 4 ? 0 : 1024, protocol: routeProtocol } as const;
+  return [
+    { kind: "set-address", link, address, bits: addressBits(family) },
+    { kind: "set-neighbour", link, address: gateway, mac: gatewayMac },
+    { kind: "set-route", to: hostPrefix(gateway), scope: "link", ...route },
+    { kind: "set-route", to: family === 4 ? "0.0.0.0/0" : "::/0", via: gateway, ...route },
+  ];
+}
+
+function resultOf(
+  attachment: Attachment,
+  bridge: BridgeLink,
+  interfaceName: string,
+  gatewayFor: (address: Address) => Address,
+): CniResult {
+  const { addresses, link, mac } = attachment;
+  return {
+    interfaces: [
+      { name: link, mac: hostMac(attachment), mtu: bridge.mtu },
+      { name: interfaceName, mac, mtu: bridge.mtu },
+    ],
+    ips: addresses.map((address) => ({
+      address,
+      bits: addressBits(familyOf(address)),
+      gateway: gatewayFor(address),
+      interface: 1,
+    })),
+    routes: addresses.map((address) => ({
+      dst: familyOf(address) === 4 ? "0.0.0.0/0" : "::/0",
+      gw: gatewayFor(address),
+    })),
+  };
+}
+
+function hostMac(attachment: Attachment): Mac {
+  return macOfName(attachment.link);
+}
+
+// ---------------------------------------------------------------- what can go wrong
+
+async function readyBridge(agent: Agent, request: CniRequest): Promise<BridgeLink> {
+  const bridge = bridgeOf(agent) ?? ((await agent.synced()) && bridgeOf(agent));
+  if (bridge === undefined) {
+    throw new CniError(
+      11,
+      `${adding(request)}: the node's Program has no pod bridge yet`,
+      "the node is not in the cluster, or it has no pod range (Node spec.podCIDRs)",
+    );
+  }
+  return bridge;
+}
+
+function bridgeOf(agent: Agent): BridgeLink | undefined {
+  return agent.program()?.links.find((link) => link.kind === "bridge");
+}
+
+/** A pod starts only when all that isolates and reaches it is in force; the rest of the node may have its troubles. */
+function refuseHalfDone(report: ReconcileReport, attachment: Attachment, request: CniRequest): void {
+  const concerns = (failure: Failure): boolean =>
+    failure.part.startsWith("table ") ||
+    failure.key.includes(attachment.link) ||
+    attachment.addresses.some((address) => failure.key.split(/[ /]/).includes(address));
+  const failure = report.failures.find(concerns);
+  const lost = report.lostLinks.includes(attachment.link);
+  if (failure === undefined && !lost) return;
+  const reason = failure?.error.message ?? `link ${attachment.link} disappeared`;
+  throw new CniError(11, `${adding(request)}: the node's Program is not wholly in force: ${reason}`);
+}
+
+function must(results: ReturnType<NetworkKernel["change"]>): void {
+  for (const result of results) if (!result.ok) throw result.error;
+}
+
+function adding(request: CniRequest): string {
+  return `add pod ${podOf(request)} to the network`;
+}
+
+function podOf(request: CniRequest): string {
+  return `${request.podNamespace}/${request.podName}`;
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** What CHECK finds missing or changed, in words; chained plugins may have added what they like. */
+function missingOf(
+  attachment: Attachment,
+  host: NetworkKernel,
+  inside: NetworkKernel | undefined,
+  interfaceName: string,
+): string[] {
+  const missing: string[] = [];
+  if (!host.links().some((link) => link.name === attachment.link)) missing.push(`link ${attachment.link} is gone`);
+  if (inside === undefined) return missing;
+  const link = inside.links().find((one) => one.name === interfaceName);
+  if (link === undefined) return [...missing, `link ${interfaceName} of the pod is gone`];
+  if (!link.up) missing.push(`link ${interfaceName} of the pod is down`);
+  if (link.mac !== attachment.mac) missing.push(`link ${interfaceName} of the pod has address ${link.mac}`);
+  const addresses = inside.addresses().filter((one) => one.link === interfaceName);
+  const routes = inside.routes();
+  for (const address of attachment.addresses) {
+    if (!addresses.some((one) => one.address === address)) missing.push(`address ${address} of the pod is gone`);
+    const all = familyOf(address) === 4 ? "0.0.0.0/0" : "::/0";
+    if (!routes.some((route) => route.to === all)) missing.push(`route ${all} of the pod is gone`);
+  }
+  return missing;
+}

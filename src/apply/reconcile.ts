@@ -1,0 +1,255 @@
+// Brings a kernel to a Program: what differs is written in dependency order, what is ours and unwanted is removed the other way round.
+//
+// Invariants: nothing that is not recognisably ours is removed; equal state costs no write; an entry that fails does not stop the rest;
+// while the last Program is known and nobody else's hand was seen, the kernel is not read and only the difference is sent.
+// Not here: when to reconcile and how soon again after a failure (agent/agent.ts).
+
+import { KernelError, type Change, type LinkState, type NetworkKernel } from "../kernel/kernel.ts";
+import type { Program } from "../program/program.ts";
+import { describeChange } from "./change-text.ts";
+import { staleConnections } from "./connections.ts";
+import { diffEntries, planEntries, type EntryKind, type Plan, type Step } from "./entries.ts";
+import { addressKind, forwardingKind, mainTable, neighbourKind, routeKind } from "./kinds.ts";
+import { linkKind, ourLinks, ownLinkName, type OurLink } from "./links.ts";
+import { reconcileTables } from "./nftables.ts";
+import type { Drift, Failure, Made, Part, ReconcileReport } from "./report.ts";
+import { reconcileSysctls } from "./sysctls.ts";
+import type { Origin } from "../kube/object.ts";
+
+export interface ReconcileOptions {
+  /** The report of the last reconciliation of this kernel; without it everything is read back, and nothing counts as drift. */
+  readonly last?: ReconcileReport;
+  /** Parts that somebody else may have changed since, or `all`: they are read back. */
+  readonly suspect?: ReadonlySet<Part> | "all";
+}
+
+/** Makes the kernel hold the Program and says what it took. Synchronous; throws nothing the kernel answers. */
+export function reconcile(program: Program, kernel: NetworkKernel, options: ReconcileOptions = {}): ReconcileReport {
+  const work = new Work(program, kernel, options);
+  const links = work.planLinks();
+  const [ports, makers] = partition(links.sets, (step) => work.isPod(step.key));
+  work.send(makers);
+  work.sysctls();
+  // Before pods are let onto the bridge: who is attached is already guarded.
+  work.tables();
+  work.send(ports);
+  if (links.readBack && links.sets.length + links.removals.length > 0) work.readBackWhatHangsOnLinks();
+
+  const plans = [
+    work.plan(
+      "addresses",
+      addressKind(ownLinkName),
+      (p) => p.addresses,
+      () => kernel.addresses(),
+    ),
+    work.plan(
+      "neighbours",
+      neighbourKind(ownLinkName),
+      (p) => p.neighbours,
+      () => kernel.neighbours(),
+    ),
+    work.plan(
+      "forwarding",
+      forwardingKind(ownLinkName),
+      (p) => p.forwarding,
+      () => kernel.forwarding(),
+    ),
+    work.plan(
+      "routes",
+      routeKind,
+      (p) => p.routes,
+      () => mainTable(kernel.routes()),
+    ),
+  ];
+  work.send(plans.flatMap((plan) => plan.sets));
+  work.send([...plans.toReversed().flatMap((plan) => plan.removals), ...links.removals]);
+  work.forgetConnections();
+  return work.report();
+}
+
+/** Removes everything of ours from the kernel, also what no Program mentions: links, routes, tables and what hangs on them. */
+export function removeEverything(kernel: NetworkKernel): ReconcileReport {
+  const empty: Program = {
+    node: kernel.name,
+    sysctls: [],
+    links: [],
+    addresses: [],
+    routes: [],
+    neighbours: [],
+    forwarding: [],
+    tables: [],
+  };
+  return reconcile(empty, kernel);
+}
+
+/** One reconciliation under way: what it has done so far, and what it still trusts. */
+class Work {
+  readonly #program: Program;
+  readonly #kernel: NetworkKernel;
+  readonly #last: ReconcileReport | undefined;
+  readonly #readBack: Set<Part> | "all";
+  /** Keys the last reconciliation could not write: their absence is no drift. */
+  readonly #failed: ReadonlySet<string>;
+  readonly #pods: ReadonlySet<string>;
+  readonly #made: Made[] = [];
+  readonly #failures: Failure[] = [];
+  readonly #drift: Drift[] = [];
+  readonly #suspect = new Set<Part>();
+  /** Pods' links that are not there: what belongs on them waits until their sandbox's maker has made them again. */
+  #lost: ReadonlySet<string> = new Set();
+
+  constructor(program: Program, kernel: NetworkKernel, { last, suspect }: ReconcileOptions) {
+    this.#program = program;
+    this.#kernel = kernel;
+    this.#last = last;
+    this.#readBack = last === undefined || suspect === "all" ? "all" : new Set([...last.suspect, ...(suspect ?? [])]);
+    this.#failed = new Set(last?.failures.map((failure) => `${failure.part} ${failure.key}`));
+    this.#pods = new Set(program.links.filter((link) => link.kind === "pod").map((link) => link.name));
+  }
+
+  isPod(link: string): boolean {
+    return this.#pods.has(link);
+  }
+
+  /** `readBack`: the plan comes from what the kernel has, not from the last Program. */
+  planLinks(): Plan & { readonly readBack: boolean } {
+    const wanted = ourLinks(this.#program.links);
+    const previous = this.#last && ourLinks(this.#last.program.links);
+    if (previous !== undefined && !this.#mustRead("links") && sameMakers(previous, wanted))
+      return { ...diffEntries(linkKind([]), previous, wanted), readBack: false };
+    const states = this.#kernel.links();
+    const plan = planEntries(linkKind(states), wanted, states, previous, this.#failed);
+    this.#drift.push(...plan.drift);
+    this.#lost = new Set(this.#podsWithoutLink(states));
+    if (this.#lost.size > 0) this.#suspect.add("links");
+    return { ...plan, sets: plan.sets.filter((step) => !this.#lost.has(step.key)), readBack: true };
+  }
+
+  #podsWithoutLink(states: readonly LinkState[]): string[] {
+    const present = new Set(states.map((state) => state.name));
+    return [...this.#pods].filter((name) => !present.has(name));
+  }
+
+  /** Links came, went, or went down and up: the kernel may have dropped what hung on them. */
+  readBackWhatHangsOnLinks(): void {
+    if (this.#readBack === "all") return;
+    for (const part of ["addresses", "neighbours", "forwarding", "routes", "sysctls"] as const)
+      this.#readBack.add(part);
+  }
+
+  plan<E extends { readonly origin: Origin; readonly link?: string }, S>(
+    part: Part,
+    kind: EntryKind<E, S>,
+    entries: (program: Program) => readonly E[],
+    dump: () => readonly S[],
+  ): Plan {
+    const wanted = this.#withoutLost(part, entries(this.#program));
+    const previous = this.#last && entries(this.#last.program);
+    if (previous !== undefined && !this.#mustRead(part)) return diffEntries(kind, previous, wanted);
+    const plan = planEntries(kind, wanted, dump(), previous, this.#failed);
+    this.#drift.push(...plan.drift);
+    return plan;
+  }
+
+  #withoutLost<E extends { readonly link?: string }>(part: Part, entries: readonly E[]): readonly E[] {
+    if (this.#lost.size === 0) return entries;
+    const kept = entries.filter((entry) => entry.link === undefined || !this.#lost.has(entry.link));
+    if (kept.length < entries.length) this.#suspect.add(part);
+    return kept;
+  }
+
+  /** Sends steps in order; each step's changes stand or fall together in the report. */
+  send(steps: readonly Step[]): void {
+    if (steps.length === 0) return;
+    const results = this.#kernel.change(steps.flatMap((step) => step.changes));
+    let at = 0;
+    for (const step of steps) {
+      const mine = results.slice(at, (at += step.changes.length));
+      const failed = mine.findIndex((result) => !result.ok);
+      const result = mine[failed];
+      if (result === undefined || result.ok) {
+        this.#made.push({ part: step.part, text: step.changes.map(describeChange).join("; "), ...originOf(step) });
+      } else {
+        const change: Change | undefined = step.changes[failed];
+        this.#fail(step, change ? describeChange(change) : step.key, result.error);
+      }
+    }
+  }
+
+  sysctls(): void {
+    const { part, made, failures, drift } = reconcileSysctls(this.#program.sysctls, this.#kernel, {
+      previous: this.#last?.program.sysctls,
+      readBack: this.#mustRead("sysctls"),
+      failed: this.#failed,
+    });
+    this.#made.push(...made);
+    this.#drift.push(...drift);
+    this.#failures.push(...failures);
+    if (failures.length > 0) this.#suspect.add(part);
+  }
+
+  tables(): void {
+    const result = reconcileTables(this.#program.tables, this.#kernel, {
+      previous: this.#last?.program.tables,
+      readBack: (part) => this.#mustRead(part),
+      failed: this.#failed,
+    });
+    this.#made.push(...result.made);
+    this.#drift.push(...result.drift);
+    this.#failures.push(...result.failures);
+    for (const part of result.suspect) this.#suspect.add(part);
+  }
+
+  /** Connections that an earlier Program sent to an endpoint that is gone would go on for ever: UDP has no end of its own. */
+  forgetConnections(): void {
+    if (this.#last === undefined) return;
+    for (const match of staleConnections(this.#last.program.tables, this.#program.tables)) {
+      try {
+        const count = this.#kernel.flushConnections(match);
+        if (count > 0)
+          this.#made.push({ part: "routes", text: `conntrack -D ${JSON.stringify(match)}: ${count} connections` });
+      } catch (error) {
+        if (!(error instanceof KernelError)) throw error;
+        this.#fail({ part: "routes", key: JSON.stringify(match), changes: [] }, "conntrack -D", error);
+      }
+    }
+  }
+
+  report(): ReconcileReport {
+    return {
+      program: this.#program,
+      made: this.#made,
+      failures: this.#failures,
+      drift: this.#drift,
+      suspect: this.#suspect,
+      lostLinks: [...this.#lost],
+    };
+  }
+
+  #mustRead(part: Part): boolean {
+    return this.#readBack === "all" || this.#readBack.has(part);
+  }
+
+  #fail(step: Step, text: string, error: KernelError): void {
+    this.#failures.push({ part: step.part, key: step.key, text, error, ...originOf(step) });
+    this.#suspect.add(step.part);
+  }
+}
+
+/** Bridge and VXLAN links unchanged: then a difference of pods' links needs no look at the kernel. */
+function sameMakers(previous: readonly OurLink[], next: readonly OurLink[]): boolean {
+  const makers = (links: readonly OurLink[]): readonly OurLink[] => links.filter((link) => link.kind !== "pod");
+  const plan = diffEntries(linkKind([]), makers(previous), makers(next));
+  return plan.sets.length === 0 && plan.removals.length === 0;
+}
+
+function originOf(step: Step): { origin: Origin } | Record<never, never> {
+  return step.origin === undefined ? {} : { origin: step.origin };
+}
+
+function partition<T>(values: readonly T[], test: (value: T) => boolean): [T[], T[]] {
+  const yes: T[] = [];
+  const no: T[] = [];
+  for (const value of values) (test(value) ? yes : no).push(value);
+  return [yes, no];
+}
