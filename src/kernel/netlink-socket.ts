@@ -63,6 +63,8 @@ export interface NetlinkSocket {
   transaction(requests: readonly NetlinkRequest[], doing: string): TransactionAnswer;
   /** Sends nothing; what is in the queue: for sockets that joined multicast groups. `overrun`: messages were lost. */
   receive(): { readonly messages: readonly NetlinkMessage[]; readonly overrun: boolean };
+  /** Joins or leaves a multicast group. */
+  setMembership(group: number, membership: "join" | "leave"): void;
   close(): void;
 }
 
@@ -111,13 +113,23 @@ export function isOwnPort(namespaceId: string, protocolNumber: number, port: num
   return ownPorts.has(`${namespaceId} ${protocolNumber} ${port}`);
 }
 
-/** Calls back just before a socket of that namespace closes, while its port still counts as ours. Gives the function that ends it. */
-export function beforeSocketClose(namespaceId: string, callback: () => void): () => void {
-  const callbacks = closeCallbacks.get(namespaceId) ?? new Set();
-  closeCallbacks.set(namespaceId, callbacks.add(callback));
+/** Told about everything the sockets of this process do in a namespace, so that it can tell our changes from others'. */
+export interface SocketWatcher {
+  /** Just before a socket of that protocol sends requests. */
+  before(protocolNumber: number): void;
+  /** Just after their answers came: what they changed has been notified by now. */
+  after(protocolNumber: number): void;
+  /** Just before a socket closes, while its port still counts as ours. */
+  closing(): void;
+}
+
+/** Registers a watcher of all sockets in a namespace; gives the function that ends it. */
+export function watchSockets(namespaceId: string, watcher: SocketWatcher): () => void {
+  watchers.set(namespaceId, [...(watchers.get(namespaceId) ?? []), watcher]);
   return () => {
-    callbacks.delete(callback);
-    if (callbacks.size === 0) closeCallbacks.delete(namespaceId);
+    const rest = (watchers.get(namespaceId) ?? []).filter((other) => other !== watcher);
+    if (rest.length === 0) watchers.delete(namespaceId);
+    else watchers.set(namespaceId, rest);
   };
 }
 
@@ -127,8 +139,9 @@ const SOCK_CLOEXEC = 0x80000;
 const SOCK_NONBLOCK = 0x800;
 const SOL_SOCKET = 1;
 const SOL_NETLINK = 270;
-// linux/netlink.h: NETLINK_ADD_MEMBERSHIP, _CAP_ACK, _EXT_ACK, _GET_STRICT_CHK
+// linux/netlink.h: NETLINK_ADD_MEMBERSHIP, _DROP_MEMBERSHIP, _CAP_ACK, _EXT_ACK, _GET_STRICT_CHK
 const NETLINK_ADD_MEMBERSHIP = 1;
+const NETLINK_DROP_MEMBERSHIP = 2;
 const NETLINK_CAP_ACK = 10;
 const NETLINK_EXT_ACK = 11;
 const NETLINK_GET_STRICT_CHK = 12;
@@ -154,10 +167,10 @@ const receiveBuffer = new Uint8Array(1024 * 1024);
 /** A dump that changes under our hands is asked for again this often. */
 const dumpAttemptsMax = 20;
 /** What the kernel charges a receive buffer for one acknowledgement with words (skb truesize), rounded up well. */
-const acknowledgementBytes = 2048;
+const acknowledgementBytes = 4096;
 
 const ownPorts = new Set<string>();
-const closeCallbacks = new Map<string, Set<() => void>>();
+const watchers = new Map<string, readonly SocketWatcher[]>();
 
 function prepare(
   fd: number,
@@ -179,8 +192,7 @@ function prepare(
   check(doing, bind(fd, address, address.length));
   const length = new Uint8Array(Uint32Array.of(address.length).buffer);
   check(doing, getsockname(fd, address, length));
-  for (const group of options.groups ?? [])
-    check(`${doing}: join multicast group ${group}`, setOption(fd, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group));
+  for (const group of options.groups ?? []) setMembership(fd, group, "join");
   const state: SocketState = {
     fd,
     protocol: protocolNumber,
@@ -205,6 +217,7 @@ function prepare(
     pipeline: (requests, what) => pipeline(state, requests, what),
     transaction: (requests, what) => exchange(state, requests, what),
     receive: () => receiveAll(state, "receive notifications"),
+    setMembership: (group, membership) => setMembership(fd, group, membership),
     close: () => closeSocket(state),
   };
 }
@@ -222,7 +235,7 @@ interface SocketState {
 
 function closeSocket(state: SocketState): void {
   if (!state.open) return;
-  for (const callback of closeCallbacks.get(state.namespaceId) ?? []) callback();
+  for (const watcher of watchers.get(state.namespaceId) ?? []) watcher.closing();
   state.open = false;
   ownPorts.delete(portKey(state));
   close(state.fd);
@@ -273,9 +286,12 @@ function nextChunk(state: SocketState, requests: readonly NetlinkRequest[], star
 
 /** One sendmsg and everything it caused. */
 function exchange(state: SocketState, requests: readonly NetlinkRequest[], doing: string): TransactionAnswer {
+  const watching = watchers.get(state.namespaceId) ?? [];
+  for (const watcher of watching) watcher.before(state.protocol);
   const first = takeSequences(state, requests.length);
   sendAll(state, encodeMessages(requests, first), doing);
   const received = receiveAll(state, doing);
+  for (const watcher of watching) watcher.after(state.protocol);
   const failures = new Map<number, NetlinkFailure>();
   const acknowledged = new Set<number>();
   const messages: NetlinkMessage[] = [];
@@ -377,6 +393,11 @@ function unanswered(doing: string, overrun: boolean): KernelError {
   return overrun
     ? new KernelError(`${doing}: ENOBUFS: answers were lost; raise net.core.rmem_max`, { code: "ENOBUFS" })
     : new KernelError(`${doing}: ENODATA: the kernel gave no answer`, { code: "ENODATA" });
+}
+
+function setMembership(fd: number, group: number, membership: "join" | "leave"): void {
+  const option = membership === "join" ? NETLINK_ADD_MEMBERSHIP : NETLINK_DROP_MEMBERSHIP;
+  check(`${membership} netlink multicast group ${group}`, setOption(fd, SOL_NETLINK, option, group));
 }
 
 function setOption(fd: number, level: number, option: number, value: number): number {

@@ -1,0 +1,194 @@
+// The kernel of a network namespace by netlink: the real one behind the interface of kernel.ts.
+// Dumps become values here, changes go through changes.ts, nf_tables through nftables.ts.
+
+import type { Address, Family } from "../ip/address.ts";
+import { decodeLink, getLinks, linkFlag, type LinkInfo } from "../wire/netlink/link.ts";
+import type { NetlinkRequest } from "../wire/netlink/message.ts";
+import { decodeNeighbour, getForwarding, getNeighbours, neighbourState } from "../wire/netlink/neighbour.ts";
+import {
+  addressFlag,
+  decodeAddress,
+  decodeRoute,
+  getAddresses,
+  getRoutes,
+  routeScope,
+  routeTable,
+  routeType,
+  type RouteInfo,
+} from "../wire/netlink/route.ts";
+import { makeChanges } from "./changes.ts";
+import { deleteConnections, listConnections } from "./connections.ts";
+import {
+  KernelError,
+  type AddressState,
+  type ForwardingState,
+  type LinkState,
+  type NeighbourState,
+  type NetworkKernel,
+  type RouteState,
+} from "./kernel.ts";
+import { openMonitor } from "./monitor.ts";
+import type { NetworkNamespace } from "./namespaces.ts";
+import { openNetlinkSocket, protocol, type NetlinkSocket } from "./netlink-socket.ts";
+import { readSysctl, writeSysctl } from "./sysctls.ts";
+
+/** Opens the kernel of a namespace, which must stay open as long. `name` is for messages. Throws KernelError. */
+export function openKernel(name: string, namespace: NetworkNamespace): NetworkKernel {
+  const route = openNetlinkSocket(namespace, protocol.route);
+  const netfilter = openNetlinkSocket(namespace, protocol.netfilter);
+  return {
+    name,
+    links: () => dumpLinks(route, name).map(linkState),
+    addresses: () => dumpAddresses(route, name),
+    routes: () => dumpRoutes(route, name),
+    neighbours: () => dumpNeighbours(route, name),
+    forwarding: () => dumpForwarding(route, name),
+    change: (changes) => makeChanges(route, name, changes),
+    readSysctl: (path) => readSysctl(namespace, name, path),
+    writeSysctl: (path, value) => writeSysctl(namespace, name, path, value),
+    nftTable: () => notWired(name),
+    nftCommit: () => notWired(name),
+    nftBatchBytesMax: netfilter.sendBytesMax,
+    flushConnections: (match) => deleteConnections(netfilter, name, match),
+    connections: () => listConnections(netfilter, name),
+    monitor: (changed) => openMonitor(namespace, name, changed),
+    close() {
+      route.close();
+      netfilter.close();
+    },
+  };
+}
+
+/** Until nftables.ts is there. */
+function notWired(name: string): never {
+  throw new KernelError(`speak nf_tables in ${name}: ENOSYS`, { code: "ENOSYS" });
+}
+
+/** Runs a dump and keeps what the decoder understands. */
+function dump<T>(
+  socket: NetlinkSocket,
+  request: NetlinkRequest,
+  decode: (message: Parameters<typeof decodeLink>[0]) => T | undefined,
+  doing: string,
+): T[] {
+  const values: T[] = [];
+  for (const message of socket.dump(request, doing)) {
+    const value = decode(message);
+    if (value !== undefined) values.push(value);
+  }
+  return values;
+}
+
+function dumpLinks(socket: NetlinkSocket, name: string): LinkInfo[] {
+  return dump(socket, getLinks(), decodeLink, `list links of ${name}`);
+}
+
+/** Names by index. */
+function linkNames(socket: NetlinkSocket, name: string): ReadonlyMap<number, string> {
+  return new Map(dumpLinks(socket, name).map((link) => [link.index, link.name]));
+}
+
+function linkState(link: LinkInfo): LinkState {
+  const { flags, peer, ...rest } = link;
+  const up = (flags & linkFlag.up) !== 0;
+  return {
+    ...rest,
+    up,
+    running: up && (flags & linkFlag.lowerUp) !== 0,
+    // A VXLAN link without a lower link says 0.
+    ...(peer === undefined || peer === 0 ? {} : { peer }),
+  };
+}
+
+function dumpAddresses(socket: NetlinkSocket, name: string): AddressState[] {
+  const names = linkNames(socket, name);
+  return dump(socket, getAddresses(), decodeAddress, `list addresses of ${name}`).map((info) => ({
+    link: names.get(info.index) ?? `#${info.index}`,
+    address: info.address,
+    bits: info.bits,
+    scope: scopeNames.get(info.scope) ?? String(info.scope),
+    tentative: (info.flags & addressFlag.tentative) !== 0,
+  }));
+}
+
+const scopeNames: ReadonlyMap<number, string> = new Map(
+  Object.entries(routeScope).map(([name, scope]) => [scope, name]),
+);
+
+function dumpRoutes(socket: NetlinkSocket, name: string): RouteState[] {
+  const names = linkNames(socket, name);
+  const families: readonly Family[] = [4, 6];
+  return families.flatMap((family) =>
+    [routeTable.main, routeTable.local].flatMap((table) =>
+      dump(socket, getRoutes(family, table), decodeRoute, `list routes of ${name}`)
+        .filter((route) => route.table === table && isUnicast(route))
+        .map((route) => routeState(route, names)),
+    ),
+  );
+}
+
+function isUnicast(route: RouteInfo): boolean {
+  return route.type !== routeType.multicast && route.type !== routeType.anycast;
+}
+
+function routeState(route: RouteInfo, names: ReadonlyMap<number, string>): RouteState {
+  const { type, index, ...rest } = route;
+  // The kernel hangs unreachable IPv6 routes on `lo`; the link means nothing there.
+  const hasLink =
+    index !== undefined && (type === routeType.unicast || type === routeType.local || type === routeType.broadcast);
+  return {
+    ...rest,
+    action: actions.get(type) ?? "other",
+    ...(hasLink ? { link: names.get(index) ?? `#${index}` } : {}),
+  };
+}
+
+const actions: ReadonlyMap<number, RouteState["action"]> = new Map([
+  [routeType.unicast, "forward"],
+  [routeType.local, "local"],
+  [routeType.broadcast, "broadcast"],
+  [routeType.blackhole, "blackhole"],
+  [routeType.unreachable, "unreachable"],
+  [routeType.prohibit, "prohibit"],
+]);
+
+function dumpNeighbours(socket: NetlinkSocket, name: string): NeighbourState[] {
+  const names = linkNames(socket, name);
+  const states: NeighbourState[] = [];
+  for (const entry of dump(socket, getNeighbours(), decodeNeighbour, `list neighbours of ${name}`)) {
+    // NOARP entries are the kernel's own, for multicast and loopback.
+    if (entry.kind !== "neighbour" || (entry.state & neighbourState.noarp) !== 0) continue;
+    states.push({
+      link: names.get(entry.index) ?? `#${entry.index}`,
+      address: entry.address,
+      ...(entry.mac === undefined ? {} : { mac: entry.mac }),
+      permanent: (entry.state & neighbourState.permanent) !== 0,
+    });
+  }
+  return states;
+}
+
+function dumpForwarding(socket: NetlinkSocket, name: string): ForwardingState[] {
+  const names = linkNames(socket, name);
+  const states: ForwardingState[] = [];
+  for (const entry of dump(socket, getForwarding(), decodeNeighbour, `list forwarding entries of ${name}`)) {
+    if (entry.kind !== "forwarding") continue;
+    // Without a bridge and without a remote it is the address filter of some other link.
+    if (entry.master === undefined && entry.remote === undefined) continue;
+    // A bridge that does not filter VLANs never looks at these copies for its default VLAN.
+    if (entry.vlan !== undefined) continue;
+    const permanent = (entry.state & neighbourState.permanent) !== 0;
+    states.push({
+      link: names.get(entry.index) ?? `#${entry.index}`,
+      mac: entry.mac,
+      ...remoteOf(entry.remote),
+      static: permanent || (entry.state & neighbourState.noarp) !== 0,
+      own: entry.remote === undefined && permanent,
+    });
+  }
+  return states;
+}
+
+function remoteOf(remote: Address | undefined): { remote?: Address } {
+  return remote === undefined ? {} : { remote };
+}
