@@ -1,0 +1,49 @@
+// The zone's answers as finished bytes: made by the first question for a name and type, kept for as long as the Zone lives.
+// A changed Zone starts with none: making one takes microseconds, and no change can leave a wrong one behind.
+
+import { finishAnswer, type FinishedAnswer } from "../wire/dns/answer.ts";
+import { rcodes } from "../wire/dns/message.ts";
+import type { DnsName } from "../wire/dns/name.ts";
+import { recordTypeName } from "../wire/dns/record.ts";
+import { lookup } from "./zone-lookup.ts";
+import type { Zone } from "./zone.ts";
+
+/** An answer ready to be sent; with `continueAt` it ends in a CNAME that leads to others' names. */
+export interface ZoneFinishedAnswer extends FinishedAnswer {
+  readonly continueAt?: DnsName;
+}
+
+/** The finished answer to a question (`name` in lower case, no final dot), or undefined where others must be asked. */
+export function finishedAnswer(zone: Zone, name: DnsName, type: number): ZoneFinishedAnswer | undefined {
+  let types = known.get(zone);
+  if (types === undefined) known.set(zone, (types = new Map()));
+  let names = types.get(type);
+  if (names === undefined) types.set(type, (names = new Map()));
+  const made = names.get(name);
+  if (made !== undefined) return made;
+  const answer = makeAnswer(zone, name, type);
+  // What does not exist has no end: only names that exist are kept, and those are as many as the zone has.
+  if (answer !== undefined && answer.flags % 16 === rcodes.NOERROR && names.size < namesMax) names.set(name, answer);
+  return answer;
+}
+
+/** Of each type. Pods' IPv6 names have many spellings, so even what exists needs a bound. */
+const namesMax = 200_000;
+
+const known = new WeakMap<Zone, Map<number, Map<DnsName, ZoneFinishedAnswer>>>();
+
+function makeAnswer(zone: Zone, name: DnsName, type: number): ZoneFinishedAnswer | undefined {
+  const found = lookup(zone, name, recordTypeName(type));
+  if (found === undefined) return undefined;
+  const { answers, authority, additional, continueAt } = found;
+  const finished = finishAnswer({
+    name,
+    type,
+    rcode: rcodes[found.rcode],
+    authoritative: true,
+    answers,
+    authority,
+    additional,
+  });
+  return continueAt === undefined ? finished : { ...finished, continueAt };
+}

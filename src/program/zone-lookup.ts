@@ -1,0 +1,253 @@
+// Answering a question from the zone: which name it is, which records it has, and what "no" means.
+// NXDOMAIN only where neither the name nor anything below it exists; NODATA (NOERROR without answers) where the name has no such type.
+// The DNS server and `fairlead trace` both answer by this function.
+
+import type { Address } from "../ip/address.ts";
+import { familyOf } from "../ip/address.ts";
+import type { Origin } from "../kube/object.ts";
+import type { NetworkPod } from "../model/network.ts";
+import { isWithin, lowerName, type DnsName } from "../wire/dns/name.ts";
+import { classIn, type RecordData, type RecordType } from "../wire/dns/record.ts";
+import { addressOfDashed, dashedAddress, reverseName, reverseZoneOf } from "./zone-reverse.ts";
+import { serviceName, serviceNames } from "./zone-service.ts";
+import type { NamespaceZone, Zone, ZoneNode, ZoneRecord, ZoneSettings } from "./zone.ts";
+
+/** What the zone says to a question. */
+export interface ZoneAnswer {
+  readonly rcode: "NOERROR" | "NXDOMAIN";
+  readonly answers: readonly ZoneRecord[];
+  readonly authority: readonly ZoneRecord[];
+  readonly additional: readonly ZoneRecord[];
+  /** The object behind the name; undefined where there is no such name. */
+  readonly origin: Origin | undefined;
+  /** The last CNAME of `answers` leads out of the zone: whoever wants the whole answer asks others for this name. */
+  readonly continueAt?: DnsName;
+}
+
+/** The answer to a question (any case, final dot allowed), or undefined where the name is not the zone's and others must be asked. */
+export function lookup(zone: Zone, name: DnsName, type: RecordType): ZoneAnswer | undefined {
+  const asked = lowerName(name);
+  const authority = authorityOf(zone, asked);
+  const node = findNode(zone, asked);
+  // An address of ours may have a name although its range is another's (host network pods).
+  if (authority === undefined && (node === undefined || node.records.length === 0)) return undefined;
+  return follow(zone, asked, node, type, authority ?? asked);
+}
+
+/** Every name of the zone, in an order fit for reading. */
+export function zoneNodes(zone: Zone): ZoneNode[] {
+  const { settings } = zone;
+  const nodes = [...fixedNodes(zone).values()];
+  for (const namespace of zone.namespaces.values()) {
+    for (const service of namespace.services.values()) nodes.push(...serviceNames(service, settings).nodes.values());
+    nodes.push(...podNodes(namespace, zone).values());
+  }
+  nodes.push(...reverseNodes(zone).values());
+  return nodes;
+}
+
+// CoreDNS follows eight.
+const chainMax = 8;
+
+function follow(zone: Zone, asked: DnsName, first: ZoneNode | undefined, type: RecordType, cut: DnsName): ZoneAnswer {
+  const answers: ZoneRecord[] = [];
+  let name = asked;
+  let node = first;
+  for (let i = 0; i < chainMax; i++) {
+    const alias = node?.records.find((record) => record.data.kind === "CNAME");
+    if (alias === undefined || alias.data.kind !== "CNAME" || type === "CNAME" || type === "ANY") break;
+    answers.push(renamed(alias, name));
+    name = alias.data.target;
+    if (authorityOf(zone, name) === undefined) {
+      return { rcode: "NOERROR", answers, authority: [], additional: [], origin: first?.origin, continueAt: name };
+    }
+    node = findNode(zone, name);
+  }
+  const records = recordsOfType(node, type);
+  for (const record of records) answers.push(renamed(record, name));
+  const origin = (answers[0] ?? node)?.origin;
+  if (records.length > 0) {
+    return { rcode: "NOERROR", answers, authority: [], additional: additionalOf(zone, records), origin };
+  }
+  // RFC 6604: the rcode is about the last name of the chain. RFC 2308 2: the SOA says how long "no" may be kept.
+  const rcode = node === undefined ? "NXDOMAIN" : "NOERROR";
+  return { rcode, answers, authority: [soaOf(zone, cut)], additional: [], origin };
+}
+
+// RFC 8482 4.1: a question for ANY gets one set of records, not all.
+function recordsOfType(node: ZoneNode | undefined, type: RecordType): readonly ZoneRecord[] {
+  const wanted = type === "ANY" ? node?.records[0]?.data.kind : type;
+  return node?.records.filter((record) => record.data.kind === wanted) ?? [];
+}
+
+// RFC 2782: the addresses of SRV targets come along. The question and the answer spell the name alike.
+function additionalOf(zone: Zone, records: readonly ZoneRecord[]): ZoneRecord[] {
+  const additional: ZoneRecord[] = [];
+  const seen = new Set<DnsName>();
+  for (const { data } of records) {
+    if ((data.kind !== "SRV" && data.kind !== "NS") || seen.has(data.target)) continue;
+    seen.add(data.target);
+    for (const record of findNode(zone, data.target)?.records ?? [])
+      if (record.data.kind === "A" || record.data.kind === "AAAA") additional.push(record);
+  }
+  return additional;
+}
+
+function renamed(record: ZoneRecord, name: DnsName): ZoneRecord {
+  return record.name === name ? record : { ...record, name };
+}
+
+/** The zone cut above a name of ours: the domain, or a reverse zone. */
+function authorityOf(zone: Zone, name: DnsName): DnsName | undefined {
+  if (isWithin(name, zone.settings.domain)) return zone.settings.domain;
+  return reverseZoneOf(name, zone.reverseRanges);
+}
+
+function findNode(zone: Zone, name: DnsName): ZoneNode | undefined {
+  const { domain } = zone.settings;
+  if (!isWithin(name, domain)) return reverseNodes(zone).get(name);
+  const fixed = fixedNodes(zone).get(name);
+  if (fixed !== undefined) return fixed;
+  // No name of Kubernetes has a dot or any other odd byte inside a label.
+  if (name.length === domain.length || name.includes("\\")) return undefined;
+  const labels = name.slice(0, -domain.length - 1).split(".");
+  const kind = labels.pop();
+  const namespace = zone.namespaces.get(labels.pop() ?? "");
+  if (namespace === undefined || (kind !== "svc" && kind !== "pod")) return undefined;
+  const last = labels.pop();
+  if (last === undefined) return emptyNode(name, namespace.origin);
+  if (kind === "pod") return labels.length > 0 ? undefined : findPod(namespace, zone, last);
+  const service = namespace.services.get(last);
+  return service === undefined ? undefined : serviceNames(service, zone.settings).nodes.get(labels.join("."));
+}
+
+// `pods verified` in CoreDNS's words: only addresses that pods of the namespace have. An IPv6 address may be spelled in any way.
+function findPod(namespace: NamespaceZone, zone: Zone, label: string): ZoneNode | undefined {
+  const nodes = podNodes(namespace, zone);
+  const exact = nodes.get(label);
+  if (exact !== undefined) return exact;
+  const address = addressOfDashed(label);
+  return address === undefined ? undefined : nodes.get(dashedAddress(address));
+}
+
+const knownPods = new WeakMap<readonly NetworkPod[], { settings: ZoneSettings; nodes: Map<string, ZoneNode> }>();
+
+// By label. Pods of one namespace that share an address (host network) share the name.
+function podNodes(namespace: NamespaceZone, zone: Zone): ReadonlyMap<string, ZoneNode> {
+  const { settings } = zone;
+  const known = knownPods.get(namespace.pods);
+  if (known?.settings === settings) return known.nodes;
+  const nodes = new Map<string, ZoneNode>();
+  for (const pod of namespace.pods) {
+    for (const [index, address] of pod.addresses.entries()) {
+      const label = dashedAddress(address);
+      if (nodes.has(label)) continue;
+      const name = `${label}.${namespace.name}.pod.${settings.domain}`;
+      const origin = { ...pod.origin, field: `status.podIPs[${index}]` };
+      nodes.set(label, { name, origin, records: [recordOf(zone, name, addressData(address), origin)] });
+    }
+  }
+  knownPods.set(namespace.pods, { settings, nodes });
+  return nodes;
+}
+
+const knownReverse = new WeakMap<Zone, Map<DnsName, ZoneNode>>();
+
+// PTR records of all Services, and the names above them. Made by the first question about an address.
+function reverseNodes(zone: Zone): ReadonlyMap<DnsName, ZoneNode> {
+  const known = knownReverse.get(zone);
+  if (known !== undefined) return known;
+  const nodes = new Map<DnsName, ZoneNode & { readonly records: ZoneRecord[] }>();
+  for (const namespace of zone.namespaces.values()) {
+    for (const service of namespace.services.values()) {
+      for (const { address, target, origin } of serviceNames(service, zone.settings).pointers) {
+        const name = reverseName(address);
+        const node = nodes.get(name) ?? { name, records: [], origin };
+        nodes.set(name, node);
+        node.records.push(recordOf(zone, name, { kind: "PTR", target }, origin));
+      }
+    }
+  }
+  // The parents join the map on the way and are visited too, which changes nothing: theirs are there already.
+  for (const node of nodes.values()) addReverseParents(nodes, node, zone);
+  knownReverse.set(zone, nodes);
+  return nodes;
+}
+
+function addReverseParents(
+  nodes: Map<DnsName, ZoneNode & { readonly records: ZoneRecord[] }>,
+  node: ZoneNode,
+  zone: Zone,
+): void {
+  const cut = reverseZoneOf(node.name, zone.reverseRanges);
+  if (cut === undefined) return;
+  let name = node.name;
+  while (name.length > cut.length) {
+    name = name.slice(name.indexOf(".") + 1);
+    if (nodes.has(name)) return;
+    nodes.set(name, { name, records: [], origin: node.origin });
+  }
+}
+
+const knownFixed = new WeakMap<Zone, Map<DnsName, ZoneNode>>();
+
+// The names that exist in every cluster: the apex, its name server, the version, and the parents of all else.
+function fixedNodes(zone: Zone): ReadonlyMap<DnsName, ZoneNode> {
+  const known = knownFixed.get(zone);
+  if (known !== undefined) return known;
+  const { domain } = zone.settings;
+  const { addresses, service } = zone.server;
+  const origin = service?.origin ?? zone.origin;
+  const nodes = new Map<DnsName, ZoneNode>();
+  const add = (name: DnsName, ...data: RecordData[]): void => {
+    nodes.set(name, { name, origin, records: data.map((each) => recordOf(zone, name, each, origin)) });
+  };
+  const nameServer = service === undefined ? `ns.dns.${domain}` : serviceName(service, zone.settings);
+  nodes.set(domain, {
+    name: domain,
+    origin,
+    records: [soaOf(zone, domain), recordOf(zone, domain, { kind: "NS", target: nameServer }, origin)],
+  });
+  add(`dns.${domain}`);
+  add(`ns.dns.${domain}`, ...addresses.map(addressData));
+  // 2.2: the version of the schema that the zone follows.
+  add(`dns-version.${domain}`, { kind: "TXT", strings: ["1.1.0"] });
+  add(`svc.${domain}`);
+  add(`pod.${domain}`);
+  knownFixed.set(zone, nodes);
+  return nodes;
+}
+
+/** Nobody copies this zone (there is no transfer), so nobody compares serials: a constant keeps equal clusters equal. */
+const serial = 1;
+
+function soaOf(zone: Zone, owner: DnsName): ZoneRecord {
+  const { domain, ttl } = zone.settings;
+  return recordOf(
+    zone,
+    owner,
+    {
+      kind: "SOA",
+      primary: `ns.dns.${domain}`,
+      mailbox: `hostmaster.${domain}`,
+      serial,
+      refresh: 7200,
+      retry: 1800,
+      expire: 86_400,
+      minimum: ttl,
+    },
+    zone.server.service?.origin ?? zone.origin,
+  );
+}
+
+function emptyNode(name: DnsName, origin: Origin): ZoneNode {
+  return { name, records: [], origin };
+}
+
+function recordOf(zone: Zone, name: DnsName, data: RecordData, origin: Origin): ZoneRecord {
+  return { name, class: classIn, ttl: zone.settings.ttl, data, origin };
+}
+
+function addressData(address: Address): RecordData {
+  return { kind: familyOf(address) === 4 ? "A" : "AAAA", address };
+}

@@ -1,0 +1,91 @@
+// DNS over TCP (RFC 7766): messages with two bytes of length before them, many at once on a connection, answered as they get ready.
+// A connection that says nothing for ten seconds is closed, and there are only so many connections and questions at once.
+
+import net from "node:net";
+
+import type { NetworkNamespace } from "../../kernel/namespaces.ts";
+import { listenTcpFd } from "../../kernel/sockets.ts";
+import type { Responder } from "./responder.ts";
+
+export interface TcpServer {
+  /** Closes the listener and every connection. */
+  close(): Promise<void>;
+}
+
+/** Serves DNS on a TCP port of the namespace. Throws KernelError where the port is taken. */
+export async function startTcp(namespace: NetworkNamespace, port: number, responder: Responder): Promise<TcpServer> {
+  const connections = new Set<net.Socket>();
+  const server = net.createServer((socket) => {
+    connections.add(socket);
+    socket.on("close", () => connections.delete(socket));
+    serveConnection(socket, responder);
+  });
+  server.maxConnections = connectionsMax;
+  await listen(server, listenTcpFd(namespace, { port }));
+  return {
+    async close() {
+      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+      for (const socket of connections) socket.destroy();
+      await closed;
+    },
+  };
+}
+
+/** Takes over a listening descriptor. Rejects where it cannot be listened on. */
+export async function listen(server: net.Server, fd: number): Promise<void> {
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", reject);
+    server.listen({ fd }, () => {
+      server.off("error", reject);
+      resolve();
+    });
+  });
+}
+
+const connectionsMax = 1000;
+/** Questions of one connection under way; reading stops until some are answered. */
+const waitingMax = 100;
+/** RFC 7766 6.2.3 leaves it to the server; CoreDNS has ten seconds too. */
+const idleMs = 10_000;
+
+function serveConnection(socket: net.Socket, responder: Responder): void {
+  let unread: Buffer = Buffer.alloc(0);
+  let waiting = 0;
+  const family = socket.remoteFamily === "IPv6" && socket.remoteAddress?.startsWith("::ffff:") !== true ? 6 : 4;
+
+  const answer = async (asked: Uint8Array): Promise<void> => {
+    const response = await responder.stream(asked, family);
+    waiting--;
+    // Not a question: whoever sends such things by TCP gets the door.
+    if (response === undefined) socket.destroy();
+    if (response === undefined || socket.destroyed) return;
+    const framed = Buffer.allocUnsafe(response.length + 2);
+    framed.writeUInt16BE(response.length, 0);
+    framed.set(response, 2);
+    socket.write(framed);
+    takeQuestions();
+  };
+
+  const takeQuestions = (): void => {
+    while (unread.length >= 2 && waiting < waitingMax && !socket.destroyed) {
+      const end = 2 + unread.readUInt16BE(0);
+      if (unread.length < end) break;
+      const asked = unread.subarray(2, end);
+      unread = unread.subarray(end);
+      waiting++;
+      void answer(asked);
+    }
+    // A client that does not read its answers gets no more of them.
+    if (waiting >= waitingMax || socket.writableNeedDrain) socket.pause();
+    else socket.resume();
+  };
+
+  socket.setNoDelay(true);
+  socket.setTimeout(idleMs, () => socket.destroy());
+  socket.on("error", () => socket.destroy());
+  socket.on("drain", takeQuestions);
+  socket.on("data", (data: Buffer) => {
+    unread = unread.length === 0 ? data : Buffer.concat([unread, data]);
+    takeQuestions();
+  });
+}
