@@ -1,0 +1,286 @@
+// The machines of the lab and the wires between them: a namespace per node, one for the underlay (switch and router), one for the
+// internet beyond it, where external clients and servers live.
+//
+//   internet 203.0.113.10 ── router ── underlay switch ── node-1 eth0, node-2 eth0, …
+//
+// The router knows nodes and internet and nothing of pods or Services: what leaves a node with a pod's address gets no answer,
+// just as in a real network. Every neighbour is permanent: the kernel's table is shared by all namespaces of the machine and small.
+// Not here: what a node does with its packets (program/, apply/), pods' namespaces (lab/pods), the way to the real internet (lab/outside).
+
+import { familyOf, type Address, type Family } from "../../ip/address.ts";
+import { macOfName, type Mac } from "../../ip/mac.ts";
+import { addressAt, contains, prefixBits, type Prefix } from "../../ip/prefix.ts";
+import type { Change, NetworkKernel } from "../../kernel/kernel.ts";
+import { openKernel } from "../../kernel/linux.ts";
+import { createNetworkNamespace, type NetworkNamespace } from "../../kernel/namespaces.ts";
+
+export interface TopologyOptions {
+  readonly families: readonly Family[];
+  /** The underlay's ranges, one per family; the router has the first address of each. */
+  readonly nodeCidrs: readonly Prefix[];
+  /** Of the underlay, in bytes. */
+  readonly mtu?: number;
+}
+
+/** A namespace with its kernel: a node, the underlay or the internet. */
+export interface Machine {
+  readonly name: string;
+  readonly namespace: NetworkNamespace;
+  readonly kernel: NetworkKernel;
+  readonly addresses: readonly Address[];
+}
+
+export interface Topology {
+  readonly underlay: Machine;
+  /** The external client and server. */
+  readonly internet: Machine;
+  readonly nodes: ReadonlyMap<string, Machine>;
+  /** Makes a node's namespace with `eth0` on the underlay. Throws where the name is taken or an address lies in no node range; nothing is left then. */
+  addNode(name: string, addresses: readonly Address[]): Machine;
+  /** Removes it; its pods' namespaces belong to their makers. Unknown names are ignored. */
+  removeNode(name: string): void;
+  /** Pulls or plugs the node's wire at the switch: the node sees its carrier go, its own settings stay. */
+  setUplink(name: string, state: "up" | "down"): void;
+  /** Everything goes. */
+  close(): void;
+}
+
+/** Names of links as they are seen inside. */
+export const uplinkName = "eth0";
+const switchName = "switch";
+const internetPort = "internet";
+
+/** RFC 5737 and RFC 3849: ranges for documentation stand for the world outside. */
+export const internetCidrs: readonly Prefix[] = ["203.0.113.0/24", "2001:db8:1::/64"];
+/** The host out there; the router has the first address of each range. */
+export const internetAddresses: readonly Address[] = ["203.0.113.10", "2001:db8:1::10"];
+// linux/rtnetlink.h: RTPROT_STATIC.
+const staticProtocol = 4;
+
+/** The router's address in a range of the underlay: nodes must have others. */
+export function routerAddress(range: Prefix): Address {
+  return addressAt(range, 1);
+}
+
+/** The lab's namespaces without nodes. Throws KernelError; nothing is left then. */
+export function createTopology({ families, nodeCidrs, mtu = 1500 }: TopologyOptions): Topology {
+  const inFamilies = (prefix: Prefix): boolean => families.includes(familyOf(prefix));
+  const nodeRanges = nodeCidrs.filter(inFamilies);
+  const internetRanges = internetCidrs.filter(inFamilies);
+  const underlay = openMachine("underlay", nodeRanges.map(routerAddress));
+  const internet = openMachineOr(underlay, () =>
+    openMachine(
+      "internet",
+      internetAddresses.filter((address) => families.includes(familyOf(address))),
+    ),
+  );
+  const nodes = new Map<string, Machine & { readonly port: string }>();
+  let portsMade = 0;
+
+  const close = (): void => {
+    for (const machine of [...nodes.values(), internet, underlay]) closeMachine(machine);
+    nodes.clear();
+  };
+  try {
+    makeRouter(underlay, nodeRanges, mtu);
+    makeInternet(underlay, internet, internetRanges, mtu);
+  } catch (error) {
+    close();
+    throw error;
+  }
+
+  const addNode = (name: string, addresses: readonly Address[]): Machine => {
+    if (nodes.has(name)) throw new Error(`add node ${name}: there is a node of that name already`);
+    const outside = addresses.find((address) => !nodeRanges.some((range) => contains(range, address)));
+    if (outside !== undefined) {
+      throw new Error(`add node ${name}: ${outside} lies in none of the underlay's ranges (${nodeRanges.join(", ")})`);
+    }
+    const machine = openMachine(name, addresses);
+    const port = `port${++portsMade}`;
+    try {
+      plug(underlay, machine, port, nodeRanges, mtu);
+      introduce(machine, [...nodes.values()]);
+    } catch (error) {
+      underlay.kernel.change([{ kind: "delete-link", name: port }]);
+      closeMachine(machine);
+      throw error;
+    }
+    nodes.set(name, { ...machine, port });
+    return machine;
+  };
+
+  return {
+    underlay,
+    internet,
+    nodes,
+    addNode,
+    removeNode(name) {
+      const node = nodes.get(name);
+      if (node === undefined) return;
+      nodes.delete(name);
+      must(underlay.kernel, [{ kind: "delete-link", name: node.port }, ...forget(switchName, node)]);
+      for (const other of nodes.values()) must(other.kernel, forget(uplinkName, node));
+      closeMachine(node);
+    },
+    setUplink(name, state) {
+      const node = nodes.get(name);
+      if (node === undefined) throw new Error(`switch the uplink of ${name} ${state}: there is no such node`);
+      must(underlay.kernel, [{ kind: "set-link", name: node.port, up: state === "up" }]);
+    },
+    close,
+  };
+}
+
+// ---------------------------------------------------------------- the underlay
+
+function makeRouter(underlay: Machine, ranges: readonly Prefix[], mtu: number): void {
+  must(underlay.kernel, [
+    { kind: "create-bridge", name: switchName, mac: macOf(underlay.name), mtu },
+    up(switchName),
+    ...ranges.map((range): Change => ({
+      kind: "set-address",
+      link: switchName,
+      address: routerAddress(range),
+      bits: prefixBits(range),
+    })),
+  ]);
+  routeAsMachine(underlay.kernel);
+}
+
+function makeInternet(underlay: Machine, internet: Machine, ranges: readonly Prefix[], mtu: number): void {
+  const routerMac = macOfName(`underlay/${internetPort}`);
+  must(underlay.kernel, [
+    {
+      kind: "create-veth",
+      name: internetPort,
+      mac: routerMac,
+      mtu,
+      peer: { name: uplinkName, mac: macOf(internet.name), namespaceFd: internet.namespace.fd },
+    },
+    up(internetPort),
+    ...ranges.map((range): Change => ({
+      kind: "set-address",
+      link: internetPort,
+      address: routerAddress(range),
+      bits: prefixBits(range),
+    })),
+    ...know(internetPort, internet),
+  ]);
+  must(internet.kernel, [
+    up(uplinkName),
+    ...ranges.flatMap((range) => [
+      ...addressOn(uplinkName, internet, range),
+      ...gatewayChanges(uplinkName, routerAddress(range), routerMac),
+    ]),
+  ]);
+}
+
+/** Forwarding on, and frames on the switch are none of IP's business. */
+function routeAsMachine(kernel: NetworkKernel): void {
+  const wanted = {
+    "net/ipv4/ip_forward": "1",
+    "net/ipv6/conf/all/forwarding": "1",
+    "net/bridge/bridge-nf-call-iptables": "0",
+    "net/bridge/bridge-nf-call-ip6tables": "0",
+    "net/bridge/bridge-nf-call-arptables": "0",
+  };
+  for (const [path, value] of Object.entries(wanted)) {
+    // A kernel without IPv6 or without bridge filtering has no such file, and needs none.
+    const have = kernel.readSysctl(path);
+    if (have !== undefined && have !== value) kernel.writeSysctl(path, value);
+  }
+}
+
+// ---------------------------------------------------------------- nodes
+
+function plug(underlay: Machine, node: Machine, port: string, ranges: readonly Prefix[], mtu: number): void {
+  must(underlay.kernel, [
+    {
+      kind: "create-veth",
+      name: port,
+      mtu,
+      alias: `to ${node.name}`,
+      peer: { name: uplinkName, mac: macOf(node.name), namespaceFd: node.namespace.fd },
+    },
+    { kind: "set-link", name: port, master: switchName, addressGeneration: "none", up: true },
+    ...know(switchName, node),
+  ]);
+  must(node.kernel, [
+    up(uplinkName),
+    ...ranges.flatMap((range) => [
+      ...addressOn(uplinkName, node, range),
+      ...gatewayChanges(uplinkName, routerAddress(range), macOf(underlay.name)),
+    ]),
+  ]);
+  const paths = ["iptables", "ip6tables", "arptables"].map((table) => `net/bridge/bridge-nf-call-${table}`);
+  for (const path of paths) if (node.kernel.readSysctl(path) === "1") node.kernel.writeSysctl(path, "0");
+}
+
+/** Every node knows every other's hardware address beforehand. */
+function introduce(node: Machine, others: readonly Machine[]): void {
+  must(
+    node.kernel,
+    others.flatMap((other) => know(uplinkName, other)),
+  );
+  for (const other of others) must(other.kernel, know(uplinkName, node));
+}
+
+function macOf(machine: string): Mac {
+  return macOfName(`${machine}/${uplinkName}`);
+}
+
+function up(name: string): Change {
+  return { kind: "set-link", name, addressGeneration: "none", up: true };
+}
+
+function addressOn(link: string, machine: Machine, range: Prefix): Change[] {
+  return machine.addresses
+    .filter((address) => contains(range, address))
+    .map((address) => ({ kind: "set-address", link, address, bits: prefixBits(range) }));
+}
+
+function gatewayChanges(link: string, gateway: Address, mac: Mac): Change[] {
+  const to = familyOf(gateway) === 4 ? "0.0.0.0/0" : "::/0";
+  return [
+    { kind: "set-neighbour", link, address: gateway, mac },
+    { kind: "set-route", to, action: "forward", link, via: gateway, metric: 1024, protocol: staticProtocol },
+  ];
+}
+
+function know(link: string, machine: Machine): Change[] {
+  return machine.addresses.map((address) => ({ kind: "set-neighbour", link, address, mac: macOf(machine.name) }));
+}
+
+function forget(link: string, machine: Machine): Change[] {
+  return machine.addresses.map((address) => ({ kind: "delete-neighbour", link, address }));
+}
+
+// ---------------------------------------------------------------- machines
+
+function openMachine(name: string, addresses: readonly Address[]): Machine {
+  const namespace = createNetworkNamespace();
+  try {
+    return { name, namespace, kernel: openKernel(name, namespace), addresses };
+  } catch (error) {
+    namespace.close();
+    throw error;
+  }
+}
+
+function openMachineOr(made: Machine, open: () => Machine): Machine {
+  try {
+    return open();
+  } catch (error) {
+    closeMachine(made);
+    throw error;
+  }
+}
+
+function closeMachine(machine: Machine): void {
+  machine.kernel.close();
+  machine.namespace.close();
+}
+
+function must(kernel: NetworkKernel, changes: readonly Change[]): void {
+  for (const result of kernel.change(changes)) if (!result.ok) throw result.error;
+}
