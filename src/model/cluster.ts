@@ -1,0 +1,193 @@
+// The cluster's configuration: defaults, and what cannot work refused before anything is made.
+//
+// Not here: where options come from (cli/), and who hands out addresses of these ranges (the controllers).
+
+import { familyOf, type Family } from "../ip/address.ts";
+import { addressAt, overlaps, parseInterfaceAddress, parsePrefix, prefixBits, type Prefix } from "../ip/prefix.ts";
+import type { ClusterConfig } from "./network.ts";
+
+/** What may be chosen. Ranges given replace the default of their own family only. */
+export interface ClusterOptions {
+  /** Primary first. */
+  readonly families?: readonly Family[];
+  readonly podCidrs?: readonly string[];
+  readonly serviceCidrs?: readonly string[];
+  readonly nodeCidrs?: readonly string[];
+  readonly domain?: string;
+  /** Bytes. */
+  readonly underlayMtu?: number;
+  readonly nodePorts?: { readonly first: number; readonly last: number };
+}
+
+/** A configuration that cannot work. The message says which option to change. */
+export class ClusterConfigError extends Error {
+  override readonly name = "ClusterConfigError";
+}
+
+/** How long a node's own pod range is, per family: every node gets a /24 and a /64 (kube-controller-manager's defaults). */
+export function nodePodCidrBits(family: Family): number {
+  return family === 4 ? 24 : 64;
+}
+
+/** The configuration of a cluster, checked: one range per kind and family, none overlapping. Throws ClusterConfigError. */
+export function clusterConfig(options: ClusterOptions = {}): ClusterConfig {
+  const families = checkedFamilies(options.families ?? [4, 6]);
+  const podCidrs = rangesOf(pods, options.podCidrs ?? [], families);
+  const serviceCidrs = rangesOf(services, options.serviceCidrs ?? [], families);
+  const nodeCidrs = rangesOf(nodes, options.nodeCidrs ?? [], families);
+  refuseOverlaps([
+    ...podCidrs.map((range) => ({ kind: pods, range })),
+    ...serviceCidrs.map((range) => ({ kind: services, range })),
+    ...nodeCidrs.map((range) => ({ kind: nodes, range })),
+  ]);
+  return {
+    domain: checkedDomain(options.domain ?? "cluster.local"),
+    families,
+    podCidrs,
+    serviceCidrs,
+    nodeCidrs,
+    dnsAddresses: serviceCidrs.map((range) => addressAt(range, 10)),
+    overlay: "vxlan",
+    underlayMtu: checkedMtu(options.underlayMtu ?? 1500, families),
+    nodePorts: checkedNodePorts(options.nodePorts ?? { first: 30000, last: 32767 }),
+  };
+}
+
+interface RangeKind {
+  readonly name: string;
+  readonly option: string;
+  readonly defaults: Readonly<Record<Family, Prefix>>;
+  /** The longest prefix that still holds what must be in it, and what that is. */
+  readonly bitsMax: Readonly<Record<Family, number>>;
+  readonly content: Readonly<Record<Family, string>>;
+}
+
+const pods: RangeKind = {
+  name: "pod",
+  option: "--pod-cidr",
+  defaults: { 4: "10.244.0.0/16", 6: "fd00:10:244::/56" },
+  bitsMax: { 4: nodePodCidrBits(4), 6: nodePodCidrBits(6) },
+  content: { 4: "one node's /24", 6: "one node's /64" },
+};
+const services: RangeKind = {
+  name: "service",
+  option: "--service-cidr",
+  defaults: { 4: "10.96.0.0/16", 6: "fd00:10:96::/112" },
+  bitsMax: { 4: 28, 6: 124 },
+  content: { 4: "16 addresses (the tenth is DNS)", 6: "16 addresses (the tenth is DNS)" },
+};
+const nodes: RangeKind = {
+  name: "node",
+  option: "--node-cidr",
+  defaults: { 4: "172.18.0.0/16", 6: "fd00:172:18::/64" },
+  bitsMax: { 4: 28, 6: 124 },
+  content: { 4: "16 addresses", 6: "16 addresses" },
+};
+
+// RFC 6890 and RFC 4291: what no packet between machines may carry, or what only one link may.
+const reserved: readonly { readonly range: Prefix; readonly what: string }[] = [
+  { range: "0.0.0.0/8", what: "this network (RFC 1122)" },
+  { range: "127.0.0.0/8", what: "loopback" },
+  { range: "169.254.0.0/16", what: "link-local" },
+  { range: "224.0.0.0/3", what: "multicast and reserved" },
+  { range: "::/127", what: "unspecified and loopback" },
+  { range: "fe80::/10", what: "link-local" },
+  { range: "ff00::/8", what: "multicast" },
+];
+
+function rangesOf(kind: RangeKind, given: readonly string[], families: readonly Family[]): readonly Prefix[] {
+  const chosen = new Map<Family, Prefix>();
+  for (const text of given) {
+    const range = checkedRange(kind, text);
+    const family = familyOf(range);
+    if (!families.includes(family))
+      fail(
+        `${kind.name} range ${range} is IPv${family}, but the cluster has only IPv${families.join(", IPv")}: ` +
+          `leave it out or add ${family} to --ip-families`,
+      );
+    const other = chosen.get(family);
+    if (other !== undefined)
+      fail(`two IPv${family} ${kind.name} ranges, ${other} and ${range}: give ${kind.option} once per family`);
+    chosen.set(family, range);
+  }
+  return families.map((family) => chosen.get(family) ?? kind.defaults[family]);
+}
+
+function checkedRange(kind: RangeKind, text: string): Prefix {
+  const range = parsePrefix(text);
+  if (range === undefined)
+    return fail(
+      `${kind.name} range ${JSON.stringify(text)} is no CIDR such as ${kind.defaults[4]}: mend ${kind.option}`,
+    );
+  const family = familyOf(range);
+  const first = range.slice(0, range.lastIndexOf("/"));
+  if (parseInterfaceAddress(text)?.address !== first)
+    fail(`${kind.name} range ${text} has bits beyond its length: did you mean ${range}?`);
+  if (prefixBits(range) > kind.bitsMax[family])
+    fail(
+      `${kind.name} range ${range} is too small for ${kind.content[family]}: ` +
+        `give ${kind.option} a /${kind.bitsMax[family]} or larger`,
+    );
+  for (const { range: other, what } of reserved) {
+    if (overlaps(range, other))
+      fail(`${kind.name} range ${range} overlaps ${other}, ${what}: choose another ${kind.option}`);
+  }
+  return range;
+}
+
+function refuseOverlaps(ranges: readonly { readonly kind: RangeKind; readonly range: Prefix }[]): void {
+  for (const [index, a] of ranges.entries()) {
+    for (const b of ranges.slice(index + 1)) {
+      if (overlaps(a.range, b.range))
+        fail(
+          `${a.kind.name} range ${a.range} overlaps ${b.kind.name} range ${b.range}: choose another ${a.kind.option}`,
+        );
+    }
+  }
+}
+
+function checkedFamilies(families: readonly Family[]): readonly Family[] {
+  if (families.length === 0) fail("no IP family: give --ip-families 4, 6 or both");
+  for (const family of families) {
+    if (family !== 4 && family !== 6) fail(`IP family ${String(family)} is unknown: give --ip-families 4, 6 or both`);
+  }
+  if (new Set(families).size !== families.length)
+    fail(`IP families ${families.join(",")} name one twice: give --ip-families 4, 6 or both`);
+  return [...families];
+}
+
+// RFC 1123 2.1: labels of letters, digits and inner hyphens, at most 63 octets each; RFC 1035 2.3.4: 255 octets in all.
+function checkedDomain(domain: string): string {
+  const name = domain.replace(/\.$/, "").toLowerCase();
+  if (name.length > 200 || !/^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)*$/.test(name))
+    fail(
+      `cluster domain ${JSON.stringify(domain)} is no DNS name such as cluster.local: choose another --domain`,
+      "dns",
+    );
+  return name;
+}
+
+function checkedMtu(mtu: number, families: readonly Family[]): number {
+  // RFC 8200 5: IPv6 needs links of 1280 bytes; RFC 791: IPv4 needs 68, and 576 in practice. VXLAN takes up to 70 away.
+  const least = (families.includes(6) ? 1280 : 576) + 70;
+  if (!Number.isInteger(mtu) || mtu < least || mtu > 65535)
+    fail(`underlay MTU ${mtu} is not between ${least} and 65535 bytes: choose another --mtu`, "mtu");
+  return mtu;
+}
+
+function checkedNodePorts({ first, last }: { readonly first: number; readonly last: number }): {
+  readonly first: number;
+  readonly last: number;
+} {
+  const isPort = (port: number): boolean => Number.isInteger(port) && port >= 1 && port <= 65535;
+  if (!isPort(first) || !isPort(last) || first > last)
+    fail(
+      `node ports ${first}-${last} are no range of ports from 1 to 65535: choose another --node-ports`,
+      "node ports",
+    );
+  return { first, last };
+}
+
+function fail(message: string, subject = "ipam"): never {
+  throw new ClusterConfigError(`${subject}: ${message}`);
+}

@@ -1,0 +1,55 @@
+// Nodes and namespaces: objects -> Network.
+//
+// Not here: which node wins where two claim the same addresses (claims.ts).
+
+import { familyOf, parseAddress, type Address, type Family } from "../ip/address.ts";
+import { parsePrefix, type Prefix } from "../ip/prefix.ts";
+import type { Namespace, Node } from "../kube/kinds.ts";
+import type { NetworkNamespace, NetworkNode } from "./network.ts";
+import { originOf } from "./origin.ts";
+
+const zoneLabel = "topology.kubernetes.io/zone";
+
+/** What the network has to know of a Node. Addresses and ranges that cannot be read are left out. */
+export function networkNode(node: Node): NetworkNode {
+  const internal = (node.status?.addresses ?? []).filter(({ type }) => type === "InternalIP");
+  const labels = node.metadata.labels ?? {};
+  const zone = labels[zoneLabel];
+  return {
+    name: node.metadata.name,
+    labels,
+    addresses: onePerFamily(internal.map(({ address }): Address | undefined => parseAddress(address))),
+    podCidrs: onePerFamily(podCidrsOf(node).map((text): Prefix | undefined => parsePrefix(text))),
+    ready: isReady(node),
+    ...(zone === undefined ? {} : { zone }),
+    origin: originOf(node),
+  };
+}
+
+/** A Namespace with its labels. */
+export function networkNamespace(namespace: Namespace): NetworkNamespace {
+  return {
+    name: namespace.metadata.name,
+    labels: namespace.metadata.labels ?? {},
+    origin: originOf(namespace),
+  };
+}
+
+function podCidrsOf({ spec }: Node): readonly string[] {
+  return spec?.podCIDRs ?? (spec?.podCIDR === undefined || spec.podCIDR === "" ? [] : [spec.podCIDR]);
+}
+
+function isReady(node: Node): boolean {
+  const ready = node.status?.conditions?.find(({ type }) => type === "Ready");
+  return ready?.status === "True" && node.metadata.deletionTimestamp === undefined;
+}
+
+/** The first of each family, in the given order: the primary family stays first. */
+function onePerFamily(values: readonly (string | undefined)[]): readonly string[] {
+  const seen = new Set<Family>();
+  return values.filter((value): value is string => {
+    if (value === undefined || seen.has(familyOf(value))) return false;
+    seen.add(familyOf(value));
+    return true;
+  });
+}

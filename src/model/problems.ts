@@ -1,0 +1,131 @@
+// What is odd about an object, in words for its owner: references that lead nowhere, and fields that are not (fully) done yet.
+//
+// Not here: what is invalid (kube/validate.ts refuses it), and objects that contend for one address (claims.ts).
+
+import { familyOf, parseAddress } from "../ip/address.ts";
+import { contains } from "../ip/prefix.ts";
+import type { EndpointSlice, NetworkPolicy, Pod, Service, ServicePort } from "../kube/kinds.ts";
+import type { KubeObject } from "../kube/object.ts";
+import type { ClusterConfig, NetworkNode, Problem } from "./network.ts";
+import { originOf } from "./origin.ts";
+import { containerPorts, protocolOf } from "./pod.ts";
+import { clusterIpTexts } from "./service.ts";
+
+/** A Service's problems. `pods` are those it selects that have not completed; undefined where it has no selector. */
+export function serviceProblems(
+  service: Service,
+  context: {
+    readonly cluster: ClusterConfig;
+    readonly pods: readonly Pod[] | undefined;
+    readonly slices: readonly EndpointSlice[];
+  },
+): readonly Problem[] {
+  return [
+    ...familyProblems(service, context.cluster),
+    ...(context.pods === undefined ? [] : selectionProblems(service, context.pods)),
+    ...unfinished(service, context.slices),
+  ];
+}
+
+/** A NetworkPolicy is read and shown; nothing enforces it yet, which its owner has to know. */
+export function policyProblems(policy: NetworkPolicy): readonly Problem[] {
+  return [problem("error", policy, "spec", "is not enforced yet: every packet it would stop passes")];
+}
+
+/** What keeps a node's pods from being reached. */
+export function nodeProblems(node: NetworkNode, cluster: ClusterConfig): readonly Problem[] {
+  const missing = cluster.families.flatMap((family): Problem[] => {
+    const range = node.podCidrs.find((cidr) => familyOf(cidr) === family);
+    const clusterRange = cluster.podCidrs.find((cidr) => familyOf(cidr) === family);
+    if (range === undefined)
+      return [nodeProblem(node, "spec.podCIDRs", `has no IPv${family} range: its pods get no IPv${family} address`)];
+    if (clusterRange === undefined || contains(clusterRange, range.slice(0, range.lastIndexOf("/")))) return [];
+    const message = `${range} lies outside of the cluster's pod range ${clusterRange}: other nodes will not route it`;
+    return [nodeProblem(node, `spec.podCIDRs[${node.podCidrs.indexOf(range)}]`, message)];
+  });
+  if (node.addresses.length > 0) return missing;
+  return [...missing, nodeProblem(node, "status.addresses", "has no InternalIP: other nodes cannot reach its pods")];
+}
+
+function nodeProblem(node: NetworkNode, field: string, message: string): Problem {
+  return { severity: "error", origin: { ...node.origin, field }, message };
+}
+
+function familyProblems(service: Service, { families }: ClusterConfig): readonly Problem[] {
+  if (service.spec.type === "ExternalName") return [];
+  return clusterIpTexts(service).flatMap((text, index): Problem[] => {
+    const address = parseAddress(text);
+    if (address === undefined || families.includes(familyOf(address))) return [];
+    const message = `${text} is IPv${familyOf(address)}, but the cluster has only IPv${families.join(", IPv")}: nothing answers there`;
+    return [problem("error", service, `spec.clusterIPs[${index}]`, message)];
+  });
+}
+
+function selectionProblems(service: Service, pods: readonly Pod[]): readonly Problem[] {
+  const { spec, metadata } = service;
+  if (spec.type === "ExternalName") return [];
+  const outcome = spec.clusterIP === "None" ? "its name will not resolve" : "traffic will be refused";
+  if (pods.length === 0) {
+    const selector = Object.entries(spec.selector ?? {}).map(([key, value]) => `${key}=${value}`);
+    const message = `${selector.join(",")} selects no pod in namespace ${metadata.namespace ?? "default"}; ${outcome}`;
+    return [problem("warning", service, "spec.selector", message)];
+  }
+  return (spec.ports ?? []).flatMap((port, index) => targetPortProblems(service, port, index, pods));
+}
+
+function targetPortProblems(
+  service: Service,
+  port: ServicePort,
+  index: number,
+  pods: readonly Pod[],
+): readonly Problem[] {
+  const { targetPort } = port;
+  if (typeof targetPort !== "string") return [];
+  const declared = pods.flatMap((pod) => containerPorts(pod));
+  const protocol = protocolOf(port.protocol);
+  if (declared.some((candidate) => candidate.name === targetPort && candidate.protocol === protocol)) return [];
+  const names = [...new Set(declared.flatMap(({ name }) => (name === undefined ? [] : [name])))].sort();
+  const message =
+    pods.length === 1
+      ? `"${targetPort}" names no container port of the pod it selects (it has: ${listOf(names)}); traffic will be refused`
+      : `"${targetPort}" names no container port of the ${pods.length} pods it selects (they have: ${listOf(names)}); traffic will be refused`;
+  return [problem("error", service, `spec.ports[${index}].targetPort`, message)];
+}
+
+function listOf(names: readonly string[]): string {
+  return names.length === 0 ? "no named ports" : names.join(", ");
+}
+
+/** Fields that are kept but not acted upon: said, never ignored in silence. */
+function unfinished(service: Service, slices: readonly EndpointSlice[]): readonly Problem[] {
+  const { spec } = service;
+  const warn = (field: string, message: string): Problem => problem("warning", service, field, message);
+  const problems: Problem[] = [];
+  if (spec.type === "LoadBalancer")
+    problems.push(warn("spec.type", "no load balancer gives it an address yet; cluster address and node ports answer"));
+  if ((spec.externalIPs ?? []).length > 0)
+    problems.push(
+      warn("spec.externalIPs", "external addresses are not served yet; cluster address and node ports answer"),
+    );
+  if ((spec.loadBalancerSourceRanges ?? []).length > 0)
+    problems.push(warn("spec.loadBalancerSourceRanges", "source ranges are not enforced yet"));
+  if (spec.healthCheckNodePort !== undefined && spec.healthCheckNodePort !== 0)
+    problems.push(warn("spec.healthCheckNodePort", "the health check port is not served yet"));
+  if (spec.trafficDistribution !== undefined && !hasHints(slices))
+    problems.push(
+      warn(
+        "spec.trafficDistribution",
+        "no EndpointSlice carries hints; every ready endpoint gets connections from everywhere",
+      ),
+    );
+  return problems;
+}
+
+function hasHints(slices: readonly EndpointSlice[]): boolean {
+  const endpoints = slices.flatMap((slice) => slice.endpoints ?? []);
+  return endpoints.length === 0 || endpoints.some(({ hints }) => hints !== undefined);
+}
+
+function problem(severity: Problem["severity"], object: KubeObject, field: string, message: string): Problem {
+  return { severity, origin: originOf(object, field), message };
+}

@@ -1,0 +1,145 @@
+// Services with their endpoints: a Service and all of its EndpointSlices -> one NetworkService.
+//
+// Not here: which endpoints get a connection (eligible.ts), and what is odd about a Service (problems.ts).
+
+import { addressValue, compareAddresses, familyOf, parseAddress, type Address } from "../ip/address.ts";
+import type {
+  Endpoint as KubeEndpoint,
+  EndpointSlice,
+  EndpointSlicePort,
+  Service,
+  ServicePort as KubeServicePort,
+} from "../kube/kinds.ts";
+import type { Endpoint, NetworkService, ServicePort } from "./network.ts";
+import { originOf } from "./origin.ts";
+import { protocolOf } from "./pod.ts";
+
+/** The label that joins an EndpointSlice to its Service (discovery/v1 LabelServiceName). */
+export const serviceNameLabel = "kubernetes.io/service-name";
+
+// core/v1 DefaultClientIPServiceAffinitySeconds
+const affinitySecondsDefault = 10800;
+
+/** One Service; `slices` are all EndpointSlices that carry its name, in any order. */
+export function networkService(service: Service, slices: readonly EndpointSlice[]): NetworkService {
+  const { metadata, spec } = service;
+  const type = spec.type ?? "ClusterIP";
+  const affinity = sessionAffinitySeconds(service);
+  const texts = clusterIpTexts(service);
+  return {
+    namespace: metadata.namespace ?? "default",
+    name: metadata.name,
+    type,
+    clusterIps:
+      type === "ExternalName" ? [] : texts.map((text) => parseAddress(text)).filter((address) => address !== undefined),
+    headless: type !== "ExternalName" && texts.includes("None"),
+    ...(type === "ExternalName" && spec.externalName !== undefined ? { externalName: spec.externalName } : {}),
+    publishNotReadyAddresses: spec.publishNotReadyAddresses === true,
+    ...(affinity === undefined ? {} : { sessionAffinitySeconds: affinity }),
+    internalTrafficPolicy: spec.internalTrafficPolicy ?? "Cluster",
+    externalTrafficPolicy: spec.externalTrafficPolicy ?? "Cluster",
+    ports: (spec.ports ?? []).map((port, index) => servicePort(service, port, `spec.ports[${index}]`, slices)),
+    origin: originOf(service),
+  };
+}
+
+/** `Service.spec.clusterIPs`, or `clusterIP` of objects written before there were several. */
+export function clusterIpTexts({ spec }: Service): readonly string[] {
+  if (spec.clusterIPs !== undefined && spec.clusterIPs.length > 0) return spec.clusterIPs;
+  return spec.clusterIP === undefined || spec.clusterIP === "" ? [] : [spec.clusterIP];
+}
+
+function sessionAffinitySeconds({ spec }: Service): number | undefined {
+  if (spec.sessionAffinity !== "ClientIP") return undefined;
+  return spec.sessionAffinityConfig?.clientIP?.timeoutSeconds ?? affinitySecondsDefault;
+}
+
+function servicePort(
+  service: Service,
+  port: KubeServicePort,
+  field: string,
+  slices: readonly EndpointSlice[],
+): ServicePort {
+  return {
+    name: port.name ?? "",
+    protocol: protocolOf(port.protocol),
+    port: port.port,
+    ...(port.nodePort === undefined || port.nodePort === 0 ? {} : { nodePort: port.nodePort }),
+    ...(port.appProtocol === undefined ? {} : { appProtocol: port.appProtocol }),
+    endpoints: endpointsOf(port, slices),
+    origin: originOf(service, field),
+  };
+}
+
+/** One port's endpoints from all slices: each address and port once, in order of family, address, port. */
+function endpointsOf(port: KubeServicePort, slices: readonly EndpointSlice[]): readonly Endpoint[] {
+  const all = slices.flatMap((slice) => {
+    // A slice of names needs DNS to be of use: kube-proxy ignores it as well.
+    if (slice.addressType === "FQDN") return [];
+    const number = slice.ports?.find((candidate) => isSamePort(candidate, port))?.port;
+    if (number === undefined) return [];
+    return (slice.endpoints ?? []).flatMap((endpoint, index) => networkEndpoint(slice, endpoint, index, number));
+  });
+  all.sort(compareEndpoints);
+  return all.filter((endpoint, index) => !isSameTarget(endpoint, all[index - 1]));
+}
+
+/** Ports are matched by name and protocol, never by number: a name may stand for another number in every slice. */
+function isSamePort(a: EndpointSlicePort, b: KubeServicePort): boolean {
+  return (a.name ?? "") === (b.name ?? "") && protocolOf(a.protocol) === protocolOf(b.protocol);
+}
+
+function networkEndpoint(slice: EndpointSlice, endpoint: KubeEndpoint, index: number, port: number): Endpoint[] {
+  // discovery/v1: only the first address counts; clients that took more were found to differ.
+  const address = parseAddress(endpoint.addresses[0] ?? "");
+  if (address === undefined || (familyOf(address) === 6) !== (slice.addressType === "IPv6")) return [];
+  const { conditions, nodeName, zone, hostname, hints, targetRef } = endpoint;
+  const result: Endpoint = {
+    address,
+    port,
+    // KEP-1669: absent conditions mean ready, serving and not terminating.
+    ready: conditions?.ready ?? true,
+    serving: conditions?.serving ?? true,
+    terminating: conditions?.terminating ?? false,
+    ...(nodeName === undefined ? {} : { node: nodeName }),
+    ...(zone === undefined ? {} : { zone }),
+    ...(hostname === undefined ? {} : { hostname }),
+    ...(targetRef?.kind === "Pod" && targetRef.name !== undefined
+      ? { pod: `${targetRef.namespace ?? slice.metadata.namespace ?? "default"}/${targetRef.name}` }
+      : {}),
+    ...(hints?.forZones === undefined ? {} : { forZones: hints.forZones.map(({ name }) => name) }),
+    ...(hints?.forNodes === undefined ? {} : { forNodes: hints.forNodes.map(({ name }) => name) }),
+    origin: originOf(slice, `endpoints[${index}]`),
+  };
+  return [result];
+}
+
+function isSameTarget(a: Endpoint, b: Endpoint | undefined): boolean {
+  return b !== undefined && a.address === b.address && a.port === b.port;
+}
+
+/**
+ * While an endpoint moves from slice to slice it may be in both, with different conditions: the more usable one comes first and so wins,
+ * then the slice's name decides, so that the order of slices means nothing.
+ */
+function compareEndpoints(a: Endpoint, b: Endpoint): number {
+  return (
+    compareAddressesQuickly(a.address, b.address) ||
+    a.port - b.port ||
+    Number(b.ready) - Number(a.ready) ||
+    Number(b.serving) - Number(a.serving) ||
+    compareText(a.origin.name, b.origin.name) ||
+    compareText(a.origin.field ?? "", b.origin.field ?? "")
+  );
+}
+
+function compareText(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}
+
+/** Equal text is equal, and canonical IPv4 needs no big numbers: sorting endpoints is most of the work of building a big Network. */
+function compareAddressesQuickly(a: Address, b: Address): number {
+  if (a === b) return 0;
+  if (a.includes(":") || b.includes(":")) return compareAddresses(a, b);
+  return Number(addressValue(a) - addressValue(b));
+}

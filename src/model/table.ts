@@ -1,0 +1,138 @@
+// A sorted table of values by key whose array is made anew only when something changed, and the difference of two lists of objects:
+// what the incremental builder (build.ts) is made of. Equal content in any order of events gives equal arrays.
+
+/** Values by key, in order of key. */
+export interface Table<V> {
+  get(key: string): V | undefined;
+  /** Sets, or removes where the value is undefined. A value that equals the old one (===) changes nothing. */
+  set(key: string, value: V | undefined): void;
+  /** In order of key. The same array until something changes. */
+  values(): readonly V[];
+}
+
+/** An empty table. Single changes cost a copy of the array; many at once a sort. */
+export function createTable<V>(): Table<V> {
+  const byKey = new Map<string, V>();
+  let keys: string[] = [];
+  let values: readonly V[] = [];
+  const dirty = new Set<string>();
+  // Below this many changes, splicing beats sorting everything again.
+  const spliceMax = 32;
+
+  const settle = (): void => {
+    if (dirty.size === 0) return;
+    if (dirty.size > spliceMax) {
+      keys = [...byKey.keys()].sort(compareText);
+      values = keys.map((key) => byKey.get(key) as V);
+    } else {
+      const next = [...values];
+      for (const key of dirty) {
+        const at = lowerBound(keys, key);
+        const present = keys[at] === key;
+        if (!byKey.has(key)) {
+          if (!present) continue;
+          keys.splice(at, 1);
+          next.splice(at, 1);
+        } else if (present) {
+          next[at] = byKey.get(key) as V;
+        } else {
+          keys.splice(at, 0, key);
+          next.splice(at, 0, byKey.get(key) as V);
+        }
+      }
+      values = next;
+    }
+    dirty.clear();
+  };
+
+  return {
+    get: (key) => byKey.get(key),
+    set(key, value) {
+      if (byKey.get(key) === value) return;
+      if (value === undefined) byKey.delete(key);
+      else byKey.set(key, value);
+      dirty.add(key);
+    },
+    values() {
+      settle();
+      return values;
+    },
+  };
+}
+
+/** Many values by one key. A key without values is gone. */
+export interface Groups<V> {
+  get(key: string): ReadonlySet<V>;
+  add(key: string, value: V): void;
+  delete(key: string, value: V): void;
+}
+
+/** Empty groups. */
+export function createGroups<V>(): Groups<V> {
+  const groups = new Map<string, Set<V>>();
+  const none: ReadonlySet<V> = new Set();
+  return {
+    get: (key) => groups.get(key) ?? none,
+    add(key, value) {
+      const group = groups.get(key);
+      if (group === undefined) groups.set(key, new Set([value]));
+      else group.add(value);
+    },
+    delete(key, value) {
+      const group = groups.get(key);
+      if (group?.delete(value) && group.size === 0) groups.delete(key);
+    },
+  };
+}
+
+/** What is in one list of objects and not in the other, by identity. Costs what changed where the lists are in the same order. */
+export function difference<T>(
+  before: readonly T[],
+  after: readonly T[],
+): { readonly removed: readonly T[]; readonly added: readonly T[] } {
+  let start = 0;
+  while (start < before.length && start < after.length && before[start] === after[start]) start++;
+  let endBefore = before.length;
+  let endAfter = after.length;
+  while (endBefore > start && endAfter > start && before[endBefore - 1] === after[endAfter - 1]) {
+    endBefore--;
+    endAfter--;
+  }
+  const old = new Set(before.slice(start, endBefore));
+  const added = after.slice(start, endAfter).filter((value) => !old.delete(value));
+  return { removed: [...old], added };
+}
+
+/** Orders text by code units: the same on every machine, whatever its locale. */
+export function compareText(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}
+
+/** Are two values of plain data equal? Arrays in order, objects by their own fields. */
+export function isSameValue(a: unknown, b: unknown): boolean {
+  if (a === b) return true;
+  if (typeof a !== "object" || typeof b !== "object" || a === null || b === null) return false;
+  if (Array.isArray(a) || Array.isArray(b))
+    return (
+      Array.isArray(a) &&
+      Array.isArray(b) &&
+      a.length === b.length &&
+      a.every((value: unknown, index) => isSameValue(value, b[index]))
+    );
+  const left = Object.entries(a);
+  return (
+    left.length === Object.keys(b).length &&
+    left.every(([key, value]) => Object.hasOwn(b, key) && isSameValue(value, (b as Record<string, unknown>)[key]))
+  );
+}
+
+function lowerBound(keys: readonly string[], key: string): number {
+  let low = 0;
+  let high = keys.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if ((keys[middle] as string) < key) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}

@@ -1,0 +1,65 @@
+// The cluster's addresses as sets that several chains ask: who is a node, what is a pod's, which pods are here.
+
+import { familyOf, type Family } from "../ip/address.ts";
+import { overlaps } from "../ip/prefix.ts";
+import type { Attachment, ClusterConfig, NetworkNode } from "../model/network.ts";
+import { clusterOrigin } from "../model/origin.ts";
+import type { KeyType, NftElement, NftSet } from "./nftables/ruleset.ts";
+import { podOrigin } from "./pods.ts";
+
+/** Sets `nodes` (every node's InternalIP) and `pod-ranges` (where all pods' addresses come from). */
+export function clusterSets(cluster: ClusterConfig, nodes: readonly NetworkNode[], family: Family): readonly NftSet[] {
+  const type: KeyType = family === 4 ? "ipv4_addr" : "ipv6_addr";
+  return [
+    { name: "nodes", key: [type], flags: [], elements: nodeElements(nodes, family) },
+    { name: "pod-ranges", key: [type], flags: ["interval"], elements: rangeElements(cluster, nodes, family) },
+  ];
+}
+
+function nodeElements(nodes: readonly NetworkNode[], family: Family): readonly NftElement[] {
+  return nodes.flatMap((node) =>
+    node.addresses
+      .filter((address) => familyOf(address) === family)
+      .map((address) => ({ key: [address], origin: { ...node.origin, field: "status.addresses" } })),
+  );
+}
+
+/** The cluster's range, and nodes' ranges outside of it: interval sets must not overlap. */
+function rangeElements(cluster: ClusterConfig, nodes: readonly NetworkNode[], family: Family): readonly NftElement[] {
+  const ranges = cluster.podCidrs.map((range, index) => ({
+    range,
+    origin: clusterOrigin(cluster, `podCidrs[${index}]`),
+  }));
+  const strays = nodes.flatMap((node) =>
+    node.podCidrs
+      .filter((range) => !ranges.some(({ range: known }) => overlaps(known, range)))
+      .map((range, index) => ({ range, origin: { ...node.origin, field: `spec.podCIDRs[${index}]` } })),
+  );
+  return [...ranges, ...strays]
+    .filter(({ range }) => familyOf(range) === family)
+    .map(({ range, origin }) => ({ key: [range], origin }));
+}
+
+/** Sets `local-pods` (the node's own pods) and `hairpin` (each of them to itself). */
+export function podSets(attachments: readonly Attachment[], family: Family): readonly NftSet[] {
+  const type: KeyType = family === 4 ? "ipv4_addr" : "ipv6_addr";
+  const local = attachments.flatMap((attachment) =>
+    attachment.addresses
+      .filter((address) => familyOf(address) === family)
+      .map((address) => ({ address, origin: podOrigin(attachment) })),
+  );
+  return [
+    {
+      name: "local-pods",
+      key: [type],
+      flags: [],
+      elements: local.map(({ address, origin }) => ({ key: [address], origin })),
+    },
+    {
+      name: "hairpin",
+      key: [type, type],
+      flags: [],
+      elements: local.map(({ address, origin }) => ({ key: [address, address], origin })),
+    },
+  ];
+}

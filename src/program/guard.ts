@@ -1,0 +1,133 @@
+// Nobody may pretend to be somebody else: what a pod's link may send, who may speak VXLAN to a node, what must never enter a node.
+//
+// Pods are checked in the bridge's prerouting hook: it is the first to see a frame, before the bridge, conntrack or any table of the IP
+// stack, so what is dropped leaves no trace anywhere. Reverse path filtering cannot do this: every pod's address leads to the same bridge.
+//
+// Not here: NetworkPolicy, which decides between honest senders.
+
+import { familyOf, type Family } from "../ip/address.ts";
+import type { Attachment } from "../model/network.ts";
+import { vxlan } from "./links.ts";
+import type { NftChain, NftElement, NftRule, NftTable } from "./nftables/ruleset.ts";
+import { linkLocalOf } from "./places.ts";
+import { podOrigin } from "./pods.ts";
+import { names } from "./program.ts";
+import { accept, counter, drop, is, isIn, isNot, isNotIn, rule } from "./statements.ts";
+
+const podLinks = `${names.podLinkPrefix}*`;
+
+/** The bridge's table: each pod's link sends from its own hardware address and its own IP addresses, or not at all. */
+export function guardTable(attachments: readonly Attachment[]): NftTable {
+  return {
+    family: "bridge",
+    name: names.table,
+    chains: [
+      {
+        name: "guard",
+        // linux/netfilter_bridge.h: NF_BR_PRI_NAT_DST_BRIDGED is -300, the first of the named ones.
+        base: { type: "filter", hook: "prerouting", priority: -300, policy: "accept" },
+        rules: guardRules,
+        comment: "pods send from their own addresses only",
+      },
+    ],
+    sets: [
+      { name: "pod-ip4", key: ["ifname", "ether_addr", "ipv4_addr"], flags: [], elements: senders(attachments, 4) },
+      { name: "pod-ip6", key: ["ifname", "ether_addr", "ipv6_addr"], flags: [], elements: senders(attachments, 6) },
+      { name: "pod-nd", key: ["ifname", "ether_addr", "nd_target"], flags: [], elements: senders(attachments, 6) },
+    ],
+  };
+}
+
+const guardRules: readonly NftRule[] = [
+  rule("only pods are checked here", [isNot("meta iifname", podLinks), accept]),
+  rule("IPv4 from its own address", [
+    is("ether type", "ip"),
+    isIn("pod-ip4", "meta iifname", "ether saddr", "ip saddr"),
+    accept,
+  ]),
+  // Both the frame's sender and the one ARP speaks of: answers are taken from the latter.
+  rule("ARP about itself", [
+    is("ether type", "arp"),
+    isIn("pod-ip4", "meta iifname", "ether saddr", "arp saddr ip"),
+    isIn("pod-ip4", "meta iifname", "arp saddr ether", "arp saddr ip"),
+    accept,
+  ]),
+  // RFC 4862 5.4.2 and RFC 3590: duplicate address detection and MLD before there is an address; nobody is missed by either.
+  rule("no address yet: not counted", [is("ether type", "ip6"), is("ip6 saddr", "::"), drop]),
+  rule("no pod is a router", [
+    is("ether type", "ip6"),
+    is("icmpv6 type", "nd-router-advert", "nd-redirect"),
+    counter,
+    drop,
+  ]),
+  // An advertisement is believed for the target it names, whatever its source address is (RFC 4861 7.2.5).
+  rule("neighbour advertisements about itself", [
+    is("ether type", "ip6"),
+    is("icmpv6 type", "nd-neighbor-advert"),
+    isNotIn("pod-nd", "meta iifname", "ether saddr", "icmpv6 target"),
+    counter,
+    drop,
+  ]),
+  rule("IPv6 from its own address or link-local address", [
+    is("ether type", "ip6"),
+    isIn("pod-ip6", "meta iifname", "ether saddr", "ip6 saddr"),
+    accept,
+  ]),
+  rule("everything else pretends", [counter, drop]),
+];
+
+function senders(attachments: readonly Attachment[], family: Family): readonly NftElement[] {
+  return attachments.flatMap((attachment) => {
+    const own = attachment.addresses.filter((address) => familyOf(address) === family);
+    const addresses = family === 6 ? [...own, linkLocalOf(attachment.mac)] : own;
+    return addresses.map((address) => ({
+      key: [attachment.link, attachment.mac, address],
+      origin: podOrigin(attachment),
+    }));
+  });
+}
+
+/** Chains of an IP table that keep the node and its tunnel from strangers; they look at sets `nodes` and `pod-ranges`. */
+export function guardChains(family: Family): readonly NftChain[] {
+  const source = family === 4 ? "ip saddr" : "ip6 saddr";
+  const destination = family === 4 ? "ip daddr" : "ip6 daddr";
+  const isVxlan = [is("meta l4proto", "udp"), is("th dport", String(vxlan.port))];
+  return [
+    {
+      name: "guard-prerouting",
+      // NF_IP_PRI_RAW: before conntrack.
+      base: { type: "filter", hook: "prerouting", priority: -300, policy: "accept" },
+      rules: [
+        // Frames to 01:80:c2:00:00:0x never pass the bridge's prerouting hook and come up the stack on the port itself (IEEE 802.1Q 8.6.3).
+        rule("around the bridge, around its guard", [is("meta iifname", podLinks), counter, drop]),
+        rule("nothing from outside is for loopback", [
+          isNot("meta iifname", "lo"),
+          is(destination, family === 4 ? "127.0.0.0/8" : "::1"),
+          counter,
+          drop,
+        ]),
+      ],
+    },
+    {
+      name: "guard-input",
+      base: { type: "filter", hook: "input", priority: 0, policy: "accept" },
+      rules: [rule("only nodes speak VXLAN to a node", [...isVxlan, isNotIn("nodes", source), counter, drop])],
+    },
+    {
+      name: "guard-forward",
+      base: { type: "filter", hook: "forward", priority: 0, policy: "accept" },
+      rules: [
+        // A pod's packet to another node would else arrive there with this node's address where it is masqueraded.
+        rule("no pod speaks VXLAN to a node", [...isVxlan, isIn("nodes", destination), counter, drop]),
+        // What a node port of ours has translated may come from a pod of another node; nothing else of a pod comes by the underlay.
+        rule("pods' packets come from pods or tunnel", [
+          isNot("meta iifname", names.bridge, names.vxlan),
+          isIn("pod-ranges", source),
+          isNot("ct status", "dnat"),
+          counter,
+          drop,
+        ]),
+      ],
+    },
+  ];
+}

@@ -1,0 +1,36 @@
+// hostPort: a port of the node that leads to one pod on it. The same maps as Services: a frontend with one backend.
+// As with the portmap plugin of CNI, the pod sees the client's own address; a pod that asks its own hostPort is the hairpin case.
+//
+// Not here: 127.0.0.1 as client or as hostIP. The kernel routes loopback nowhere else unless told to (route_localnet), and should not.
+
+import { familyOf, type Family } from "../ip/address.ts";
+import type { Attachment, NetworkNode } from "../model/network.ts";
+import { ofFamily } from "./places.ts";
+import { podOrigin } from "./pods.ts";
+import { collector, type Translation } from "./services.ts";
+
+/** What the node's pods' hostPorts add to the maps. `isTaken` says which frontends Services have: those keep them. */
+export function hostPortTranslation(
+  node: NetworkNode,
+  attachments: readonly Attachment[],
+  family: Family,
+  isTaken: (address: string, protocol: string, port: number) => boolean,
+): Translation {
+  const collected = collector();
+  for (const attachment of attachments) {
+    const podAddress = ofFamily(attachment.addresses, family);
+    if (podAddress === undefined) continue;
+    for (const { protocol, hostPort, hostIp, port } of attachment.hostPorts) {
+      const address = hostIp === undefined || isAny(hostIp) ? ofFamily(node.addresses, family) : hostIp;
+      if (address === undefined || familyOf(address) !== family || isTaken(address, protocol, hostPort)) continue;
+      const origin = podOrigin(attachment, `spec.containers.ports.hostPort=${hostPort}`);
+      const backends = [{ address: podAddress, port, origin }];
+      collected.frontend({ address, protocol, port: hostPort }, { backends, otherwise: "refuse", origin });
+    }
+  }
+  return collected.result;
+}
+
+function isAny(address: string): boolean {
+  return address === "0.0.0.0" || address === "::";
+}

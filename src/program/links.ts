@@ -1,0 +1,74 @@
+// The node's links and the node's own addresses on them: the pods' bridge, the tunnel, the host's end of each pod's veth pair.
+//
+// Not here: the pod's end (agent/pod-network.ts makes it), the uplink (the machine's own).
+
+import type { Attachment, ClusterConfig, NetworkNode } from "../model/network.ts";
+import { bridgeMac, gatewayOf, podMtu, tunnelAddressOf, tunnelEndpoint, tunnelMac } from "./places.ts";
+import { podOrigin } from "./pods.ts";
+import { names, type Link, type LinkAddress } from "./program.ts";
+
+/** VXLAN network identifier and UDP port of the overlay (IANA vxlan). */
+export const vxlan = { vni: 1, port: 4789 } as const;
+
+/** The links of a node with these pods. Sorted by name. */
+export function nodeLinks(
+  cluster: ClusterConfig,
+  node: NetworkNode,
+  attachments: readonly Attachment[],
+): readonly Link[] {
+  const mtu = podMtu(cluster, node);
+  const endpoint = tunnelEndpoint(node);
+  const bridge: Link = {
+    kind: "bridge",
+    name: names.bridge,
+    mac: bridgeMac(node.name),
+    mtu,
+    origin: { ...node.origin, field: "spec.podCIDRs" },
+  };
+  const tunnels: readonly Link[] =
+    endpoint === undefined
+      ? []
+      : [
+          {
+            kind: "vxlan",
+            name: names.vxlan,
+            mac: tunnelMac(node.name),
+            mtu,
+            vni: vxlan.vni,
+            port: vxlan.port,
+            local: endpoint,
+            origin: { ...node.origin, field: "status.addresses" },
+          },
+        ];
+  const ports = attachments.map((attachment): Link => ({
+    kind: "pod",
+    name: attachment.link,
+    bridge: names.bridge,
+    isolated: true,
+    mtu,
+    origin: podOrigin(attachment),
+  }));
+  return [bridge, ...tunnels, ...ports].sort((a, b) => (a.name < b.name ? -1 : 1));
+}
+
+/**
+ * The node's own addresses: each pod range's gateway on the bridge and tunnel address on the tunnel. All as single addresses (/32, /128):
+ * the bridge's "subnet" is made of one route per pod, so that nobody asks for neighbours.
+ */
+export function nodeAddresses(node: NetworkNode): readonly LinkAddress[] {
+  const origin = (index: number): LinkAddress["origin"] => ({ ...node.origin, field: `spec.podCIDRs[${index}]` });
+  const gateways = node.podCidrs.map((range, index): LinkAddress => ({
+    link: names.bridge,
+    address: gatewayOf(range),
+    bits: range.includes(":") ? 128 : 32,
+    origin: origin(index),
+  }));
+  if (tunnelEndpoint(node) === undefined) return gateways;
+  const tunnels = node.podCidrs.map((range, index): LinkAddress => ({
+    link: names.vxlan,
+    address: tunnelAddressOf(range),
+    bits: range.includes(":") ? 128 : 32,
+    origin: origin(index),
+  }));
+  return [...gateways, ...tunnels];
+}

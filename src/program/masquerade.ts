@@ -1,0 +1,57 @@
+// Whose source address is rewritten, and why: only where the answer would else not find back, or would come from the wrong address.
+//
+// Pods talk to pods and to nodes with their own addresses, through Services as well (the Kubernetes network model; flannel, Calico and
+// kube-proxy rewrite pods' packets to nodes or not, by configuration; we do not, so that a hostNetwork pod is reached as any other pod is).
+// Decided in the nat postrouting hook: only there the destination is final and the way out known.
+
+import type { Family } from "../ip/address.ts";
+import type { NftChain, NftRule } from "./nftables/ruleset.ts";
+import { accept, is, isIn, isNotIn, rule } from "./statements.ts";
+
+/** The chain; it looks at sets `hairpin`, `masquerade-ports`, `service-addresses`, `local-pods`, `pod-ranges`, `nodes`. */
+export function masqueradeChain(family: Family): NftChain {
+  return {
+    name: "source",
+    // NF_IP_PRI_NAT_SRC
+    base: { type: "nat", hook: "postrouting", priority: 100, policy: "accept" },
+    rules: family === 4 ? rules4 : rules6,
+    comment: "whose source address becomes the node's",
+  };
+}
+
+function rules(family: Family): readonly NftRule[] {
+  const source = family === 4 ? "ip saddr" : "ip6 saddr";
+  const destination = family === 4 ? "ip daddr" : "ip6 daddr";
+  const asked = family === 4 ? "ct original ip daddr" : "ct original ip6 daddr";
+  const masquerade = { kind: "masquerade", fullyRandom: true } as const;
+  const translated = is("ct status", "dnat");
+  return [
+    // The pod would answer itself directly, from an address it never asked.
+    rule("a pod to itself through a Service", [translated, isIn("hairpin", source, destination), masquerade]),
+    // The endpoint may be on another node, and would answer the client without passing here.
+    rule("node ports", [
+      translated,
+      is("meta l4proto", "tcp", "udp", "sctp"),
+      isIn("masquerade-ports", asked, "meta l4proto", "ct original proto-dst"),
+      masquerade,
+    ]),
+    // The node itself, or somebody outside who has a route to Service addresses: as above.
+    rule("Services, asked by other than our pods", [
+      translated,
+      isIn("service-addresses", asked),
+      isNotIn("local-pods", source),
+      masquerade,
+    ]),
+    rule("other translations keep the source", [translated, accept]),
+    // Nobody outside of the cluster knows the way to a pod.
+    rule("our pods to the outside", [
+      isIn("local-pods", source),
+      isNotIn("pod-ranges", destination),
+      isNotIn("nodes", destination),
+      masquerade,
+    ]),
+  ];
+}
+
+const rules4 = rules(4);
+const rules6 = rules(6);

@@ -1,0 +1,24 @@
+// What every part of the Program wants to know of the node's own pods.
+
+import type { Origin } from "../kube/object.ts";
+import type { Attachment } from "../model/network.ts";
+
+/** The origin of what exists because a pod does. */
+export function podOrigin({ namespace, name }: Attachment, field = "status.podIPs"): Origin {
+  return { kind: "Pod", namespace, name, field };
+}
+
+/**
+ * The attachments a Program is made of: sorted by link, each link, address and hardware address once. Two attachments that claim one
+ * address are a defect of the node's own bookkeeping; the first keeps it, as a duplicate key would keep the whole Program from the kernel.
+ */
+export function soundAttachments(attachments: readonly Attachment[]): readonly Attachment[] {
+  const taken = new Set<string>();
+  const sorted = [...attachments].sort((a, b) => (a.link < b.link ? -1 : a.link > b.link ? 1 : a.id < b.id ? -1 : 1));
+  return sorted.filter((attachment) => {
+    const claims = [attachment.link, attachment.mac, ...attachment.addresses];
+    if (claims.some((claim) => taken.has(claim))) return false;
+    for (const claim of claims) taken.add(claim);
+    return true;
+  });
+}

@@ -1,0 +1,136 @@
+// Where packets go from a node: its own pods, other nodes' pods, Services, and what must go nowhere. Routes, neighbours and
+// forwarding entries belong together: every next hop's hardware address is written down, nothing is learned or asked for.
+//
+// Not here: the default route and the underlay (the machine's own).
+
+import { familyOf, type Address } from "../ip/address.ts";
+import { hostPrefix } from "../ip/prefix.ts";
+import type { Origin } from "../kube/object.ts";
+import type { Attachment, ClusterConfig, NetworkNode } from "../model/network.ts";
+import { clusterOrigin } from "../model/origin.ts";
+import { gatewayOf, ofFamily, tunnelAddressOf, tunnelEndpoint, tunnelMac } from "./places.ts";
+import { podOrigin } from "./pods.ts";
+import { names, type ForwardingEntry, type Neighbour, type Route } from "./program.ts";
+
+/** The kernel's default for IPv6 (IP6_RT_PRIO_USER), for both families: one number in both kinds of `ip route`. */
+export const routeMetric = 1024;
+
+interface Ways {
+  readonly routes: readonly Route[];
+  readonly neighbours: readonly Neighbour[];
+  readonly forwarding: readonly ForwardingEntry[];
+}
+
+/** Ways to the node's own pods. */
+export function podWays(node: NetworkNode, attachments: readonly Attachment[]): Ways {
+  return {
+    routes: attachments.flatMap((attachment) =>
+      attachment.addresses.map((address): Route => ({
+        to: hostPrefix(address),
+        action: "forward",
+        link: names.bridge,
+        ...sourceOf(gatewayFor(node, address)),
+        metric: routeMetric,
+        origin: podOrigin(attachment),
+      })),
+    ),
+    neighbours: attachments.flatMap((attachment) =>
+      attachment.addresses.map((address): Neighbour => ({
+        link: names.bridge,
+        address,
+        mac: attachment.mac,
+        origin: podOrigin(attachment),
+      })),
+    ),
+    forwarding: attachments.map((attachment): ForwardingEntry => ({
+      link: attachment.link,
+      mac: attachment.mac,
+      origin: podOrigin(attachment),
+    })),
+  };
+}
+
+/** Ways to the pods of the other nodes. Unready nodes keep theirs: readiness is the endpoints' business. */
+export function nodeWays(node: NetworkNode, nodes: readonly NetworkNode[]): Ways {
+  const local = tunnelEndpoint(node);
+  const others = local === undefined ? [] : nodes.filter(({ name }) => name !== node.name);
+  const ways = others.flatMap((other) => {
+    const remote = local === undefined ? undefined : ofFamily(other.addresses, familyOf(local));
+    return remote === undefined ? [] : [wayTo(node, other, remote)];
+  });
+  return {
+    routes: ways.flatMap(({ routes }) => routes),
+    neighbours: ways.flatMap(({ neighbours }) => neighbours),
+    forwarding: ways.flatMap(({ forwarding }) => forwarding),
+  };
+}
+
+/** The other node's tunnel address is the next hop, on the tunnel though no prefix says so (onlink). */
+function wayTo(node: NetworkNode, other: NetworkNode, remote: Address): Ways {
+  const mac = tunnelMac(other.name);
+  const origin = (index: number): Origin => ({ ...other.origin, field: `spec.podCIDRs[${index}]` });
+  return {
+    routes: other.podCidrs.map((range, index): Route => {
+      const own = ofFamily(node.podCidrs, familyOf(range));
+      return {
+        to: range,
+        action: "forward",
+        link: names.vxlan,
+        via: tunnelAddressOf(range),
+        onlink: true,
+        // The tunnel's own address: replies to the node itself come back through the tunnel, as they must where the underlay drops pod addresses.
+        ...sourceOf(own === undefined ? undefined : tunnelAddressOf(own)),
+        metric: routeMetric,
+        origin: origin(index),
+      };
+    }),
+    neighbours: other.podCidrs.map((range, index): Neighbour => ({
+      link: names.vxlan,
+      address: tunnelAddressOf(range),
+      mac,
+      origin: origin(index),
+    })),
+    forwarding: [{ link: names.vxlan, mac, remote, origin: { ...other.origin, field: "status.addresses" } }],
+  };
+}
+
+/**
+ * Routes that keep packets from leaving by the default route: addresses of the node's range that no pod has (they would bounce between
+ * node and gateway), of the cluster's range that no node has, and Service addresses. A node's own connection to a Service needs some route before it
+ * is translated; that one leads to the bridge, where an address that was not translated finds no neighbour.
+ */
+export function boundaryRoutes(cluster: ClusterConfig, node: NetworkNode): readonly Route[] {
+  return [
+    ...node.podCidrs.map((range, index): Route => ({
+      to: range,
+      action: "unreachable",
+      metric: routeMetric,
+      origin: { ...node.origin, field: `spec.podCIDRs[${index}]` },
+    })),
+    ...cluster.podCidrs
+      .filter((range) => !node.podCidrs.includes(range))
+      .map((range, index): Route => ({
+        to: range,
+        action: "unreachable",
+        metric: routeMetric,
+        origin: clusterOrigin(cluster, `podCidrs[${index}]`),
+      })),
+    ...cluster.serviceCidrs.map((range, index): Route => ({
+      to: range,
+      action: "forward",
+      link: names.bridge,
+      ...sourceOf(gatewayFor(node, range)),
+      metric: routeMetric,
+      origin: clusterOrigin(cluster, `serviceCidrs[${index}]`),
+    })),
+  ];
+}
+
+function gatewayFor(node: NetworkNode, destination: string): Address | undefined {
+  const range = ofFamily(node.podCidrs, familyOf(destination));
+  return range === undefined ? undefined : gatewayOf(range);
+}
+
+function sourceOf(source: Address | undefined): Pick<Route, "source"> {
+  return source === undefined ? {} : { source };
+}
