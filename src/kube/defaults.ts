@@ -1,8 +1,308 @@
 // Defaults: what an object means by leaving a field out, written into it before it is stored.
+// Some come with the schema table; the rest is the table below, keyed by the type's name, so that a rule for probes holds wherever a
+// probe can be. The values are those of upstream's pkg/apis/*/v*/defaults.go.
+//
+// Not here: what needs the cluster to be known (addresses, IP families, service accounts): that is admission (lab/).
 
-import type { KubeObject } from "./object.ts";
+import { encodeBase64 } from "./base64.ts";
+import type { Container, Job, Pod, Secret, Service } from "./kinds.ts";
+import type { KubeObject, Labels } from "./object.ts";
+import { schemaOf, typeNamed, type TypeSchema, type ValueType } from "./schema.ts";
 
-/** The object with its defaults; the same object where nothing is missing. */
+/**
+ * The object with its defaults, and without fields that are null: they count as absent. The object's structure must be right
+ * (structure.ts); kinds that the schema table does not know stay as they are.
+ */
 export function withDefaults(object: KubeObject): KubeObject {
-  return object;
+  const schema = schemaOf(object.apiVersion, object.kind);
+  return schema === undefined ? object : (fill(withoutNulls(object, schema), schema) as KubeObject);
+}
+
+type Fields = { [field: string]: unknown };
+/** What is added where it is absent: values, or a function of the object that gives them (or undefined: nothing). */
+type Rule = Readonly<Fields> | ((fields: never) => Readonly<Fields> | undefined);
+
+function fill(value: Fields, type: TypeSchema): Fields {
+  const rewritten = rewrites[type.name]?.(value as never) ?? value;
+  const rule = rules[type.name];
+  const missing = typeof rule === "function" ? rule(rewritten as never) : rule;
+  const before = withAbsent(withAbsent(rewritten, schemaDefaults(type)), missing);
+  let filled = before;
+  for (const [name, field] of Object.entries(before)) {
+    const schema = type.fields.get(name);
+    if (schema === undefined) continue;
+    const next = fillValue(field, schema.type);
+    if (next === field) continue;
+    if (filled === before) filled = { ...before };
+    filled[name] = next;
+  }
+  return filled;
+}
+
+function fillValue(value: unknown, type: ValueType): unknown {
+  switch (type.kind) {
+    case "scalar":
+      return value;
+    case "object":
+      return isFields(value) ? fill(value, typeNamed(type.type)) : value;
+    case "list":
+      return Array.isArray(value) && type.of.kind !== "scalar" ? fillList(value, type.of) : value;
+    case "map":
+      return isFields(value) && type.of.kind !== "scalar" ? fillMap(value, type.of) : value;
+  }
+}
+
+function fillList(list: readonly unknown[], of: ValueType): readonly unknown[] {
+  const filled = list.map((element) => fillValue(element, of));
+  return filled.every((element, index) => element === list[index]) ? list : filled;
+}
+
+function fillMap(map: Fields, of: ValueType): Fields {
+  return Object.fromEntries(Object.entries(map).map(([key, value]) => [key, fillValue(value, of)]));
+}
+
+/** Fields and map values that are null go; where a type is `any`, null is a value. */
+function withoutNulls(value: Fields, type: TypeSchema): Fields {
+  return mapFields(value, (name) => type.fields.get(name)?.type);
+}
+
+function mapFields(value: Fields, typeOf: (name: string) => ValueType | undefined): Fields {
+  let cleaned = value;
+  for (const [name, field] of Object.entries(value)) {
+    const type = typeOf(name);
+    const next = field === null ? undefined : type === undefined ? field : cleanValue(field, type);
+    if (next === field) continue;
+    if (cleaned === value) cleaned = { ...value };
+    if (next === undefined) delete cleaned[name];
+    else cleaned[name] = next;
+  }
+  return cleaned;
+}
+
+function cleanValue(value: unknown, type: ValueType): unknown {
+  switch (type.kind) {
+    case "scalar":
+      return value;
+    case "object":
+      return isFields(value) ? withoutNulls(value, typeNamed(type.type)) : value;
+    case "list": {
+      if (!Array.isArray(value) || type.of.kind === "scalar") return value;
+      const cleaned = value.map((element) => cleanValue(element, type.of));
+      return cleaned.every((element, index) => element === value[index]) ? value : cleaned;
+    }
+    case "map":
+      return isFields(value) ? mapFields(value, () => type.of) : value;
+  }
+}
+
+function withAbsent(value: Fields, defaults: Readonly<Fields> | undefined): Fields {
+  if (defaults === undefined) return value;
+  let filled = value;
+  for (const [name, given] of Object.entries(defaults)) {
+    if (given === undefined || !isAbsent(value[name])) continue;
+    if (filled === value) filled = { ...value };
+    filled[name] = given;
+  }
+  return filled;
+}
+
+/** Go writes no empty string, so one is as good as nothing. */
+function isAbsent(value: unknown): boolean {
+  return value === undefined || value === null || value === "";
+}
+
+function isFields(value: unknown): value is Fields {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+const ofSchema = new Map<TypeSchema, Fields | undefined>();
+
+function schemaDefaults(type: TypeSchema): Fields | undefined {
+  if (ofSchema.has(type)) return ofSchema.get(type);
+  const fields = [...type.fields.values()].filter((field) => field.default !== undefined);
+  const defaults =
+    fields.length === 0 ? undefined : Object.fromEntries(fields.map((field) => [field.name, field.default]));
+  ofSchema.set(type, defaults);
+  return defaults;
+}
+
+const fileMode = 0o644;
+
+const container: Rule = ({ image }: Container) => ({
+  terminationMessagePath: "/dev/termination-log",
+  terminationMessagePolicy: "File",
+  imagePullPolicy: image !== undefined && hasFixedVersion(image) ? "IfNotPresent" : "Always",
+});
+
+const rules: { readonly [type: string]: Rule } = {
+  "core.v1.PodSpec": (spec: { serviceAccount?: string; serviceAccountName?: string }) => ({
+    dnsPolicy: "ClusterFirst",
+    restartPolicy: "Always",
+    terminationGracePeriodSeconds: 30,
+    securityContext: {},
+    schedulerName: "default-scheduler",
+    // The old name of the field follows the new one, and the reverse.
+    serviceAccountName: spec.serviceAccount,
+    serviceAccount: spec.serviceAccountName,
+  }),
+  "core.v1.Container": container,
+  "core.v1.EphemeralContainer": container,
+  "core.v1.Probe": { timeoutSeconds: 1, periodSeconds: 10, successThreshold: 1, failureThreshold: 3 },
+  "core.v1.HTTPGetAction": { path: "/", scheme: "HTTP" },
+  "core.v1.ObjectFieldSelector": { apiVersion: "v1" },
+  "core.v1.ConfigMapVolumeSource": { defaultMode: fileMode },
+  "core.v1.SecretVolumeSource": { defaultMode: fileMode },
+  "core.v1.DownwardAPIVolumeSource": { defaultMode: fileMode },
+  "core.v1.ProjectedVolumeSource": { defaultMode: fileMode },
+  "core.v1.ServiceAccountTokenProjection": { expirationSeconds: 3600 },
+  "core.v1.Volume": (volume: Fields) => (Object.keys(volume).length > 1 ? undefined : { emptyDir: {} }),
+  "core.v1.ServiceSpec": serviceDefaults,
+  "core.v1.ServicePort": ({ port }: { port?: unknown }) => ({ targetPort: port }),
+  "core.v1.EndpointPort": { protocol: "TCP" },
+  "core.v1.Secret": { type: "Opaque" },
+  "core.v1.NodeStatus": ({ capacity }: { capacity?: unknown }) => ({ allocatable: capacity }),
+  "core.v1.PersistentVolumeClaimSpec": { volumeMode: "Filesystem" },
+  "core.v1.PersistentVolumeSpec": { persistentVolumeReclaimPolicy: "Retain", volumeMode: "Filesystem" },
+  "core.v1.ReplicationControllerSpec": { replicas: 1 },
+  "apps.v1.DeploymentSpec": { replicas: 1, strategy: {}, revisionHistoryLimit: 10, progressDeadlineSeconds: 600 },
+  "apps.v1.DeploymentStrategy": ({ type }: { type?: string }) =>
+    type === "Recreate" ? undefined : { type: "RollingUpdate", rollingUpdate: {} },
+  "apps.v1.RollingUpdateDeployment": { maxUnavailable: "25%", maxSurge: "25%" },
+  "apps.v1.ReplicaSetSpec": { replicas: 1 },
+  "apps.v1.StatefulSetSpec": {
+    replicas: 1,
+    podManagementPolicy: "OrderedReady",
+    updateStrategy: {},
+    revisionHistoryLimit: 10,
+    persistentVolumeClaimRetentionPolicy: {},
+  },
+  "apps.v1.StatefulSetUpdateStrategy": ({ type }: { type?: string }) =>
+    type === "OnDelete" ? undefined : { type: "RollingUpdate", rollingUpdate: {} },
+  "apps.v1.RollingUpdateStatefulSetStrategy": { partition: 0 },
+  "apps.v1.StatefulSetPersistentVolumeClaimRetentionPolicy": { whenDeleted: "Retain", whenScaled: "Retain" },
+  "apps.v1.DaemonSetSpec": { updateStrategy: {}, revisionHistoryLimit: 10 },
+  "apps.v1.DaemonSetUpdateStrategy": ({ type }: { type?: string }) =>
+    type === "OnDelete" ? undefined : { type: "RollingUpdate", rollingUpdate: {} },
+  "apps.v1.RollingUpdateDaemonSet": { maxUnavailable: 1, maxSurge: 0 },
+  "batch.v1.JobSpec": jobDefaults,
+  "batch.v1.CronJobSpec": {
+    concurrencyPolicy: "Allow",
+    suspend: false,
+    successfulJobsHistoryLimit: 3,
+    failedJobsHistoryLimit: 1,
+  },
+  "networking.v1.NetworkPolicySpec": ({ egress }: { egress?: readonly unknown[] }) => ({
+    policyTypes: (egress ?? []).length > 0 ? ["Ingress", "Egress"] : ["Ingress"],
+  }),
+  "networking.v1.NetworkPolicyPort": { protocol: "TCP" },
+  "networking.v1.IngressClassParametersReference": { scope: "Cluster" },
+  // The name's default is the empty string, which is written.
+  "discovery.v1.EndpointPort": ({ name }: { name?: string }) => ({
+    protocol: "TCP",
+    ...(name === "" ? {} : { name: "" }),
+  }),
+  "autoscaling.v1.HorizontalPodAutoscalerSpec": { minReplicas: 1 },
+  "autoscaling.v2.HorizontalPodAutoscalerSpec": { minReplicas: 1 },
+  "rbac.v1.RoleRef": { apiGroup: "rbac.authorization.k8s.io" },
+  "rbac.v1.Subject": ({ kind }: { kind?: string }) =>
+    kind === "User" || kind === "Group" ? { apiGroup: "rbac.authorization.k8s.io" } : undefined,
+  "storage.v1.StorageClass": { reclaimPolicy: "Delete", volumeBindingMode: "Immediate" },
+  "scheduling.v1.PriorityClass": { preemptionPolicy: "PreemptLowerPriority" },
+};
+
+// pkg/util/parsers: an image without tag or digest, or with the tag `latest`, is pulled again each time.
+function hasFixedVersion(image: string): boolean {
+  if (image.includes("@")) return true;
+  const tag = /:([^/:]+)$/.exec(image)?.[1];
+  return tag !== undefined && tag !== "latest";
+}
+
+/** Changes deeper than a field that is absent; they come before the rules. */
+const rewrites: { readonly [type: string]: (value: never) => Fields } = {
+  "core.v1.Pod": (pod: Pod) => (isFields(pod.spec) ? { ...pod, spec: podSpec(pod.spec) } : pod),
+  // pkg/apis/core/v1 SetDefaults_Namespace: so that policies can select namespaces by name.
+  "core.v1.Namespace": (namespace: KubeObject) =>
+    withLabels(namespace, { ...namespace.metadata.labels, "kubernetes.io/metadata.name": namespace.metadata.name }),
+  // pkg/registry/core/secret/strategy.go: text given as it is becomes data.
+  "core.v1.Secret": ({ stringData, ...secret }: Secret) =>
+    stringData === undefined ? secret : { ...secret, data: { ...secret.data, ...encoded(stringData) } },
+  "core.v1.ServiceSpec": affinityTimeout,
+  "batch.v1.Job": jobLabels,
+};
+
+/** What holds for pods and not for templates of pods. */
+function podSpec(spec: Pod["spec"]): Pod["spec"] {
+  const containers = (list: readonly Container[] | undefined): readonly Container[] | undefined =>
+    list?.map((each) => requestsFromLimits(spec.hostNetwork === true ? hostPorts(each) : each));
+  return {
+    ...spec,
+    enableServiceLinks: spec.enableServiceLinks ?? true,
+    ...(spec.containers === undefined ? {} : { containers: containers(spec.containers) ?? [] }),
+    ...(spec.initContainers === undefined ? {} : { initContainers: containers(spec.initContainers) ?? [] }),
+  };
+}
+
+/** In the node's network a container's port is the node's port. */
+function hostPorts(container: Container): Container {
+  if (container.ports === undefined) return container;
+  const ports = container.ports.map((port) => ({ ...port, hostPort: port.hostPort ?? port.containerPort }));
+  return { ...container, ports };
+}
+
+/** What is limited and not requested is requested as much. */
+function requestsFromLimits(container: Container): Container {
+  const { limits, requests } = container.resources ?? {};
+  if (limits === undefined) return container;
+  return { ...container, resources: { ...container.resources, requests: { ...limits, ...requests } } };
+}
+
+function withLabels(object: KubeObject, labels: Labels): KubeObject {
+  return { ...object, metadata: { ...object.metadata, labels } };
+}
+
+function encoded(texts: Labels): Labels {
+  const encoder = new TextEncoder();
+  return Object.fromEntries(Object.entries(texts).map(([key, text]) => [key, encodeBase64(encoder.encode(text))]));
+}
+
+const affinitySeconds = 10_800;
+
+function affinityTimeout(spec: Service["spec"]): Fields {
+  const { sessionAffinityConfig: config, ...rest } = spec;
+  if (spec.sessionAffinity !== "ClientIP") return rest;
+  const timeoutSeconds = config?.clientIP?.timeoutSeconds ?? affinitySeconds;
+  return { ...rest, sessionAffinityConfig: { clientIP: { timeoutSeconds } } };
+}
+
+function serviceDefaults(spec: Service["spec"]): Fields {
+  const type = spec.type ?? "ClusterIP";
+  const hasCluster = type !== "ExternalName";
+  const isExternal = type === "NodePort" || type === "LoadBalancer";
+  return {
+    type,
+    sessionAffinity: "None",
+    internalTrafficPolicy: hasCluster ? "Cluster" : undefined,
+    externalTrafficPolicy: isExternal || (hasCluster && (spec.externalIPs ?? []).length > 0) ? "Cluster" : undefined,
+    allocateLoadBalancerNodePorts: type === "LoadBalancer" ? true : undefined,
+  };
+}
+
+/** A Job without labels gets those of its pods. */
+function jobLabels(job: Partial<Job> & KubeObject): Fields {
+  const labels = (job.spec as Partial<Job["spec"]> | undefined)?.template?.metadata?.labels;
+  const hasOwn = Object.keys(job.metadata.labels ?? {}).length > 0;
+  return labels === undefined || hasOwn ? job : withLabels(job, labels);
+}
+
+function jobDefaults(spec: Job["spec"]): Fields {
+  const { parallelism, completions, backoffLimitPerIndex } = spec;
+  const isFixed = (spec as { podFailurePolicy?: unknown }).podFailurePolicy !== undefined;
+  return {
+    parallelism: 1,
+    completions: parallelism === undefined && completions === undefined ? 1 : undefined,
+    backoffLimit: backoffLimitPerIndex === undefined ? 6 : 2 ** 31 - 1,
+    completionMode: "NonIndexed",
+    suspend: false,
+    podReplacementPolicy: isFixed ? "Failed" : "TerminatingOrFailed",
+  };
 }
