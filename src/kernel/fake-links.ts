@@ -286,8 +286,8 @@ function moveLink(state: FakeLinks, link: FakeLink, destination: FakeLinks): voi
 
 function setBridgePort(state: FakeLinks, change: ChangeOf<"set-bridge-port">): void {
   const link = must(state, change, change.name);
-  // net/bridge/br_netlink.c, br_setlink: a link that is no port has no port settings.
-  if (link.bridgePort === undefined) throw refuse(change, "EINVAL");
+  // net/core/rtnetlink.c, __rtnl_newlink: a link that is no port has no port settings.
+  if (link.bridgePort === undefined) throw refuse(change, "EOPNOTSUPP");
   link.bridgePort = { ...link.bridgePort, ...change.settings };
 }
 
