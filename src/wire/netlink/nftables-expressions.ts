@@ -78,6 +78,7 @@ const kernelNames: Readonly<Record<Exclude<ExpressionKind, "other">, string>> = 
   payload: "payload",
   fib: "fib",
   numgen: "numgen",
+  byteorder: "byteorder",
   cmp: "cmp",
   range: "range",
   bitwise: "bitwise",
@@ -132,6 +133,10 @@ function encodeData(writer: AttributeWriter, it: Known, setOf: (set: string | nu
     case "numgen":
       // NFTA_NG_DREG 1, _MODULUS 2, _TYPE 3, _OFFSET 4.
       writer.be32(1, it.dreg).be32(2, it.modulus).be32(3, it.type).be32(4, 0);
+      return;
+    case "byteorder":
+      // NFTA_BYTEORDER_SREG 1, _DREG 2, _OP 3, _LEN 4, _SIZE 5.
+      writer.be32(1, it.sreg).be32(2, it.dreg).be32(3, it.operation).be32(4, it.length).be32(5, it.size);
       return;
     case "cmp":
       // NFTA_CMP_SREG 1, _OP 2, _DATA 3.
@@ -252,6 +257,14 @@ const decoders: Readonly<Record<string, Decoder>> = {
     data.be32(4, 0) === 0
       ? { kind: "numgen", dreg: data.be32(1), modulus: data.be32(2), type: data.be32(3) }
       : undefined,
+  byteorder: (data) => ({
+    kind: "byteorder",
+    sreg: data.be32(1),
+    dreg: data.be32(2),
+    operation: data.be32(3),
+    length: data.be32(4),
+    size: data.be32(5),
+  }),
   cmp: (data) => ({ kind: "cmp", sreg: data.be32(1), op: data.be32(2), data: data.value(3) }),
   range: (data) => ({ kind: "range", sreg: data.be32(1), op: data.be32(2), from: data.value(3), to: data.value(4) }),
   bitwise: (data) =>

@@ -57,7 +57,7 @@ export function batchItemBytes(item: NftBatchItem): number {
 export function elementBytes(element: NftElementState): number {
   let bytes = 4 + 8 + align(element.key.length);
   if (element.keyEnd !== undefined) bytes += 8 + align(element.keyEnd.length);
-  if (element.flags !== undefined) bytes += 8;
+  if (element.lastKey !== undefined) bytes += 4 + 8 + 8 + align(element.lastKey.length);
   if (element.timeoutMs !== undefined) bytes += 12;
   if (element.data !== undefined) bytes += 8 + align(element.data.length);
   if (element.verdict !== undefined) bytes += 8 + 8 + 4 + 4 + align((element.verdict.chain?.length ?? 0) * 3 + 1);
@@ -97,7 +97,7 @@ export class TableDump {
   readonly #table: string;
   readonly #chains = new Map<string, NftChainState>();
   readonly #sets = new Map<string, NftSetState>();
-  readonly #elements = new Map<string, NftElementState[]>();
+  readonly #elements = new Map<string, DumpedElement[]>();
   readonly #rules: { chain: string; handle: bigint; expressions: Uint8Array[]; userdata: Uint8Array | undefined }[] =
     [];
 
@@ -173,7 +173,7 @@ export class TableDump {
       list.push(this.#finishRule(rule));
     }
     const sets = [...this.#sets.values()].filter((set) => (set.flags & setFlag.anonymous) === 0);
-    const elements = new Map(sets.map((set) => [set.name, this.#elements.get(set.name) ?? []]));
+    const elements = new Map(sets.map((set) => [set.name, this.#finishElements(set)]));
     return { family: this.#family, name: this.#table, chains: [...this.#chains.values()], rules, sets, elements };
   }
 
@@ -182,7 +182,7 @@ export class TableDump {
     const setOf = (name: string): string | number => {
       const set = this.#sets.get(name);
       if (set === undefined || (set.flags & setFlag.anonymous) === 0) return name;
-      anonymousSets.push({ set: { ...set, name: "" }, elements: sortElements(this.#elements.get(name) ?? []) });
+      anonymousSets.push({ set: { ...set, name: "" }, elements: sortElements(this.#finishElements(set)) });
       return anonymousSets.length - 1;
     };
     const expressions = rule.expressions.map((bytes) => decodeExpression(bytes, setOf));
@@ -194,6 +194,15 @@ export class TableDump {
     };
   }
 
+  #finishElements(set: NftSetState): readonly NftElementState[] {
+    const elements = this.#elements.get(set.name) ?? [];
+    const plainIntervals = (set.flags & setFlag.interval) !== 0 && (set.flags & setFlag.concatenation) === 0;
+    for (const element of elements) if (element.timeoutMs === set.timeoutMs) delete element.timeoutMs;
+    if (plainIntervals) return joinIntervals(elements);
+    for (const element of elements) delete element.end;
+    return elements;
+  }
+
   #mine(body: Uint8Array): boolean {
     if (body.length < headerBytes) throw new NetlinkFormatError(`an nf_tables message of ${body.length} bytes`);
     return body[0] === familyNumbers[this.#family];
@@ -202,7 +211,7 @@ export class TableDump {
 
 /** Elements in the order of their keys: the kernel gives them in an order of its own. */
 export function sortElements(elements: readonly NftElementState[]): NftElementState[] {
-  return elements.toSorted((a, b) => compareBytes(a.key, b.key) || (a.flags ?? 0) - (b.flags ?? 0));
+  return elements.toSorted((a, b) => compareBytes(a.key, b.key));
 }
 
 /** Orders byte strings, shorter first where one is the beginning of the other. */
@@ -441,12 +450,8 @@ function encodeSet(writer: AttributeWriter, table: string, set: NftSetState, id:
     });
   if (timeoutMs !== undefined) writer.be64(11, timeoutMs);
   if (set.userdata !== undefined) writer.bytes(13, set.userdata);
-  if (set.counter === true)
-    writer.nested(17, (expression) => encodeExpression(expression, { kind: "counter" }, noSets));
-}
-
-function noSets(): never {
-  throw new RangeError("a counter mentions no set");
+  // NFTA_EXPR_NAME 1, NFTA_EXPR_DATA 2: a counter that starts at zero.
+  if (set.counter === true) writer.nested(17, (counter) => counter.string(1, "counter").nested(2, () => {}));
 }
 
 function decodeSet(attributes: Attributes): NftSetState {
@@ -518,16 +523,27 @@ function encodeElements(
       writer.string(1, table).string(2, set);
       if (setId !== undefined) writer.be32(4, setId);
       writer.nested(3, (list) => {
-        for (const element of chunk) list.nested(1, (inner) => encodeElement(inner, element));
+        // The kernel looks at none of these types; nft counts.
+        let index = 1;
+        for (const element of chunk) index += encodeElement(list, element, index);
       });
     });
     start = end;
   }
 }
 
-function encodeElement(writer: AttributeWriter, element: NftElementState): void {
+/** Gives how many list entries it took: an interval's end mark is one of its own. */
+function encodeElement(list: AttributeWriter, element: NftElementState, index: number): number {
+  list.nested(index, (inner) => encodeStart(inner, element));
+  const end = element.lastKey === undefined ? undefined : successor(element.lastKey);
+  if (end === undefined) return 1;
+  // NFTA_SET_ELEM_FLAGS 3: NFT_SET_ELEM_INTERVAL_END 1.
+  list.nested(index + 1, (inner) => inner.be32(3, 1).nested(1, (key) => key.bytes(1, end)));
+  return 2;
+}
+
+function encodeStart(writer: AttributeWriter, element: NftElementState): void {
   // NFTA_SET_ELEM_KEY 1, _DATA 2, _FLAGS 3, _TIMEOUT 4, _USERDATA 6, _KEY_END 10.
-  if (element.flags !== undefined) writer.be32(3, element.flags);
   if (element.timeoutMs !== undefined) writer.be64(4, element.timeoutMs);
   writer.nested(1, (key) => key.bytes(1, element.key));
   const { keyEnd, data, verdict } = element;
@@ -537,31 +553,60 @@ function encodeElement(writer: AttributeWriter, element: NftElementState): void 
   if (element.userdata !== undefined) writer.bytes(6, element.userdata);
 }
 
+/** An element as the kernel holds it: `end` says that it only marks the first key after an interval. */
+type DumpedElement = { -readonly [P in keyof NftElementState]: NftElementState[P] } & { end?: true };
+
 /** Undefined for the catch-all element, which we never make and which has no key. */
-function decodeElement(bytes: Uint8Array): NftElementState | undefined {
+function decodeElement(bytes: Uint8Array): DumpedElement | undefined {
   let key: Uint8Array | undefined;
-  const rest: {
-    keyEnd?: Uint8Array;
-    flags?: number;
-    data?: Uint8Array;
-    verdict?: { code: number; chain?: string };
-    timeoutMs?: bigint;
-    userdata?: Uint8Array;
-  } = {};
+  const rest: Omit<DumpedElement, "key"> = {};
   forEachAttribute(bytes, 0, (type, value) => {
     if (type === 1) key = dataValue(value);
     else if (type === 10) rest.keyEnd = dataValue(value);
-    else if (type === 3) rest.flags = readBe32(value);
     else if (type === 4) rest.timeoutMs = readBe64(value);
     else if (type === 6) rest.userdata = value.slice();
+    else if (type === 3 && (readBe32(value) & 1) !== 0) rest.end = true;
     else if (type === 2)
       forEachAttribute(value, 0, (inner, data) => {
         if (inner === 1) rest.data = data.slice();
         if (inner === 2) rest.verdict = decodeVerdict(data);
       });
   });
-  if (rest.flags === 0) delete rest.flags;
   return key === undefined ? undefined : { key, ...rest };
+}
+
+/** Starts and end marks to intervals. A start without an end mark ends before the next start, or with the last key there is. */
+function joinIntervals(elements: readonly DumpedElement[]): NftElementState[] {
+  const sorted = elements.toSorted(
+    (a, b) => compareBytes(a.key, b.key) || Number(b.end ?? false) - Number(a.end ?? false),
+  );
+  const intervals: NftElementState[] = [];
+  let open: DumpedElement | undefined;
+  for (const element of sorted) {
+    if (open !== undefined) intervals.push({ ...open, lastKey: predecessor(element.key) });
+    open = element.end === true ? undefined : element;
+  }
+  if (open !== undefined) intervals.push({ ...open, lastKey: new Uint8Array(open.key.length).fill(0xff) });
+  return intervals;
+}
+
+/** The next byte string of the same length; undefined after the last. */
+function successor(key: Uint8Array): Uint8Array | undefined {
+  const next = key.slice();
+  for (let i = next.length - 1; i >= 0; i--) {
+    next[i] = next[i]! + 1;
+    if (next[i] !== 0) return next;
+  }
+  return undefined;
+}
+
+function predecessor(key: Uint8Array): Uint8Array {
+  const previous = key.slice();
+  for (let i = previous.length - 1; i >= 0; i--) {
+    previous[i] = previous[i]! - 1;
+    if (previous[i] !== 0xff) break;
+  }
+  return previous;
 }
 
 /** NFTA_DATA_VALUE 1. */

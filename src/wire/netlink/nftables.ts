@@ -132,6 +132,15 @@ export type NftExpression =
     }
   | { readonly kind: "fib"; readonly dreg: NftRegister; readonly result: number; readonly flags: number }
   | { readonly kind: "numgen"; readonly dreg: NftRegister; readonly modulus: number; readonly type: number }
+  /** Between host and network order, in units of `size` bytes; operation NFT_BYTEORDER_NTOH 0, _HTON 1. */
+  | {
+      readonly kind: "byteorder";
+      readonly sreg: NftRegister;
+      readonly dreg: NftRegister;
+      readonly operation: number;
+      readonly length: number;
+      readonly size: number;
+    }
   | { readonly kind: "cmp"; readonly sreg: NftRegister; readonly op: number; readonly data: Uint8Array }
   | {
       readonly kind: "range";
@@ -204,11 +213,13 @@ export interface NftSetState {
   readonly userdata?: Uint8Array;
 }
 
+/** An element. Sets with intervals over one field hold `key` to `lastKey`, over several fields `key` to `keyEnd` in each field; all inclusive. */
 export interface NftElementState {
   readonly key: Uint8Array;
+  /** Concatenated interval sets only (NFTA_SET_ELEM_KEY_END). */
   readonly keyEnd?: Uint8Array;
-  /** NFT_SET_ELEM_INTERVAL_END 1. */
-  readonly flags?: number;
+  /** Plain interval sets only: the kernel holds `key`, and where one is possible an end mark at `lastKey` + 1. */
+  readonly lastKey?: Uint8Array;
   readonly data?: Uint8Array;
   readonly verdict?: NftVerdictState;
   readonly timeoutMs?: bigint;
@@ -225,9 +236,6 @@ export const setFlag = {
   evaluate: 0x20,
   concatenation: 0x80,
 } as const;
-
-/** NFT_SET_ELEM_INTERVAL_END: this key is the first one after an interval. */
-export const intervalEnd = 1;
 
 /** enum nft_data_types: NFT_DATA_VERDICT. */
 export const verdictDataType = 0xffffff00;

@@ -1,0 +1,326 @@
+// The way from what the kernel holds of a table to what it should hold, as transactions.
+//
+// Invariant: the units of a plan are in such an order that after each of them the packets' way is a valid one: what others
+// point at comes first (tables, chains, sets, elements of sets and maps), then the rules, then the elements of verdict maps;
+// removals go the other way round. Sets are filled in the table's order and emptied in the reverse of it.
+// So a plan that is too large for one transaction is committed as a series (`splitPlan`).
+//
+// Invariant: a plan from equal to equal is empty, whether the kernel's state came from us or was reloaded by nft.
+//
+// Not here: sending (kernel/nftables.ts), words for people (diff-text.ts).
+
+import { compareBytes } from "../../wire/netlink/nftables-messages.ts";
+import { batchItemBytes } from "../../wire/netlink/nftables-messages.ts";
+import type {
+  NftBatchItem,
+  NftChainState,
+  NftElementState,
+  NftRuleState,
+  NftSetState,
+  NftTableState,
+} from "../../wire/netlink/nftables.ts";
+import { setFlag, verdictDataType } from "../../wire/netlink/nftables.ts";
+import { encodeChain, encodeElements, encodeRules, encodeSetOnce } from "./encode.ts";
+import { diffElementStates, diffElements, type ElementChanges } from "./diff-elements.ts";
+import type { NftFamily, NftSet, NftTable } from "./ruleset.ts";
+
+/** Units in the order they are to be in force; each is all or nothing, and any number of them fit one transaction. */
+export type NftPlan = readonly (readonly NftBatchItem[])[];
+
+/**
+ * What to do so that the kernel holds `wanted`, given a dump of what it holds. Empty where it does already.
+ * Elements of dynamic sets and comments of chains are left as they are. Throws RangeError where no nft syntax could say the table.
+ */
+export function planTable(wanted: NftTable, have: NftTableState | undefined): NftPlan {
+  if (have === undefined) return planWhole(wanted, []);
+  return plan(wanted, {
+    chains: new Map(have.chains.map((chain) => [chain.name, chain])),
+    rules: (chain) => have.rules.get(chain) ?? [],
+    sets: new Map(have.sets.map((set) => [set.name, set])),
+    elementChanges: (set) => diffElementStates(have.elements.get(set.name) ?? [], encodeElements(set, set.elements)),
+  });
+}
+
+/**
+ * The same where the kernel is known to hold `previous`. Costs what changed: arrays of elements and elements that stayed the
+ * same objects are passed over by identity. Throws RangeError where no nft syntax could say the table.
+ */
+export function diffTables(previous: NftTable | undefined, next: NftTable): NftPlan {
+  if (previous === undefined) return planWhole(next, []);
+  if (previous === next) return [];
+  const before = { chains: byName(previous.chains), sets: byName(previous.sets) };
+  return plan(next, {
+    chains: new Map(previous.chains.map((chain) => [chain.name, encodeChain(previous.family, chain)])),
+    rules: (name) => {
+      const chain = before.chains.get(name);
+      return chain === undefined ? [] : encodeRules(previous, chain);
+    },
+    sets: new Map(previous.sets.map((set) => [set.name, encodeSetOnce(set)])),
+    elementChanges: (set) => diffElements(before.sets.get(set.name)?.elements ?? [], set),
+  });
+}
+
+/** The transaction that takes a table away with all it holds. */
+export function planRemoval(family: NftFamily, table: string): NftPlan {
+  return [[{ kind: "delete-table", family, table }]];
+}
+
+/**
+ * The plan as transactions of at most `bytesMax` bytes each (NetworkKernel.nftBatchBytesMax), as few as their order allows.
+ * A unit larger than that becomes a transaction of its own, which the kernel will refuse with EMSGSIZE.
+ */
+export function splitPlan(plan: NftPlan, bytesMax: number): NftBatchItem[][] {
+  const batches: NftBatchItem[][] = [];
+  let bytes = Infinity;
+  for (const unit of plan) {
+    const size = unit.reduce((sum, item) => sum + batchItemBytes(item), 0);
+    if (bytes + size > bytesMax) {
+      batches.push([]);
+      bytes = batchFrameBytes;
+    }
+    batches.at(-1)!.push(...unit);
+    bytes += size;
+  }
+  return batches.map(joinElements);
+}
+
+const batchFrameBytes = 64;
+/** Elements of one unit: small enough for the smallest socket, large enough to be cheap. */
+const unitElementsMax = 500;
+
+/** What the kernel holds, asked only for what is needed. */
+interface Present {
+  readonly chains: ReadonlyMap<string, NftChainState>;
+  readonly rules: (chain: string) => readonly NftRuleState[];
+  readonly sets: ReadonlyMap<string, NftSetState>;
+  readonly elementChanges: (set: NftSet) => ElementChanges;
+}
+
+function planWhole(wanted: NftTable, before: readonly NftBatchItem[]): NftPlan {
+  const nothing: Present = {
+    chains: new Map(),
+    rules: () => [],
+    sets: new Map(),
+    elementChanges: (set) => ({ removed: [], replaced: [], added: encodeElements(set, set.elements) }),
+  };
+  return plan(wanted, nothing, [...before, { kind: "add-table", family: wanted.family, table: wanted.name }]);
+}
+
+function plan(wanted: NftTable, have: Present, start: readonly NftBatchItem[] = []): NftPlan {
+  const at = { family: wanted.family, table: wanted.name } as const;
+  const chains = wanted.chains.map((chain) => ({
+    name: chain.name,
+    state: encodeChain(wanted.family, chain),
+    present: have.chains.get(chain.name),
+    rules: encodeRules(wanted, chain),
+  }));
+  // A chain that others point at cannot become a base chain: everything is made anew, in one transaction where it fits.
+  if (chains.some(({ state, present }) => present !== undefined && !present.base && state.base))
+    return planWhole(wanted, [{ kind: "delete-table", ...at }]);
+
+  const sets = wanted.sets.map((set) => {
+    const state = encodeSetOnce(set);
+    const present = have.sets.get(set.name);
+    return { set, state, fresh: present === undefined, reshaped: present !== undefined && !sameShape(state, present) };
+  });
+  const reshaped = new Set(sets.filter((it) => it.reshaped).map(({ set }) => set.name));
+
+  const first: NftBatchItem[] = [...start];
+  for (const { state, present } of chains)
+    if (present === undefined || samePlace(state, present) === "policy")
+      first.push({ kind: "add-chain", ...at, chain: state });
+  for (const { state, fresh } of sets) if (fresh) first.push({ kind: "add-set", ...at, set: state });
+
+  // Rules that use a set of another shape go before it and come back after it; so do those of a chain that moves to another hook.
+  const flushed: string[] = [];
+  const moved = chains.filter(({ state, present }) => present !== undefined && samePlace(state, present) === "no");
+  for (const { name } of moved) flushed.push(name);
+  for (const name of have.chains.keys())
+    if (!flushed.includes(name) && have.rules(name).some((rule) => usesAny(rule, reshaped))) flushed.push(name);
+  for (const chain of flushed) first.push({ kind: "flush-chain", ...at, chain });
+  for (const { name, state } of moved)
+    first.push({ kind: "delete-chain", ...at, chain: name }, { kind: "add-chain", ...at, chain: state });
+  for (const { set, state, reshaped } of sets)
+    if (reshaped) first.push({ kind: "delete-set", ...at, set: set.name }, { kind: "add-set", ...at, set: state });
+
+  const rules: NftBatchItem[] = [];
+  for (const { name, rules: states, present } of chains) {
+    const before = present === undefined || flushed.includes(name) ? [] : have.rules(name);
+    if (sameRules(before, states)) continue;
+    if (before.length > 0) rules.push({ kind: "flush-chain", ...at, chain: name });
+    for (const rule of states) rules.push({ kind: "add-rule", ...at, chain: name, rule });
+  }
+  if (flushed.length > 0) first.push(...rules.splice(0));
+
+  const growth = new Growth(at);
+  for (const { set, state, fresh, reshaped } of sets) {
+    if (set.flags.includes("dynamic")) continue;
+    const changes =
+      fresh || reshaped
+        ? { removed: [], replaced: [], added: encodeElements(set, set.elements) }
+        : have.elementChanges(set);
+    growth.set(set.name, state, changes);
+  }
+
+  const last: NftBatchItem[] = [];
+  const goneChains = [...have.chains.keys()].filter((name) => !chains.some((chain) => chain.name === name));
+  const goneSets = [...have.sets.keys()].filter((name) => !sets.some(({ set }) => set.name === name));
+  for (const chain of goneChains)
+    if (!flushed.includes(chain) && have.rules(chain).length > 0) last.push({ kind: "flush-chain", ...at, chain });
+  for (const set of goneSets) last.push({ kind: "delete-set", ...at, set });
+  for (const chain of goneChains) last.push({ kind: "delete-chain", ...at, chain });
+
+  return [first, ...growth.data, rules, ...growth.verdicts, ...growth.removals.toReversed(), last].filter(
+    (unit) => unit.length > 0,
+  );
+}
+
+/** The units that change elements, by when they are due. */
+class Growth {
+  readonly data: NftBatchItem[][] = [];
+  readonly verdicts: NftBatchItem[][] = [];
+  /** In the order of the sets; to be done in reverse, verdict maps before all others. */
+  readonly removals: NftBatchItem[][] = [];
+  readonly #at: { readonly family: NftFamily; readonly table: string };
+  #dataRemovals = 0;
+
+  constructor(at: { readonly family: NftFamily; readonly table: string }) {
+    this.#at = at;
+  }
+
+  set(name: string, state: NftSetState, changes: ElementChanges): void {
+    const isVerdict = state.dataType === verdictDataType;
+    const units = isVerdict ? this.verdicts : this.data;
+    const { removed, replaced, added } = changes;
+    if ((state.flags & setFlag.interval) !== 0 && removed.length + replaced.length > 0) {
+      // An interval that is added may overlap one that goes: the kernel refuses that, unless the latter goes first.
+      const old = [...removed, ...replaced.map((pair) => pair.old)];
+      const fresh = [...added, ...replaced.map((pair) => pair.new)];
+      for (const unit of intervalUnits(old, fresh)) units.push(this.#unit(name, unit.old, unit.new));
+      return;
+    }
+    for (const part of chunks(replaced))
+      units.push(
+        this.#unit(
+          name,
+          part.map((pair) => pair.old),
+          part.map((pair) => pair.new),
+        ),
+      );
+    for (const part of chunks(added)) units.push(this.#unit(name, [], part));
+    for (const part of chunks(removed)) this.#remove(isVerdict, this.#unit(name, part, []));
+  }
+
+  #remove(isVerdict: boolean, unit: NftBatchItem[]): void {
+    if (isVerdict) this.removals.push(unit);
+    else this.removals.splice(this.#dataRemovals++, 0, unit);
+  }
+
+  #unit(set: string, old: readonly NftElementState[], fresh: readonly NftElementState[]): NftBatchItem[] {
+    const unit: NftBatchItem[] = [];
+    if (old.length > 0) unit.push({ kind: "delete-elements", ...this.#at, set, elements: old });
+    if (fresh.length > 0) unit.push({ kind: "add-elements", ...this.#at, set, elements: fresh });
+    return unit;
+  }
+}
+
+function chunks<T>(list: readonly T[]): (readonly T[])[] {
+  const parts: (readonly T[])[] = [];
+  for (let start = 0; start < list.length; start += unitElementsMax)
+    parts.push(list.slice(start, start + unitElementsMax));
+  return parts;
+}
+
+/** Groups such that what is added overlaps nothing that goes in another group. */
+function intervalUnits(
+  old: readonly NftElementState[],
+  fresh: readonly NftElementState[],
+): { readonly old: readonly NftElementState[]; readonly new: readonly NftElementState[] }[] {
+  const all = [
+    ...old.map((element) => ({ element, goes: true })),
+    ...fresh.map((element) => ({ element, goes: false })),
+  ];
+  all.sort((a, b) => compareBytes(a.element.key, b.element.key));
+  const units: { old: NftElementState[]; new: NftElementState[] }[] = [];
+  let end = new Uint8Array(0);
+  let count = Infinity;
+  for (const { element, goes } of all) {
+    // Boxes that start after the last byte string so far share none of their first differing field with any before.
+    if (count >= unitElementsMax && compareBytes(element.key, end) > 0) {
+      units.push({ old: [], new: [] });
+      count = 0;
+    }
+    const unit = units.at(-1)!;
+    (goes ? unit.old : unit.new).push(element);
+    count++;
+    const last = element.keyEnd ?? element.lastKey ?? element.key;
+    if (compareBytes(last, end) > 0) end = new Uint8Array(last);
+  }
+  return units;
+}
+
+/** Neighbouring items that add to, or delete from, one set become one: fewer messages. */
+function joinElements(batch: readonly NftBatchItem[]): NftBatchItem[] {
+  const joined: NftBatchItem[] = [];
+  for (const item of batch) {
+    const last = joined.at(-1);
+    if (
+      (item.kind === "add-elements" || item.kind === "delete-elements") &&
+      last?.kind === item.kind &&
+      last.set === item.set
+    )
+      joined[joined.length - 1] = { ...last, elements: [...last.elements, ...item.elements] };
+    else joined.push(item);
+  }
+  return joined;
+}
+
+function byName<T extends { readonly name: string }>(list: readonly T[]): Map<string, T> {
+  return new Map(list.map((item) => [item.name, item]));
+}
+
+/** Whether a chain is where it should be: `policy` where the kernel can change what differs. */
+function samePlace(a: NftChainState, b: NftChainState): "yes" | "policy" | "no" {
+  if (a.base === undefined || b.base === undefined) return a.base === b.base ? "yes" : "no";
+  const { policy, ...place } = a.base;
+  const { policy: otherPolicy, ...otherPlace } = b.base;
+  if (!equal(place, otherPlace)) return "no";
+  return policy === otherPolicy ? "yes" : "policy";
+}
+
+/** Userdata is for nft alone and follows from the types. */
+function sameShape(a: NftSetState, b: NftSetState): boolean {
+  const { userdata: _, ...shape } = a;
+  const { userdata: __, ...otherShape } = b;
+  return equal(shape, otherShape);
+}
+
+function sameRules(a: readonly NftRuleState[], b: readonly NftRuleState[]): boolean {
+  return a.length === b.length && a.every((rule, index) => rule === b[index] || sameRule(rule, b[index]!));
+}
+
+/** Do two rules do and say the same? */
+export function sameRule(a: NftRuleState, b: NftRuleState): boolean {
+  const { handle: _, ...rule } = a;
+  const { handle: __, ...other } = b;
+  return equal(rule, other);
+}
+
+function usesAny(rule: NftRuleState, sets: ReadonlySet<string>): boolean {
+  if (sets.size === 0) return false;
+  return rule.expressions.some(
+    (it) => (it.kind === "lookup" || it.kind === "dynset") && typeof it.set === "string" && sets.has(it.set),
+  );
+}
+
+/** Deep equality of plain values: records, arrays, bytes, numbers and text. */
+function equal(a: unknown, b: unknown): boolean {
+  if (a === b) return true;
+  if (typeof a !== "object" || typeof b !== "object" || a === null || b === null) return false;
+  if (a instanceof Uint8Array || b instanceof Uint8Array)
+    return a instanceof Uint8Array && b instanceof Uint8Array && compareBytes(a, b) === 0;
+  if (Array.isArray(a) !== Array.isArray(b)) return false;
+  const left = Object.entries(a);
+  const right = b as Record<string, unknown>;
+  return left.length === Object.keys(b).length && left.every(([name, value]) => equal(value, right[name]));
+}
