@@ -3,6 +3,7 @@
 //
 // Not here: which changes, and in which order (apply/).
 
+import { familyOf } from "../ip/address.ts";
 import {
   createLink,
   decodeLink,
@@ -180,12 +181,12 @@ function aliasOf(change: { readonly alias?: string }): { alias?: string } {
 
 function routeRequest(change: Change & { kind: "set-route" }, indexOf: (link: string) => number): NetlinkRequest {
   const { kind: _, link, action, scope, ...rest } = change;
-  const direct = action === "forward" && change.via === undefined;
+  const direct = action === "forward" && change.via === undefined && familyOf(change.to) === 4;
   return setRoute({
     ...rest,
     table: routeTable.main,
     type: action === "forward" ? routeType.unicast : routeType.unreachable,
-    // A destination that is itself on the link has scope "link"; whatever lies behind a gateway is "global".
+    // A destination that is itself on the link has scope "link"; whatever lies behind a gateway is "global", as is all of IPv6.
     scope: routeScope[scope ?? (direct ? "link" : "global")],
     ...(link === undefined ? {} : { index: indexOf(link) }),
   });

@@ -18,50 +18,69 @@ import {
 } from "../wire/netlink/route.ts";
 import { makeChanges } from "./changes.ts";
 import { deleteConnections, listConnections } from "./connections.ts";
-import {
-  KernelError,
-  type AddressState,
-  type ForwardingState,
-  type LinkState,
-  type NeighbourState,
-  type NetworkKernel,
-  type RouteState,
-} from "./kernel.ts";
+import type { AddressState, ForwardingState, LinkState, NeighbourState, NetworkKernel, RouteState } from "./kernel.ts";
 import { openMonitor } from "./monitor.ts";
 import type { NetworkNamespace } from "./namespaces.ts";
 import { openNetlinkSocket, protocol, type NetlinkSocket } from "./netlink-socket.ts";
+import { createNftablesSocket } from "./nftables.ts";
 import { readSysctl, writeSysctl } from "./sysctls.ts";
 
 /** Opens the kernel of a namespace, which must stay open as long. `name` is for messages. Throws KernelError. */
 export function openKernel(name: string, namespace: NetworkNamespace): NetworkKernel {
   const route = openNetlinkSocket(namespace, protocol.route);
   const netfilter = openNetlinkSocket(namespace, protocol.netfilter);
+  const nftables = createNftablesSocket(namespace);
+  const names = createLinkNames(() => dumpLinks(route, name));
   return {
     name,
     links: () => dumpLinks(route, name).map(linkState),
-    addresses: () => dumpAddresses(route, name),
-    routes: () => dumpRoutes(route, name),
-    neighbours: () => dumpNeighbours(route, name),
-    forwarding: () => dumpForwarding(route, name),
-    change: (changes) => makeChanges(route, name, changes),
+    addresses: () => dumpAddresses(route, name, names),
+    routes: () => dumpRoutes(route, name, names),
+    neighbours: () => dumpNeighbours(route, name, names),
+    forwarding: () => dumpForwarding(route, name, names),
+    change(changes) {
+      names.forget();
+      return makeChanges(route, name, changes);
+    },
     readSysctl: (path) => readSysctl(namespace, name, path),
     writeSysctl: (path, value) => writeSysctl(namespace, name, path, value),
-    nftTable: () => notWired(name),
-    nftCommit: () => notWired(name),
-    nftBatchBytesMax: netfilter.sendBytesMax,
+    nftTable: (family, table) => nftables.table(family, table),
+    nftCommit: (batch) => nftables.commit(batch),
+    nftBatchBytesMax: nftables.batchBytesMax,
     flushConnections: (match) => deleteConnections(netfilter, name, match),
     connections: () => listConnections(netfilter, name),
     monitor: (changed) => openMonitor(namespace, name, changed),
     close() {
       route.close();
       netfilter.close();
+      nftables.close();
     },
   };
 }
 
-/** Until nftables.ts is there. */
-function notWired(name: string): never {
-  throw new KernelError(`speak nf_tables in ${name}: ENOSYS`, { code: "ENOSYS" });
+/** Names of links by index, for dumps that give indexes. */
+interface LinkNames {
+  /** `#7` where there is no such link any more. */
+  of(index: number): string;
+  forget(): void;
+}
+
+/** Remembers one list of links until the current work ends: whoever reads a kernel reads all of it at once. */
+function createLinkNames(list: () => readonly LinkInfo[]): LinkNames {
+  let names: ReadonlyMap<number, string> | undefined;
+  const refresh = (): ReadonlyMap<number, string> => {
+    if (names === undefined) queueMicrotask(() => (names = undefined));
+    return (names = new Map(list().map((link) => [link.index, link.name])));
+  };
+  return {
+    of(index) {
+      names ??= refresh();
+      return names.get(index) ?? refresh().get(index) ?? `#${index}`;
+    },
+    forget() {
+      names = undefined;
+    },
+  };
 }
 
 /** Runs a dump and keeps what the decoder understands. */
@@ -83,11 +102,6 @@ function dumpLinks(socket: NetlinkSocket, name: string): LinkInfo[] {
   return dump(socket, getLinks(), decodeLink, `list links of ${name}`);
 }
 
-/** Names by index. */
-function linkNames(socket: NetlinkSocket, name: string): ReadonlyMap<number, string> {
-  return new Map(dumpLinks(socket, name).map((link) => [link.index, link.name]));
-}
-
 function linkState(link: LinkInfo): LinkState {
   const { flags, peer, ...rest } = link;
   const up = (flags & linkFlag.up) !== 0;
@@ -100,10 +114,9 @@ function linkState(link: LinkInfo): LinkState {
   };
 }
 
-function dumpAddresses(socket: NetlinkSocket, name: string): AddressState[] {
-  const names = linkNames(socket, name);
+function dumpAddresses(socket: NetlinkSocket, name: string, names: LinkNames): AddressState[] {
   return dump(socket, getAddresses(), decodeAddress, `list addresses of ${name}`).map((info) => ({
-    link: names.get(info.index) ?? `#${info.index}`,
+    link: names.of(info.index),
     address: info.address,
     bits: info.bits,
     scope: scopeNames.get(info.scope) ?? String(info.scope),
@@ -115,8 +128,7 @@ const scopeNames: ReadonlyMap<number, string> = new Map(
   Object.entries(routeScope).map(([name, scope]) => [scope, name]),
 );
 
-function dumpRoutes(socket: NetlinkSocket, name: string): RouteState[] {
-  const names = linkNames(socket, name);
+function dumpRoutes(socket: NetlinkSocket, name: string, names: LinkNames): RouteState[] {
   const families: readonly Family[] = [4, 6];
   return families.flatMap((family) =>
     [routeTable.main, routeTable.local].flatMap((table) =>
@@ -131,7 +143,7 @@ function isUnicast(route: RouteInfo): boolean {
   return route.type !== routeType.multicast && route.type !== routeType.anycast;
 }
 
-function routeState(route: RouteInfo, names: ReadonlyMap<number, string>): RouteState {
+function routeState(route: RouteInfo, names: LinkNames): RouteState {
   const { type, index, ...rest } = route;
   // The kernel hangs unreachable IPv6 routes on `lo`; the link means nothing there.
   const hasLink =
@@ -139,7 +151,7 @@ function routeState(route: RouteInfo, names: ReadonlyMap<number, string>): Route
   return {
     ...rest,
     action: actions.get(type) ?? "other",
-    ...(hasLink ? { link: names.get(index) ?? `#${index}` } : {}),
+    ...(hasLink ? { link: names.of(index) } : {}),
   };
 }
 
@@ -152,14 +164,13 @@ const actions: ReadonlyMap<number, RouteState["action"]> = new Map([
   [routeType.prohibit, "prohibit"],
 ]);
 
-function dumpNeighbours(socket: NetlinkSocket, name: string): NeighbourState[] {
-  const names = linkNames(socket, name);
+function dumpNeighbours(socket: NetlinkSocket, name: string, names: LinkNames): NeighbourState[] {
   const states: NeighbourState[] = [];
   for (const entry of dump(socket, getNeighbours(), decodeNeighbour, `list neighbours of ${name}`)) {
     // NOARP entries are the kernel's own, for multicast and loopback.
     if (entry.kind !== "neighbour" || (entry.state & neighbourState.noarp) !== 0) continue;
     states.push({
-      link: names.get(entry.index) ?? `#${entry.index}`,
+      link: names.of(entry.index),
       address: entry.address,
       ...(entry.mac === undefined ? {} : { mac: entry.mac }),
       permanent: (entry.state & neighbourState.permanent) !== 0,
@@ -168,8 +179,7 @@ function dumpNeighbours(socket: NetlinkSocket, name: string): NeighbourState[] {
   return states;
 }
 
-function dumpForwarding(socket: NetlinkSocket, name: string): ForwardingState[] {
-  const names = linkNames(socket, name);
+function dumpForwarding(socket: NetlinkSocket, name: string, names: LinkNames): ForwardingState[] {
   const states: ForwardingState[] = [];
   for (const entry of dump(socket, getForwarding(), decodeNeighbour, `list forwarding entries of ${name}`)) {
     if (entry.kind !== "forwarding") continue;
@@ -179,7 +189,7 @@ function dumpForwarding(socket: NetlinkSocket, name: string): ForwardingState[] 
     if (entry.vlan !== undefined) continue;
     const permanent = (entry.state & neighbourState.permanent) !== 0;
     states.push({
-      link: names.get(entry.index) ?? `#${entry.index}`,
+      link: names.of(entry.index),
       mac: entry.mac,
       ...remoteOf(entry.remote),
       static: permanent || (entry.state & neighbourState.noarp) !== 0,

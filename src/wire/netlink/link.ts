@@ -259,10 +259,10 @@ const RTEXT_FILTER_SKIP_STATS = 1 << 3;
 // linux/if_link.h: IFLA_BRPORT_*
 const bridgePortAttributes: readonly (readonly [keyof BridgePort, number])[] = [
   ["hairpin", 4], // IFLA_BRPORT_MODE
-  ["learning", 8], // IFLA_BRPORT_LEARNING
   ["unicastFlood", 9], // IFLA_BRPORT_UNICAST_FLOOD
   ["multicastFlood", 27], // IFLA_BRPORT_MCAST_FLOOD
   ["broadcastFlood", 30], // IFLA_BRPORT_BCAST_FLOOD
+  ["learning", 8], // IFLA_BRPORT_LEARNING
   ["neighbourSuppression", 32], // IFLA_BRPORT_NEIGH_SUPPRESS
   ["isolated", 33], // IFLA_BRPORT_ISOLATED
 ];
@@ -281,9 +281,9 @@ function linkHeader(fields: { family?: number; index?: number; flags?: number; c
 }
 
 function writeIdentity(writer: AttributeWriter, identity: LinkIdentity): void {
-  writer.string(IFLA_IFNAME, identity.name);
   if (identity.mac !== undefined) writer.bytes(IFLA_ADDRESS, macBytes(identity.mac));
   if (identity.mtu !== undefined) writer.u32(IFLA_MTU, identity.mtu);
+  writer.string(IFLA_IFNAME, identity.name);
 }
 
 function writeSettings(writer: AttributeWriter, settings: LinkSettings): void {

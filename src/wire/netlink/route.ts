@@ -115,12 +115,15 @@ export function setRoute(spec: RouteSpec): NetlinkRequest {
 
 /** `ip route delete` by destination, metric and protocol: ESRCH where there is none. */
 export function deleteRoute(spec: Pick<RouteSpec, "table" | "to" | "metric" | "protocol">): NetlinkRequest {
-  // fib_table_delete: type 0 and scope "nowhere" mean any.
-  const header = routeHeader({ ...spec, type: 0, scope: routeScope.nowhere });
+  // fib_table_delete: type 0 and scope "nowhere" mean any. IPv6 has no scopes.
+  const scope = familyOf(spec.to) === 4 ? routeScope.nowhere : routeScope.global;
   return {
     type: routeMessage.delete,
     flags: 0,
-    body: buildBody(header, (writer) => writeDestination(writer, spec)),
+    body: buildBody(routeHeader({ ...spec, type: 0, scope }), (writer) => {
+      writeDestination(writer, spec.to);
+      writeMetricAndTable(writer, spec);
+    }),
   };
 }
 
@@ -262,18 +265,22 @@ function routeHeader(spec: Pick<RouteSpec, "table" | "to" | "protocol" | "type" 
   return header;
 }
 
-function writeDestination(writer: AttributeWriter, spec: Pick<RouteSpec, "table" | "to" | "metric">): void {
-  if (prefixBits(spec.to) > 0) writer.bytes(RTA_DST, addressBytes(prefixAddress(spec.to)));
+function writeDestination(writer: AttributeWriter, to: Prefix): void {
+  if (prefixBits(to) > 0) writer.bytes(RTA_DST, addressBytes(prefixAddress(to)));
+}
+
+function writeMetricAndTable(writer: AttributeWriter, spec: Pick<RouteSpec, "table" | "metric">): void {
   if (spec.metric > 0) writer.u32(RTA_PRIORITY, spec.metric);
   if (spec.table > 255) writer.u32(RTA_TABLE, spec.table);
 }
 
 function writeRoute(writer: AttributeWriter, spec: RouteSpec): void {
-  writeDestination(writer, spec);
-  const { via, source, mtu, index } = spec;
-  if (via !== undefined) writeGateway(writer, via, familyOf(spec.to));
-  if (index !== undefined) writer.u32(RTA_OIF, index);
+  const { to, via, source, mtu, index } = spec;
+  writeDestination(writer, to);
+  if (via !== undefined) writeGateway(writer, via, familyOf(to));
   if (source !== undefined) writer.bytes(RTA_PREFSRC, addressBytes(source));
+  writeMetricAndTable(writer, spec);
+  if (index !== undefined) writer.u32(RTA_OIF, index);
   if (mtu !== undefined) writer.group(RTA_METRICS, (metrics) => metrics.u32(RTAX_MTU, mtu));
 }
 
