@@ -1,0 +1,239 @@
+// ReplicaSets: as many pods as asked for.
+// Upstream: pkg/controller/replicaset/replica_set.go; which pods go first when there are too many: controller_utils.go ActivePodsWithRanks.
+
+import type { Pod, ReplicaSet, ReplicaSetStatus } from "../../kube/kinds.ts";
+import { keyOf } from "../../kube/object.ts";
+import { selects } from "../../kube/selector.ts";
+import { StatusError } from "../api/store.ts";
+import { timeMs } from "./clock.ts";
+import { withCondition, withoutCondition } from "./conditions.ts";
+import type { EventRecorder } from "./events.ts";
+import { sameJson } from "../../kube/equal.ts";
+import type { Change } from "./objects.ts";
+import { claim } from "./ownership.ts";
+import {
+  availableInMs,
+  controllerOf,
+  isActive,
+  isFinished,
+  isReady,
+  isTerminating,
+  podFromTemplate,
+} from "./pod-state.ts";
+import { pods, replicaSets } from "./resources.ts";
+import { on, type Cluster, type Controller, type Enqueue } from "./runtime.ts";
+
+/** Upstream's BurstReplicas: how many pods one reconcile makes or deletes. */
+const burst = 500;
+
+export function replicaSetController(cluster: Cluster): Controller {
+  const { objects, clock } = cluster;
+  const events = cluster.events("replicaset-controller");
+
+  const podChanged = ({ object, previous }: Change<Pod>, enqueue: Enqueue): void => {
+    for (const pod of [object, previous]) {
+      const owner = pod && controllerOf(pod);
+      if (owner?.kind === "ReplicaSet") enqueue(`${pod?.metadata.namespace}/${owner.name}`);
+    }
+    if (object === undefined || controllerOf(object) !== undefined || isTerminating(object)) return;
+    for (const set of objects.inNamespace(replicaSets, object.metadata.namespace ?? "")) {
+      if (selects(set.spec.selector, object.metadata.labels)) enqueue(keyOf(set));
+    }
+  };
+
+  return {
+    name: "replicaset-controller",
+    watches: [on(replicaSets, ({ object }, enqueue) => object && enqueue(keyOf(object))), on(pods, podChanged)],
+    reconcile(key, requeue) {
+      const set = objects.byKey(replicaSets, key);
+      if (set === undefined) return;
+      const candidates = objects.podsLabelled(set.metadata.namespace ?? "", set.spec.selector.matchLabels ?? {});
+      const claimed = claim({
+        objects,
+        owner: set,
+        ownerResource: replicaSets,
+        selector: set.spec.selector,
+        resource: pods,
+        candidates: candidates.filter((pod) => !isFinished(pod)),
+      });
+      const active = claimed.filter(isActive);
+      const terminating = claimed.filter((pod) => isTerminating(pod) && !isFinished(pod)).length;
+      const trouble =
+        set.metadata.deletionTimestamp === undefined ? manageReplicas(cluster, events, set, active) : undefined;
+      const now = clock.now();
+      const left = objects.controlledBy(pods, set.metadata.uid ?? "").filter(isActive);
+      writeStatus(cluster, set, statusOf(set, left, terminating, trouble, now));
+      const wait = left
+        .map((pod) => availableInMs(pod, set.spec.minReadySeconds ?? 0, now) ?? 0)
+        .filter((ms) => ms > 0);
+      if (wait.length > 0) requeue(Math.min(...wait));
+      if (trouble !== undefined) throw trouble.error;
+    },
+  };
+}
+
+interface Trouble {
+  readonly reason: "FailedCreate" | "FailedDelete";
+  readonly error: unknown;
+}
+
+/** Makes or deletes pods; gives what went wrong. */
+function manageReplicas(
+  cluster: Cluster,
+  events: EventRecorder,
+  set: ReplicaSet,
+  active: readonly Pod[],
+): Trouble | undefined {
+  const wanted = set.spec.replicas ?? 1;
+  const missing = wanted - active.length;
+  if (missing > 0) return createPods(cluster, events, set, Math.min(missing, burst));
+  if (missing < 0)
+    return deletePods(cluster, events, set, podsToDelete(cluster, set, active, Math.min(-missing, burst)));
+  return undefined;
+}
+
+function createPods(cluster: Cluster, events: EventRecorder, set: ReplicaSet, count: number): Trouble | undefined {
+  const { objects, random } = cluster;
+  const { template } = set.spec;
+  if (template === undefined) return undefined;
+  for (let i = 0; i < count; i++) {
+    const pod = podFromTemplate({ template, owner: set, resource: replicaSets, name: { random } });
+    try {
+      objects.create(pods, pod);
+      events.record(set, "Normal", "SuccessfulCreate", `Created pod: ${pod.metadata.name}`);
+    } catch (error) {
+      // The namespace is being emptied: this ReplicaSet goes with it.
+      if (isNamespaceTerminating(error)) return undefined;
+      events.record(set, "Warning", "FailedCreate", `Error creating: ${messageOf(error)}`);
+      return { reason: "FailedCreate", error };
+    }
+  }
+  return undefined;
+}
+
+function deletePods(
+  cluster: Cluster,
+  events: EventRecorder,
+  set: ReplicaSet,
+  victims: readonly Pod[],
+): Trouble | undefined {
+  for (const pod of victims) {
+    try {
+      cluster.objects.delete(pods, pod);
+      events.record(set, "Normal", "SuccessfulDelete", `Deleted pod: ${pod.metadata.name}`);
+    } catch (error) {
+      if (error instanceof StatusError && error.code === 404) continue;
+      events.record(set, "Warning", "FailedDelete", `Error deleting: ${messageOf(error)}`);
+      return { reason: "FailedDelete", error };
+    }
+  }
+  return undefined;
+}
+
+/** The pods that go first: upstream getPodsToDelete, with ranks by how many related pods share the node. */
+function podsToDelete(cluster: Cluster, set: ReplicaSet, active: readonly Pod[], count: number): readonly Pod[] {
+  if (count >= active.length) return active;
+  const now = cluster.clock.now();
+  const ranks = nodeRanks(cluster, set);
+  const rankOf = (pod: Pod): number => ranks.get(pod.spec.nodeName ?? "") ?? 0;
+  return [...active].sort((a, b) => compareForDeletion(a, b, rankOf, now)).slice(0, count);
+}
+
+/** Active pods by node of all ReplicaSets that have the same controller as this one. */
+function nodeRanks({ objects }: Cluster, set: ReplicaSet): ReadonlyMap<string, number> {
+  const owner = controllerOf(set);
+  const related = owner === undefined ? [set] : objects.controlledBy(replicaSets, owner.uid);
+  const ranks = new Map<string, number>();
+  for (const { metadata } of related) {
+    for (const pod of objects.controlledBy(pods, metadata.uid ?? "").filter(isActive)) {
+      const node = pod.spec.nodeName ?? "";
+      ranks.set(node, (ranks.get(node) ?? 0) + 1);
+    }
+  }
+  return ranks;
+}
+
+const phaseOrder: Readonly<Record<string, number>> = { Pending: 0, Unknown: 1, Running: 2 };
+
+/**
+ * Upstream's eight criteria (ActivePodsWithRanks.Less): unassigned, pending, not ready, lower deletion cost, fuller node, ready for a
+ * shorter time (on a logarithmic scale), more restarts, younger (likewise); then by name instead of by chance.
+ */
+function compareForDeletion(a: Pod, b: Pod, rankOf: (pod: Pod) => number, nowMs: number): number {
+  const yes = (value: boolean): number => (value ? 1 : 0);
+  return (
+    yes(a.spec.nodeName !== undefined) - yes(b.spec.nodeName !== undefined) ||
+    (phaseOrder[a.status?.phase ?? "Pending"] ?? 0) - (phaseOrder[b.status?.phase ?? "Pending"] ?? 0) ||
+    yes(isReady(a)) - yes(isReady(b)) ||
+    deletionCost(a) - deletionCost(b) ||
+    rankOf(b) - rankOf(a) ||
+    ageScale(readySince(a), nowMs) - ageScale(readySince(b), nowMs) ||
+    restarts(b) - restarts(a) ||
+    ageScale(timeMs(a.metadata.creationTimestamp), nowMs) - ageScale(timeMs(b.metadata.creationTimestamp), nowMs) ||
+    (a.metadata.name < b.metadata.name ? -1 : 1)
+  );
+}
+
+function deletionCost(pod: Pod): number {
+  return Number.parseInt(pod.metadata.annotations?.["controller.kubernetes.io/pod-deletion-cost"] ?? "0", 10) || 0;
+}
+
+function readySince(pod: Pod): number | undefined {
+  return isReady(pod)
+    ? timeMs(pod.status?.conditions?.find(({ type }) => type === "Ready")?.lastTransitionTime)
+    : undefined;
+}
+
+/** LogarithmicScaleDown (KEP-2185): ages of the same order of magnitude are equal. */
+function ageScale(sinceMs: number | undefined, nowMs: number): number {
+  return sinceMs === undefined ? 0 : Math.floor(Math.log10(Math.max(1, nowMs - sinceMs)));
+}
+
+function restarts(pod: Pod): number {
+  return Math.max(0, ...(pod.status?.containerStatuses ?? []).map(({ restartCount }) => restartCount));
+}
+
+function statusOf(
+  set: ReplicaSet,
+  active: readonly Pod[],
+  terminating: number,
+  trouble: Trouble | undefined,
+  nowMs: number,
+): ReplicaSetStatus {
+  const templateLabels = Object.entries(set.spec.template?.metadata?.labels ?? {});
+  const has = (pod: Pod): boolean => templateLabels.every(([key, value]) => pod.metadata.labels?.[key] === value);
+  const before = set.status?.conditions;
+  const conditions =
+    trouble === undefined
+      ? withoutCondition(before, "ReplicaFailure")
+      : withCondition(
+          before,
+          { type: "ReplicaFailure", status: "True", reason: trouble.reason, message: messageOf(trouble.error) },
+          nowMs,
+        );
+  return {
+    replicas: active.length,
+    fullyLabeledReplicas: active.filter(has).length,
+    readyReplicas: active.filter(isReady).length,
+    availableReplicas: active.filter((pod) => availableInMs(pod, set.spec.minReadySeconds ?? 0, nowMs) === 0).length,
+    terminatingReplicas: terminating,
+    observedGeneration: set.metadata.generation ?? 0,
+    ...(conditions.length === 0 ? {} : { conditions }),
+  };
+}
+
+function writeStatus({ objects }: Cluster, set: ReplicaSet, status: ReplicaSetStatus): void {
+  const current = objects.get(replicaSets, set.metadata.namespace, set.metadata.name);
+  if (current === undefined || current.metadata.uid !== set.metadata.uid || sameJson(current.status, status)) return;
+  objects.updateStatus(replicaSets, { ...current, status });
+}
+
+/** What an error says, for Events and conditions. */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** The API refuses to create in a namespace that is being deleted (403, apiserver plugin/namespace/lifecycle). */
+export function isNamespaceTerminating(error: unknown): boolean {
+  return error instanceof StatusError && error.code === 403 && error.message.includes("being terminated");
+}
