@@ -313,10 +313,18 @@ function createServices(
   return {
     update(services, slices, pods) {
       const dirty = new Set<string>();
-      for (const slice of slices.removed)
-        for (const key of serviceKeyOf(slice)) (slicesOf.delete(key, slice), dirty.add(key));
-      for (const slice of slices.added)
-        for (const key of serviceKeyOf(slice)) (slicesOf.add(key, slice), dirty.add(key));
+      for (const slice of slices.removed) {
+        const key = serviceKeyOf(slice);
+        if (key === undefined) continue;
+        slicesOf.delete(key, slice);
+        dirty.add(key);
+      }
+      for (const slice of slices.added) {
+        const key = serviceKeyOf(slice);
+        if (key === undefined) continue;
+        slicesOf.add(key, slice);
+        dirty.add(key);
+      }
       for (const service of services.removed) {
         const key = keyOf(service);
         objects.delete(key);
@@ -350,10 +358,10 @@ function selectorKey(service: Service): readonly string[] {
   return first === undefined ? [] : [labelKey(namespaceOf(service), first)];
 }
 
-function serviceKeyOf(slice: EndpointSlice): readonly string[] {
+function serviceKeyOf(slice: EndpointSlice): string | undefined {
   const name = slice.metadata.labels?.[serviceNameLabel];
-  if (name === undefined) return [];
-  return [slice.metadata.namespace === undefined ? name : `${slice.metadata.namespace}\0${name}`];
+  if (name === undefined) return undefined;
+  return slice.metadata.namespace === undefined ? name : `${slice.metadata.namespace}\0${name}`;
 }
 
 function compareProblems(a: Problem, b: Problem): number {

@@ -6,16 +6,17 @@
 import type { Family } from "../ip/address.ts";
 import type { Attachment, ClusterConfig, Network, NetworkNode, NetworkService } from "../model/network.ts";
 import { clusterSets, podSets } from "./addresses.ts";
+import { createAssembler, type Assembly } from "./assemble.ts";
 import { guardChains, guardTable } from "./guard.ts";
 import { hostPortTranslation } from "./hostports.ts";
 import { nodeAddresses, nodeLinks } from "./links.ts";
 import { masqueradeChain } from "./masquerade.ts";
 import { memoized } from "./memo.ts";
-import type { NftSet, NftTable } from "./nftables/ruleset.ts";
+import type { NftElement, NftSet, NftTable } from "./nftables/ruleset.ts";
 import { soundAttachments } from "./pods.ts";
 import { names, type Program } from "./program.ts";
 import { boundaryRoutes, nodeWays, podWays } from "./routes.ts";
-import { serviceSets, translationOf } from "./services.ts";
+import { serviceSets, translationOf, translationParts, type Translation, type TranslationPart } from "./services.ts";
 import { nodeSysctls } from "./sysctls.ts";
 
 /**
@@ -88,26 +89,28 @@ function ipTable(
     clusterSets(cluster, nodes, family),
   );
   const ofPods = memoized((attachments: readonly Attachment[]): readonly NftSet[] => podSets(attachments, family));
-  const ofServices = memoized(
-    (
-      cluster: ClusterConfig,
-      self: NetworkNode,
-      services: readonly NetworkService[],
-      attachments: readonly Attachment[],
-    ) => {
-      const translations = services.map((service) => translationOf(service, self, family));
-      if (!attachments.some(({ hostPorts }) => hostPorts.length > 0)) return serviceSets(cluster, family, translations);
-      const taken = new Set(translations.flatMap(({ services: elements }) => elements.map(({ key }) => key.join(" "))));
-      const hostPorts = hostPortTranslation(self, attachments, family, (address, protocol, port) =>
-        taken.has(`${address} ${protocol} ${port}`),
-      );
-      return serviceSets(cluster, family, [...translations, hostPorts]);
+  const assembler = memoized((self: NetworkNode) =>
+    createAssembler(translationParts, (service: NetworkService) => translationOf(service, self, family)),
+  );
+  const ofServices = memoized((self: NetworkNode, services: readonly NetworkService[]) => assembler(self)(services));
+  const hostPorts = memoized(
+    (frontends: readonly NftElement[], self: NetworkNode, attachments: readonly Attachment[]) => {
+      const taken = new Set(frontends.map(({ key }) => key.join(" ")));
+      return hostPortTranslation(self, attachments, family, (frontend) => taken.has(frontend.join(" ")));
     },
   );
+  const withHostPorts = (
+    assembly: Assembly<TranslationPart>,
+    self: NetworkNode,
+    attachments: readonly Attachment[],
+  ): Assembly<TranslationPart> => {
+    if (!attachments.some(({ hostPorts }) => hostPorts.length > 0)) return assembly;
+    return joined(assembly, hostPorts(assembly.elements.services, self, attachments));
+  };
   const fixedChains = [...guardChains(family), masqueradeChain(family)];
   return (cluster, nodes, self, services, attachments) => {
     const pods = sound(attachments);
-    const translation = ofServices(cluster, self, services, pods);
+    const translation = serviceSets(cluster, family, withHostPorts(ofServices(self, services), self, pods));
     return {
       family: family === 4 ? "ip" : "ip6",
       name: names.table,
@@ -115,6 +118,22 @@ function ipTable(
       chains: [...fixedChains, ...translation.chains],
       sets: [...ofCluster(cluster, nodes), ...ofPods(pods), ...translation.sets],
     };
+  };
+}
+
+const joinedList = memoized((a: readonly NftElement[], b: readonly NftElement[]): readonly NftElement[] => [
+  ...a,
+  ...b,
+]);
+
+function joined(assembly: Assembly<TranslationPart>, more: Translation): Assembly<TranslationPart> {
+  const parts = translationParts.map((part) => {
+    const [all, added] = [assembly.elements[part], more.elements[part]];
+    return [part, added.length === 0 ? all : joinedList(all, added)] as const;
+  });
+  return {
+    elements: Object.fromEntries(parts) as Assembly<TranslationPart>["elements"],
+    counts: [...new Set([...assembly.counts, ...more.counts])].sort((a, b) => a - b),
   };
 }
 

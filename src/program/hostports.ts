@@ -14,7 +14,7 @@ export function hostPortTranslation(
   node: NetworkNode,
   attachments: readonly Attachment[],
   family: Family,
-  isTaken: (address: string, protocol: string, port: number) => boolean,
+  isTaken: (frontend: readonly string[]) => boolean,
 ): Translation {
   const collected = collector();
   for (const attachment of attachments) {
@@ -22,7 +22,8 @@ export function hostPortTranslation(
     if (podAddress === undefined) continue;
     for (const { protocol, hostPort, hostIp, port } of attachment.hostPorts) {
       const address = hostIp === undefined || isAny(hostIp) ? ofFamily(node.addresses, family) : hostIp;
-      if (address === undefined || familyOf(address) !== family || isTaken(address, protocol, hostPort)) continue;
+      if (address === undefined || familyOf(address) !== family || isTaken([address, protocol, String(hostPort)]))
+        continue;
       const origin = podOrigin(attachment, `spec.containers.ports.hostPort=${hostPort}`);
       const backends = [{ address: podAddress, port, origin }];
       collected.frontend({ address, protocol, port: hostPort }, { backends, otherwise: "refuse", origin });

@@ -11,53 +11,51 @@ import type { Origin } from "../kube/object.ts";
 import { eligibleEndpoints, isSameEverywhere, type EndpointScope } from "../model/eligible.ts";
 import type { ClusterConfig, NetworkNode, NetworkService, Protocol, ServicePort } from "../model/network.ts";
 import { clusterOrigin } from "../model/origin.ts";
+import type { Assembly, Piece } from "./assemble.ts";
 import { memoized } from "./memo.ts";
 import type { KeyType, NftChain, NftElement, NftSet, NftVerdict } from "./nftables/ruleset.ts";
 import { ofFamily } from "./places.ts";
 import { counter, drop, goTo, is, isIn, key, rule } from "./statements.ts";
 
-/** What one Service, or one hostPort, adds to the maps and sets of one family. */
-export interface Translation {
-  /** Map `services`: address . protocol . port -> what is done with a connection to it. */
-  readonly services: readonly NftElement[];
-  /** Map `backends`: address . protocol . port . index -> endpoint. */
-  readonly backends: readonly NftElement[];
-  /** Set `service-addresses`: addresses that belong to Services alone, so that other ports of them are refused. */
-  readonly addresses: readonly NftElement[];
-  /** Set `masquerade-ports`: address . protocol . port whose clients must not be seen by the endpoint. */
-  readonly masquerade: readonly NftElement[];
-  /** Numbers of endpoints to choose from that occur. */
-  readonly counts: readonly number[];
-}
+/** The sets and maps that Services and hostPorts fill. */
+export type TranslationPart = (typeof translationParts)[number];
+export const translationParts = [
+  /** Map: address . protocol . port -> what is done with a connection to it. */
+  "services",
+  /** Map: address . protocol . port . index -> endpoint. */
+  "backends",
+  /** Set: addresses that belong to Services alone, so that other ports of them are refused. */
+  "service-addresses",
+  /** Set: address . protocol . port whose clients must not be seen by the endpoint. */
+  "masquerade-ports",
+] as const;
+
+/** What one Service, or a node's hostPorts, add to one family's sets; `counts` are the numbers of endpoints to choose from. */
+export type Translation = Piece<TranslationPart>;
 
 /** One family's Services at one node: sets, maps, and the chains that use them. */
 export function serviceSets(
   cluster: ClusterConfig,
   family: Family,
-  translations: readonly Translation[],
+  { elements, counts }: Assembly<TranslationPart>,
 ): { readonly sets: readonly NftSet[]; readonly chains: readonly NftChain[] } {
   const address: KeyType = family === 4 ? "ipv4_addr" : "ipv6_addr";
   const target: readonly KeyType[] = [address, "inet_proto", "inet_service"];
-  const counts = new Set<number>();
-  for (const translation of translations) for (const count of translation.counts) counts.add(count);
   return {
     sets: [
-      { name: "services", key: target, data: "verdict", flags: [], elements: all(translations, "services") },
+      { name: "services", key: target, data: "verdict", flags: [], elements: elements.services },
       {
         name: "backends",
         key: [...target, "index"],
         data: [address, "inet_service"],
         flags: [],
-        elements: all(translations, "backends"),
+        elements: elements.backends,
       },
-      { name: "service-addresses", key: [address], flags: [], elements: all(translations, "addresses") },
+      { name: "service-addresses", key: [address], flags: [], elements: elements["service-addresses"] },
       { name: "service-ranges", key: [address], flags: ["interval"], elements: serviceRanges(cluster, family) },
-      { name: "masquerade-ports", key: target, flags: [], elements: all(translations, "masquerade") },
+      { name: "masquerade-ports", key: target, flags: [], elements: elements["masquerade-ports"] },
     ],
-    chains: [
-      ...(family === 4 ? chains4 : chains6),
-      ...[...counts].sort((a, b) => a - b).map((n) => pickChain(family, n)),
-    ],
+    chains: [...(family === 4 ? chains4 : chains6), ...counts.map((count) => pickChain(family, count))],
   };
 }
 
@@ -67,7 +65,10 @@ export function translationOf(service: NetworkService, node: NetworkNode, family
   return isSameOnAllNodes(service) ? everywhere[family](service) : atNode[family](service, node);
 }
 
-const nothing: Translation = { services: [], backends: [], addresses: [], masquerade: [], counts: [] };
+const nothing: Translation = {
+  elements: { services: [], backends: [], "service-addresses": [], "masquerade-ports": [] },
+  counts: [],
+};
 
 const everywhere = { 4: memoized(clusterTranslation(4)), 6: memoized(clusterTranslation(6)) };
 const atNode = { 4: memoized(nodeTranslation(4)), 6: memoized(nodeTranslation(6)) };
@@ -184,7 +185,10 @@ export function collector(): {
     masquerade(frontend, origin) {
       masquerade.push({ key: targetOf(frontend), origin });
     },
-    result: { services, backends, addresses, masquerade, counts },
+    result: {
+      elements: { services, backends, "service-addresses": addresses, "masquerade-ports": masquerade },
+      counts,
+    },
   };
 }
 
@@ -275,13 +279,4 @@ function serviceRanges(cluster: ClusterConfig, family: Family): readonly NftElem
   return cluster.serviceCidrs
     .map((range, index) => ({ key: [range], origin: clusterOrigin(cluster, `serviceCidrs[${index}]`) }))
     .filter(({ key }) => familyOf(key[0] ?? "") === family);
-}
-
-function all(
-  translations: readonly Translation[],
-  part: "services" | "backends" | "addresses" | "masquerade",
-): readonly NftElement[] {
-  const result: NftElement[] = [];
-  for (const translation of translations) for (const element of translation[part]) result.push(element);
-  return result;
 }

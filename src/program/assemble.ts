@@ -1,0 +1,141 @@
+// Many small lists as a few long ones, made again at the cost of what changed: where one Service of ten thousand is another value, its
+// stretch of each long list is replaced and the rest copied as it is. A list whose content stays equal stays the same array, so that
+// nobody behind has to look at it.
+
+import type { NftElement } from "./nftables/ruleset.ts";
+
+/** Lists of elements by the name of the set or map they belong to. */
+export type Pieces<Part extends string> = Readonly<Record<Part, readonly NftElement[]>>;
+
+/** A long list per part, and how often each piece-wide number occurs. */
+export interface Assembly<Part extends string> {
+  readonly elements: Pieces<Part>;
+  /** The numbers that occur, ascending. The same array until they change. */
+  readonly counts: readonly number[];
+}
+
+/** What one source adds. */
+export interface Piece<Part extends string> {
+  readonly elements: Pieces<Part>;
+  readonly counts: readonly number[];
+}
+
+/**
+ * A function that joins the pieces of its sources in the sources' order. Pure in meaning; it remembers the last call, and a source that is
+ * the same value (===) must have the same piece.
+ */
+export function createAssembler<Source, Part extends string>(
+  parts: readonly Part[],
+  pieceOf: (source: Source) => Piece<Part>,
+): (sources: readonly Source[]) => Assembly<Part> {
+  let before: readonly Source[] = [];
+  let pieces: readonly Piece<Part>[] = [];
+  const lists = new Map(parts.map((part) => [part, createList(part)]));
+  const uses = new Map<number, number>();
+  let last: Assembly<Part> | undefined;
+
+  const use = (numbers: readonly number[], by: 1 | -1): void => {
+    for (const number of numbers) {
+      const next = (uses.get(number) ?? 0) + by;
+      if (next === 0) uses.delete(number);
+      else uses.set(number, next);
+    }
+  };
+
+  return (sources) => {
+    if (last !== undefined && sources === before) return last;
+    const { start, endBefore, endAfter } = changedStretch(before, sources);
+    const gone = pieces.slice(start, endBefore);
+    const come = sources.slice(start, endAfter).map((source) => pieceOf(source));
+    pieces = [...pieces.slice(0, start), ...come, ...pieces.slice(endBefore)];
+    before = sources;
+    for (const piece of gone) use(piece.counts, -1);
+    for (const piece of come) use(piece.counts, 1);
+    const elements = Object.fromEntries(
+      [...lists].map(([part, list]) => [part, list.replace(start, endBefore, come)]),
+    ) as Pieces<Part>;
+    const counts = [...uses.keys()].sort((a, b) => a - b);
+    const isSame = last !== undefined && counts.join() === last.counts.join();
+    last = { elements, counts: isSame && last !== undefined ? last.counts : counts };
+    return last;
+  };
+}
+
+interface List<Part extends string> {
+  /** Replaces the stretch of pieces from `start` to before `end` and gives the whole list. */
+  replace(start: number, end: number, pieces: readonly Piece<Part>[]): readonly NftElement[];
+}
+
+function createList<Part extends string>(part: Part): List<Part> {
+  let elements: readonly NftElement[] = [];
+  /** Where each piece's elements begin; one more for the end. */
+  let offsets = new Int32Array(1);
+
+  return {
+    replace(start, end, pieces) {
+      const from = offsets[start] as number;
+      const to = offsets[end] as number;
+      const stretch: NftElement[] = [];
+      const next = new Int32Array(offsets.length - (end - start) + pieces.length);
+      next.set(offsets.subarray(0, start + 1));
+      for (const [index, piece] of pieces.entries()) {
+        for (const element of piece.elements[part]) stretch.push(element);
+        next[start + index + 1] = from + stretch.length;
+      }
+      const shift = stretch.length - (to - from);
+      const rest = start + pieces.length - end;
+      for (let index = end; index < offsets.length; index++) next[index + rest] = (offsets[index] as number) + shift;
+      offsets = next;
+      const isSame = shift === 0 && stretch.every((element, index) => isSameElement(element, elements[from + index]));
+      if (!isSame) elements = [...elements.slice(0, from), ...stretch, ...elements.slice(to)];
+      return elements;
+    },
+  };
+}
+
+/** The shortest stretch outside of which two lists are equal. */
+function changedStretch<T>(
+  before: readonly T[],
+  after: readonly T[],
+): { readonly start: number; readonly endBefore: number; readonly endAfter: number } {
+  let start = 0;
+  while (start < before.length && start < after.length && before[start] === after[start]) start++;
+  let endBefore = before.length;
+  let endAfter = after.length;
+  while (endBefore > start && endAfter > start && before[endBefore - 1] === after[endAfter - 1]) {
+    endBefore--;
+    endAfter--;
+  }
+  return { start, endBefore, endAfter };
+}
+
+function isSameElement(a: NftElement, b: NftElement | undefined): boolean {
+  if (a === b) return true;
+  return b !== undefined && isSameList(a.key, b.key) && isSameData(a.data, b.data) && isSameOrigin(a, b);
+}
+
+function isSameData(a: NftElement["data"], b: NftElement["data"]): boolean {
+  if (a === b) return true;
+  if (a === undefined || b === undefined) return false;
+  if (isList(a) || isList(b)) return isList(a) && isList(b) && isSameList(a, b);
+  return a.kind === b.kind && ("chain" in a ? a.chain : "") === ("chain" in b ? b.chain : "");
+}
+
+function isList(data: NonNullable<NftElement["data"]>): data is readonly string[] {
+  return Array.isArray(data);
+}
+
+function isSameList(a: readonly string[], b: readonly string[]): boolean {
+  return a.length === b.length && a.every((value, index) => value === b[index]);
+}
+
+function isSameOrigin({ origin: a }: NftElement, { origin: b }: NftElement): boolean {
+  return (
+    a === b ||
+    (a.kind === b.kind &&
+      a.namespace === b.namespace &&
+      a.name === b.name &&
+      a.field === b.field &&
+      a.source === b.source)
+  );
+}
