@@ -11,14 +11,12 @@ import type { ClusterConfig } from "./network.ts";
  */
 export function originOf(object: KubeObject, field?: string): Origin {
   const { name, namespace } = object.metadata;
+  const origin: { -readonly [Field in keyof Origin]: Origin[Field] } = { kind: object.kind, name };
+  if (namespace !== undefined) origin.namespace = namespace;
+  if (field !== undefined) origin.field = field;
   const source = sourceOf(object, field);
-  return {
-    kind: object.kind,
-    ...(namespace === undefined ? {} : { namespace }),
-    name,
-    ...(field === undefined ? {} : { field }),
-    ...(source === undefined ? {} : { source }),
-  };
+  if (source !== undefined) origin.source = source;
+  return origin;
 }
 
 /** The origin of something that holds for the whole cluster by configuration: `Cluster cluster.local podCidrs[0]`. */

@@ -2,7 +2,7 @@
 //
 // Not here: which endpoints get a connection (eligible.ts), and what is odd about a Service (problems.ts).
 
-import { addressValue, compareAddresses, familyOf, parseAddress, type Address } from "../ip/address.ts";
+import { compareAddresses, familyOf, parseAddress, type Address } from "../ip/address.ts";
 import type {
   Endpoint as KubeEndpoint,
   EndpointSlice,
@@ -94,23 +94,22 @@ function networkEndpoint(slice: EndpointSlice, endpoint: KubeEndpoint, index: nu
   const address = parseAddress(endpoint.addresses[0] ?? "");
   if (address === undefined || (familyOf(address) === 6) !== (slice.addressType === "IPv6")) return [];
   const { conditions, nodeName, zone, hostname, hints, targetRef } = endpoint;
-  const result: Endpoint = {
+  const result: { -readonly [Field in keyof Endpoint]: Endpoint[Field] } = {
     address,
     port,
     // KEP-1669: absent conditions mean ready, serving and not terminating.
     ready: conditions?.ready ?? true,
     serving: conditions?.serving ?? true,
     terminating: conditions?.terminating ?? false,
-    ...(nodeName === undefined ? {} : { node: nodeName }),
-    ...(zone === undefined ? {} : { zone }),
-    ...(hostname === undefined ? {} : { hostname }),
-    ...(targetRef?.kind === "Pod" && targetRef.name !== undefined
-      ? { pod: `${targetRef.namespace ?? slice.metadata.namespace ?? "default"}/${targetRef.name}` }
-      : {}),
-    ...(hints?.forZones === undefined ? {} : { forZones: hints.forZones.map(({ name }) => name) }),
-    ...(hints?.forNodes === undefined ? {} : { forNodes: hints.forNodes.map(({ name }) => name) }),
     origin: originOf(slice, `endpoints[${index}]`),
   };
+  if (nodeName !== undefined) result.node = nodeName;
+  if (zone !== undefined) result.zone = zone;
+  if (hostname !== undefined) result.hostname = hostname;
+  if (targetRef?.kind === "Pod" && targetRef.name !== undefined)
+    result.pod = `${targetRef.namespace ?? slice.metadata.namespace ?? "default"}/${targetRef.name}`;
+  if (hints?.forZones !== undefined) result.forZones = hints.forZones.map(({ name }) => name);
+  if (hints?.forNodes !== undefined) result.forNodes = hints.forNodes.map(({ name }) => name);
   return [result];
 }
 
@@ -141,5 +140,11 @@ function compareText(a: string, b: string): number {
 function compareAddressesQuickly(a: Address, b: Address): number {
   if (a === b) return 0;
   if (a.includes(":") || b.includes(":")) return compareAddresses(a, b);
-  return Number(addressValue(a) - addressValue(b));
+  return ipv4Number(a) - ipv4Number(b);
+}
+
+function ipv4Number(address: Address): number {
+  let number = 0;
+  for (const part of address.split(".")) number = number * 256 + Number(part);
+  return number;
 }

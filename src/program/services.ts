@@ -61,7 +61,7 @@ export function serviceSets(
 
 /** What a Service adds at a node, per family. */
 export function translationOf(service: NetworkService, node: NetworkNode, family: Family): Translation {
-  if (service.clusterIps.length === 0 && !hasNodePorts(service)) return nothing;
+  if (ofFamily(service.clusterIps, family) === undefined && !hasNodePorts(service)) return nothing;
   return isSameOnAllNodes(service) ? everywhere[family](service) : atNode[family](service, node);
 }
 
