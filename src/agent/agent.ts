@@ -7,7 +7,7 @@
 
 import { performance } from "node:perf_hooks";
 
-import { formatReport, type Drift, type Failure, type Part, type ReconcileReport } from "../apply/report.ts";
+import type { Drift, Failure, Part, ReconcileReport } from "../apply/report.ts";
 import { reconcile, removeEverything } from "../apply/reconcile.ts";
 import type { MonitorEvent, NetworkKernel } from "../kernel/kernel.ts";
 import type { Attachment, Network } from "../model/network.ts";
@@ -30,8 +30,8 @@ export interface AgentOptions {
 }
 
 export type AgentEvent =
-  /** Something was written, failed or had to be put back; reconciliations without any of it are silent. */
-  | { readonly kind: "reconciled"; readonly report: ReconcileReport; readonly text: string; readonly tookMs: number }
+  /** Something was written, failed or had to be put back; reconciliations without any of it are silent. formatReport gives the words. */
+  | { readonly kind: "reconciled"; readonly report: ReconcileReport; readonly tookMs: number }
   /** `compile` threw: the last Program stays in force. A defect of ours. */
   | { readonly kind: "compile-failed"; readonly error: unknown };
 
@@ -145,7 +145,7 @@ export function startAgent(options: AgentOptions): Agent {
     drift.push(...result.drift.map((one) => ({ ...one, time })));
     if (drift.length > driftKeptMax) drift.splice(0, drift.length - driftKeptMax);
     if (result.made.length + result.failures.length + result.drift.length === 0) return;
-    report({ kind: "reconciled", report: result, text: formatReport(result), tookMs });
+    report({ kind: "reconciled", report: result, tookMs });
   };
   const scheduleRetry = (result: ReconcileReport): void => {
     if (result.suspect.size === 0) {

@@ -22,11 +22,6 @@ export interface Ipam {
 /** Addresses that are not given to pods: the network address names the node's tunnel end, the next one is the pods' gateway. */
 export const reservedOffsets = { tunnel: 0, gateway: 1 } as const;
 
-/** The pods' gateway in a node's range: its second address. */
-export function gatewayOf(range: Prefix): Address {
-  return addressAt(range, reservedOffsets.gateway);
-}
-
 /**
  * Address management over a node's ranges (at most one per family), going on from what the store knows.
  * Throws RangeError for a range too small for a single pod.

@@ -11,11 +11,12 @@ import { linkAlias } from "../apply/links.ts";
 import type { Failure, ReconcileReport } from "../apply/report.ts";
 import { KernelError, type Change, type NetworkKernel } from "../kernel/kernel.ts";
 import type { Attachment } from "../model/network.ts";
+import { gatewayOf } from "../program/places.ts";
 import { names, routeProtocol, type BridgeLink } from "../program/program.ts";
 import type { Agent } from "./agent.ts";
 import type { AttachmentStore } from "./attachments.ts";
 import { CniError, type CniRequest, type CniResult, type PodNetwork } from "./cni.ts";
-import { gatewayOf, type Ipam } from "./ipam.ts";
+import type { Ipam } from "./ipam.ts";
 
 export interface PodNetworkOptions {
   /** The node's name, for messages. */
@@ -175,7 +176,8 @@ export function podLinkName(containerId: string): string {
   return names.podLinkPrefix + macOfName(containerId).replaceAll(":", "");
 }
 
-function newAttachment(request: CniRequest, addresses: readonly Address[]): Attachment {
+/** The attachment a request gets with these addresses: a function of both alone. */
+export function newAttachment(request: CniRequest, addresses: readonly Address[]): Attachment {
   return {
     id: request.containerId,
     namespace: request.podNamespace,

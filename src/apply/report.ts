@@ -19,7 +19,8 @@ export interface Made {
   readonly part: Part;
   /** In the words of `ip`, `sysctl` or `nft`. */
   readonly text: string;
-  readonly origin?: Origin;
+  /** The object that caused it; the first of several. */
+  readonly origin?: Origin | undefined;
 }
 
 /** One entry that could not be written; the rest was. It is tried again at the next reconciliation. */
