@@ -14,7 +14,7 @@ export const MS_NOEXEC = 8;
 export const MS_REMOUNT = 32;
 export const MS_BIND = 4096;
 export const MS_REC = 16384;
-export const MS_PRIVATE = 1 << 18;
+export const MS_PRIVATE = 0x40000;
 export const MNT_DETACH = 2;
 
 const mount = libc(

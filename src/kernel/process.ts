@@ -169,7 +169,7 @@ export const capabilityNames: readonly string[] = (
 /** A pipe, both ends close-on-exec. Throws KernelError. */
 export function createPipe(): { readonly read: number; readonly write: number } {
   const fds = new Int32Array(2);
-  check("create a pipe", pipe2(new Uint8Array(fds.buffer), fs.constants.O_CLOEXEC ?? O_CLOEXEC));
+  check("create a pipe", pipe2(new Uint8Array(fds.buffer), O_CLOEXEC));
   return { read: fds[0] ?? -1, write: fds[1] ?? -1 };
 }
 

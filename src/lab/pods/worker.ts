@@ -1,0 +1,552 @@
+// One pod on its node, from the first sight of it to its removal: volumes, sandbox and network, init containers in order, containers,
+// status, termination. Everything that can be tried again is, until the pod is deleted.
+//
+// Not here: one container's life (runner.ts), which pods there are (kubelet.ts).
+
+import fs from "node:fs";
+import { join } from "node:path";
+import type { CniRequest, PodNetwork } from "../../agent/cni.ts";
+import { parseAddress, type Address } from "../../ip/address.ts";
+import type { NetworkNamespace } from "../../kernel/namespaces.ts";
+import { sameJson } from "../../kube/equal.ts";
+import type { ContainerState, ContainerStatus, Pod, Quantity } from "../../kube/kinds.ts";
+import type { ObjectApi } from "../api/api.ts";
+import { StatusError } from "../api/store.ts";
+import { timeText, type Clock } from "../controllers/clock.ts";
+import type { Backoff } from "./backoff.ts";
+import type { PodFacts } from "./downward.ts";
+import { hostnameOf, type Lookups } from "./env.ts";
+import { ConfigError } from "./errors.ts";
+import type { EventRecorder } from "./events.ts";
+import { hostsFile, resolvConf, type DnsSettings } from "./identity-files.ts";
+import type { Images } from "./images/images.ts";
+import type { LogStore } from "./logs.ts";
+import type { RootMount } from "./root.ts";
+import { createRunner, logPod, type ContainerRunner, type RunnerContext } from "./runner.ts";
+import { createSandbox, type Sandbox } from "./sandbox.ts";
+import { podStatus, type ContainerRecord } from "./status.ts";
+import type { Toolbox } from "./toolbox.ts";
+import { prepareVolumes, referencedObjects, type ReadyVolume, type TokenRequest } from "./volumes.ts";
+
+/** What all pods of a node share. */
+export interface NodeContext {
+  readonly nodeName: string;
+  readonly nodeAddresses: readonly Address[];
+  readonly nodeNetwork: NetworkNamespace;
+  readonly allocatable: Readonly<Record<string, Quantity>>;
+  readonly api: ObjectApi;
+  readonly network: PodNetwork;
+  readonly dns: DnsSettings;
+  readonly clock: Clock;
+  readonly images: Images;
+  readonly toolbox: Toolbox;
+  readonly logs: LogStore;
+  readonly events: EventRecorder;
+  readonly backoff: Backoff;
+  /** 64 hexadecimal digits. */
+  readonly random: () => string;
+  readonly serviceAccountToken: (request: TokenRequest) => string;
+  readonly lookups: (namespace: string) => Lookups;
+  /** A folder a pod below this one. */
+  readonly podsFolder: string;
+  readonly nodeDisk: string;
+  readonly claims: string;
+  readonly nodeHosts: string;
+  readonly report: (message: string) => void;
+}
+
+export interface PodWorker {
+  readonly pod: Pod;
+  /** The object has changed: labels, deletion, conditions of others. */
+  update(pod: Pod): void;
+  /** The object is gone from the store: end now, write nothing. Resolves when everything is gone. */
+  gone(): Promise<void>;
+  /** The lab stops: processes end, the object stays as it is. */
+  stop(): Promise<void>;
+  /** The node is cut off: nothing is written until the function that comes back is called. */
+  sleep(): () => void;
+  /** A ConfigMap or Secret of this name (`configmap/name`) has changed. */
+  objectChanged(name: string): void;
+  runner(container: string | undefined): ContainerRunner;
+  readonly runners: readonly ContainerRunner[];
+  readonly sandbox: Sandbox | undefined;
+}
+
+/** Starts the pod. `ended` is called when nothing of it is left and its object may be forgotten. */
+export function startPodWorker(node: NodeContext, first: Pod, ended: () => void): PodWorker {
+  const { clock, api, events } = node;
+  let pod = first;
+  let sandbox: Sandbox | undefined;
+  let podIps: readonly Address[] = [];
+  let volumes: ReadonlyMap<string, ReadyVolume> = new Map();
+  let writing: NodeJS.Immediate | undefined;
+  let asleep = false;
+  let failed: { readonly reason: string; readonly message: string } | undefined;
+  /** `stop`: the lab stops; `delete`: the pod is being deleted; `gone`: its object is no more. */
+  let ending: "stop" | "delete" | "gone" | undefined;
+  const over = new AbortController();
+  const folder = join(node.podsFolder, first.metadata.uid ?? "");
+  const startTime = first.status?.startTime ?? timeText(clock.now());
+
+  const facts = (): PodFacts => ({
+    pod,
+    podIps,
+    nodeName: node.nodeName,
+    hostIps: node.nodeAddresses,
+    allocatable: node.allocatable,
+  });
+  const lookups = node.lookups(first.metadata.namespace ?? "");
+
+  const writeStatus = (): void => {
+    writing = undefined;
+    if (asleep || ending === "stop" || ending === "gone") return;
+    const status = podStatus({
+      pod,
+      records: runners.map(({ record }) => record),
+      sandboxReady: sandbox !== undefined && podIps.length > 0,
+      podIps: podIps.length > 0 ? podIps : (pod.status?.podIPs ?? []).map(({ ip }) => ip),
+      hostIps: node.nodeAddresses,
+      startTime,
+      now: timeText(clock.now()),
+      ...(failed === undefined ? {} : { failed }),
+    });
+    if (sameJson(status, pod.status)) return;
+    try {
+      pod = api.updateStatus({ ...pod, metadata: withoutRevision(pod), status }) as Pod;
+    } catch (error) {
+      // Gone meanwhile: the watch will say so.
+      if (!(error instanceof StatusError) || (error.code !== 404 && error.code !== 409)) throw error;
+    }
+  };
+  const changed = (): void => {
+    writing ??= setImmediate(writeStatus);
+  };
+
+  const files = identityFiles(folder);
+  const context: RunnerContext = {
+    pod: () => pod,
+    facts,
+    lookups,
+    sandbox: () => {
+      if (sandbox === undefined) throw new Error(`pod ${pod.metadata.name} has no sandbox`);
+      return sandbox;
+    },
+    nodeNetwork: node.nodeNetwork,
+    volumes: () => volumes,
+    identityMounts: () => files.mounts,
+    writeIdentityFiles: () =>
+      files.write({
+        hosts: hostsFile(pod, { podIps, domain: node.dns.domain, nodeHosts: node.nodeHosts }),
+        hostname: `${hostnameOf(pod)}\n`,
+        resolvConf: resolvConf(pod, node.dns),
+      }),
+    resolvConf: () => resolvConf(pod, node.dns),
+    folder,
+    clock,
+    images: node.images,
+    toolbox: node.toolbox,
+    logs: node.logs,
+    events,
+    backoff: node.backoff,
+    random: node.random,
+    changed,
+  };
+  const runners: readonly ContainerRunner[] = containersOf(first).map(({ spec, role }) =>
+    createRunner(context, spec, role, beforeRestart(first, spec.name)),
+  );
+  const inits = runners.filter(({ record }) => record.role !== "app");
+  const apps = runners.filter(({ record }) => record.role === "app");
+
+  const wait = (ms: number): Promise<void> =>
+    new Promise((resolve) => {
+      if (over.signal.aborted) return resolve();
+      const timer = clock.after(ms, resolve);
+      over.signal.addEventListener("abort", () => {
+        timer.cancel();
+        resolve();
+      });
+    });
+
+  /** Until it works or the pod ends. */
+  async function tryUntilDone(reason: string, prefix: string, attempt: () => void | Promise<void>): Promise<void> {
+    for (let delay = 500; !over.signal.aborted; delay = Math.min(delay * 2, 60_000)) {
+      try {
+        return await attempt();
+      } catch (error) {
+        if (over.signal.aborted) return;
+        events.record(pod, "Warning", reason, `${prefix}${(error as Error).message}`);
+        changed();
+        await wait(delay);
+      }
+    }
+  }
+
+  async function prepare(): Promise<void> {
+    await tryUntilDone("FailedMount", "", () => {
+      volumes = prepareVolumes(pod.spec.volumes ?? [], volumeFolders(), {
+        facts: facts(),
+        lookups,
+        serviceAccountToken: node.serviceAccountToken,
+      });
+    });
+    if (over.signal.aborted) return;
+    await tryUntilDone("FailedCreatePodSandBox", "Failed to create pod sandbox: ", makeSandbox);
+    if (over.signal.aborted || (pod.spec.volumes?.length ?? 0) === 0) return;
+    // Files of the downward API know the pod's addresses only now.
+    refreshVolumes();
+  }
+
+  function volumeFolders(): { readonly pod: string; readonly nodeDisk: string; readonly claims: string } {
+    return { pod: folder, nodeDisk: node.nodeDisk, claims: node.claims };
+  }
+
+  function refreshVolumes(): void {
+    try {
+      volumes = prepareVolumes(pod.spec.volumes ?? [], volumeFolders(), {
+        facts: facts(),
+        lookups,
+        serviceAccountToken: node.serviceAccountToken,
+      });
+    } catch (error) {
+      if (!(error instanceof ConfigError)) throw error;
+      events.record(pod, "Warning", "FailedMount", error.message);
+    }
+  }
+
+  async function makeSandbox(): Promise<void> {
+    const before = readSandboxId(folder);
+    if (before !== undefined && pod.spec.hostNetwork !== true) await node.network.delete(cniRequest(pod, before));
+    const made = createSandbox({
+      id: node.random(),
+      hostname: hostnameOf(pod),
+      ...(pod.spec.hostNetwork === true ? { nodeNetwork: node.nodeNetwork } : {}),
+    });
+    if (made.hostNetwork) {
+      podIps = node.nodeAddresses;
+    } else {
+      writeSandboxId(folder, made.id);
+      try {
+        setSysctls(made, pod);
+        const result = await node.network.add(cniRequest(pod, made.id, made.network.fd));
+        podIps = result.ips.map(({ address }) => address);
+      } catch (error) {
+        await node.network.delete(cniRequest(pod, made.id));
+        made.close();
+        throw error;
+      }
+    }
+    sandbox = made;
+  }
+
+  async function removeSandbox(): Promise<void> {
+    const old = sandbox;
+    sandbox = undefined;
+    if (old === undefined) return;
+    if (!old.hostNetwork && ending !== "stop") {
+      try {
+        await node.network.delete(cniRequest(pod, old.id, old.network.fd));
+        fs.rmSync(sandboxFile(folder), { force: true });
+      } catch (error) {
+        events.record(pod, "Warning", "FailedKillPod", `error killing pod: ${(error as Error).message}`);
+      }
+    }
+    old.close();
+  }
+
+  /** Init containers one after the other; true when all have done their part. */
+  async function initialize(): Promise<boolean> {
+    for (const runner of inits) {
+      const running = runner.run();
+      if (runner.record.role === "sidecar") await Promise.race([runner.started, running]);
+      else await running;
+      if (over.signal.aborted) return false;
+      if (runner.record.role === "init" && runner.record.state.terminated?.exitCode !== 0) return false;
+    }
+    return true;
+  }
+
+  async function main(): Promise<void> {
+    const early = clock.after(250, changed);
+    await prepare();
+    early.cancel();
+    if (over.signal.aborted) return;
+    changed();
+    startDeadline();
+    if (await initialize()) await Promise.all(apps.map((runner) => runner.run()));
+    if (over.signal.aborted) return;
+    await stopSidecars(30_000);
+    // All containers have ended for good: what is left is the object, with its status and its logs.
+    writeStatus();
+    await removeSandbox();
+    changed();
+  }
+
+  function startDeadline(): void {
+    const seconds = pod.spec.activeDeadlineSeconds;
+    if (seconds === undefined) return;
+    const timer = clock.after(Date.parse(startTime) + seconds * 1000 - clock.now(), () => {
+      if (over.signal.aborted) return;
+      failed = { reason: "DeadlineExceeded", message: "Pod was active on the node longer than the specified deadline" };
+      events.record(pod, "Normal", "DeadlineExceeded", failed.message);
+      void stopContainers(graceMs()).then(changed);
+    });
+    over.signal.addEventListener("abort", () => timer.cancel());
+  }
+
+  async function stopSidecars(grace: number): Promise<void> {
+    for (const runner of inits.toReversed()) await runner.stop(grace, `Stopping container ${runner.name}`);
+  }
+
+  async function stopContainers(grace: number): Promise<void> {
+    await Promise.all(apps.map((runner) => runner.stop(grace, `Stopping container ${runner.name}`)));
+    await stopSidecars(grace);
+  }
+
+  function graceMs(): number {
+    const { metadata, spec } = pod;
+    return (metadata.deletionGracePeriodSeconds ?? spec.terminationGracePeriodSeconds ?? 30) * 1000;
+  }
+
+  async function terminate(grace: number): Promise<void> {
+    over.abort();
+    await stopContainers(grace);
+    await running;
+    await removeSandbox();
+  }
+
+  async function remove(): Promise<void> {
+    await terminate(graceMs());
+    forget();
+    if (ending !== "delete") return;
+    ending = "gone";
+    try {
+      const { namespace = "", name, uid } = pod.metadata;
+      api.delete(
+        { group: "", resource: "pods", namespace, name },
+        { gracePeriodSeconds: 0, ...(uid === undefined ? {} : { uid }) },
+      );
+    } catch (error) {
+      if (!(error instanceof StatusError)) throw error;
+    }
+    ended();
+  }
+
+  function forget(): void {
+    clearImmediate(writing);
+    node.logs.remove(logPod(pod));
+    fs.rmSync(folder, { recursive: true, force: true });
+    for (const { name } of runners) node.backoff.forget(`${pod.metadata.uid}/${name}`);
+  }
+
+  const guard = (work: Promise<void>): Promise<void> =>
+    work.catch((error: unknown) =>
+      node.report(`pod ${pod.metadata.namespace}/${pod.metadata.name}: ${String((error as Error).stack)}`),
+    );
+
+  const isDone = (status = first.status): boolean => status?.phase === "Succeeded" || status?.phase === "Failed";
+  let running: Promise<void> = Promise.resolve();
+  let removing: Promise<void> | undefined;
+
+  const startRemoval = (): void => {
+    if (ending !== undefined) return;
+    ending = "delete";
+    removing = guard(remove());
+  };
+
+  if (first.metadata.deletionTimestamp !== undefined) startRemoval();
+  else if (!isDone()) {
+    const lost = first.spec.restartPolicy === "Never" && hasRun(first);
+    if (lost) abandon(node, first);
+    else running = guard(main());
+  }
+
+  return {
+    get pod() {
+      return pod;
+    },
+    update(next) {
+      const graceBefore = pod.metadata.deletionGracePeriodSeconds;
+      const gates = pod.spec.readinessGates !== undefined;
+      pod = next;
+      if (next.metadata.deletionTimestamp !== undefined) {
+        startRemoval();
+        const grace = next.metadata.deletionGracePeriodSeconds;
+        if (grace !== undefined && graceBefore !== undefined && grace < graceBefore)
+          for (const runner of runners) runner.hurry(grace * 1000);
+      } else if (gates) changed();
+    },
+    async gone() {
+      if (ending === "gone") return;
+      const under = removing;
+      ending = "gone";
+      for (const runner of runners) runner.hurry(0);
+      await guard(under ?? terminate(0).then(forget));
+      ended();
+    },
+    async stop() {
+      const under = removing;
+      ending = "stop";
+      clearImmediate(writing);
+      for (const runner of runners) runner.hurry(0);
+      await guard(under ?? terminate(0));
+    },
+    sleep() {
+      asleep = true;
+      return () => {
+        asleep = false;
+        changed();
+      };
+    },
+    objectChanged(name) {
+      if (sandbox !== undefined && referencedObjects(pod).has(name)) refreshVolumes();
+    },
+    runner(name) {
+      const wanted = name ?? pod.metadata.annotations?.["kubectl.kubernetes.io/default-container"] ?? apps[0]?.name;
+      const found = runners.find((runner) => runner.name === wanted);
+      if (found === undefined) throw new Error(`container ${wanted} is not valid for pod ${pod.metadata.name}`);
+      return found;
+    },
+    runners,
+    get sandbox() {
+      return sandbox;
+    },
+  };
+}
+
+function containersOf({ spec }: Pod): readonly Pick<ContainerRecord, "spec" | "role">[] {
+  return [
+    ...(spec.initContainers ?? []).map((container) => ({
+      spec: container,
+      role: container.restartPolicy === "Always" ? ("sidecar" as const) : ("init" as const),
+    })),
+    ...spec.containers.map((container) => ({ spec: container, role: "app" as const })),
+  ];
+}
+
+function allStatuses({ status }: Pod): readonly ContainerStatus[] {
+  return [...(status?.initContainerStatuses ?? []), ...(status?.containerStatuses ?? [])];
+}
+
+function hasRun(pod: Pod): boolean {
+  return (pod.status?.containerStatuses ?? []).some(({ state }) => state?.running !== undefined);
+}
+
+/** What a container's status said when the lab ended without notice: it was running and is no more. */
+function beforeRestart(
+  pod: Pod,
+  name: string,
+): { readonly restartCount: number; readonly lastState: ContainerState; readonly hasRun: boolean } | undefined {
+  const status = allStatuses(pod).find((candidate) => candidate.name === name);
+  if (status === undefined) return undefined;
+  const { state, lastState = {}, restartCount } = status;
+  if (state?.running !== undefined) return { restartCount, lastState: { terminated: lostState(state) }, hasRun: true };
+  if (state?.terminated !== undefined)
+    return { restartCount, lastState: { terminated: state.terminated }, hasRun: true };
+  return { restartCount, lastState, hasRun: lastState.terminated !== undefined };
+}
+
+function lostState(state: ContainerState): NonNullable<ContainerState["terminated"]> {
+  return {
+    exitCode: 137,
+    reason: "ContainerStatusUnknown",
+    message: "The container ended together with the lab. The container used to be Running",
+    ...(state.running?.startedAt === undefined ? {} : { startedAt: state.running.startedAt }),
+  };
+}
+
+/** A pod that must not be started again and was running when the lab ended has failed. */
+function abandon(node: NodeContext, pod: Pod): void {
+  const containerStatuses = (pod.status?.containerStatuses ?? []).map((status) =>
+    status.state?.running === undefined
+      ? status
+      : { ...status, ready: false, started: false, state: { terminated: lostState(status.state) } },
+  );
+  node.api.updateStatus({
+    ...pod,
+    metadata: withoutRevision(pod),
+    status: { ...pod.status, phase: "Failed", containerStatuses },
+  });
+}
+
+function withoutRevision({ metadata }: Pod): Pod["metadata"] {
+  const { resourceVersion: _, ...rest } = metadata;
+  return rest;
+}
+
+/** CNI's request for a pod's sandbox. */
+export function cniRequest(pod: Pod, containerId: string, namespaceFd?: number): CniRequest {
+  return {
+    containerId,
+    ...(namespaceFd === undefined ? {} : { namespaceFd }),
+    interfaceName: "eth0",
+    podNamespace: pod.metadata.namespace ?? "",
+    podName: pod.metadata.name,
+    podUid: pod.metadata.uid ?? "",
+    portMappings: pod.spec.containers.flatMap(({ ports = [] }) =>
+      ports.flatMap(({ hostPort, containerPort, protocol = "TCP", hostIP }) => {
+        if (hostPort === undefined || hostPort === 0) return [];
+        const hostIp = hostIP === undefined ? undefined : parseAddress(hostIP);
+        return [
+          {
+            hostPort,
+            containerPort,
+            protocol: protocol.toLowerCase() as "tcp" | "udp" | "sctp",
+            ...(hostIp === undefined ? {} : { hostIp }),
+          },
+        ];
+      }),
+    ),
+  };
+}
+
+// Unprivileged ports from 0 and echo sockets for everybody are containerd's settings of every pod's namespace;
+// a single-uid user namespace knows only group 0.
+function setSysctls(sandbox: Sandbox, pod: Pod): void {
+  const own = (pod.spec.securityContext?.sysctls ?? []).map(({ name, value }) => [name, value] as const);
+  const wanted = new Map([["net.ipv4.ip_unprivileged_port_start", "0"], ["net.ipv4.ping_group_range", "0 0"], ...own]);
+  for (const name of wanted.keys())
+    if (!name.startsWith("net."))
+      throw new ConfigError(`forbidden sysctl: "${name}" is not a setting of the pod's own network namespace`);
+  sandbox.network.run(() => {
+    for (const [name, value] of wanted) fs.writeFileSync(`/proc/sys/${name.replaceAll(".", "/")}`, value);
+  });
+}
+
+function identityFiles(folder: string): {
+  readonly mounts: readonly RootMount[];
+  write(content: { readonly hosts: string; readonly hostname: string; readonly resolvConf: string }): void;
+} {
+  const names = { hosts: "hosts", hostname: "hostname", resolvConf: "resolv.conf" } as const;
+  return {
+    mounts: Object.values(names).map((name) => ({
+      source: join(folder, "etc", name),
+      target: `/etc/${name}`,
+      readOnly: false,
+    })),
+    write(content) {
+      fs.mkdirSync(join(folder, "etc"), { recursive: true });
+      for (const [key, name] of Object.entries(names)) {
+        const path = join(folder, "etc", name);
+        // What a container has written into its /etc/hosts stays.
+        if (!fs.existsSync(path)) fs.writeFileSync(path, content[key as keyof typeof names]);
+      }
+    },
+  };
+}
+
+function sandboxFile(folder: string): string {
+  return join(folder, "sandbox");
+}
+
+function readSandboxId(folder: string): string | undefined {
+  try {
+    return fs.readFileSync(sandboxFile(folder), "utf8");
+  } catch {
+    return undefined;
+  }
+}
+
+function writeSandboxId(folder: string, id: string): void {
+  fs.mkdirSync(folder, { recursive: true });
+  fs.writeFileSync(sandboxFile(folder), id);
+}
