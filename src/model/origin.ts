@@ -1,6 +1,6 @@
 // Where a fact of the Network comes from: the object, the field, and the line of the file the object was read from.
 //
-// Not here: reading files (they set the annotation), printing origins (program/format.ts).
+// Not here: reading files (they set the annotation), what an origin is (kube/object.ts).
 
 import { annotations, type KubeObject, type Origin } from "../kube/object.ts";
 import type { ClusterConfig } from "./network.ts";
@@ -22,6 +22,14 @@ export function originOf(object: KubeObject, field?: string): Origin {
 /** The origin of something that holds for the whole cluster by configuration: `Cluster cluster.local podCidrs[0]`. */
 export function clusterOrigin(cluster: ClusterConfig, field: string): Origin {
   return { kind: "Cluster", name: cluster.domain, field };
+}
+
+/** `Service production/api-server spec.ports[0] (shop.yaml:31)`. */
+export function formatOrigin({ kind, namespace, name, field, source }: Origin): string {
+  const words = [kind, namespace === undefined ? name : `${namespace}/${name}`];
+  if (field !== undefined) words.push(field);
+  if (source !== undefined) words.push(`(${source})`);
+  return words.join(" ");
 }
 
 interface Source {

@@ -21,7 +21,7 @@ export function serviceProblems(
   },
 ): readonly Problem[] {
   return [
-    ...familyProblems(service, context.cluster),
+    ...addressProblems(service, context.cluster),
     ...(context.pods === undefined ? [] : selectionProblems(service, context.pods)),
     ...unfinished(service, context.slices),
   ];
@@ -51,12 +51,14 @@ function nodeProblem(node: NetworkNode, field: string, message: string): Problem
   return { severity: "error", origin: { ...node.origin, field }, message };
 }
 
-function familyProblems(service: Service, { families }: ClusterConfig): readonly Problem[] {
+function addressProblems(service: Service, { families, serviceCidrs }: ClusterConfig): readonly Problem[] {
   if (service.spec.type === "ExternalName") return [];
   return clusterIpTexts(service).flatMap((text, index): Problem[] => {
     const address = parseAddress(text);
-    if (address === undefined || families.includes(familyOf(address))) return [];
-    const message = `${text} is IPv${familyOf(address)}, but the cluster has only IPv${families.join(", IPv")}: nothing answers there`;
+    if (address === undefined || serviceCidrs.some((range) => contains(range, address))) return [];
+    const message = families.includes(familyOf(address))
+      ? `${text} lies outside of the cluster's service range: only pods may reach it`
+      : `${text} is IPv${familyOf(address)}, but the cluster has only IPv${families.join(", IPv")}: nothing answers there`;
     return [problem("error", service, `spec.clusterIPs[${index}]`, message)];
   });
 }

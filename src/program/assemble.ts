@@ -7,17 +7,17 @@ import type { NftElement } from "./nftables/ruleset.ts";
 /** Lists of elements by the name of the set or map they belong to. */
 export type Pieces<Part extends string> = Readonly<Record<Part, readonly NftElement[]>>;
 
-/** A long list per part, and how often each piece-wide number occurs. */
+/** A long list per part, and the chains that any of the elements lead to. */
 export interface Assembly<Part extends string> {
   readonly elements: Pieces<Part>;
-  /** The numbers that occur, ascending. The same array until they change. */
-  readonly counts: readonly number[];
+  /** Names, each once, in order. The same array until they change. */
+  readonly chains: readonly string[];
 }
 
 /** What one source adds. */
 export interface Piece<Part extends string> {
   readonly elements: Pieces<Part>;
-  readonly counts: readonly number[];
+  readonly chains: readonly string[];
 }
 
 /**
@@ -31,14 +31,14 @@ export function createAssembler<Source, Part extends string>(
   let before: readonly Source[] = [];
   let pieces: readonly Piece<Part>[] = [];
   const lists = new Map(parts.map((part) => [part, createList(part)]));
-  const uses = new Map<number, number>();
+  const uses = new Map<string, number>();
   let last: Assembly<Part> | undefined;
 
-  const use = (numbers: readonly number[], by: 1 | -1): void => {
-    for (const number of numbers) {
-      const next = (uses.get(number) ?? 0) + by;
-      if (next === 0) uses.delete(number);
-      else uses.set(number, next);
+  const use = (chains: readonly string[], by: 1 | -1): void => {
+    for (const chain of chains) {
+      const next = (uses.get(chain) ?? 0) + by;
+      if (next === 0) uses.delete(chain);
+      else uses.set(chain, next);
     }
   };
 
@@ -49,14 +49,14 @@ export function createAssembler<Source, Part extends string>(
     const come = sources.slice(start, endAfter).map((source) => pieceOf(source));
     pieces = [...pieces.slice(0, start), ...come, ...pieces.slice(endBefore)];
     before = sources;
-    for (const piece of gone) use(piece.counts, -1);
-    for (const piece of come) use(piece.counts, 1);
+    for (const piece of gone) use(piece.chains, -1);
+    for (const piece of come) use(piece.chains, 1);
     const elements = Object.fromEntries(
       [...lists].map(([part, list]) => [part, list.replace(start, endBefore, come)]),
     ) as Pieces<Part>;
-    const counts = [...uses.keys()].sort((a, b) => a - b);
-    const isSame = last !== undefined && counts.join() === last.counts.join();
-    last = { elements, counts: isSame && last !== undefined ? last.counts : counts };
+    const chains = [...uses.keys()].sort();
+    const isSame = last !== undefined && chains.join() === last.chains.join();
+    last = { elements, chains: isSame && last !== undefined ? last.chains : chains };
     return last;
   };
 }

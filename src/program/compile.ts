@@ -3,20 +3,14 @@
 //
 // Not here: what the kernel can do (apply/ asks), and why each hook is the right one (docs/pipeline.md).
 
-import type { Family } from "../ip/address.ts";
-import type { Attachment, ClusterConfig, Network, NetworkNode, NetworkService } from "../model/network.ts";
-import { clusterSets, podSets } from "./addresses.ts";
-import { createAssembler, type Assembly } from "./assemble.ts";
-import { guardChains, guardTable } from "./guard.ts";
-import { hostPortTranslation } from "./hostports.ts";
+import type { Attachment, ClusterConfig, Network, NetworkNode } from "../model/network.ts";
+import { guardTable } from "./guard.ts";
+import { ipTable } from "./ip-table.ts";
 import { nodeAddresses, nodeLinks } from "./links.ts";
-import { masqueradeChain } from "./masquerade.ts";
 import { memoized } from "./memo.ts";
-import type { NftElement, NftSet, NftTable } from "./nftables/ruleset.ts";
 import { soundAttachments } from "./pods.ts";
-import { names, type Program } from "./program.ts";
+import type { Program } from "./program.ts";
 import { boundaryRoutes, nodeWays, podWays } from "./routes.ts";
-import { serviceSets, translationOf, translationParts, type Translation, type TranslationPart } from "./services.ts";
 import { nodeSysctls } from "./sysctls.ts";
 
 /**
@@ -26,15 +20,13 @@ import { nodeSysctls } from "./sysctls.ts";
 export function compile(network: Network, node: string, attachments: readonly Attachment[]): Program {
   const self = network.nodes.find(({ name }) => name === node);
   if (self === undefined) return emptyProgram(node);
-  const { cluster, nodes, services } = network;
-  const frame = compileFrame(cluster, nodes, self, attachments);
+  const { cluster, nodes } = network;
+  const pods = sound(attachments);
+  const frame = compileFrame(cluster, nodes, self, pods);
   return {
     node,
     ...frame,
-    tables: [
-      ...cluster.families.map((family) => ipTables[family](cluster, nodes, self, services, attachments)),
-      guard(sound(attachments)),
-    ],
+    tables: [...cluster.families.map((family) => ipTable[family](network, self, pods)), guard(pods)],
   };
 }
 
@@ -57,12 +49,12 @@ const compileFrame = memoized(
     self: NetworkNode,
     attachments: readonly Attachment[],
   ): Omit<Program, "node" | "tables"> => {
-    const pods = podWays(self, sound(attachments));
+    const pods = podWays(self, attachments);
     const remote = others(self, nodes);
     const routes = [...boundary(cluster, self), ...remote.routes, ...pods.routes];
     return {
       sysctls: sysctls(self),
-      links: nodeLinks(cluster, self, sound(attachments)),
+      links: nodeLinks(cluster, self, attachments),
       addresses: sortBy(addresses(self), ({ link, address }) => `${link} ${address}`),
       routes: uniqueBy(
         sortBy(routes, ({ to }) => to),
@@ -73,69 +65,6 @@ const compileFrame = memoized(
     };
   },
 );
-
-const ipTables = { 4: memoized(ipTable(4)), 6: memoized(ipTable(6)) };
-
-function ipTable(
-  family: Family,
-): (
-  cluster: ClusterConfig,
-  nodes: readonly NetworkNode[],
-  self: NetworkNode,
-  services: readonly NetworkService[],
-  attachments: readonly Attachment[],
-) => NftTable {
-  const ofCluster = memoized((cluster: ClusterConfig, nodes: readonly NetworkNode[]) =>
-    clusterSets(cluster, nodes, family),
-  );
-  const ofPods = memoized((attachments: readonly Attachment[]): readonly NftSet[] => podSets(attachments, family));
-  const assembler = memoized((self: NetworkNode) =>
-    createAssembler(translationParts, (service: NetworkService) => translationOf(service, self, family)),
-  );
-  const ofServices = memoized((self: NetworkNode, services: readonly NetworkService[]) => assembler(self)(services));
-  const hostPorts = memoized(
-    (frontends: readonly NftElement[], self: NetworkNode, attachments: readonly Attachment[]) => {
-      const taken = new Set(frontends.map(({ key }) => key.join(" ")));
-      return hostPortTranslation(self, attachments, family, (frontend) => taken.has(frontend.join(" ")));
-    },
-  );
-  const withHostPorts = (
-    assembly: Assembly<TranslationPart>,
-    self: NetworkNode,
-    attachments: readonly Attachment[],
-  ): Assembly<TranslationPart> => {
-    if (!attachments.some(({ hostPorts }) => hostPorts.length > 0)) return assembly;
-    return joined(assembly, hostPorts(assembly.elements.services, self, attachments));
-  };
-  const fixedChains = [...guardChains(family), masqueradeChain(family)];
-  return (cluster, nodes, self, services, attachments) => {
-    const pods = sound(attachments);
-    const translation = serviceSets(cluster, family, withHostPorts(ofServices(self, services), self, pods));
-    return {
-      family: family === 4 ? "ip" : "ip6",
-      name: names.table,
-      // NetworkPolicy's chains belong between guard and masquerade: forward and input at filter priority, after destinations are final.
-      chains: [...fixedChains, ...translation.chains],
-      sets: [...ofCluster(cluster, nodes), ...ofPods(pods), ...translation.sets],
-    };
-  };
-}
-
-const joinedList = memoized((a: readonly NftElement[], b: readonly NftElement[]): readonly NftElement[] => [
-  ...a,
-  ...b,
-]);
-
-function joined(assembly: Assembly<TranslationPart>, more: Translation): Assembly<TranslationPart> {
-  const parts = translationParts.map((part) => {
-    const [all, added] = [assembly.elements[part], more.elements[part]];
-    return [part, added.length === 0 ? all : joinedList(all, added)] as const;
-  });
-  return {
-    elements: Object.fromEntries(parts) as Assembly<TranslationPart>["elements"],
-    counts: [...new Set([...assembly.counts, ...more.counts])].sort((a, b) => a - b),
-  };
-}
 
 function sortBy<T>(values: readonly T[], keyOf: (value: T) => string): readonly T[] {
   return values

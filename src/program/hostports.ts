@@ -4,32 +4,43 @@
 // Not here: 127.0.0.1 as client or as hostIP. The kernel routes loopback nowhere else unless told to (route_localnet), and should not.
 
 import { familyOf, type Family } from "../ip/address.ts";
-import type { Attachment, NetworkNode } from "../model/network.ts";
+import type { Origin } from "../kube/object.ts";
+import type { Attachment, NetworkNode, NetworkPod, Protocol } from "../model/network.ts";
 import { ofFamily } from "./places.ts";
 import { podOrigin } from "./pods.ts";
-import { collector, type Translation } from "./services.ts";
+import { collector, type Translation } from "./translation.ts";
 
 /** What the node's pods' hostPorts add to the maps. `isTaken` says which frontends Services have: those keep them. */
 export function hostPortTranslation(
   node: NetworkNode,
-  attachments: readonly Attachment[],
-  family: Family,
-  isTaken: (frontend: readonly string[]) => boolean,
+  context: {
+    readonly pods: readonly NetworkPod[];
+    readonly attachments: readonly Attachment[];
+    readonly family: Family;
+    readonly isTaken: (frontend: readonly string[]) => boolean;
+  },
 ): Translation {
+  const { pods, attachments, family, isTaken } = context;
   const collected = collector();
   for (const attachment of attachments) {
     const podAddress = ofFamily(attachment.addresses, family);
-    if (podAddress === undefined) continue;
+    if (podAddress === undefined || attachment.hostPorts.length === 0) continue;
+    const pod = pods.find(({ namespace, name }) => namespace === attachment.namespace && name === attachment.name);
     for (const { protocol, hostPort, hostIp, port } of attachment.hostPorts) {
       const address = hostIp === undefined || isAny(hostIp) ? ofFamily(node.addresses, family) : hostIp;
       if (address === undefined || familyOf(address) !== family || isTaken([address, protocol, String(hostPort)]))
         continue;
-      const origin = podOrigin(attachment, `spec.containers.ports.hostPort=${hostPort}`);
+      const origin = declarationOf(pod, protocol, hostPort) ?? podOrigin(attachment, "spec.containers");
       const backends = [{ address: podAddress, port, origin }];
       collected.frontend({ address, protocol, port: hostPort }, { backends, otherwise: "refuse", origin });
     }
   }
   return collected.result;
+}
+
+function declarationOf(pod: NetworkPod | undefined, protocol: Protocol, hostPort: number): Origin | undefined {
+  const port = pod?.containerPorts.find((port) => port.hostPort === hostPort && port.protocol === protocol);
+  return port === undefined ? undefined : { ...port.origin, field: `${port.origin.field ?? ""}.hostPort` };
 }
 
 function isAny(address: string): boolean {

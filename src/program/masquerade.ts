@@ -5,16 +5,18 @@
 // Decided in the nat postrouting hook: only there the destination is final and the way out known.
 
 import type { Family } from "../ip/address.ts";
+import { forgetNumber } from "./choice.ts";
 import type { NftChain, NftRule } from "./nftables/ruleset.ts";
 import { accept, is, isIn, isNotIn, rule } from "./statements.ts";
 
-/** The chain; it looks at sets `hairpin`, `masquerade-ports`, `service-addresses`, `local-pods`, `pod-ranges`, `nodes`. */
-export function masqueradeChain(family: Family): NftChain {
+/** The chain. `affinity`: packets may carry an endpoint's number (choice.ts), which ends here. It looks at sets `hairpin`, `masquerade-ports`, `service-ranges`, `local-pods`, `pod-ranges`, `nodes`. */
+export function masqueradeChain(family: Family, affinity: "used" | "unused"): NftChain {
+  const always = family === 4 ? rules4 : rules6;
   return {
     name: "source",
     // NF_IP_PRI_NAT_SRC
     base: { type: "nat", hook: "postrouting", priority: 100, policy: "accept" },
-    rules: family === 4 ? rules4 : rules6,
+    rules: affinity === "used" ? [clean, ...always] : always,
     comment: "whose source address becomes the node's",
   };
 }
@@ -38,7 +40,7 @@ function rules(family: Family): readonly NftRule[] {
     // The node itself, or somebody outside who has a route to Service addresses: as above.
     rule("Services, asked by other than our pods", [
       translated,
-      isIn("service-addresses", asked),
+      isIn("service-ranges", asked),
       isNotIn("local-pods", source),
       masquerade,
     ]),
@@ -53,5 +55,6 @@ function rules(family: Family): readonly NftRule[] {
   ];
 }
 
+const clean = rule("the endpoint's number has served", [is("ct status", "dnat"), forgetNumber]);
 const rules4 = rules(4);
 const rules6 = rules(6);

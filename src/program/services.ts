@@ -1,81 +1,76 @@
 // Services as nftables maps: which backend a new connection gets.
-// The set of rules is constant but for one short chain per number of endpoints in use; every Service and endpoint is a map element
-// (docs/pipeline.md#services says why).
+// The set of rules is constant but for a short chain per number of endpoints in use (choice.ts); every Service and endpoint is a map
+// element (docs/pipeline.md#services says why).
 //
 // Not here: which endpoints are eligible (model/eligible.ts), whose source address is rewritten (masquerade.ts), and how elements reach
 // the kernel (apply/). When one address needs two lists of endpoints (externalTrafficPolicy of load balancers), the keys of both maps get a
 // leading `mark` that says from where the connection comes; until then the address alone decides.
 
-import { familyOf, type Address, type Family } from "../ip/address.ts";
-import type { Origin } from "../kube/object.ts";
+import { familyOf, type Family } from "../ip/address.ts";
 import { eligibleEndpoints, isSameEverywhere, type EndpointScope } from "../model/eligible.ts";
-import type { ClusterConfig, NetworkNode, NetworkService, Protocol, ServicePort } from "../model/network.ts";
+import type { ClusterConfig, NetworkNode, NetworkService, ServicePort } from "../model/network.ts";
 import { clusterOrigin } from "../model/origin.ts";
-import type { Assembly, Piece } from "./assemble.ts";
+import type { Assembly } from "./assemble.ts";
+import { choiceChain, rememberedSet, targetFields } from "./choice.ts";
 import { memoized } from "./memo.ts";
-import type { KeyType, NftChain, NftElement, NftSet, NftVerdict } from "./nftables/ruleset.ts";
+import type { KeyType, NftChain, NftElement, NftSet } from "./nftables/ruleset.ts";
 import { ofFamily } from "./places.ts";
 import { counter, drop, goTo, is, isIn, key, rule } from "./statements.ts";
+import { collector, noTranslation, type Choice, type Translation, type TranslationPart } from "./translation.ts";
 
-/** The sets and maps that Services and hostPorts fill. */
-export type TranslationPart = (typeof translationParts)[number];
-export const translationParts = [
-  /** Map: address . protocol . port -> what is done with a connection to it. */
-  "services",
-  /** Map: address . protocol . port . index -> endpoint. */
-  "backends",
-  /** Set: addresses that belong to Services alone, so that other ports of them are refused. */
-  "service-addresses",
-  /** Set: address . protocol . port whose clients must not be seen by the endpoint. */
-  "masquerade-ports",
-] as const;
-
-/** What one Service, or a node's hostPorts, add to one family's sets; `counts` are the numbers of endpoints to choose from. */
-export type Translation = Piece<TranslationPart>;
-
-/** One family's Services at one node: sets, maps, and the chains that use them. */
+/**
+ * One family's Services at one node: sets, maps, and the chains that use them. Sets are filled in this order where they do not fit one
+ * transaction: every connection that finds its Service also finds its backends.
+ */
 export function serviceSets(
   cluster: ClusterConfig,
   family: Family,
-  { elements, counts }: Assembly<TranslationPart>,
+  { elements, chains }: Assembly<TranslationPart>,
 ): { readonly sets: readonly NftSet[]; readonly chains: readonly NftChain[] } {
   const address: KeyType = family === 4 ? "ipv4_addr" : "ipv6_addr";
   const target: readonly KeyType[] = [address, "inet_proto", "inet_service"];
+  const endpoint: readonly KeyType[] = [address, "inet_service"];
+  const set = (name: TranslationPart, key: readonly KeyType[], data?: NftSet["data"]): NftSet => ({
+    name,
+    key,
+    ...(data === undefined ? {} : { data }),
+    flags: [],
+    elements: elements[name],
+  });
+  const affine = hasAffinity({ elements })
+    ? [
+        rememberedSet(family),
+        set("affine-choices", [...target, "index"], ["classid"]),
+        set("affine-backends", [...target, "classid"], endpoint),
+      ]
+    : [];
   return {
     sets: [
-      { name: "services", key: target, data: "verdict", flags: [], elements: elements.services },
-      {
-        name: "backends",
-        key: [...target, "index"],
-        data: [address, "inet_service"],
-        flags: [],
-        elements: elements.backends,
-      },
-      { name: "service-addresses", key: [address], flags: [], elements: elements["service-addresses"] },
+      set("backends", [...target, "index"], endpoint),
+      ...affine,
+      set("masquerade-ports", target),
       { name: "service-ranges", key: [address], flags: ["interval"], elements: serviceRanges(cluster, family) },
-      { name: "masquerade-ports", key: target, flags: [], elements: elements["masquerade-ports"] },
+      set("services", target, "verdict"),
+      set("service-addresses", [address], "verdict"),
     ],
-    chains: [...(family === 4 ? chains4 : chains6), ...counts.map((count) => pickChain(family, count))],
+    chains: [...(family === 4 ? chains4 : chains6), ...chains.map((name) => choiceChain(family, name))],
   };
+}
+
+/** Does any Service keep its clients with their endpoints? Then there are maps for that, and postrouting cleans up. */
+export function hasAffinity({ elements }: Pick<Assembly<TranslationPart>, "elements">): boolean {
+  return elements["affine-backends"].length > 0;
 }
 
 /** What a Service adds at a node, per family. */
 export function translationOf(service: NetworkService, node: NetworkNode, family: Family): Translation {
-  if (ofFamily(service.clusterIps, family) === undefined && !hasNodePorts(service)) return nothing;
+  // A Service without an address of the family has no node port in it either: the families of a Service are those of its addresses.
+  if (ofFamily(service.clusterIps, family) === undefined) return noTranslation;
   return isSameOnAllNodes(service) ? everywhere[family](service) : atNode[family](service, node);
 }
 
-const nothing: Translation = {
-  elements: { services: [], backends: [], "service-addresses": [], "masquerade-ports": [] },
-  counts: [],
-};
-
 const everywhere = { 4: memoized(clusterTranslation(4)), 6: memoized(clusterTranslation(6)) };
 const atNode = { 4: memoized(nodeTranslation(4)), 6: memoized(nodeTranslation(6)) };
-
-function hasNodePorts(service: NetworkService): boolean {
-  return service.ports.some(({ nodePort }) => nodePort !== undefined);
-}
 
 /** Then its elements are made once and shared by the Programs of all nodes. */
 function isSameOnAllNodes(service: NetworkService): boolean {
@@ -109,7 +104,7 @@ function nodeTranslation(family: Family): (service: NetworkService, node: Networ
       for (const port of service.ports)
         collected.frontend(
           { address, protocol: port.protocol, port: port.port },
-          choiceOf(port, family, node, scopeOf(service.internalTrafficPolicy)),
+          choiceOf(service, port, { family, node, scope: scopeOf(service.internalTrafficPolicy) }),
         );
     }
     const nodeAddress = ofFamily(node.addresses, family);
@@ -117,9 +112,14 @@ function nodeTranslation(family: Family): (service: NetworkService, node: Networ
       if (nodeAddress === undefined || port.nodePort === undefined) continue;
       const origin = { ...port.origin, field: `${port.origin.field ?? "spec.ports"}.nodePort` };
       const frontend = { address: nodeAddress, protocol: port.protocol, port: port.nodePort };
-      collected.frontend(frontend, { ...choiceOf(port, family, node, scopeOf(service.externalTrafficPolicy)), origin });
+      const choice = {
+        ...choiceOf(service, port, { family, node, scope: scopeOf(service.externalTrafficPolicy) }),
+        origin,
+      };
+      const isNew = collected.frontend(frontend, choice);
       // With policy Local the endpoint is on this node, so that the answer passes here and the client may be seen.
-      if (service.externalTrafficPolicy === "Cluster") collected.masquerade(frontend, origin);
+      if (isNew && choice.backends.length > 0 && service.externalTrafficPolicy === "Cluster")
+        collected.masquerade(frontend, origin);
     }
     return collected.result;
   };
@@ -129,108 +129,24 @@ function scopeOf(policy: "Cluster" | "Local"): EndpointScope {
   return policy === "Local" ? "local" : "cluster";
 }
 
-/** An address and port that clients connect to. */
-export interface Frontend {
-  readonly address: Address;
-  readonly protocol: Protocol;
-  readonly port: number;
-}
-
-/** What a connection to a frontend gets. */
-interface Choice {
-  readonly backends: readonly { readonly address: Address; readonly port: number; readonly origin: Origin }[];
-  /** Without backends: `refuse`, or `drop` where another node could serve it (traffic policy Local). */
-  readonly otherwise: "refuse" | "drop";
-  readonly origin: Origin;
-}
-
-function choiceOf(port: ServicePort, family: Family, node: NetworkNode, scope: EndpointScope): Choice {
+function choiceOf(
+  service: NetworkService,
+  port: ServicePort,
+  where: { readonly family: Family; readonly node: NetworkNode; readonly scope: EndpointScope },
+): Choice {
+  const { family, node, scope } = where;
+  const { sessionAffinitySeconds } = service;
   const backends = eligibleEndpoints(port.endpoints, family, { scope, node });
   const elsewhere =
     scope === "local" &&
     backends.length === 0 &&
     eligibleEndpoints(port.endpoints, family, { scope: "cluster", node }).length > 0;
-  return { backends, otherwise: elsewhere ? "drop" : "refuse", origin: port.origin };
-}
-
-/** Gathers elements; a key that came before wins, so that keys stay unique whatever the objects say. */
-export function collector(): {
-  address(address: Address, origin: Origin): void;
-  frontend(frontend: Frontend, choice: Choice): boolean;
-  masquerade(frontend: Frontend, origin: Origin): void;
-  readonly result: Translation;
-} {
-  const services: NftElement[] = [];
-  const backends: NftElement[] = [];
-  const addresses: NftElement[] = [];
-  const masquerade: NftElement[] = [];
-  const counts: number[] = [];
-  const seen = new Set<string>();
   return {
-    address(address, origin) {
-      addresses.push({ key: [address], origin });
-    },
-    frontend(frontend, choice) {
-      const target = targetOf(frontend);
-      const name = target.join(" ");
-      if (seen.has(name)) return false;
-      seen.add(name);
-      const count = choice.backends.length;
-      services.push({ key: target, data: verdictOf(choice), origin: choice.origin });
-      for (const [index, { address, port, origin }] of choice.backends.entries())
-        backends.push({ key: [...target, String(index)], data: [address, String(port)], origin });
-      if (count > 0 && !counts.includes(count)) counts.push(count);
-      return true;
-    },
-    masquerade(frontend, origin) {
-      masquerade.push({ key: targetOf(frontend), origin });
-    },
-    result: {
-      elements: { services, backends, "service-addresses": addresses, "masquerade-ports": masquerade },
-      counts,
-    },
+    backends,
+    otherwise: elsewhere ? "drop" : "refuse",
+    ...(sessionAffinitySeconds === undefined ? {} : { affinitySeconds: sessionAffinitySeconds }),
+    origin: port.origin,
   };
-}
-
-function targetOf({ address, protocol, port }: Frontend): readonly string[] {
-  return [address, protocol, String(port)];
-}
-
-function verdictOf(choice: Choice): NftVerdict {
-  if (choice.backends.length > 0) return { kind: "goto", chain: pickName(choice.backends.length) };
-  return choice.otherwise === "drop" ? { kind: "drop" } : { kind: "goto", chain: "refuse" };
-}
-
-function pickName(count: number): string {
-  return `pick-${count}`;
-}
-
-function pickChain(family: Family, count: number): NftChain {
-  return (family === 4 ? pickChains4 : pickChains6)(count);
-}
-
-const pickChains4 = pickChains(4);
-const pickChains6 = pickChains(6);
-
-function pickChains(family: Family): (count: number) => NftChain {
-  const made = new Map<number, NftChain>();
-  return (count) => {
-    let chain = made.get(count);
-    if (chain === undefined) made.set(count, (chain = makePickChain(family, count)));
-    return chain;
-  };
-}
-
-function makePickChain(family: Family, count: number): NftChain {
-  const lookup = [...key(targetFields(family)), { kind: "random", below: count } as const];
-  return {
-    name: pickName(count),
-    rules: [rule(`one of ${count}`, [{ kind: "dnat", key: lookup, map: "backends" }])],
-  };
-}
-
-function targetFields(family: Family): readonly ["ip daddr" | "ip6 daddr", "meta l4proto", "th dport"] {
-  return [family === 4 ? "ip daddr" : "ip6 daddr", "meta l4proto", "th dport"];
 }
 
 /**
@@ -256,7 +172,7 @@ function chains(family: Family): readonly NftChain[] {
       name: "services",
       rules: [
         rule("a Service, node port or host port", [{ kind: "vmap", key: key(targetFields(family)), map: "services" }]),
-        rule("a Service, but no port of it", [isIn("service-addresses", destination), goTo("refuse")]),
+        rule("a Service, but no port of it", [{ kind: "vmap", key: key([destination]), map: "service-addresses" }]),
         // A Service so new that we have not heard of it: silence makes clients try again, a refusal makes them fail.
         rule("no Service (yet)", [isIn("service-ranges", destination), counter, drop]),
       ],

@@ -1,0 +1,121 @@
+// A Program as text for people and for golden tests: in the syntax of `ip`, `bridge`, `sysctl` and `nft`, each entry with its origin behind
+// it. `show routes|services|nft|program NODE` print these.
+//
+// Not here: one table's own syntax (nftables/format.ts), the difference of two Programs (diff.ts).
+
+import { familyOf, type Address } from "../ip/address.ts";
+import { formatOrigin } from "../model/origin.ts";
+import type { Origin } from "../kube/object.ts";
+import { affinityMaps, parseChoiceChainName } from "./choice.ts";
+import { partLines, programParts, type ProgramPart } from "./lines.ts";
+import { plainNamer, type Namer } from "./names.ts";
+import { formatTable } from "./nftables/format.ts";
+import type { NftElement, NftTable } from "./nftables/ruleset.ts";
+import type { Program } from "./program.ts";
+
+export { networkNamer, type Namer } from "./names.ts";
+
+/** How a Program is printed. */
+export interface ProgramFormat {
+  /** Names instead of addresses: the same text on every run. Addresses unless given. */
+  readonly namer?: Namer;
+  /** Behind each entry `# Service production/api-server spec.ports[0]`. `shown` unless given. */
+  readonly origins?: "shown" | "hidden";
+}
+
+/** The whole Program: every part with its heading, then the tables. */
+export function formatProgram(program: Program, format: ProgramFormat = {}): string {
+  const parts = programParts.map((part) => `${part}\n${indent(formatPart(program, part, format))}`);
+  return [...parts, formatTables(program, format)].join("\n");
+}
+
+/** One part, a line an entry. Ends with a line end unless it is empty. */
+export function formatPart(program: Program, part: ProgramPart, format: ProgramFormat = {}): string {
+  return annotated(partLines(program, part, format.namer), format);
+}
+
+/** Where packets go: routes, the neighbours they lead to, and where frames for those go. */
+export function formatRoutes(program: Program, format: ProgramFormat = {}): string {
+  return (["routes", "neighbours", "forwarding"] as const)
+    .map((part) => `${part}\n${indent(formatPart(program, part, format))}`)
+    .join("\n");
+}
+
+/** The nftables of the Program, as `nft -f` reads them. */
+export function formatTables(program: Program, format: ProgramFormat = {}): string {
+  const { namer = plainNamer, origins = "shown" } = format;
+  const annotate = origins === "shown" ? { annotate: formatOrigin } : {};
+  return namer.text(program.tables.map((table) => formatTable(table, annotate)).join("\n"));
+}
+
+/**
+ * Where connections to Services, node ports and host ports go: each frontend with its endpoints.
+ *
+ *     10.96.41.7:80/tcp  one of 2             # Service production/api-server spec.ports[0]
+ *       10.244.1.5:8080                       # EndpointSlice production/api-server-x2v endpoints[0]
+ *       10.244.2.9:8080                       # EndpointSlice production/api-server-x2v endpoints[1]
+ */
+export function formatServices(program: Program, format: ProgramFormat = {}): string {
+  const { namer = plainNamer } = format;
+  const tables = program.tables.filter(({ family }) => family === "ip" || family === "ip6");
+  return annotated(
+    tables.flatMap((table) => frontendLines(table, namer)),
+    format,
+  );
+}
+
+interface TextLine {
+  readonly text: string;
+  readonly origin: Origin;
+}
+
+function frontendLines(table: NftTable, namer: Namer): readonly TextLine[] {
+  const elementsOf = (name: string): readonly NftElement[] =>
+    table.sets.find((set) => set.name === name)?.elements ?? [];
+  const backends = Map.groupBy([...elementsOf("backends"), ...elementsOf(affinityMaps.backends)], ({ key }) =>
+    key.slice(0, 3).join(" "),
+  );
+  const asNode = new Set(elementsOf("masquerade-ports").map(({ key }) => key.join(" ")));
+  return elementsOf("services").flatMap((element): readonly TextLine[] => {
+    const [address = "", protocol = "", port = ""] = element.key;
+    const key = element.key.join(" ");
+    const outcome = asNode.has(key) ? `${outcomeOf(element)}, as the node` : outcomeOf(element);
+    return [
+      { text: `${place(address, port, namer)}/${protocol}  ${outcome}`, origin: element.origin },
+      ...(backends.get(key) ?? []).map(({ data, origin }) => ({ text: `  ${backendText(data, namer)}`, origin })),
+    ];
+  });
+}
+
+function outcomeOf({ data }: NftElement): string {
+  if (data === undefined || !("kind" in data)) return "";
+  if (data.kind === "drop") return "dropped, no endpoint on this node";
+  const shape = "chain" in data ? parseChoiceChainName(data.chain) : undefined;
+  if (shape === undefined) return "refused, no endpoint is ready";
+  const { count, affinitySeconds } = shape;
+  return affinitySeconds === undefined ? `one of ${count}` : `one of ${count}, the same for ${affinitySeconds} s`;
+}
+
+function backendText(data: NftElement["data"], namer: Namer): string {
+  if (data === undefined || "kind" in data) return "";
+  const [address = "", port = ""] = data;
+  return place(address, port, namer);
+}
+
+function place(address: Address, port: string, namer: Namer): string {
+  const name = namer.address(address);
+  return name === address && familyOf(address) === 6 ? `[${address}]:${port}` : `${name}:${port}`;
+}
+
+// Origins stand in one column where lines are not too long for that.
+const columnMax = 72;
+
+function annotated(lines: readonly TextLine[], { origins = "shown" }: ProgramFormat): string {
+  if (origins === "hidden") return lines.map(({ text }) => `${text}\n`).join("");
+  const column = Math.min(columnMax, Math.max(0, ...lines.map(({ text }) => text.length)));
+  return lines.map(({ text, origin }) => `${text.padEnd(column)}  # ${formatOrigin(origin)}\n`).join("");
+}
+
+function indent(text: string): string {
+  return text.replace(/^(?=.)/gm, "  ");
+}

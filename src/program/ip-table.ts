@@ -1,0 +1,98 @@
+// The tables `ip fairlead` and `ip6 fairlead`: Services, masquerade and guard of one node and one family, put together.
+
+import type { Family } from "../ip/address.ts";
+import type { Attachment, Network, NetworkNode, NetworkPod, NetworkService } from "../model/network.ts";
+import { clusterSets, podSets } from "./addresses.ts";
+import { createAssembler, type Assembly } from "./assemble.ts";
+import { guardChains } from "./guard.ts";
+import { hostPortTranslation } from "./hostports.ts";
+import { masqueradeChain } from "./masquerade.ts";
+import { memoized } from "./memo.ts";
+import type { NftElement, NftSet, NftTable } from "./nftables/ruleset.ts";
+import { names } from "./program.ts";
+import { hasAffinity, serviceSets, translationOf } from "./services.ts";
+import { translationParts, type Translation, type TranslationPart } from "./translation.ts";
+
+/** The table of one family at a node with these pods. Pieces that did not change keep their identity. */
+export const ipTable: Readonly<
+  Record<Family, (network: Network, node: NetworkNode, attachments: readonly Attachment[]) => NftTable>
+> = { 4: createIpTable(4), 6: createIpTable(6) };
+
+function createIpTable(
+  family: Family,
+): (network: Network, node: NetworkNode, attachments: readonly Attachment[]) => NftTable {
+  const clusterPart = memoized((cluster: Network["cluster"], nodes: Network["nodes"]) =>
+    clusterSets(cluster, nodes, family),
+  );
+  const podPart = memoized((attachments: readonly Attachment[]): readonly NftSet[] => podSets(attachments, family));
+  const servicePart = createServicePart(family);
+  const guard = guardChains(family);
+  const masquerade = { used: masqueradeChain(family, "used"), unused: masqueradeChain(family, "unused") };
+  const table = memoized(
+    (
+      cluster: Network["cluster"],
+      nodes: Network["nodes"],
+      attachments: readonly Attachment[],
+      translations: Assembly<TranslationPart>,
+    ): NftTable => {
+      const services = serviceSets(cluster, family, translations);
+      return {
+        family: family === 4 ? "ip" : "ip6",
+        name: names.table,
+        // NetworkPolicy's chains belong between guard and masquerade: forward and input at filter priority, where destinations are final.
+        chains: [...guard, masquerade[hasAffinity(translations) ? "used" : "unused"], ...services.chains],
+        sets: [...clusterPart(cluster, nodes), ...podPart(attachments), ...services.sets],
+      };
+    },
+  );
+  return (network, node, attachments) =>
+    table(network.cluster, network.nodes, attachments, servicePart(network, node, attachments));
+}
+
+/** Services, and hostPorts after them. */
+function createServicePart(
+  family: Family,
+): (network: Network, node: NetworkNode, attachments: readonly Attachment[]) => Assembly<TranslationPart> {
+  const assembler = memoized((node: NetworkNode) =>
+    createAssembler(translationParts, (service: NetworkService) => translationOf(service, node, family)),
+  );
+  const assembled = memoized((node: NetworkNode, services: readonly NetworkService[]) => assembler(node)(services));
+  const hostPorts = memoized(
+    (
+      frontends: readonly NftElement[],
+      node: NetworkNode,
+      pods: readonly NetworkPod[],
+      attachments: readonly Attachment[],
+    ) => {
+      const taken = new Set(frontends.map(({ key }) => key.join(" ")));
+      return hostPortTranslation(node, {
+        pods,
+        attachments,
+        family,
+        isTaken: (frontend) => taken.has(frontend.join(" ")),
+      });
+    },
+  );
+  const both = memoized(joined);
+  return (network, node, attachments) => {
+    const services = assembled(node, network.services);
+    if (!attachments.some((attachment) => attachment.hostPorts.length > 0)) return services;
+    return both(services, hostPorts(services.elements.services, node, network.pods, attachments));
+  };
+}
+
+const joinedList = memoized((a: readonly NftElement[], b: readonly NftElement[]): readonly NftElement[] => [
+  ...a,
+  ...b,
+]);
+
+function joined(assembly: Assembly<TranslationPart>, more: Translation): Assembly<TranslationPart> {
+  const parts = translationParts.map((part) => {
+    const [all, added] = [assembly.elements[part], more.elements[part]];
+    return [part, added.length === 0 ? all : joinedList(all, added)] as const;
+  });
+  return {
+    elements: Object.fromEntries(parts) as Assembly<TranslationPart>["elements"],
+    chains: [...new Set([...assembly.chains, ...more.chains])].sort(),
+  };
+}
