@@ -7,7 +7,8 @@
 import type { Address } from "../ip/address.ts";
 import type { Prefix } from "../ip/prefix.ts";
 import type { Origin } from "../kube/object.ts";
-import type { ClusterConfig, Network, NetworkPod, NetworkService } from "../model/network.ts";
+import type { Network, NetworkPod, NetworkService } from "../model/network.ts";
+import { clusterOrigin } from "../model/origin.ts";
 import { lowerName, type DnsName } from "../wire/dns/name.ts";
 import type { DnsRecord } from "../wire/dns/record.ts";
 
@@ -78,13 +79,8 @@ export function compileZone(
     namespaces,
     reverseRanges: [...cluster.serviceCidrs, ...cluster.podCidrs],
     server: { addresses, service: network.services.find((service) => serves(service, addresses)) },
-    origin: clusterOrigin(cluster),
+    origin: clusterOrigin(cluster, "domain"),
   };
-}
-
-/** The origin of names that come from the cluster's configuration and not from an object. */
-function clusterOrigin(cluster: ClusterConfig): Origin {
-  return { kind: "Cluster", name: cluster.domain };
 }
 
 function serves(service: NetworkService, addresses: readonly Address[]): boolean {
@@ -121,7 +117,7 @@ function namespaceZone(name: string, parts: NamespaceParts): NamespaceZone {
 }
 
 function isSame(old: NamespaceZone, parts: NamespaceParts): boolean {
-  if (old.origin !== parts.origin || old.services.size !== parts.services.length) return false;
+  if (old.origin.source !== parts.origin.source || old.services.size !== parts.services.length) return false;
   if (old.pods.length !== parts.pods.length) return false;
   let index = 0;
   for (const service of old.services.values()) if (service !== parts.services[index++]) return false;

@@ -10,7 +10,7 @@ import type { NetworkNamespace } from "../../kernel/namespaces.ts";
 import { bindUdpFd, tcpSocketFd } from "../../kernel/sockets.ts";
 import { ednsUdpBytes } from "../../wire/dns/answer.ts";
 import { buildQuery, headerFlags, parseMessage, type DnsMessage } from "../../wire/dns/message.ts";
-import type { DnsName } from "../../wire/dns/name.ts";
+import { skipName, type DnsName } from "../../wire/dns/name.ts";
 import type { RecordType } from "../../wire/dns/record.ts";
 
 export interface QueryOptions {
@@ -42,29 +42,37 @@ export async function queryDns(
   type: RecordType,
   options: QueryOptions = {},
 ): Promise<DnsMessage> {
-  const { port = 53, timeoutMs = 2000, tries = 2, udpBytes = ednsUdpBytes, transport = "udp then tcp" } = options;
-  const id = randomInt(0x10000);
-  const query = buildQuery({ id, name, type, ...(udpBytes === 0 ? {} : { udpBytes }) });
-  const exchange = { namespace, server, port, timeoutMs, query, id };
-  if (transport === "tcp") return parseMessage(await exchangeTcp(exchange));
+  const { port = 53, timeoutMs = 2000, tries = 2, udpBytes = ednsUdpBytes, transport } = options;
+  const query = buildQuery({ id: randomInt(0x10000), name, type, ...(udpBytes === 0 ? {} : { udpBytes }) });
+  const exchange = { namespace, server, port, timeoutMs, query, ...(transport === undefined ? {} : { transport }) };
   for (let left = tries; ; left--) {
     try {
-      const answer = await exchangeUdp(exchange);
-      const truncated = (((answer[2] ?? 0) << 8) & headerFlags.truncated) !== 0;
-      return parseMessage(truncated && transport === "udp then tcp" ? await exchangeTcp(exchange) : answer);
+      return parseMessage(await exchangeDns(exchange));
     } catch (error) {
       if (left <= 1 || !(error instanceof DnsQueryError)) throw error;
     }
   }
 }
 
-interface Exchange {
+/** One question, asked once. */
+export interface Exchange {
   readonly namespace: NetworkNamespace;
+  /** A link-local address may have a zone id: `fe80::1%eth0`. */
   readonly server: Address;
   readonly port: number;
   readonly timeoutMs: number;
+  /** A whole query; its id should be random. */
   readonly query: Uint8Array;
-  readonly id: number;
+  readonly transport?: "udp then tcp" | "udp" | "tcp";
+}
+
+/** The response to a query, as bytes: by UDP, and by TCP where UDP's was cut. Rejects with DnsQueryError. */
+export async function exchangeDns(exchange: Exchange): Promise<Uint8Array> {
+  const { transport = "udp then tcp" } = exchange;
+  if (transport === "tcp") return await exchangeTcp(exchange);
+  const response = await exchangeUdp(exchange);
+  const truncated = (((response[2] ?? 0) << 8) & headerFlags.truncated) !== 0;
+  return truncated && transport === "udp then tcp" ? await exchangeTcp(exchange) : response;
 }
 
 async function exchangeUdp(exchange: Exchange): Promise<Uint8Array> {
@@ -74,15 +82,13 @@ async function exchangeUdp(exchange: Exchange): Promise<Uint8Array> {
   try {
     return await settled(exchange, (resolve, reject) => {
       socket.on("error", reject);
-      // From another address or with another id it is no answer to us: wait on.
-      socket.on("message", (bytes, from) => {
-        if (from.port === port && from.address === server && isAnswer(bytes, exchange.id)) resolve(bytes);
+      // What answers another question is forged or late: wait on.
+      socket.on("message", (bytes) => {
+        if (isAnswer(bytes, query)) resolve(bytes);
       });
-      socket.bind({ fd: bindUdpFd(namespace, { address: family === 4 ? "0.0.0.0" : "::", port: 0 }) }, () => {
-        socket.send(query, port, server, (error) => {
-          if (error !== null) reject(error);
-        });
-      });
+      const fd = bindUdpFd(namespace, { address: family === 4 ? "0.0.0.0" : "::", port: 0 });
+      // Connected, so that only this server can answer, and a refusal is heard of.
+      socket.bind({ fd }, () => socket.connect(port, server, () => socket.send(query)));
     });
   } finally {
     socket.close();
@@ -133,7 +139,17 @@ async function settled(
   }
 }
 
-function isAnswer(bytes: Uint8Array, id: number): boolean {
-  const answered = ((bytes[0] ?? 0) << 8) | (bytes[1] ?? 0);
-  return bytes.length >= 12 && answered === id && ((bytes[2] ?? 0) & 0x80) !== 0;
+/** Does it answer this query: same id, same question in any case? A server that could not read the question leaves it out. */
+function isAnswer(bytes: Uint8Array, query: Uint8Array): boolean {
+  if (bytes.length < 12 || bytes[0] !== query[0] || bytes[1] !== query[1] || ((bytes[2] ?? 0) & 0x80) === 0)
+    return false;
+  if (bytes[5] === 0) return ((bytes[3] ?? 0) & 0xf) !== 0;
+  const end = skipName(query, 12) + 4;
+  for (let at = 12; at < end; at++) if (lowerByte(bytes[at]) !== lowerByte(query[at])) return false;
+  return true;
+}
+
+// Lengths of labels are below "A", so lowering every byte is safe.
+function lowerByte(byte: number | undefined): number | undefined {
+  return byte !== undefined && byte >= 0x41 && byte <= 0x5a ? byte + 0x20 : byte;
 }

@@ -6,6 +6,8 @@ import { recordTypeName } from "../../wire/dns/record.ts";
 
 /** All counts of one server. */
 export interface Metrics {
+  /** Label texts of requests by protocol, family, place and type (0 is "other"), made once: counting then makes no text. */
+  readonly requestKeys: RequestKeys;
   /** By labels. */
   readonly requests: Map<string, number>;
   readonly responses: Map<string, number>;
@@ -35,9 +37,16 @@ interface Histogram {
   sum: number;
 }
 
-export function createMetrics(): Metrics {
+type TypeKeys = ReadonlyMap<number, string>;
+type PlaceKeys = Readonly<Record<"cluster" | "other", TypeKeys>>;
+type FamilyKeys = Readonly<Record<4 | 6, PlaceKeys>>;
+type RequestKeys = Readonly<Record<"udp" | "tcp", FamilyKeys>>;
+
+/** Counts of a server of this domain, all zero. */
+export function createMetrics(domain: string): Metrics {
   const sizes = (): Histogram => createHistogram(sizeBounds);
   return {
+    requestKeys: { udp: familyKeys(domain, "udp"), tcp: familyKeys(domain, "tcp") },
     requests: new Map(),
     responses: new Map(),
     durations: createHistogram(durationBounds),
@@ -53,7 +62,7 @@ export function createMetrics(): Metrics {
 
 /** Counts a request that could be read. `place`: is it a name of the cluster's domain? */
 export function countRequest(metrics: Metrics, labels: RequestLabels, type: number, place: "cluster" | "other"): void {
-  const types = requestKeys[labels.protocol][labels.family][place];
+  const types = metrics.requestKeys[labels.protocol][labels.family][place];
   // CoreDNS names the usual types and calls the rest "other", which bounds the number of series.
   const key = types.get(type) ?? types.get(0) ?? "";
   metrics.requests.set(key, (metrics.requests.get(key) ?? 0) + 1);
@@ -144,15 +153,9 @@ function observe(histogram: Histogram, value: number): void {
 // Types with a label of their own (CoreDNS plugin/metrics/vars/monitor.go).
 const countedTypes = [1, 28, 5, 43, 48, 65, 15, 35, 2, 47, 12, 6, 33, 16, 255];
 
-// Label texts by protocol, family, place and type (0 is "other"), made once: counting then makes no text.
-type TypeKeys = ReadonlyMap<number, string>;
-type PlaceKeys = Readonly<Record<"cluster" | "other", TypeKeys>>;
-type FamilyKeys = Readonly<Record<4 | 6, PlaceKeys>>;
-const requestKeys: Readonly<Record<"udp" | "tcp", FamilyKeys>> = { udp: familyKeys("udp"), tcp: familyKeys("tcp") };
-
-function familyKeys(protocol: string): FamilyKeys {
+function familyKeys(domain: string, protocol: string): FamilyKeys {
   const place = (family: string): PlaceKeys => ({
-    cluster: typeKeys(protocol, family, "cluster"),
+    cluster: typeKeys(protocol, family, `${domain}.`),
     other: typeKeys(protocol, family, "."),
   });
   return { 4: place("1"), 6: place("2") };
@@ -160,7 +163,7 @@ function familyKeys(protocol: string): FamilyKeys {
 
 function typeKeys(protocol: string, family: string, zone: string): TypeKeys {
   const key = (type: string): string =>
-    `server="dns://:53",zone="${zone}",proto="${protocol}",family="${family}",type="${type}"`;
+    `server="dns://:53",zone="${zone}",view="",proto="${protocol}",family="${family}",type="${type}"`;
   return new Map([
     [0, key("other")],
     ...countedTypes.map((type): [number, string] => [type, key(recordTypeName(type))]),

@@ -59,7 +59,7 @@ export async function startDnsServer(options: DnsServerOptions): Promise<DnsServ
   const { namespace, zone, domain, clock = performance } = options;
   const ports: DnsPorts = { dns: 53, health: 8080, ready: 8181, metrics: 9153, ...options.ports };
   const log = createDnsLog(options.log, clock);
-  const metrics = createMetrics();
+  const metrics = createMetrics(domain);
   const forwarder = options.upstream && createForwarder({ upstream: options.upstream, clock, metrics });
   const responder = createResponder({
     zone,
