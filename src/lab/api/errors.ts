@@ -1,5 +1,8 @@
 // The API errors that the store and the write path answer with, in Kubernetes' words (apimachinery api/errors).
 
+import type { KubeObject } from "../../kube/object.ts";
+import { problemText, type FieldProblem } from "../../kube/problem.ts";
+import type { Resource } from "../../kube/resources.ts";
 import { StatusError, type ResourceName } from "./store.ts";
 
 /** `deployments.apps`, or `pods` for the core group: how messages name a resource. */
@@ -41,6 +44,28 @@ export function forbidden(key: Named, reason: string): StatusError {
 /** 400. */
 export function badRequest(message: string): StatusError {
   return new StatusError(400, "BadRequest", message);
+}
+
+/** 400: the object has not the structure of its kind, as a strict decoder says it. */
+export function undecodable({ apiVersion, kind }: KubeObject, problems: readonly FieldProblem[]): StatusError {
+  const version = apiVersion.slice(apiVersion.indexOf("/") + 1);
+  const text = problems.map(problemText).join(", ");
+  const message = `${kind} in version "${version}" cannot be handled as a ${kind}: strict decoding error: ${text}`;
+  return new StatusError(400, "BadRequest", message, { causes: problems });
+}
+
+/** 422: `Service "x" is invalid: spec.ports[0].port: Invalid value: …`; several problems in brackets. */
+export function invalidObject(resource: Resource, name: string, problems: readonly FieldProblem[]): StatusError {
+  const { group, kind } = resource;
+  const texts = problems.map(problemText);
+  const list = texts.length === 1 ? texts[0] : `[${texts.join(", ")}]`;
+  const qualified = group === "" ? kind : `${kind}.${group}`;
+  return new StatusError(422, "Invalid", `${qualified} ${JSON.stringify(name)} is invalid: ${list}`, {
+    name,
+    kind,
+    ...(group === "" ? {} : { group }),
+    causes: problems,
+  });
 }
 
 function detailsOf({ group, resource, name }: Named): { [field: string]: unknown } {

@@ -8,10 +8,21 @@ import { withDefaults } from "../../kube/defaults.ts";
 import { sameJson } from "../../kube/equal.ts";
 import type { KubeObject } from "../../kube/object.ts";
 import { resourceOf, type Resource } from "../../kube/resources.ts";
+import { structureProblems } from "../../kube/structure.ts";
+import { validate, validateUpdate } from "../../kube/validate.ts";
 import type { Admission, ObjectApi } from "./api.ts";
 import { applied, sameButSource } from "./apply.ts";
 import { newObject, replacement } from "./bookkeeping.ts";
-import { alreadyExists, badRequest, conflict, forbidden, notFound, resourceText } from "./errors.ts";
+import {
+  alreadyExists,
+  badRequest,
+  conflict,
+  forbidden,
+  invalidObject,
+  notFound,
+  resourceText,
+  undecodable,
+} from "./errors.ts";
 import { StatusError, type ObjectKey, type Store } from "./store.ts";
 import { strategyOf } from "./strategy.ts";
 
@@ -38,6 +49,7 @@ export function createObjectApi(options: ObjectApiOptions): ObjectApi {
 
   const create = (given: KubeObject): KubeObject => {
     const resource = mustResource(given);
+    checkStructure(given);
     const scoped = inScope(resource, given);
     checkNamespace(store, resource, scoped);
     const taken = (name: string): boolean => store.get(keyOf(resource, scoped, name)) !== undefined;
@@ -48,7 +60,10 @@ export function createObjectApi(options: ObjectApiOptions): ObjectApi {
     const asked = hasStatus(resource) && strategy.keepsStatus !== true ? withoutStatus(named) : named;
     const defaulted = withDefaults(asked);
     const prepared = strategy.prepareCreate?.(defaulted) ?? defaulted;
-    return store.create(resource, admit("create", prepared));
+    const admitted = admit("create", prepared);
+    const problems = validate(admitted);
+    if (problems.length > 0) throw invalidObject(resource, admitted.metadata.name, problems);
+    return store.create(resource, admitted);
   };
 
   const current = (key: ObjectKey): KubeObject => {
@@ -76,11 +91,14 @@ export function createObjectApi(options: ObjectApiOptions): ObjectApi {
     const prepared = strategyOf(resourceText(resource)).prepareUpdate?.(defaulted, previous) ?? defaulted;
     const next = withGeneration(admit("update", prepared, previous), previous);
     if (sameJson(next, previous)) return previous;
+    const problems = validateUpdate(next, previous);
+    if (problems.length > 0) throw invalidObject(resource, key.name, problems);
     return next;
   };
 
   const update = (given: KubeObject): KubeObject => {
     const resource = mustResource(given);
+    checkStructure(given);
     return store.update(resource, updated(resource, inScope(resource, given)));
   };
 
@@ -143,6 +161,11 @@ export function mustResource({ apiVersion, kind }: { readonly apiVersion: string
   const resource = resourceOf(apiVersion, kind);
   if (resource !== undefined) return resource;
   throw new StatusError(404, "NotFound", `no matches for kind "${kind}" in version "${apiVersion}"`);
+}
+
+function checkStructure(object: KubeObject): void {
+  const problems = structureProblems(object);
+  if (problems.length > 0) throw undecodable(object, problems);
 }
 
 /** Cluster-scoped objects lose a namespace, namespaced ones must have one. Throws StatusError 400. */

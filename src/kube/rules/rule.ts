@@ -1,0 +1,37 @@
+// What a rule is: a function from a value of one type, and its place, to what is wrong with it.
+// Rules are kept in tables by the type's name in the schema, so that each is written once and holds wherever the type is used.
+
+import type { Format } from "../formats.ts";
+import { invalid, type FieldProblem } from "../problem.ts";
+
+/** What is wrong with a value. Its structure is right and its defaults are filled in; what is optional may be absent. */
+export type Rule = (value: never, path: string) => Iterable<FieldProblem>;
+
+/** Rules by the name of the type in the schema table. */
+export type Rules = { readonly [type: string]: Rule };
+
+/** What is wrong with an update; the new object is valid by itself. */
+export type UpdateRule = (object: never, previous: never) => Iterable<FieldProblem>;
+
+/** A text and its form, as problems; absent or empty text has none. */
+export function* formProblems(text: string | undefined, format: Format, path: string): Iterable<FieldProblem> {
+  if (text === undefined || text === "") return;
+  for (const problem of format(text)) yield invalid(path, text, problem);
+}
+
+/** A number and its limits. */
+export function* rangeProblems(
+  value: number | undefined,
+  range: { readonly first: number; readonly last: number },
+  path: string,
+): Iterable<FieldProblem> {
+  if (value !== undefined && (value < range.first || value > range.last))
+    yield invalid(path, value, `must be between ${range.first} and ${range.last}, inclusive`);
+}
+
+/** Counts, sizes and seconds must not be negative. */
+export function* negativeProblems(value: number | undefined, path: string): Iterable<FieldProblem> {
+  if (value !== undefined && value < 0) yield invalid(path, value, "must be greater than or equal to 0");
+}
+
+export const ports: { readonly first: number; readonly last: number } = { first: 1, last: 65_535 };

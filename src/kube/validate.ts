@@ -1,0 +1,191 @@
+// Is an object valid? Every type in it is checked by the schema table (required fields, enumerations, list keys, CRDs' constraints) and
+// by the rules of its type (rules/), in Kubernetes' words.
+//
+// Not here: unknown fields and wrong types, which come before defaults (structure.ts); what only the cluster knows (admission).
+
+import type { KubeObject } from "./object.ts";
+import {
+  at,
+  child,
+  duplicate,
+  invalid,
+  notSupported,
+  required,
+  tooLong,
+  tooMany,
+  type FieldProblem,
+} from "./problem.ts";
+import { clusterRules, clusterUpdateRules } from "./rules/cluster.ts";
+import { metadataProblems, metadataUpdateProblems } from "./rules/metadata.ts";
+import { networkRules, networkUpdateRules } from "./rules/network.ts";
+import { podRules, podUpdateRules } from "./rules/pod.ts";
+import type { Rules, UpdateRule } from "./rules/rule.ts";
+import { serviceRules, serviceUpdateRules } from "./rules/service.ts";
+import { workloadRules, workloadUpdateRules } from "./rules/workloads.ts";
+import { schemaOf, typeNamed, type Constraints, type FieldSchema, type TypeSchema, type ValueType } from "./schema.ts";
+
+const rules: Rules = { ...clusterRules, ...networkRules, ...podRules, ...serviceRules, ...workloadRules };
+
+const updateRules: { readonly [type: string]: UpdateRule } = {
+  ...clusterUpdateRules,
+  ...networkUpdateRules,
+  ...podUpdateRules,
+  ...serviceUpdateRules,
+  ...workloadUpdateRules,
+};
+
+/** What is wrong with an object whose structure is right and whose defaults are filled in; empty where it is valid. Status is not looked at. */
+export function validate(object: KubeObject): FieldProblem[] {
+  const problems = [...metadataProblems(object)];
+  const schema = schemaOf(object.apiVersion, object.kind);
+  if (schema !== undefined) checkFields(object, schema, "", problems);
+  return problems;
+}
+
+/** What is wrong with an object as the successor of a previous one: all of `validate`, and what may not change. */
+export function validateUpdate(object: KubeObject, previous: KubeObject): FieldProblem[] {
+  const name = schemaOf(object.apiVersion, object.kind)?.name ?? "";
+  const update = updateRules[name]?.(object as never, previous as never) ?? [];
+  return [...validate(object), ...metadataUpdateProblems(object, previous), ...update];
+}
+
+const objectMeta = "meta.v1.ObjectMeta";
+
+function checkFields(
+  value: { readonly [field: string]: unknown },
+  type: TypeSchema,
+  path: string,
+  problems: FieldProblem[],
+): void {
+  for (const field of type.fields.values()) {
+    // What a status says is up to its writer, and metadata has rules of its own.
+    if (path === "" && (field.name === "status" || field.name === "metadata")) continue;
+    const given = value[field.name];
+    const fieldPath = child(path, field.name);
+    if (given === undefined) {
+      if (field.required && !isCollection(field.type)) problems.push(required(fieldPath));
+    } else checkField(given, field, fieldPath, problems);
+  }
+  const rule = rules[type.name];
+  if (rule !== undefined) problems.push(...rule(value as never, path));
+}
+
+/** Go writes an empty list or map as null or not at all, so a required one may be absent; where it may not, a rule says so. */
+function isCollection({ kind }: ValueType): boolean {
+  return kind === "list" || kind === "map";
+}
+
+function checkField(value: unknown, field: FieldSchema, path: string, problems: FieldProblem[]): void {
+  if (field.values !== undefined) checkEnum(value, field, path, problems);
+  if (Array.isArray(value)) checkListKeys(value, field, path, problems);
+  checkConstraints(value, field.constraints, path, problems);
+  if (hasAny(field.elementConstraints)) checkElements(value, field.elementConstraints, path, problems);
+  checkValue(value, field.type, path, problems);
+}
+
+function checkValue(value: unknown, type: ValueType, path: string, problems: FieldProblem[]): void {
+  switch (type.kind) {
+    case "scalar":
+      return;
+    case "object":
+      if (type.type !== objectMeta)
+        checkFields(value as { readonly [field: string]: unknown }, typeNamed(type.type), path, problems);
+      return;
+    case "list":
+      if (type.of.kind !== "scalar")
+        for (const [index, element] of (value as readonly unknown[]).entries())
+          checkValue(element, type.of, at(path, index), problems);
+      return;
+    case "map":
+      if (type.of.kind !== "scalar")
+        for (const [key, element] of Object.entries(value as object))
+          checkValue(element, type.of, at(path, key), problems);
+      return;
+  }
+}
+
+function checkEnum(
+  value: unknown,
+  { values = [], required: isRequired }: FieldSchema,
+  path: string,
+  problems: FieldProblem[],
+): void {
+  if (Array.isArray(value)) {
+    for (const [index, element] of value.entries())
+      if (!values.includes(String(element))) problems.push(notSupported(at(path, index), element, values));
+  } else if (value === "" && isRequired) problems.push(required(path));
+  else if (value !== "" && !values.includes(String(value))) problems.push(notSupported(path, value, values));
+}
+
+/** Lists that upstream lets repeat a key, with a warning at most: the later element wins. */
+const repeatable = new Set([
+  "env",
+  "ports",
+  "imagePullSecrets",
+  "hostAliases",
+  "conditions",
+  "secrets",
+  "addresses",
+  "volumeMounts",
+]);
+
+function checkListKeys(list: readonly unknown[], field: FieldSchema, path: string, problems: FieldProblem[]): void {
+  if (field.list === "atomic" || (field.list === "map" && repeatable.has(field.name))) return;
+  const seen = new Set<string>();
+  for (const [index, element] of list.entries()) {
+    const key = field.list === "set" ? element : keyOf(element, field.listKeys);
+    const text = JSON.stringify(key);
+    if (seen.has(text)) problems.push(repeated(key, field, at(path, index)));
+    seen.add(text);
+  }
+}
+
+function keyOf(element: unknown, keys: readonly string[]): unknown {
+  const fields = element as { readonly [field: string]: unknown };
+  return Object.fromEntries(keys.map((key) => [key, fields[key]]));
+}
+
+function repeated(key: unknown, { list, listKeys }: FieldSchema, path: string): FieldProblem {
+  const [only = ""] = listKeys;
+  if (list === "set" || listKeys.length > 1) return duplicate(path, key);
+  return duplicate(child(path, only), (key as { readonly [field: string]: unknown })[only]);
+}
+
+function hasAny(constraints: Constraints): boolean {
+  for (const _ in constraints) return true;
+  return false;
+}
+
+function checkElements(value: unknown, constraints: Constraints, path: string, problems: FieldProblem[]): void {
+  for (const [key, element] of Object.entries(value as object))
+    checkConstraints(element, constraints, at(path, key), problems);
+}
+
+// Wording: kube-openapi's validation, as CRDs are checked with.
+function checkConstraints(value: unknown, constraints: Constraints, path: string, problems: FieldProblem[]): void {
+  const { min, max, minLength, maxLength, minItems, maxItems, minFields, maxFields, pattern } = constraints;
+  const wrong = (detail: string): void => void problems.push(invalid(path, value, `${path} in body ${detail}`));
+  if (typeof value === "number") {
+    if (min !== undefined && value < min) wrong(`should be greater than or equal to ${min}`);
+    if (max !== undefined && value > max) wrong(`should be less than or equal to ${max}`);
+  } else if (typeof value === "string") {
+    if (minLength !== undefined && value.length < minLength) wrong(`should be at least ${minLength} chars long`);
+    if (maxLength !== undefined && value.length > maxLength) problems.push(tooLong(path, maxLength));
+    if (pattern !== undefined && !patternOf(pattern).test(value)) wrong(`should match '${pattern}'`);
+  } else if (Array.isArray(value)) {
+    if (minItems !== undefined && value.length < minItems) wrong(`should have at least ${minItems} items`);
+    if (maxItems !== undefined && value.length > maxItems) problems.push(tooMany(path, value.length, maxItems));
+  } else if (typeof value === "object" && value !== null) {
+    const count = Object.keys(value).length;
+    if (minFields !== undefined && count < minFields) wrong(`should have at least ${minFields} properties`);
+    if (maxFields !== undefined && count > maxFields) problems.push(tooMany(path, count, maxFields));
+  }
+}
+
+const patterns = new Map<string, RegExp>();
+
+function patternOf(pattern: string): RegExp {
+  let expression = patterns.get(pattern);
+  if (expression === undefined) patterns.set(pattern, (expression = new RegExp(pattern)));
+  return expression;
+}
