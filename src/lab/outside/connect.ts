@@ -49,8 +49,9 @@ export function connectOutside(fd: number): Outside {
       end(String(error));
     }
   });
-  socket.on("error", (error) => end(`the helper outside cannot be reached: ${error.message}`));
-  socket.on("close", () => end("the helper process outside is gone; `fairlead down` and `up` start a new one"));
+  const gonePhrase = "the helper process outside is gone; `fairlead down` and `up` start a new one";
+  socket.on("error", () => end(gonePhrase));
+  socket.on("close", () => end(gonePhrase));
 
   return {
     resolve(query) {
