@@ -271,20 +271,20 @@ function createServices(
   };
   /** Who else has to be looked at again because a claim of this Service appeared or went. */
   const claim = (key: string, next: NetworkService | undefined): readonly string[] => {
-    const old = asked.get(key);
-    const claims = [
-      ...(old === undefined ? [] : serviceClaims(old)),
-      ...(next === undefined ? [] : serviceClaims(next)),
-    ];
-    const concerned = claims.flatMap((each) => [...claimants.get(each)]);
-    if (old !== undefined) for (const each of serviceClaims(old)) claimants.delete(each, key);
-    if (next !== undefined) for (const each of serviceClaims(next)) claimants.add(each, key);
+    const old = claimsOf(asked.get(key));
+    const wanted = claimsOf(next);
+    if (isSameValue(old, wanted) && wanted.every((each) => claimants.get(each).size < 2)) return [];
+    const concerned = [...old, ...wanted].flatMap((each) => [...claimants.get(each)]);
+    for (const each of old) claimants.delete(each, key);
+    for (const each of wanted) claimants.add(each, key);
     return concerned;
   };
   const settle = (key: string): void => {
     const service = asked.get(key);
     contested.delete(key);
     if (service === undefined) return given.set(key, undefined);
+    if (serviceClaims(service).every((each) => claimants.get(each).size < 2))
+      return void setIfOther(given, key, service);
     const result = withoutOthersClaims(service, (each) => {
       const owner = ownerOf(each);
       return owner === undefined || owner === key ? undefined : readable(owner);
@@ -362,6 +362,10 @@ function serviceKeyOf(slice: EndpointSlice): string | undefined {
   const name = slice.metadata.labels?.[serviceNameLabel];
   if (name === undefined) return undefined;
   return slice.metadata.namespace === undefined ? name : `${slice.metadata.namespace}\0${name}`;
+}
+
+function claimsOf(service: NetworkService | undefined): readonly string[] {
+  return service === undefined ? [] : serviceClaims(service);
 }
 
 function compareProblems(a: Problem, b: Problem): number {

@@ -73,13 +73,17 @@ function servicePort(
 
 /** One port's endpoints from all slices: each address and port once, in order of family, address, port. */
 function endpointsOf(port: KubeServicePort, slices: readonly EndpointSlice[]): readonly Endpoint[] {
-  const all = slices.flatMap((slice) => {
+  const all: Endpoint[] = [];
+  for (const slice of slices) {
     // A slice of names needs DNS to be of use: kube-proxy ignores it as well.
-    if (slice.addressType === "FQDN") return [];
+    if (slice.addressType === "FQDN") continue;
     const number = slice.ports?.find((candidate) => isSamePort(candidate, port))?.port;
-    if (number === undefined) return [];
-    return (slice.endpoints ?? []).flatMap((endpoint, index) => networkEndpoint(slice, endpoint, index, number));
-  });
+    if (number === undefined) continue;
+    for (const [index, endpoint] of (slice.endpoints ?? []).entries()) {
+      const result = networkEndpoint(slice, endpoint, index, number);
+      if (result !== undefined) all.push(result);
+    }
+  }
   all.sort(compareEndpoints);
   return all.filter((endpoint, index) => !isSameTarget(endpoint, all[index - 1]));
 }
@@ -89,10 +93,15 @@ function isSamePort(a: EndpointSlicePort, b: KubeServicePort): boolean {
   return (a.name ?? "") === (b.name ?? "") && protocolOf(a.protocol) === protocolOf(b.protocol);
 }
 
-function networkEndpoint(slice: EndpointSlice, endpoint: KubeEndpoint, index: number, port: number): Endpoint[] {
+function networkEndpoint(
+  slice: EndpointSlice,
+  endpoint: KubeEndpoint,
+  index: number,
+  port: number,
+): Endpoint | undefined {
   // discovery/v1: only the first address counts; clients that took more were found to differ.
-  const address = parseAddress(endpoint.addresses[0] ?? "");
-  if (address === undefined || (familyOf(address) === 6) !== (slice.addressType === "IPv6")) return [];
+  const address = canonicalAddress(endpoint.addresses[0] ?? "");
+  if (address === undefined || (familyOf(address) === 6) !== (slice.addressType === "IPv6")) return undefined;
   const { conditions, nodeName, zone, hostname, hints, targetRef } = endpoint;
   const result: { -readonly [Field in keyof Endpoint]: Endpoint[Field] } = {
     address,
@@ -110,7 +119,7 @@ function networkEndpoint(slice: EndpointSlice, endpoint: KubeEndpoint, index: nu
     result.pod = `${targetRef.namespace ?? slice.metadata.namespace ?? "default"}/${targetRef.name}`;
   if (hints?.forZones !== undefined) result.forZones = hints.forZones.map(({ name }) => name);
   if (hints?.forNodes !== undefined) result.forNodes = hints.forNodes.map(({ name }) => name);
-  return [result];
+  return result;
 }
 
 function isSameTarget(a: Endpoint, b: Endpoint | undefined): boolean {
@@ -145,6 +154,24 @@ function compareAddressesQuickly(a: Address, b: Address): number {
 
 function ipv4Number(address: Address): number {
   let number = 0;
-  for (const part of address.split(".")) number = number * 256 + Number(part);
-  return number;
+  let part = 0;
+  for (let index = 0; index < address.length; index++) {
+    const code = address.charCodeAt(index);
+    if (code === dot) {
+      number = number * 256 + part;
+      part = 0;
+    } else {
+      part = part * 10 + code - zero;
+    }
+  }
+  return number * 256 + part;
+}
+
+const dot = ".".charCodeAt(0);
+const zero = "0".charCodeAt(0);
+const canonicalIpv4 = /^(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)\.){3}(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)$/;
+
+/** As parseAddress; most endpoints are IPv4 in canonical form as they stand. */
+function canonicalAddress(text: string): Address | undefined {
+  return canonicalIpv4.test(text) ? text : parseAddress(text);
 }

@@ -54,53 +54,56 @@ export interface Collector {
   readonly result: Translation;
 }
 
-export const noTranslation: Translation = {
-  elements: {
-    backends: [],
-    "affine-choices": [],
-    "affine-backends": [],
-    "masquerade-ports": [],
-    services: [],
-    "service-addresses": [],
-  },
-  chains: [],
-};
+const none: readonly NftElement[] = [];
+
+function noElements(): Record<TranslationPart, readonly NftElement[]> {
+  return {
+    backends: none,
+    "affine-choices": none,
+    "affine-backends": none,
+    "masquerade-ports": none,
+    services: none,
+    "service-addresses": none,
+  };
+}
+
+export const noTranslation: Translation = { elements: noElements(), chains: [] };
 
 /** An empty collector. */
 export function collector(): Collector {
-  const elements: Record<TranslationPart, NftElement[]> = {
-    backends: [],
-    "affine-choices": [],
-    "affine-backends": [],
-    "masquerade-ports": [],
-    services: [],
-    "service-addresses": [],
-  };
+  const elements = noElements();
   const chains: string[] = [];
-  const seen = new Set<string>();
+  const add = (part: TranslationPart, added: readonly NftElement[]): void => {
+    elements[part] = elements[part] === none ? added : [...elements[part], ...added];
+  };
   return {
     address(address, origin) {
-      elements["service-addresses"].push({ key: [address], data: { kind: "goto", chain: "refuse" }, origin });
+      add("service-addresses", [{ key: [address], data: refuse, origin }]);
     },
     frontend(frontend, choice) {
       const target = targetOf(frontend);
-      const name = target.join(" ");
-      if (seen.has(name)) return false;
-      seen.add(name);
+      if (elements.services.some(({ key }) => key.every((part, index) => part === target[index]))) return false;
       const verdict = verdictOf(choice);
-      elements.services.push({ key: target, data: verdict, origin: choice.origin });
-      if (choice.affinitySeconds === undefined) elements.backends.push(...indexed(target, choice));
-      else addAffine(elements, target, choice);
+      add("services", [{ key: target, data: verdict, origin: choice.origin }]);
+      if (choice.affinitySeconds === undefined) {
+        add("backends", indexed(target, choice));
+      } else {
+        const numbers = endpointNumbers(choice.backends);
+        add("affine-choices", affineChoices(target, choice, numbers));
+        add("affine-backends", affineBackends(target, choice, numbers));
+      }
       if (choice.backends.length > 0 && "chain" in verdict && !chains.includes(verdict.chain))
         chains.push(verdict.chain);
       return true;
     },
     masquerade(frontend, origin) {
-      elements["masquerade-ports"].push({ key: targetOf(frontend), origin });
+      add("masquerade-ports", [{ key: targetOf(frontend), origin }]);
     },
     result: { elements, chains },
   };
 }
+
+const refuse: NftVerdict = { kind: "goto", chain: "refuse" };
 
 function indexed(target: readonly string[], { backends }: Choice): readonly NftElement[] {
   return backends.map(({ address, port, origin }, index) => ({
@@ -110,17 +113,28 @@ function indexed(target: readonly string[], { backends }: Choice): readonly NftE
   }));
 }
 
-function addAffine(
-  elements: Record<TranslationPart, NftElement[]>,
+function affineChoices(
   target: readonly string[],
   { backends }: Choice,
-): void {
-  const numbers = endpointNumbers(backends);
-  for (const [index, { address, port, origin }] of backends.entries()) {
-    const number = numbers[index] ?? "";
-    elements["affine-choices"].push({ key: [...target, String(index)], data: [number], origin });
-    elements["affine-backends"].push({ key: [...target, number], data: [address, String(port)], origin });
-  }
+  numbers: readonly string[],
+): readonly NftElement[] {
+  return backends.map(({ origin }, index) => ({
+    key: [...target, String(index)],
+    data: [numbers[index] ?? ""],
+    origin,
+  }));
+}
+
+function affineBackends(
+  target: readonly string[],
+  { backends }: Choice,
+  numbers: readonly string[],
+): readonly NftElement[] {
+  return backends.map(({ address, port, origin }, index) => ({
+    key: [...target, numbers[index] ?? ""],
+    data: [address, String(port)],
+    origin,
+  }));
 }
 
 function targetOf({ address, protocol, port }: Frontend): readonly string[] {
@@ -128,7 +142,7 @@ function targetOf({ address, protocol, port }: Frontend): readonly string[] {
 }
 
 function verdictOf({ backends, otherwise, affinitySeconds }: Choice): NftVerdict {
-  if (backends.length === 0) return otherwise === "drop" ? { kind: "drop" } : { kind: "goto", chain: "refuse" };
+  if (backends.length === 0) return otherwise === "drop" ? { kind: "drop" } : refuse;
   const shape = { count: backends.length, ...(affinitySeconds === undefined ? {} : { affinitySeconds }) };
   return { kind: "goto", chain: choiceChainName(shape) };
 }
