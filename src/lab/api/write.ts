@@ -8,10 +8,11 @@ import { withDefaults } from "../../kube/defaults.ts";
 import { sameJson } from "../../kube/equal.ts";
 import type { KubeObject } from "../../kube/object.ts";
 import { resourceOf, type Resource } from "../../kube/resources.ts";
+import { sameButSource } from "../../kube/source.ts";
 import { structureProblems } from "../../kube/structure.ts";
 import { validate, validateUpdate } from "../../kube/validate.ts";
 import type { Admission, ObjectApi } from "./api.ts";
-import { applied, sameButSource } from "./apply.ts";
+import { applied } from "./apply.ts";
 import { newObject, replacement } from "./bookkeeping.ts";
 import {
   alreadyExists,
