@@ -19,7 +19,6 @@ const agnhostImage: BuiltinImage = {
 };
 const nginxImage: BuiltinImage = {
   workload: nginx,
-  entrypoint: ["/docker-entrypoint.sh"],
   command: ["nginx", "-g", "daemon off;"],
   env: { NGINX_VERSION: "1.27.0" },
 };
@@ -51,8 +50,8 @@ export const builtinImages: Readonly<Record<string, BuiltinImage>> = {
   "ealen/echo-server": { workload: echoServer, command: ["echoserver"], env: { PORT: "80" } },
   "kennethreitz/httpbin": { workload: httpbin, command: ["httpbin"] },
   "mccutchen/go-httpbin": { workload: httpbin, command: ["go-httpbin"] },
-  redis: { workload: redis, entrypoint: ["docker-entrypoint.sh"], command: ["redis-server"] },
-  postgres: { workload: postgres, entrypoint: ["docker-entrypoint.sh"], command: ["postgres"] },
+  redis: { workload: redis, command: ["redis-server"] },
+  postgres: { workload: postgres, command: ["postgres"] },
 
   busybox: shell,
   alpine: shell,
