@@ -64,7 +64,7 @@ function enumTypes(
       );
       return [
         `${packageName}.${type}`,
-        values.filter((value) => value !== undefined && value !== "").sort() as string[],
+        values.filter((value) => value !== undefined && value !== "").sort(compareText),
       ];
     });
 }
@@ -89,4 +89,8 @@ function structFields(packageName: string, text: string): { field: string; type:
       },
     ),
   );
+}
+
+function compareText(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
 }

@@ -1,4 +1,4 @@
-// Writes the tables of facts about Kubernetes' API that the product carries: src/kube/schema/{resources,types}.ts.
+// Writes the tables of facts about Kubernetes' API that the product carries: src/kube/schema/{resources.ts,types.json}.
 // Sources are the Go modules below, at pinned versions: discovery documents, OpenAPI v3, `+enum` markers and CRDs. Facts only (names,
 // types, required, keys, defaults, enums); no prose is copied.
 //
@@ -40,7 +40,8 @@ function main(): void {
       "apiVersion plural Kind singular shortNames categories scope verbs subresources; `-` is none, `*` all eight verbs",
       [...builtInResources(kubernetes), ...crds.flatMap(customResourceRows)],
     ),
-    "src/kube/schema/types.ts": tableFile("typeRows", "The lines are explained in scripts/generate-schemas.types.ts", [
+    // JSON, as a module of this size would take longer to load than to read; the lines are explained in generate-schemas.types.ts.
+    "src/kube/schema/types.json": jsonLines([
       ...typeLines(builtInSchemas(kubernetes), readEnums(moduleDirectory(modules.api))),
       ...customTypes(crds),
     ]),
@@ -61,6 +62,10 @@ function moduleDirectory(module: string): string {
   const result = spawnSync("go", ["mod", "download", "-json", module], { encoding: "utf8", cwd: "/" });
   if (result.status !== 0) throw new Error(`go mod download ${module}: ${result.stdout}${result.stderr}`);
   return (JSON.parse(result.stdout) as { Dir: string }).Dir;
+}
+
+function jsonLines(rows: readonly string[]): string {
+  return `${JSON.stringify(rows, undefined, 2)}\n`;
 }
 
 function tableFile(name: string, columns: string, rows: readonly string[]): string {

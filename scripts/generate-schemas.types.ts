@@ -46,7 +46,7 @@ export interface Schema {
 export function typeLines(schemas: ReadonlyMap<string, Schema>, enums: FieldEnums): string[] {
   return [...schemas]
     .map(([name, schema]) => ({ name: shortName(name), schema }))
-    .filter(({ name, schema }) => scalars[name] === undefined && !opaque.has(name))
+    .filter(({ name }) => scalars[name] === undefined && !opaque.has(name))
     .sort((a, b) => (a.name < b.name ? -1 : 1))
     .flatMap(({ name, schema }) => [
       header(name, schema),
@@ -186,18 +186,11 @@ function typeText(schema: Schema, context: FieldContext): string {
   if (typeof schema.additionalProperties === "object") return `{}${typeText(schema.additionalProperties, context)}`;
   if (schema.properties !== undefined && schema["x-kubernetes-preserve-unknown-fields"] !== true)
     return context.nested(schema);
-  switch (schema.type) {
-    case "string":
-      return schema.format === "byte" || schema.format === "date-time" ? schema.format : "string";
-    case "integer":
-      return schema.format === "int32" ? "int32" : "int64";
-    case "number":
-      return "number";
-    case "boolean":
-      return "bool";
-    default:
-      return "any";
-  }
+  if (schema.type === "string")
+    return schema.format === "byte" || schema.format === "date-time" ? schema.format : "string";
+  if (schema.type === "integer") return schema.format === "int32" ? "int32" : "int64";
+  if (schema.type === "boolean") return "bool";
+  return schema.type === "number" ? "number" : "any";
 }
 
 function referenceText(reference: string, owner: string): string {

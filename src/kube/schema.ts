@@ -1,9 +1,9 @@
 // The schema table: which fields the types of the API have, how they are checked, and how lists of them are merged.
-// The facts are generated (schema/types.ts, scripts/generate-schemas.ts); types are read on first use, so that loading costs nothing.
+// The facts are generated (schema/types.json, scripts/generate-schemas.ts); types are read on first use, so that loading costs nothing.
 //
 // Not here: checking (structure.ts, validate.ts), defaults (defaults.ts), merging (merge.ts). CEL rules of CRDs are not in the table.
 
-import { typeRows } from "./schema/types.ts";
+import typeRows from "./schema/types.json" with { type: "json" };
 
 /** A named type: an object with fields. */
 export interface TypeSchema {
@@ -70,7 +70,8 @@ const scalars = [
   "any",
 ] as const;
 
-let index: { readonly texts: Map<string, string>; readonly kinds: Map<string, string> } | undefined;
+/** Names of types, and kinds as `apps/v1/Deployment`, with the line where the type begins. */
+let index: { readonly starts: ReadonlyMap<string, number>; readonly kinds: ReadonlyMap<string, string> } | undefined;
 const types = new Map<string, TypeSchema>();
 
 /** The schema of an object's apiVersion and kind; undefined where the table has none (custom resources made at run time). */
@@ -83,40 +84,41 @@ export function schemaOf(apiVersion: string, kind: string): TypeSchema | undefin
 export function typeNamed(name: string): TypeSchema {
   const known = types.get(name);
   if (known !== undefined) return known;
-  const text = readIndex().texts.get(name);
-  if (text === undefined) throw new Error(`the schema table has no type ${name}`);
-  const type = parseType(name, text);
+  const start = readIndex().starts.get(name);
+  if (start === undefined) throw new Error(`the schema table has no type ${name}`);
+  const type = parseType(name, start);
   types.set(name, type);
   return type;
 }
 
 /** The names of all types. */
 export function typeNames(): readonly string[] {
-  return [...readIndex().texts.keys()];
+  return [...readIndex().starts.keys()];
 }
 
-function readIndex(): { readonly texts: Map<string, string>; readonly kinds: Map<string, string> } {
+function readIndex(): NonNullable<typeof index> {
   if (index !== undefined) return index;
-  const texts = new Map<string, string>();
+  const starts = new Map<string, number>();
   const kinds = new Map<string, string>();
-  for (const text of typeRows.slice(typeRows.indexOf("@") + 1).split("\n@")) {
-    const end = text.indexOf("\n");
-    const words = (end < 0 ? text : text.slice(0, end)).split(" ");
-    const name = words[0] ?? "";
-    texts.set(name, text);
-    for (const word of words.slice(1)) if (word !== "atomic") kinds.set(word, name);
+  for (const [line, row] of typeRows.entries()) {
+    if (!row.startsWith("@")) continue;
+    const [name = "", ...words] = row.slice(1).split(" ");
+    starts.set(name, line);
+    for (const word of words) if (word !== "atomic") kinds.set(word, name);
   }
-  return (index = { texts, kinds });
+  return (index = { starts, kinds });
 }
 
-function parseType(name: string, text: string): TypeSchema {
-  const [header = "", ...lines] = text.trimEnd().split("\n");
+function parseType(name: string, start: number): TypeSchema {
   const packageName = name.slice(0, name.lastIndexOf("."));
-  return {
-    name,
-    atomic: header.endsWith(" atomic"),
-    fields: new Map(lines.map((line) => parseField(line, packageName)).map((field) => [field.name, field])),
-  };
+  const fields = new Map<string, FieldSchema>();
+  for (let line = start + 1; line < typeRows.length; line++) {
+    const row = typeRows[line];
+    if (row === undefined || row.startsWith("@")) break;
+    const field = parseField(row, packageName);
+    fields.set(field.name, field);
+  }
+  return { name, fields, atomic: typeRows[start]?.endsWith(" atomic") ?? false };
 }
 
 function parseField(line: string, packageName: string): FieldSchema {
