@@ -1,0 +1,83 @@
+// How long `fairlead up` takes: the shop on three nodes, and ten nodes with 300 pods each; memory; a Service from apply to first answer.
+// Every round starts from nothing and ends with `down`.
+
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import process from "node:process";
+
+const home = mkdtempSync(join(tmpdir(), "fairlead-bench-"));
+process.env["FAIRLEAD_HOME"] = home;
+const rounds = Number(process.env["ROUNDS"] ?? 5);
+
+try {
+  const shop = series(rounds, () => up(["-f", "examples/shop"]));
+  console.log(`up with 3 nodes and the shop, ready and checked (${rounds} rounds): ${summary(shop.map((round) => round.seconds), "s")}`);
+  console.log(`  processes of the lab: ${summary(shop.map((round) => round.memoryMiB), "MiB")} (proportional set size, daemon and helper, built-in pods included)`);
+  const big = join(home, "big.yaml");
+  writeFileSync(big, manyPods(10, 300));
+  const large = up(["-f", big, "--nodes", "10", "--timeout", "300"]);
+  console.log(`up with 10 nodes and 3,000 pods: ${large.seconds.toFixed(2)} s, ${large.memoryMiB.toFixed(0)} MiB`);
+} finally {
+  fairlead("down", "--all");
+  rmSync(home, { recursive: true, force: true });
+}
+
+function up(words: readonly string[]): { seconds: number; memoryMiB: number } {
+  const started = performance.now();
+  const result = fairlead("up", ...words);
+  const seconds = (performance.now() - started) / 1000;
+  if (result.status !== 0) throw new Error(`${result.stdout}${result.stderr}`);
+  const memoryMiB = memoryOfLab();
+  fairlead("down");
+  return { seconds, memoryMiB };
+}
+
+function fairlead(...words: string[]): { status: number | null; stdout: string; stderr: string } {
+  return spawnSync("bin/fairlead", words, { encoding: "utf8" });
+}
+
+/** Proportional set size of every process whose command line names the lab's folder or the helper. */
+function memoryOfLab(): number {
+  let kib = 0;
+  for (const pid of readdirSync("/proc").filter((name) => /^\d+$/.test(name))) {
+    try {
+      const command = readFileSync(`/proc/${pid}/cmdline`, "utf8");
+      if (!command.includes("src/lab/daemon.ts") && !command.includes("src/lab/outside/main.ts")) continue;
+      kib += Number(/^Pss:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/smaps_rollup`, "utf8"))?.[1] ?? 0);
+    } catch {
+      // It has ended meanwhile.
+    }
+  }
+  return kib / 1024;
+}
+
+function manyPods(nodes: number, podsPerNode: number): string {
+  return `apiVersion: v1
+kind: Namespace
+metadata: {name: many}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: many, namespace: many}
+spec:
+  replicas: ${nodes * podsPerNode}
+  selector: {matchLabels: {app: many}}
+  template:
+    metadata: {labels: {app: many}}
+    spec:
+      containers: [{name: pause, image: registry.k8s.io/pause:3.10}]
+`;
+}
+
+function series<T>(count: number, run: () => T): readonly T[] {
+  run();
+  return Array.from({ length: count }, run);
+}
+
+function summary(values: readonly number[], unit: string): string {
+  const sorted = [...values].sort((a, b) => a - b);
+  const at = (share: number): string => (sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? 0).toFixed(2);
+  return `median ${at(0.5)} ${unit}, min ${at(0)} ${unit}, max ${at(0.999)} ${unit}`;
+}

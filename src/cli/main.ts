@@ -1,0 +1,211 @@
+// The command line: what `fairlead` can be told. Every command is one module, loaded when it is asked for, so that starting stays quick.
+//
+// Not here: what the commands do (one file each beside this one).
+
+import { Command, Option } from "commander";
+import process from "node:process";
+import { fail } from "./report.ts";
+
+const program = new Command("fairlead")
+  .description("A whole Kubernetes cluster network on this machine, and an explanation of every packet.")
+  .version("0.1.0")
+  .showHelpAfterError("(try: fairlead --help)")
+  .addHelpText(
+    "after",
+    `
+Examples:
+  fairlead up -f examples/shop                          three nodes, the shop, checked by real packets
+  fairlead get pods -A -o wide
+  fairlead exec -n production deploy/frontend -- curl -s http://api-server/hostname
+  fairlead trace production/frontend http://api-server  where the packet goes, and whose object decided
+  fairlead show services node-1                         what is programmed, and why
+  fairlead down
+
+State lives in ~/.fairlead (FAIRLEAD_HOME names another folder). Nothing on the host's network is touched.`,
+  );
+
+const nameOption = (): Option => new Option("--name <lab>", "which lab").default("default").env("FAIRLEAD_NAME");
+const outputOption = (choices: readonly string[]): Option =>
+  new Option("-o, --output <format>", "how to print").choices(choices);
+
+program
+  .command("up")
+  .description(
+    "start the lab, or bring more manifests to the one that runs; returns when everything is ready and checked",
+  )
+  .option("-f, --filename <path...>", "manifests: files or folders", [])
+  .option("--nodes <n>", "how many nodes", "3")
+  .addOption(nameOption())
+  .option("--ip-families <list>", "ipv4, ipv6 or both", "ipv4,ipv6")
+  .option("--pod-cidr <list>", "range or ranges of pods, one per family")
+  .option("--service-cidr <list>", "range or ranges of Services, one per family")
+  .option("--node-cidr <list>", "range or ranges of nodes, one per family")
+  .option("--domain <name>", "cluster domain", "cluster.local")
+  .addOption(
+    new Option("--packets <mode>", "off: everything but packets, where namespaces are forbidden")
+      .choices(["on", "off", "auto"])
+      .default("auto"),
+  )
+  .option("--timeout <seconds>", "how long to wait until all is ready", "120")
+  .option("--no-wait", "return as soon as the objects are stored")
+  .option("--quiet", "print errors only")
+  .addHelpText(
+    "after",
+    `
+Examples:
+  fairlead up                                  an empty cluster of three nodes
+  fairlead up -f examples/shop --nodes 5
+  fairlead up --name second --ip-families ipv6  another lab beside it, IPv6 only`,
+  )
+  .action(run(() => import("./up.ts")));
+
+program
+  .command("down")
+  .description("stop the lab and remove everything of it")
+  .addOption(nameOption())
+  .option("--keep", "stop it, but keep its objects for the next up")
+  .option("--all", "every lab of this user")
+  .action(run(() => import("./down.ts")));
+
+program
+  .command("status")
+  .description("how the lab is: nodes, pods, problems, and what had to be put back")
+  .addOption(nameOption())
+  .addOption(outputOption(["text", "json"]))
+  .action(run(() => import("./status.ts")));
+
+program
+  .command("apply")
+  .description("bring manifests to the running lab; all of them are checked before the first is stored")
+  .requiredOption("-f, --filename <path...>", "files or folders; - reads standard input")
+  .option("-n, --namespace <name>", "for objects that name none", "default")
+  .option("--dry-run", "check only")
+  .addOption(nameOption())
+  .action(run(() => import("./apply.ts")));
+
+program
+  .command("delete")
+  .description("delete objects by manifest or by name")
+  .argument("[resource]", "pod, svc/name …")
+  .argument("[names...]")
+  .option("-f, --filename <path...>", "files or folders; - reads standard input")
+  .option("-n, --namespace <name>", "namespace", "default")
+  .option("--now", "without a grace period")
+  .addOption(nameOption())
+  .action(run(() => import("./delete.ts")));
+
+program
+  .command("get")
+  .description("list objects")
+  .argument("<resource>", "pods, services, deploy/name, all …")
+  .argument("[names...]")
+  .option("-n, --namespace <name>", "namespace", "default")
+  .option("-A, --all-namespaces", "every namespace")
+  .option("-l, --selector <labels>", "label selector, such as app=frontend")
+  .option("-w, --watch", "go on printing changes")
+  .addOption(outputOption(["wide", "json", "yaml", "name"]))
+  .addOption(nameOption())
+  .addHelpText(
+    "after",
+    "\nExamples:\n  fairlead get pods -A -o wide\n  fairlead get svc -n production\n  fairlead get deploy/frontend -n production -o yaml",
+  )
+  .action(run(() => import("./get.ts")));
+
+program
+  .command("exec")
+  .description("run a command in a container")
+  .argument("<pod>", "pod, deploy/name …")
+  .argument("<command...>", "after --")
+  .option("-n, --namespace <name>", "namespace", "default")
+  .option("-c, --container <name>", "container")
+  .option("-i, --stdin", "pass standard input")
+  .option("-t, --tty", "with a terminal")
+  .addOption(nameOption())
+  .addHelpText(
+    "after",
+    "\nExamples:\n  fairlead exec -n production deploy/frontend -- curl -s http://api-server/hostname\n  fairlead exec -it -n staging debug -- sh",
+  )
+  .action(run(() => import("./exec.ts")));
+
+program
+  .command("logs")
+  .description("print a container's log")
+  .argument("<pod>", "pod, deploy/name …")
+  .option("-n, --namespace <name>", "namespace", "default")
+  .option("-c, --container <name>", "container")
+  .option("-f, --follow", "go on")
+  .option("-p, --previous", "of the container before its last restart")
+  .option("--tail <lines>", "only the last lines")
+  .option("--timestamps", "with times")
+  .addOption(nameOption())
+  .action(run(() => import("./logs.ts")));
+
+program
+  .command("node")
+  .description("stop, start, add or delete a node")
+  .addOption(new Option("--dummy").hideHelp())
+  .argument("<action>", "stop, start, add or delete")
+  .argument("[node]", "its name, such as node-2")
+  .addOption(nameOption())
+  .addHelpText(
+    "after",
+    "\nExamples:\n  fairlead node stop node-2     cut it off: its link goes down, its kubelet stops\n  fairlead node start node-2\n  fairlead node add\n  fairlead node delete node-4",
+  )
+  .action(run(() => import("./node.ts")));
+
+program
+  .command("image")
+  .description("give an image name a root folder or a static program, or list what is known")
+  .argument("<action>", "list, add or remove")
+  .argument("[image]", "such as example.org/app:*")
+  .argument("[path]", "root folder or static program")
+  .addOption(nameOption())
+  .action(run(() => import("./image.ts")));
+
+program
+  .command("show")
+  .description("what is programmed on the nodes, each entry with the object that caused it")
+  .argument("<what>", "routes, services, dns, nft, pods, ipam, program or drift")
+  .argument("[node]", "one node only")
+  .addOption(outputOption(["text", "json"]))
+  .addOption(nameOption())
+  .action(run(() => import("./show.ts")));
+
+program
+  .command("trace")
+  .description("explain where a packet goes, from name to socket, and which object decided")
+  .argument("<from>", "NAMESPACE/POD, deploy name, node/NAME or internet")
+  .argument("<to>", "NAMESPACE/SERVICE[:PORT], pod, URL, DNS name, node/NAME:PORT or ADDRESS:PORT")
+  .option("-n, --namespace <name>", "of names that say none", "default")
+  .addOption(new Option("--protocol <protocol>", "transport").choices(["tcp", "udp"]).default("tcp"))
+  .option("--full", "every rule and table passed")
+  .option("--minimal", "one line, as tests have it")
+  .option("--live", "send the real packet too and compare")
+  .option("-f, --filename <path...>", "explain manifests without a lab")
+  .addOption(outputOption(["text", "json"]))
+  .addOption(nameOption())
+  .addHelpText(
+    "after",
+    "\nExamples:\n  fairlead trace production/frontend http://api-server\n  fairlead trace production/frontend production/postgres:5432 --live\n  fairlead trace internet node/node-1:30080\nExit status 1 when the packet does not arrive.",
+  )
+  .action(run(() => import("./trace.ts")));
+
+await program.parseAsync(process.argv);
+
+interface CommandModule {
+  readonly default: (...given: never[]) => Promise<number>;
+}
+
+/** Loads the command's module, runs it with commander's arguments, and turns what it throws into words and an exit status. */
+function run(load: () => Promise<CommandModule>): (...given: unknown[]) => Promise<void> {
+  return async (...given) => {
+    const command = given.at(-1) as Command;
+    try {
+      const module = await load();
+      // commander passes arguments, options and the command itself.
+      process.exitCode = await module.default(...(given.slice(0, -1) as never[]));
+    } catch (error) {
+      process.exitCode = fail(command.name(), error);
+    }
+  };
+}

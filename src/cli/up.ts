@@ -1,0 +1,192 @@
+// `fairlead up`: starts the lab (or meets the one that runs), brings the manifests, waits until all is ready, checks with real packets.
+
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { relative } from "node:path";
+import process from "node:process";
+import { parsePrefix } from "../ip/prefix.ts";
+import type { Family } from "../ip/address.ts";
+import { labClient, type LabClient } from "../lab/client.ts";
+import type { LabConfig, Progress } from "../lab/config.ts";
+import { isRunning, killDaemon, launchDaemon, namespacesRefused } from "../lab/launch.ts";
+import { labPaths, makeLabFolder, type LabPaths } from "../lab/paths.ts";
+import { clusterConfig } from "../model/cluster.ts";
+import { loadManifests } from "./manifests.ts";
+import { count, stepLine } from "./report.ts";
+
+interface UpOptions {
+  readonly filename: readonly string[];
+  readonly nodes: string;
+  readonly name: string;
+  readonly ipFamilies: string;
+  readonly podCidr?: string;
+  readonly serviceCidr?: string;
+  readonly nodeCidr?: string;
+  readonly domain: string;
+  readonly packets: "on" | "off" | "auto";
+  readonly timeout: string;
+  readonly wait: boolean;
+  readonly quiet?: boolean;
+}
+
+export default async function up(options: UpOptions): Promise<number> {
+  const started = performance.now();
+  const say = (text: string): void => void (options.quiet === true || process.stdout.write(`${text}\n`));
+  const paths = labPaths(options.name);
+  const objects = loadManifests(options.filename, "default", (warning) => process.stderr.write(`${warning}\n`));
+  const lab = labClient(paths);
+  const running = isRunning(paths) && (await lab.alive());
+  if (!running) {
+    await killDaemon(paths);
+    const config = configFor(paths, options);
+    const packets = decidePackets(paths, config, options);
+    say(headline(packets));
+    if (packets.packets === "off") {
+      const word = options.packets === "off" ? "as asked" : packets.packetsOffReason;
+      say(`  packets are off (${word}): kubectl-like commands, DNS answers and trace work, nothing is sent`);
+    }
+    await launchDaemon(paths, { packets: packets.packets, progress: (line) => sayProgress(line, say) });
+  } else {
+    say(`fairlead  lab "${options.name}" is running`);
+  }
+
+  if (objects.length > 0) {
+    const { results } = await lab.call<{ results: readonly { result: string }[] }>("/apply", { objects });
+    const label = options.filename.map((file) => relative(process.cwd(), file) || file).join(" ");
+    if (!options.wait) {
+      say(stepLine("✔", label, `${count(results.length, "object")} stored`, since(started)));
+      return 0;
+    }
+    if (!(await waitUntilReady(lab, label, Number(options.timeout), say))) return 1;
+  } else if (options.wait && !(await waitUntilReady(lab, "kube-system", Number(options.timeout), say))) return 1;
+  if (options.wait && !(await check(lab, say))) return 1;
+  say(`Ready in ${since(started).toFixed(2)} s.`);
+  say(nextSteps(options));
+  return 0;
+}
+
+function configFor(paths: LabPaths, options: UpOptions): LabConfig {
+  if (existsSync(paths.config)) return JSON.parse(readFileSync(paths.config, "utf8")) as LabConfig;
+  const families = familiesOf(options.ipFamilies);
+  const nodes = Number(options.nodes);
+  if (!Number.isInteger(nodes) || nodes < 1 || nodes > 250)
+    throw new Error(`--nodes ${options.nodes}: must be a number from 1 to 250`);
+  const cluster = clusterConfig({
+    families,
+    domain: options.domain,
+    ...(options.podCidr !== undefined && { podCidrs: prefixes("--pod-cidr", options.podCidr) }),
+    ...(options.serviceCidr !== undefined && { serviceCidrs: prefixes("--service-cidr", options.serviceCidr) }),
+    ...(options.nodeCidr !== undefined && { nodeCidrs: prefixes("--node-cidr", options.nodeCidr) }),
+  });
+  return {
+    name: options.name,
+    nodes,
+    families,
+    podCidrs: cluster.podCidrs,
+    serviceCidrs: cluster.serviceCidrs,
+    nodeCidrs: cluster.nodeCidrs,
+    domain: cluster.domain,
+    packets: "on",
+  };
+}
+
+/** Settles whether packets are possible, and keeps the decision in the lab's folder for the daemon. */
+function decidePackets(paths: LabPaths, config: LabConfig, options: UpOptions): LabConfig {
+  const refused = options.packets === "off" ? "--packets=off" : namespacesRefused();
+  if (refused !== undefined && options.packets === "on")
+    throw new Error(`user namespaces are refused here: ${refused}`);
+  const { packetsOffReason: _, ...rest } = config;
+  const decided: LabConfig =
+    refused === undefined ? { ...rest, packets: "on" } : { ...rest, packets: "off", packetsOffReason: refused };
+  makeLabFolder(paths);
+  writeFileSync(paths.config, JSON.stringify(decided, undefined, 2), { mode: 0o600 });
+  return decided;
+}
+
+async function waitUntilReady(
+  lab: LabClient,
+  label: string,
+  seconds: number,
+  say: (text: string) => void,
+): Promise<boolean> {
+  const started = performance.now();
+  let last: { pods: number; podsReady: number; missing: readonly string[] } | undefined;
+  const live = process.stdout.isTTY;
+  await lab.lines<{ pods: number; podsReady: number; missing: readonly string[] }>("/wait", { seconds }, (line) => {
+    last = line;
+    if (live) process.stdout.write(`\r  … ${label}: ${line.podsReady} of ${count(line.pods, "pod")} ready\u001b[K`);
+  });
+  if (live) process.stdout.write("\r\u001b[K");
+  const ready = last !== undefined && last.missing.length === 0;
+  const detail = last === undefined ? "" : `${last.podsReady} of ${count(last.pods, "pod")} ready`;
+  say(stepLine(ready ? "✔" : "✘", label, detail, since(started)));
+  if (!ready) {
+    process.stderr.write(`fairlead up: not ready after ${seconds} s:\n`);
+    for (const line of last?.missing ?? []) process.stderr.write(`  ${line}\n`);
+  }
+  return ready;
+}
+
+async function check(lab: LabClient, say: (text: string) => void): Promise<boolean> {
+  const started = performance.now();
+  const { checks } = await lab.call<{ checks: readonly { name: string; ok: boolean; detail: string }[] }>("/check");
+  const failures = checks.filter((each) => !each.ok);
+  const names = checks.map((each) => each.name).join(" · ");
+  if (checks.length > 0)
+    say(
+      stepLine(
+        failures.length === 0 ? "✔" : "✘",
+        failures.length === 0 ? "checked" : "check failed",
+        names,
+        since(started),
+      ),
+    );
+  for (const failure of failures) process.stderr.write(`fairlead up: check ${failure.name}: ${failure.detail}\n`);
+  return failures.length === 0;
+}
+
+function sayProgress(line: Progress, say: (text: string) => void): void {
+  if (line.kind === "step") say(stepLine("✔", line.what, line.detail, line.seconds));
+}
+
+function headline(config: LabConfig): string {
+  const families = config.families.map((family) => `IPv${family}`).join(" + ");
+  return `fairlead  lab "${config.name}"  ${count(config.nodes, "node")} · vxlan · nftables · ${families}`;
+}
+
+function nextSteps(options: UpOptions): string {
+  const name = options.name === "default" ? "" : ` --name ${options.name}`;
+  const shop = options.filename.some((file) => /(^|\/)shop\/?$/.test(file));
+  const lines = [
+    `npx fairlead get pods -A -o wide${name}`,
+    ...(shop
+      ? [
+          `npx fairlead trace production/frontend http://api-server${name}`,
+          `npx fairlead exec -n production deploy/frontend${name} -- curl -s http://api-server/hostname`,
+        ]
+      : [`npx fairlead up -f examples/shop${name}`]),
+    `npx fairlead down${name}`,
+  ];
+  return `\n${lines.map((line) => `  ${line}`).join("\n")}`;
+}
+
+function familiesOf(text: string): readonly Family[] {
+  const families = text.split(",").map((word): Family => {
+    const match = /^ipv([46])$/i.exec(word.trim());
+    if (!match) throw new Error(`--ip-families ${text}: must be ipv4, ipv6 or ipv4,ipv6`);
+    return match[1] === "4" ? 4 : 6;
+  });
+  return [...new Set(families)];
+}
+
+function prefixes(option: string, text: string): readonly string[] {
+  return text.split(",").map((word) => {
+    const prefix = parsePrefix(word.trim());
+    if (prefix === undefined)
+      throw new Error(`${option} ${text}: ${JSON.stringify(word)} is no prefix such as 10.244.0.0/16`);
+    return prefix;
+  });
+}
+
+function since(started: number): number {
+  return (performance.now() - started) / 1000;
+}

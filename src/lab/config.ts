@@ -1,0 +1,26 @@
+// What a lab is made of, as `fairlead up` was told; kept in the lab's folder so that the next `up` of that name resumes it.
+
+import type { Family } from "../ip/address.ts";
+import type { Prefix } from "../ip/prefix.ts";
+
+/** The settings of one lab. Plain JSON. */
+export interface LabConfig {
+  readonly name: string;
+  /** How many nodes the first start makes: node-1 … node-N. Later the Node objects say which nodes there are. */
+  readonly nodes: number;
+  readonly families: readonly Family[];
+  readonly podCidrs: readonly Prefix[];
+  readonly serviceCidrs: readonly Prefix[];
+  readonly nodeCidrs: readonly Prefix[];
+  readonly domain: string;
+  /** `off`: no namespaces, no packets; store, controllers, model, DNS answers and trace work all the same. */
+  readonly packets: "on" | "off";
+  /** Why packets are off, in words for people. */
+  readonly packetsOffReason?: string;
+}
+
+/** One line of progress of a starting lab, as the daemon writes it to its launcher. */
+export type Progress =
+  | { readonly kind: "step"; readonly what: string; readonly detail: string; readonly seconds: number }
+  | { readonly kind: "ready" }
+  | { readonly kind: "failed"; readonly message: string };

@@ -1,0 +1,95 @@
+// `fairlead show`: what is programmed, in words, each entry with the object that caused it.
+
+import { formatProgram, formatRoutes, formatServices, formatTables } from "../program/format.ts";
+import type { Program } from "../program/program.ts";
+import { formatZone } from "../program/zone-text.ts";
+import { originText } from "../trace/render.ts";
+import { StatusError } from "./api/store.ts";
+import type { Lab, LabNode } from "./lab.ts";
+
+interface Shown {
+  readonly text: string;
+  readonly value: unknown;
+}
+
+/** What can be shown of a node; `dns` is the cluster's. */
+const views: Readonly<Record<string, (lab: Lab, node: LabNode) => Shown>> = {
+  routes: (lab, node) =>
+    ofProgram(lab, node, formatRoutes, ({ routes, neighbours, forwarding }) => ({ routes, neighbours, forwarding })),
+  services: (lab, node) =>
+    ofProgram(lab, node, formatServices, ({ tables }) =>
+      tables.flatMap(({ family, sets }) => sets.map((set) => ({ family, ...set }))),
+    ),
+  nft: (lab, node) => ofProgram(lab, node, formatTables, ({ tables }) => tables),
+  program: (lab, node) => ofProgram(lab, node, formatProgram, (program) => program),
+  pods: (_lab, node) => {
+    const places = node.attachments.list();
+    const lines = places.map(
+      ({ namespace, name, addresses, link, mac }) => `${namespace}/${name}  ${addresses.join(" ")}  ${link}  ${mac}\n`,
+    );
+    return { text: lines.join(""), value: places };
+  },
+  ipam: (_lab, node) => {
+    const usage = node.ipam()?.usage() ?? [];
+    const owners = node.attachments
+      .list()
+      .flatMap(({ namespace, name, addresses }) =>
+        addresses.map((address) => ({ address, pod: `${namespace}/${name}` })),
+      );
+    const lines = [
+      ...usage.map(({ range, used, size }) => `${range}  ${used} of ${size} addresses in use\n`),
+      ...owners.map(({ address, pod }) => `  ${address}  ${pod}\n`),
+    ];
+    return { text: lines.join(""), value: { usage, owners } };
+  },
+  drift: (_lab, node) => {
+    const drift = node.agent?.drift() ?? [];
+    const lines = drift.map(
+      (one) =>
+        `${one.time}  put back (${one.kind})  ${one.text}${one.origin === undefined ? "" : `  # ${originText(one.origin)}`}\n`,
+    );
+    return { text: lines.join("") || "nothing had to be put back\n", value: drift };
+  },
+};
+
+/** Throws StatusError for a view or node there is not. */
+export function show(lab: Lab, body: { readonly what: string; readonly node?: string }): Shown {
+  if (body.what === "dns") {
+    const zone = lab.zone();
+    return zone === undefined
+      ? { text: "", value: [] }
+      : { text: formatZone(zone), value: formatZone(zone).split("\n") };
+  }
+  const view = views[body.what];
+  if (view === undefined)
+    throw new StatusError(
+      400,
+      "BadRequest",
+      `show ${body.what}: must be one of ${[...Object.keys(views), "dns"].join(", ")}`,
+    );
+  const all = [...lab.nodes().values()];
+  const nodes = body.node === undefined ? all : all.filter((node) => node.name === body.node);
+  if (nodes.length === 0)
+    throw new StatusError(
+      404,
+      "NotFound",
+      `show ${body.what}: no node ${body.node}; there are: ${all.map((node) => node.name).join(", ")}`,
+    );
+  const shown = nodes.map((node) => ({ name: node.name, ...view(lab, node) }));
+  const [only] = shown;
+  if (shown.length === 1 && only !== undefined) return only;
+  return {
+    text: shown.map(({ name, text }) => `${name}\n${text.replaceAll(/^(?=.)/gm, "  ")}`).join("\n"),
+    value: Object.fromEntries(shown.map(({ name, value }) => [name, value])),
+  };
+}
+
+function ofProgram(
+  lab: Lab,
+  node: LabNode,
+  format: (program: Program) => string,
+  value: (program: Program) => unknown,
+): Shown {
+  const program = lab.world().programs.get(node.name);
+  return program === undefined ? { text: "", value: null } : { text: format(program), value: value(program) };
+}

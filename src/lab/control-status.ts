@@ -1,0 +1,49 @@
+// What `fairlead status` says: nodes, pods, what is missing, what was put back, and the Network's problems.
+
+import process from "node:process";
+import type { Node } from "../kube/kinds.ts";
+import type { Pod } from "../kube/kinds.ts";
+import { originText } from "../trace/render.ts";
+import type { Lab, LabNode } from "./lab.ts";
+import { readiness } from "./wait.ts";
+
+export function status(lab: Lab): object {
+  const { pods, podsReady, missing } = readiness(lab.api);
+  const network = lab.network();
+  return {
+    name: lab.config.name,
+    upSeconds: process.uptime(),
+    memoryMiB: Math.round(process.memoryUsage.rss() / 1024 / 1024),
+    packets: lab.config.packets,
+    ...(lab.config.packetsOffReason !== undefined && { packetsOffReason: lab.config.packetsOffReason }),
+    nodes: [...lab.nodes().values()].map((node) => nodeStatus(lab, node)),
+    pods,
+    podsReady,
+    services: network.services.length,
+    missing,
+    problems: network.problems.map(({ severity, origin, message }) => ({
+      severity,
+      where: originText(origin),
+      message,
+    })),
+  };
+}
+
+function nodeStatus(lab: Lab, node: LabNode): object {
+  const object = lab.api.get({ group: "", resource: "nodes", name: node.name }) as Node | undefined;
+  const program = node.agent?.program();
+  const pods = lab.api.list({ group: "", resource: "pods" }).items as readonly Pod[];
+  return {
+    name: node.name,
+    ready:
+      object?.status?.conditions?.some((condition) => condition.type === "Ready" && condition.status === "True") ??
+      false,
+    addresses: node.addresses,
+    podCidrs: object?.spec?.podCIDRs ?? [],
+    pods: pods.filter((pod) => pod.spec.nodeName === node.name).length,
+    routes: program?.routes.length ?? 0,
+    elements: (program?.tables ?? []).flatMap((table) => table.sets).reduce((sum, set) => sum + set.elements.length, 0),
+    drift: node.agent?.drift().length ?? 0,
+    failures: (node.agent?.failures() ?? []).map((failure) => failure.error.message),
+  };
+}

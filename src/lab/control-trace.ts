@@ -1,0 +1,99 @@
+// `fairlead trace` in a running lab, and --live: the real packet beside the explanation.
+
+import type { NetworkNamespace } from "../kernel/namespaces.ts";
+import { findStart, trace, TraceQueryError, type TraceQuery } from "../trace/query.ts";
+import type { Disposition, Packet, Trace } from "../trace/trace.ts";
+import { StatusError } from "./api/store.ts";
+import type { Lab } from "./lab.ts";
+import { ping, probeTcp, probeUdp, type Outcome } from "./network/probe.ts";
+
+/** What really happened when the packet was sent, and whether the trace said so. */
+export interface LiveResult {
+  readonly outcome: Outcome | "not sent";
+  readonly detail: string;
+  readonly agrees: boolean;
+}
+
+export async function traceInLab(
+  lab: Lab,
+  body: TraceQuery & { readonly live?: boolean },
+): Promise<{ trace: Trace; live?: LiveResult }> {
+  await lab.programmed();
+  let value: Trace;
+  try {
+    value = trace(lab.world(), body);
+  } catch (error) {
+    if (error instanceof TraceQueryError) throw new StatusError(404, "NotFound", error.message);
+    throw error;
+  }
+  return body.live === true ? { trace: value, live: await sendLive(lab, body, value) } : { trace: value };
+}
+
+/** Sends what the trace speaks of, and compares the two ends. */
+export async function sendLive(lab: Lab, query: TraceQuery, value: Trace): Promise<LiveResult> {
+  const { packet } = value;
+  if (packet === undefined)
+    return { outcome: "not sent", detail: `${value.to} has no address`, agrees: value.disposition !== "delivered" };
+  const namespace = namespaceOf(lab, query);
+  if (namespace === undefined)
+    return {
+      outcome: "not sent",
+      detail: "no namespace to send from: packets are off, or the pod is not up",
+      agrees: true,
+    };
+  const { outcome, detail } = await send(namespace, packet);
+  const possible = [...new Set(value.paths.map((path) => path.disposition))];
+  return { outcome, detail, agrees: possible.some((disposition) => isSameEnd(disposition, outcome, packet)) };
+}
+
+async function send(namespace: NetworkNamespace, packet: Packet): Promise<{ outcome: Outcome; detail: string }> {
+  const target = { address: packet.destination, port: packet.destinationPort, timeoutMs: 1500 };
+  const name = `${packet.protocol} to ${packet.destination}${packet.protocol === "icmp" ? "" : ` port ${packet.destinationPort}`}`;
+  switch (packet.protocol) {
+    case "tcp": {
+      const result = await probeTcp(namespace, target);
+      return { outcome: result.outcome, detail: `${name}${result.code === undefined ? "" : ` (${result.code})`}` };
+    }
+    case "udp": {
+      const result = await probeUdp(namespace, target);
+      return { outcome: result.outcome, detail: `${name}${result.code === undefined ? "" : ` (${result.code})`}` };
+    }
+    case "icmp": {
+      const result = await ping(namespace, target);
+      return { outcome: result.outcome, detail: name };
+    }
+    case "sctp":
+      throw new StatusError(400, "BadRequest", "sctp cannot be sent from here: few kernels have it loaded");
+  }
+}
+
+/** Silence after a UDP datagram says nothing: many servers answer only what they understand. */
+export function isSameEnd(disposition: Disposition, outcome: Outcome, packet: Packet): boolean {
+  switch (disposition) {
+    case "delivered":
+      return outcome === "answered" || (packet.protocol === "udp" && outcome === "timeout");
+    case "refused":
+      return outcome === "refused";
+    case "dropped":
+      return outcome === "timeout";
+    case "unreachable":
+      return outcome === "unreachable" || outcome === "timeout";
+    case "unresolved":
+      return false;
+  }
+}
+
+function namespaceOf(lab: Lab, query: TraceQuery): NetworkNamespace | undefined {
+  const start = findStart(lab.world(), query);
+  switch (start.kind) {
+    case "outside":
+      return lab.topology?.internet.namespace;
+    case "node":
+      return lab.nodes().get(start.node.name)?.machine?.namespace;
+    case "pod":
+      return lab
+        .nodes()
+        .get(start.pod.node)
+        ?.kubelet?.sandboxOf({ namespace: start.pod.namespace, pod: start.pod.name });
+  }
+}

@@ -1,0 +1,69 @@
+// The lab's daemon: one process that holds store, controllers, agents, kubelets and every built-in server of one lab.
+// Started by launch.ts inside its namespaces; its argument is the lab's folder. Descriptor 3 takes progress, 4 leads to the helper outside.
+
+import { closeSync, readFileSync, statSync, writeSync } from "node:fs";
+import { stat } from "node:fs/promises";
+import { basename } from "node:path";
+import process from "node:process";
+import { startControl } from "./control.ts";
+import type { LabConfig, Progress } from "./config.ts";
+import { startLab } from "./lab.ts";
+import { connectOutside } from "./outside/connect.ts";
+import { labPaths } from "./paths.ts";
+
+const folder = process.argv[2];
+if (folder === undefined) throw new Error("daemon.ts FOLDER: which lab?");
+const paths = labPaths(basename(folder));
+const config = JSON.parse(readFileSync(paths.config, "utf8")) as LabConfig;
+
+// Threads that Node starts later inherit the namespace the main thread is in at that moment: have them all started now.
+await Promise.all([stat("/"), stat("/proc"), stat("/dev"), stat("/tmp")]);
+
+const started = performance.now();
+let last = started;
+
+try {
+  const outside = connectOutside(4);
+  const lab = await startLab({
+    config,
+    paths,
+    outside,
+    step(what, detail) {
+      const now = performance.now();
+      say({ kind: "step", what, detail, seconds: (now - last) / 1000 });
+      last = now;
+    },
+  });
+  const control = await startControl(lab, paths, stop);
+  say({ kind: "ready" });
+  closeSync(3);
+
+  let stopping = false;
+  async function stop(): Promise<void> {
+    if (stopping) return;
+    stopping = true;
+    control.close();
+    await lab.stop();
+    outside.close();
+    process.exit(0);
+  }
+  process.on("SIGTERM", () => void stop());
+  process.on("SIGINT", () => void stop());
+} catch (error) {
+  console.error(error);
+  say({ kind: "failed", message: error instanceof Error ? error.message : String(error) });
+  process.exit(1);
+}
+
+// An error nobody expected must not take the whole cluster down silently: it is logged with its stack, and the lab goes on.
+process.on("uncaughtException", (error) => console.error(`${new Date().toISOString()} unexpected:`, error));
+process.on("unhandledRejection", (error) => console.error(`${new Date().toISOString()} unexpected:`, error));
+
+function say(line: Progress): void {
+  try {
+    statSync("/proc/self/fd/3");
+    writeSync(3, `${JSON.stringify(line)}\n`);
+  } catch {
+    // The launcher has gone; nobody wants to know.
+  }
+}

@@ -1,0 +1,373 @@
+// One lab, wired: store → controllers → Network → agents → kernels, and kubelets that make the pods. This file only connects parts.
+//
+// Not here: the process around it (daemon.ts), the door to it (control.ts).
+
+import { mkdirSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { startAgent, type Agent, type AgentEvent } from "../agent/agent.ts";
+import { openAttachments, type AttachmentStore } from "../agent/attachments.ts";
+import type { PodNetwork } from "../agent/cni.ts";
+import type { Ipam } from "../agent/ipam.ts";
+import { createPodNetwork } from "../agent/pod-network.ts";
+import { formatReport } from "../apply/report.ts";
+import { familyOf, type Address } from "../ip/address.ts";
+import type { Node } from "../kube/kinds.ts";
+import { clusterConfig } from "../model/cluster.ts";
+import type { ClusterConfig, Network, Protocol } from "../model/network.ts";
+import { compile } from "../program/compile.ts";
+import type { Program } from "../program/program.ts";
+import type { Zone } from "../program/zone.ts";
+import type { World } from "../trace/world.ts";
+import type { ObjectApi } from "./api/api.ts";
+import { openStore } from "./api/sqlite-store.ts";
+import { StatusError } from "./api/store.ts";
+import { createObjectApi } from "./api/write.ts";
+import type { LabConfig } from "./config.ts";
+import { createServiceAllocator } from "./controllers/service-addresses.ts";
+import { startControllers } from "./controllers/start.ts";
+import { createNetworkSource } from "./network-source.ts";
+import { createTopology, type Machine, type Topology } from "./network/topology.ts";
+import { nodeAddressesOf, outsideAddresses, zoneOfNode } from "./node-object.ts";
+import type { Outside } from "./outside/connect.ts";
+import type { LabPaths } from "./paths.ts";
+import { createImages, type Images } from "./pods/images/images.ts";
+import { listenersOf, type Listener } from "./pods/listeners.ts";
+import { startKubelet, type Kubelet } from "./pods/kubelet.ts";
+import { startRecordKubelet, type RecordKubelet } from "./records.ts";
+import { lazyIpam, lazyPodNetwork, openPodKernel } from "./node-network.ts";
+import { createNodeLog, type NodeLog } from "./node-log.ts";
+import { ensureSystemObjects } from "./system.ts";
+import { registerSystemWorkloads } from "./system-workloads.ts";
+import { makeWorld, zoneOf } from "./world.ts";
+
+export interface Lab {
+  readonly config: LabConfig;
+  readonly cluster: ClusterConfig;
+  readonly api: ObjectApi;
+  readonly images: Images;
+  readonly topology: Topology | undefined;
+  nodes(): ReadonlyMap<string, LabNode>;
+  network(): Network;
+  zone(): Zone | undefined;
+  world(): World;
+  /** Resolves when every node's kernel holds what is known now. */
+  programmed(): Promise<void>;
+  /** stop, start, add or delete a node; what happened, in words. Throws StatusError. */
+  nodeAction(action: "stop" | "start" | "add" | "delete", name: string | undefined): Promise<string>;
+  stop(): Promise<void>;
+}
+
+export interface LabNode {
+  readonly name: string;
+  readonly index: number;
+  readonly addresses: readonly Address[];
+  readonly attachments: AttachmentStore;
+  /** Undefined where packets are off. */
+  readonly machine: Machine | undefined;
+  readonly agent: Agent | undefined;
+  readonly log: NodeLog;
+  ipam(): Ipam | undefined;
+  /** Functions of CNI's shape; undefined where packets are off. */
+  readonly network: PodNetwork | undefined;
+  /** Undefined while the node is stopped, or where packets are off. */
+  kubelet: Kubelet | undefined;
+  records: RecordKubelet | undefined;
+  stopped: boolean;
+}
+
+export interface LabOptions {
+  readonly config: LabConfig;
+  readonly paths: LabPaths;
+  readonly outside: Outside;
+  /** Tells a finished step of the start. */
+  readonly step: (what: string, detail: string) => void;
+}
+
+/** Starts everything; resolves when objects can be applied. Throws where a part cannot start, naming it. */
+export async function startLab(options: LabOptions): Promise<Lab> {
+  const { config, paths, outside, step } = options;
+  const cluster = clusterConfig(config);
+  const store = openStore({ path: paths.store });
+  const api = createObjectApi({ store, admissions: [createServiceAllocator(cluster)] });
+  mkdirSync(paths.nodes, { recursive: true, mode: 0o700 });
+  const images = createImages({ file: paths.images });
+  const nodes = new Map<string, LabNode>();
+  const packets = config.packets === "on";
+
+  const topology = packets
+    ? createTopology({ families: config.families, nodeCidrs: config.nodeCidrs, mtu: cluster.underlayMtu })
+    : undefined;
+  const known = api.list({ group: "", resource: "nodes" }).items as readonly Node[];
+  const wanted =
+    known.length > 0
+      ? known.map((node) => node.metadata.name)
+      : Array.from({ length: config.nodes }, (_, i) => `node-${i + 1}`);
+  const machines = new Map(
+    wanted.map((name) => [name, topology?.addNode(name, nodeAddressesOf(cluster, indexOf(name)))]),
+  );
+  if (topology !== undefined) step("links and namespaces", `${wanted.length} nodes, 1 underlay, internet`);
+
+  const controllers = startControllers({
+    api,
+    config: cluster,
+    rootCa: "",
+    failed: (failure) =>
+      console.error(`${new Date().toISOString()} controller ${failure.controller}: ${failure.key}:`, failure.error),
+  });
+  const source = createNetworkSource(api, cluster);
+  ensureSystemObjects(api, cluster);
+  registerSystemWorkloads({
+    images,
+    zone: () => zoneOf(source.current()),
+    outside,
+    cluster,
+    log: (node) => nodes.get(node)?.log,
+  });
+
+  const startNode = (name: string): void => {
+    const machine = machines.get(name);
+    const index = indexOf(name);
+    const addresses = nodeAddressesOf(cluster, index);
+    const folder = join(paths.nodes, name);
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    const attachments = openAttachments(join(folder, "attachments.json"));
+    const log = createNodeLog();
+    const agent =
+      machine &&
+      startAgent({
+        node: name,
+        kernel: machine.kernel,
+        source,
+        attachments,
+        compile,
+        report: (event) => log.write(agentLine(event)),
+      });
+    const ipam = lazyIpam(api, name, attachments);
+    const network =
+      machine &&
+      agent &&
+      lazyPodNetwork(name, ipam, (pools) =>
+        createPodNetwork({
+          node: name,
+          kernel: machine.kernel,
+          agent,
+          attachments,
+          ipam: pools,
+          openKernel: openPodKernel,
+        }),
+      );
+    const node: LabNode = {
+      name,
+      index,
+      addresses,
+      attachments,
+      machine,
+      agent,
+      log,
+      ipam,
+      network,
+      kubelet: undefined,
+      records: undefined,
+      stopped: false,
+    };
+    nodes.set(name, node);
+    startPods(node, folder);
+  };
+
+  const startPods = (node: LabNode, folder: string): void => {
+    if (node.machine === undefined || node.network === undefined) {
+      node.records = startRecordKubelet({
+        node: node.name,
+        api,
+        nodeAddresses: node.addresses,
+        clock: Date.now,
+        attachments: node.attachments,
+      });
+      return;
+    }
+    node.kubelet = startKubelet({
+      node: node.name,
+      zone: zoneOfNode(node.index),
+      api,
+      network: node.network,
+      nodeNamespace: node.machine.namespace,
+      nodeAddresses: node.addresses,
+      images,
+      stateDir: folder,
+      cluster: { domain: cluster.domain, dnsAddresses: cluster.dnsAddresses },
+      report: (line) => node.log.write(line),
+    });
+  };
+
+  for (const name of wanted) startNode(name);
+  await programmed();
+  const programs = [...nodes.values()].map((node) => node.agent?.program());
+  const routes = programs.reduce((sum, program) => sum + (program?.routes.length ?? 0), 0);
+  const elements = programs
+    .flatMap((program) => program?.tables ?? [])
+    .flatMap((table) => table.sets)
+    .reduce((sum, set) => sum + set.elements.length, 0);
+  if (packets) step("network programmed", `${routes} routes · ${elements} map elements`);
+  else step("objects and controllers", `${store.revision} revisions`);
+
+  async function programmed(): Promise<void> {
+    await controllers.idle();
+    await api.flushed();
+    // The agents hear of the last writes in the turn after.
+    await new Promise<void>((resolve) => void setImmediate(resolve));
+    await Promise.all([...nodes.values()].map((node) => node.agent?.synced()));
+  }
+
+  const nodeAction: Lab["nodeAction"] = async (action, name) => {
+    switch (action) {
+      case "add": {
+        const fresh = name ?? `node-${nextIndex(nodes) + 1}`;
+        if (nodes.has(fresh)) throw new StatusError(409, "AlreadyExists", `node ${fresh} exists already`);
+        const index = indexOf(fresh);
+        machines.set(fresh, topology?.addNode(fresh, nodeAddressesOf(cluster, index)));
+        startNode(fresh);
+        await programmed();
+        return `node ${fresh} added, addresses ${nodeAddressesOf(cluster, index).join(", ")}`;
+      }
+      case "stop": {
+        const node = nodeOrThrow(nodes, name);
+        if (node.stopped) return `node ${node.name} is stopped already`;
+        node.stopped = true;
+        topology?.setUplink(node.name, "down");
+        await node.kubelet?.stop({ pods: "keep" });
+        node.kubelet = undefined;
+        node.records?.stop();
+        return `node ${node.name} stopped: its link is down, its kubelet says nothing any more`;
+      }
+      case "start": {
+        const node = nodeOrThrow(nodes, name);
+        if (!node.stopped) return `node ${node.name} runs`;
+        node.stopped = false;
+        topology?.setUplink(node.name, "up");
+        startPods(node, join(paths.nodes, node.name));
+        return `node ${node.name} started`;
+      }
+      case "delete": {
+        const node = nodeOrThrow(nodes, name);
+        await node.kubelet?.stop({ pods: "kill" });
+        node.records?.stop();
+        await node.agent?.stop();
+        nodes.delete(node.name);
+        machines.delete(node.name);
+        topology?.removeNode(node.name);
+        if (api.get({ group: "", resource: "nodes", name: node.name }) !== undefined)
+          api.delete({ group: "", resource: "nodes", name: node.name });
+        rmSync(join(paths.nodes, node.name), { recursive: true, force: true });
+        return `node ${node.name} deleted`;
+      }
+    }
+  };
+
+  return {
+    config,
+    cluster,
+    api,
+    images,
+    topology,
+    nodes: () => nodes,
+    network: () => source.current(),
+    zone: () => zoneOf(source.current()),
+    world: () => {
+      const all = [...nodes.values()];
+      return makeWorld({
+        api,
+        network: source.current(),
+        attachments: new Map(all.map((node) => [node.name, node.attachments])),
+        ...(packets && {
+          programs: programsOf(all),
+          listening: (place, protocol, port) => listening(nodes, place, protocol, port),
+        }),
+        outside:
+          topology?.internet.addresses ??
+          outsideAddresses.filter((address) => cluster.families.includes(familyOf(address))),
+      });
+    },
+    programmed,
+    nodeAction,
+    async stop() {
+      await Promise.all([...nodes.values()].map((node) => node.kubelet?.stop({ pods: "kill" })));
+      for (const node of nodes.values()) node.records?.stop();
+      await Promise.all([...nodes.values()].map((node) => node.agent?.stop()));
+      controllers.stop();
+      source.close();
+      await api.flushed();
+      store.close();
+      topology?.close();
+    },
+  };
+}
+
+/** The place of a node in the node range: node-1 has 0. Nodes of other names take theirs from the number they end with. */
+function indexOf(name: string): number {
+  const number = Number(/(\d+)$/.exec(name)?.[1] ?? Number.NaN);
+  if (!Number.isInteger(number) || number < 1 || number > 250)
+    throw new StatusError(
+      400,
+      "BadRequest",
+      `node ${name}: the name must end with a number from 1 to 250, such as node-4: its address follows from it`,
+    );
+  return number - 1;
+}
+
+function nextIndex(nodes: ReadonlyMap<string, LabNode>): number {
+  const taken = new Set([...nodes.values()].map((node) => node.index));
+  let index = 0;
+  while (taken.has(index)) index++;
+  return index;
+}
+
+function nodeOrThrow(nodes: ReadonlyMap<string, LabNode>, name: string | undefined): LabNode {
+  const node = nodes.get(name ?? "");
+  if (node === undefined)
+    throw new StatusError(404, "NotFound", `nodes "${name}" not found; there are: ${[...nodes.keys()].join(", ")}`);
+  return node;
+}
+
+function agentLine(event: AgentEvent): string {
+  const time = new Date().toISOString();
+  switch (event.kind) {
+    case "reconciled":
+      return `${time} ${formatReport(event.report)} (${event.tookMs.toFixed(1)} ms)`;
+    case "compile-failed":
+      return `${time} compile failed, the last program stays: ${String(event.error)}`;
+  }
+}
+
+function programsOf(nodes: readonly LabNode[]): ReadonlyMap<string, Program> {
+  return new Map(
+    nodes.flatMap((node) => {
+      const program = node.agent?.program();
+      return program === undefined ? [] : [[node.name, program] as const];
+    }),
+  );
+}
+
+/** What the kernel says about sockets: in the pod's namespace, or in the node's own. */
+function listening(
+  nodes: ReadonlyMap<string, LabNode>,
+  place: { readonly kind: "pod" | "node"; readonly name: string },
+  protocol: Protocol,
+  port: number,
+): { readonly listening: "yes" | "no" | "unknown"; readonly container?: string } {
+  const [namespace = "", pod = ""] = place.name.split("/");
+  const found =
+    place.kind === "pod"
+      ? [...nodes.values()]
+          .map((node) => node.kubelet?.listeners({ namespace, pod }))
+          .find((each) => each !== undefined)
+      : nodeListeners(nodes.get(place.name));
+  if (found === undefined) return { listening: "unknown" };
+  const socket = found.find((each) => each.protocol === protocol && each.port === port);
+  return socket === undefined
+    ? { listening: "no" }
+    : { listening: "yes", ...(socket.container !== undefined && { container: socket.container }) };
+}
+
+function nodeListeners(node: LabNode | undefined): readonly Listener[] | undefined {
+  return node?.machine && listenersOf(node.machine.namespace, []);
+}

@@ -1,0 +1,159 @@
+// Starts a lab's daemon in namespaces of its own, and finds, stops and sweeps one that runs.
+// This is the host's side: nothing here touches the host's network; the daemon gets private user, network, mount, uts, ipc and pid namespaces.
+//
+// Not here: what the daemon does (daemon.ts), what it is asked (control.ts).
+
+import { spawn, spawnSync } from "node:child_process";
+import { closeSync, existsSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import type { Socket } from "node:net";
+import { setTimeout as delay } from "node:timers/promises";
+import process from "node:process";
+import type { Progress } from "./config.ts";
+import type { LabPaths } from "./paths.ts";
+
+const daemonFile = fileURLToPath(new URL("daemon.ts", import.meta.url));
+const outsideFile = fileURLToPath(new URL("outside/main.ts", import.meta.url));
+
+// -p -u -i: without them setns back to the first pid namespace is refused; --kill-child: when the outer process dies, everything dies.
+const unshareArguments = ["-Urnmpuif", "--map-root-user", "--mount-proc", "--kill-child", "--"];
+
+/**
+ * Starts the daemon and resolves when it is ready to be asked. `packets: "off"` starts it as a plain process without namespaces.
+ * Throws Error with the daemon's own words where it does not come up.
+ */
+export async function launchDaemon(
+  paths: LabPaths,
+  options: { readonly packets: "on" | "off"; readonly progress: (line: Progress) => void },
+): Promise<void> {
+  const log = openSync(paths.log, "a", 0o600);
+  const node = process.execPath;
+  const flags = ["--disable-warning=ExperimentalWarning"];
+  // The helper outside the namespaces comes first: its pipe (a socket pair) is inherited by the daemon as descriptor 4.
+  const helper = spawn(node, [...flags, outsideFile, "3"], {
+    detached: true,
+    stdio: ["ignore", "ignore", log, "pipe"],
+    cwd: "/",
+  });
+  const toHelper = helper.stdio[3] as Socket;
+  const daemon = [node, ...flags, daemonFile, paths.folder];
+  const [command, commandArguments] =
+    options.packets === "on"
+      ? // sh stays as process 1 and reaps orphans.
+        ["unshare", [...unshareArguments, "sh", "-c", '"$0" "$@"; exit $?', ...daemon]]
+      : [node, daemon.slice(1)];
+  const child = spawn(command, commandArguments, {
+    detached: true,
+    stdio: ["ignore", log, log, "pipe", toHelper],
+    cwd: "/",
+  });
+  toHelper.destroy();
+  helper.unref();
+  closeSync(log);
+  if (child.pid !== undefined)
+    writeFileSync(paths.pid, JSON.stringify({ pid: child.pid, startTime: startTimeOf(child.pid) }), { mode: 0o600 });
+  try {
+    await readUntilReady(child, paths, options.progress);
+  } catch (error) {
+    killOuter(paths);
+    throw error;
+  }
+  child.unref();
+}
+
+/** Is the lab's outermost process alive? Its start time guards against a reused pid. */
+export function isRunning(paths: LabPaths): boolean {
+  return outerPid(paths) !== undefined;
+}
+
+/** Kills the lab's outermost process and with it, by --kill-child, everything inside; resolves when it is gone. */
+export async function killDaemon(paths: LabPaths): Promise<void> {
+  killOuter(paths);
+  for (let tries = 0; tries < 500 && isRunning(paths); tries++) await delay(10);
+}
+
+/** Removes every file of the lab. */
+export function removeLab(paths: LabPaths): void {
+  rmSync(paths.control, { force: true });
+  rmSync(paths.folder, { recursive: true, force: true });
+}
+
+/** Why namespaces are refused here, as `unshare` says it, or undefined where they are allowed. Tries exactly what the lab needs. */
+export function namespacesRefused(): string | undefined {
+  const probe = spawnSync(
+    "unshare",
+    [...unshareArguments, "sh", "-c", "mount -t tmpfs t /run && echo 1 > /proc/sys/net/ipv4/ip_forward"],
+    { encoding: "utf8" },
+  );
+  if (probe.status === 0) return undefined;
+  return (probe.stderr || probe.error?.message || `exit status ${probe.status}`).trim().split("\n")[0];
+}
+
+function readUntilReady(
+  child: ReturnType<typeof spawn>,
+  paths: LabPaths,
+  progress: (line: Progress) => void,
+): Promise<void> {
+  const pipe = child.stdio[3];
+  return new Promise((resolve, reject) => {
+    let text = "";
+    const fail = (why: string): void => {
+      reject(new Error(`start the lab's daemon: ${why} (its log: ${paths.log})`));
+    };
+    child.once("error", (error) => fail(error.message));
+    child.once("exit", (code, signal) => fail(lastLines(paths.log) ?? `it ended with ${signal ?? `status ${code}`}`));
+    if (!pipe || !("on" in pipe)) return fail("no progress pipe");
+    pipe.on("data", (chunk: Buffer) => {
+      text += chunk.toString("utf8");
+      for (let end = text.indexOf("\n"); end >= 0; end = text.indexOf("\n")) {
+        const line = JSON.parse(text.slice(0, end)) as Progress;
+        text = text.slice(end + 1);
+        progress(line);
+        if (line.kind === "failed") fail(line.message);
+        if (line.kind === "ready") {
+          child.removeAllListeners();
+          pipe.removeAllListeners();
+          if ("destroy" in pipe) pipe.destroy();
+          resolve();
+        }
+      }
+    });
+  });
+}
+
+function killOuter(paths: LabPaths): void {
+  const pid = outerPid(paths);
+  if (pid === undefined) return;
+  // The outer `unshare` ignores TERM and INT: only KILL ends it.
+  try {
+    process.kill(pid, "SIGKILL");
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
+  }
+}
+
+function outerPid(paths: LabPaths): number | undefined {
+  if (!existsSync(paths.pid)) return undefined;
+  try {
+    const { pid, startTime } = JSON.parse(readFileSync(paths.pid, "utf8")) as { pid: number; startTime: string };
+    return startTimeOf(pid) === startTime ? pid : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+// proc(5): field 22 of /proc/PID/stat, counted after the command's closing parenthesis; a zombie (Z) is not running.
+function startTimeOf(pid: number): string | undefined {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+    return fields[0] === "Z" ? undefined : fields[19];
+  } catch {
+    return undefined;
+  }
+}
+
+function lastLines(file: string): string | undefined {
+  const text = readFileSync(file, "utf8").trimEnd();
+  return text === "" ? undefined : text.split("\n").slice(-3).join(" | ");
+}

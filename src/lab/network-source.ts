@@ -1,0 +1,74 @@
+// The Network of the lab, made from the store: watches what matters to the network, rebuilds when somebody asks after a change.
+// One for all nodes of the lab, so that the pure work is done once.
+
+import type { KubeObject } from "../kube/object.ts";
+import { keyOf } from "../kube/object.ts";
+import { createNetworkBuilder, type ClusterObjects } from "../model/build.ts";
+import type { ClusterConfig, Network } from "../model/network.ts";
+import type { NetworkSource } from "../model/source.ts";
+import type { ObjectApi } from "./api/api.ts";
+
+const watched = {
+  nodes: { group: "", resource: "nodes" },
+  namespaces: { group: "", resource: "namespaces" },
+  pods: { group: "", resource: "pods" },
+  services: { group: "", resource: "services" },
+  endpointSlices: { group: "discovery.k8s.io", resource: "endpointslices" },
+  networkPolicies: { group: "networking.k8s.io", resource: "networkpolicies" },
+} as const;
+
+type Kind = keyof typeof watched;
+
+/** Watches the API until closed. `current()` is rebuilt lazily and keeps its identity while nothing changed. */
+export function createNetworkSource(api: ObjectApi, cluster: ClusterConfig): NetworkSource & { close(): void } {
+  const build = createNetworkBuilder(cluster);
+  const objects = new Map<Kind, Map<string, KubeObject>>();
+  const listeners = new Set<() => void>();
+  let network: Network | undefined;
+  let announced = false;
+
+  const changed = (): void => {
+    network = undefined;
+    if (announced) return;
+    announced = true;
+    setImmediate(() => {
+      announced = false;
+      for (const listener of listeners) listener();
+    });
+  };
+
+  const watches = (Object.keys(watched) as Kind[]).map((kind) => {
+    const byKey = new Map(api.list(watched[kind]).items.map((object) => [keyOf(object), object]));
+    objects.set(kind, byKey);
+    return api.watch(watched[kind], api.revision, (event) => {
+      if (event.type === "BOOKMARK") return;
+      if (event.type === "DELETED") byKey.delete(keyOf(event.object));
+      else byKey.set(keyOf(event.object), event.object);
+      changed();
+    });
+  });
+
+  const snapshot = (): ClusterObjects => {
+    const all = (kind: Kind): readonly KubeObject[] => [...(objects.get(kind)?.values() ?? [])];
+    return {
+      nodes: all("nodes"),
+      namespaces: all("namespaces"),
+      pods: all("pods"),
+      services: all("services"),
+      endpointSlices: all("endpointSlices"),
+      networkPolicies: all("networkPolicies"),
+    } as ClusterObjects;
+  };
+
+  return {
+    current: () => (network ??= build(snapshot())),
+    subscribe(listener) {
+      listeners.add(listener);
+      return { close: () => void listeners.delete(listener) };
+    },
+    close() {
+      for (const watch of watches) watch.close();
+      listeners.clear();
+    },
+  };
+}

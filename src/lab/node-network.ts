@@ -1,0 +1,63 @@
+// A node's part of the pod network before it knows its pod ranges: the node controller gives those shortly after the node has appeared.
+
+import type { AttachmentStore } from "../agent/attachments.ts";
+import type { CniRequest, PodNetwork } from "../agent/cni.ts";
+import { CniError } from "../agent/cni.ts";
+import { createIpam, type Ipam } from "../agent/ipam.ts";
+import { openKernel } from "../kernel/linux.ts";
+import { openNetworkNamespace } from "../kernel/namespaces.ts";
+import type { NetworkKernel } from "../kernel/kernel.ts";
+import type { ObjectApi } from "./api/api.ts";
+import { podCidrsOf } from "./node-object.ts";
+
+/** The node's address management, made when its ranges are known; undefined until then. */
+export function lazyIpam(api: ObjectApi, node: string, attachments: AttachmentStore): () => Ipam | undefined {
+  let ipam: Ipam | undefined;
+  return () => {
+    if (ipam !== undefined) return ipam;
+    const ranges = podCidrsOf(api, node);
+    if (ranges.length > 0) ipam = createIpam(ranges, attachments);
+    return ipam;
+  };
+}
+
+/** Functions of CNI's shape that refuse with code 11 (try again later) until the node has its ranges. */
+export function lazyPodNetwork<N extends PodNetwork>(
+  node: string,
+  ipam: () => Ipam | undefined,
+  make: (ipam: Ipam) => N,
+): PodNetwork & { made(): N | undefined } {
+  let network: N | undefined;
+  const ready = (): N | undefined => {
+    const pools = ipam();
+    return (network ??= pools && make(pools));
+  };
+  const must = (): N => {
+    const made = ready();
+    if (made === undefined)
+      throw new CniError(
+        11,
+        `node ${node} has no pod ranges yet (Node spec.podCIDRs): the node controller gives them; try again`,
+      );
+    return made;
+  };
+  return {
+    add: async (request: CniRequest) => must().add(request),
+    delete: async (request: CniRequest) => ready()?.delete(request),
+    check: async (request: CniRequest) => must().check(request),
+    made: ready,
+  };
+}
+
+/** The kernel of a pod's namespace, by the descriptor its maker holds; the namespace stays the maker's. */
+export function openPodKernel(name: string, namespaceFd: number): NetworkKernel {
+  const namespace = openNetworkNamespace(`/proc/self/fd/${namespaceFd}`);
+  const kernel = openKernel(name, namespace);
+  return {
+    ...kernel,
+    close() {
+      kernel.close();
+      namespace.close();
+    },
+  };
+}

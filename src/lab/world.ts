@@ -1,0 +1,74 @@
+// The World a tracer looks at, made of a lab's (or an imagined lab's) parts.
+
+import type { AttachmentStore } from "../agent/attachments.ts";
+import type { Address } from "../ip/address.ts";
+import type { Pod } from "../kube/kinds.ts";
+import type { Network, NetworkPod } from "../model/network.ts";
+import { compile } from "../program/compile.ts";
+import type { Program } from "../program/program.ts";
+import { compileZone, type Zone } from "../program/zone.ts";
+import type { World } from "../trace/world.ts";
+import type { ObjectApi } from "./api/api.ts";
+import { parseResolvConf, resolvConf } from "./pods/identity-files.ts";
+
+/** The node's link to the underlay, in every lab. */
+export const uplinkName = "eth0";
+
+export interface WorldParts {
+  readonly api: ObjectApi;
+  readonly network: Network;
+  readonly attachments: ReadonlyMap<string, AttachmentStore>;
+  /** The Programs in force, where agents run; compiled here otherwise. */
+  readonly programs?: ReadonlyMap<string, Program>;
+  readonly outside: readonly Address[];
+  readonly listening?: World["listening"];
+}
+
+export function makeWorld(parts: WorldParts): World {
+  const { api, network, attachments } = parts;
+  const places = new Map([...attachments].map(([node, store]) => [node, store.list()]));
+  const programs =
+    parts.programs ??
+    new Map(network.nodes.map((node) => [node.name, compile(network, node.name, places.get(node.name) ?? [])]));
+  return {
+    network,
+    programs,
+    attachments: places,
+    zone: zoneOf(network),
+    outside: parts.outside,
+    uplink: uplinkName,
+    listening: parts.listening ?? ((place, protocol, port) => declared(network, place, protocol, port)),
+    resolver: (pod) => resolverOf(api, network, pod),
+  };
+}
+
+let last: { readonly network: Network; readonly zone: Zone } | undefined;
+
+/** The zone of a Network, made once per Network. */
+export function zoneOf(network: Network): Zone {
+  if (last?.network !== network) last = { network, zone: compileZone(network, { previous: last?.zone }) };
+  return last.zone;
+}
+
+// Without a running container nobody can tell; a port that the pod declares is taken at its word by nobody.
+function declared(
+  network: Network,
+  place: { readonly kind: "pod" | "node"; readonly name: string },
+  protocol: string,
+  port: number,
+): ReturnType<World["listening"]> {
+  if (place.kind === "node") return { listening: "unknown" };
+  const pod = network.pods.find((candidate) => `${candidate.namespace}/${candidate.name}` === place.name);
+  const known = pod?.containerPorts.find((candidate) => candidate.port === port && candidate.protocol === protocol);
+  return { listening: "unknown", ...(known !== undefined && { container: known.container }) };
+}
+
+function resolverOf(api: ObjectApi, network: Network, pod: NetworkPod): { search: readonly string[]; ndots: number } {
+  const object = api.get({ group: "", resource: "pods", namespace: pod.namespace, name: pod.name }) as Pod | undefined;
+  if (object === undefined) return { search: [], ndots: 1 };
+  const host = { nameservers: [], searches: [], options: [] };
+  const { domain, dnsAddresses: addresses } = network.cluster;
+  const { searches: search, options } = parseResolvConf(resolvConf(object, { domain, addresses, host }));
+  const ndots = Number(options.find((option) => option.startsWith("ndots:"))?.slice("ndots:".length) ?? 1);
+  return { search, ndots };
+}
