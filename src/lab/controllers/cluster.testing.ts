@@ -7,12 +7,14 @@ import type { ClusterConfig } from "../../model/network.ts";
 import type { ObjectApi } from "../api/api.ts";
 import { openStore } from "../api/sqlite-store.ts";
 import { createObjectApi } from "../api/write.ts";
-import { timeText } from "./clock.ts";
+import { microTimeText, timeText } from "./clock.ts";
 import { createFakeClock, type FakeClock } from "./clock.testing.ts";
 import { namespaceLabels } from "./namespaces.ts";
-import { pods } from "./resources.ts";
+import { leaseNamespace } from "./node-lifecycle.ts";
+import { nodes as nodesResource, pods } from "./resources.ts";
 import type { TypedResource } from "./resources.ts";
 import { createServiceAllocator } from "./service-addresses.ts";
+import { defaultTolerations } from "./taint-eviction.ts";
 import { startControllers, type Failure, type Runtime } from "./start.ts";
 
 export const testConfig: ClusterConfig = {
@@ -45,7 +47,9 @@ export interface TestCluster {
   kubelet(run?: (pod: Pod) => boolean): Promise<void>;
   /** kubelet() until nothing changes any more. */
   settle(run?: (pod: Pod) => boolean): Promise<void>;
-  /** Moves the clock, then idle. */
+  /** Nodes whose kubelets are dead. */
+  readonly silent: Set<string>;
+  /** Moves the clock, in steps in which kubelets renew their leases. */
   pass(ms: number): Promise<void>;
   close(): void;
 }
@@ -71,7 +75,7 @@ export async function testCluster(
   });
   const api = createObjectApi({
     store,
-    admissions: [namespaceLabels, allocator],
+    admissions: [namespaceLabels, defaultTolerations, allocator],
     clock: () => clock.now(),
     random,
   });
@@ -88,8 +92,9 @@ export async function testCluster(
   const { nodes = 3 } = options;
   const nodeObjects =
     typeof nodes === "number" ? Array.from({ length: nodes }, (_, i) => testNode(`node-${i + 1}`)) : nodes;
-  for (const object of [namespace("default"), ...nodeObjects]) api.create(object);
+  for (const object of [namespace("default"), namespace(leaseNamespace), ...nodeObjects]) api.create(object);
 
+  const silent = new Set<string>();
   const at = (name: string): { namespace: string; name: string } => {
     const [namespace = "", rest] = name.split("/");
     return rest === undefined ? { namespace: "default", name } : { namespace, name: rest };
@@ -138,9 +143,15 @@ export async function testCluster(
       }
       throw new Error("the cluster does not come to rest");
     },
+    silent,
     async pass(ms) {
-      clock.advance(ms);
-      await runtime.idle();
+      for (let left = ms; left > 0; left -= 20_000) {
+        clock.advance(Math.min(left, 20_000));
+        for (const { metadata } of cluster.list(nodesResource)) {
+          if (!silent.has(metadata.name)) renewLease(api, metadata.name, clock.now());
+        }
+        await runtime.idle();
+      }
     },
     close() {
       runtime.stop();
@@ -149,6 +160,17 @@ export async function testCluster(
   };
   await runtime.idle();
   return cluster;
+}
+
+function renewLease(api: ObjectApi, node: string, nowMs: number): void {
+  const metadata = { namespace: leaseNamespace, name: node };
+  const lease = {
+    apiVersion: "coordination.k8s.io/v1",
+    kind: "Lease",
+    metadata,
+    spec: { renewTime: microTimeText(nowMs) },
+  };
+  api.apply(lease);
 }
 
 const podNumbers = new Map<string, number>();

@@ -44,15 +44,20 @@ export interface Objects {
   delete(resource: ResourceName, object: KubeObject, options?: DeleteOptions): void;
   /** Looks at the store again, for an object whose write met a conflict. */
   refresh(resource: ResourceName, namespace: string | undefined, name: string): void;
+  /** Takes in everything that is there, before this returns, and follows from then on. */
+  load(): void;
   close(): void;
 }
 
-type ResourceOf = (object: KubeObject) => ResourceName | undefined;
-
-/** Copies what the store holds and follows it until closed. `changed` is called for every change, existing objects first; it must not write. */
+/**
+ * Copies what the store holds (at `load()`) and follows it until closed. `changed` is called for every change, existing objects first;
+ * it must not write.
+ */
 export function followObjects(options: {
   readonly api: ObjectApi;
-  readonly resourceOf: ResourceOf;
+  /** Each resource once. */
+  readonly resources: readonly ResourceName[];
+  readonly resourceOf: (object: KubeObject) => ResourceName | undefined;
   readonly changed: (change: Change) => void;
 }): Objects {
   const { api } = options;
@@ -90,7 +95,13 @@ export function followObjects(options: {
     if (resource === undefined) return;
     refresh(resource, event.object.metadata.namespace, event.object.metadata.name);
   };
-  const watch = api.watch("all", 0, event);
+  let watch: { close(): void } | undefined;
+  const load = (): void => {
+    for (const resource of options.resources) {
+      for (const object of api.list(resource).items) put(resource, keyOf(object), object);
+    }
+    watch = api.watch("all", api.revision, event);
+  };
 
   const wrote = <T extends KubeObject>(resource: TypedResource<T>, object: KubeObject): T => {
     put(resource, keyOf(object), object);
@@ -124,8 +135,9 @@ export function followObjects(options: {
         refresh(resource, namespace, name);
       }
     },
+    load,
     refresh,
-    close: () => watch.close(),
+    close: () => watch?.close(),
   };
 }
 

@@ -8,7 +8,7 @@ import { performance } from "node:perf_hooks";
 
 import type { ClusterConfig } from "../../model/network.ts";
 import type { KubeObject } from "../../kube/object.ts";
-import { resourceOf } from "../../kube/resources.ts";
+import { resourceOf, resources } from "../../kube/resources.ts";
 import type { ObjectApi } from "../api/api.ts";
 import { StatusError, type ResourceName } from "../api/store.ts";
 import type { Clock } from "./clock.ts";
@@ -31,6 +31,8 @@ export interface Controller {
   /** As upstream names it: `deployment-controller`. */
   readonly name: string;
   readonly watches: readonly Watch[];
+  /** Keys to look at in the beginning, whether or not there is such an object. */
+  readonly startKeys?: readonly string[];
   /** Brings the object of this key a step nearer to what it asks for. Called again after an error, later each time. */
   reconcile(key: string, requeue: (afterMs: number) => void): void;
 }
@@ -74,6 +76,11 @@ const backoff = { firstMs: 5, lastMs: 1_000_000, conflictsAtOnce: 8 };
 /** How long a turn of the event loop may take before others get theirs. */
 const turnMs = 8;
 
+/** Each resource once, whatever its versions. */
+const everyResource: readonly ResourceName[] = [
+  ...new Map(resources.map(({ group, resource }) => [`${resource}.${group}`, { group, resource }])).values(),
+];
+
 /** Starts the given controllers; the order is the order within a round. */
 export function startRuntime(options: {
   readonly api: ObjectApi;
@@ -100,6 +107,7 @@ export function startRuntime(options: {
 
   const objects = followObjects({
     api,
+    resources: everyResource,
     resourceOf: ({ apiVersion, kind }) => resourceOf(apiVersion, kind),
     changed: (change) => routes?.(change),
   });
@@ -115,7 +123,9 @@ export function startRuntime(options: {
     createQueue({ controller: make(cluster), clock, wake: schedule, ...pick(options.failed) }),
   );
   routes = createRoutes(queues);
-  // Objects that were read before the controllers existed.
+  // Nobody reconciles before everything is known: a ReplicaSet without its pods would make them again.
+  objects.load();
+  for (const { controller, enqueue } of queues) for (const key of controller.startKeys ?? []) enqueue(key);
   schedule();
 
   function turn(): void {

@@ -4,13 +4,26 @@
 import type { ClusterConfig } from "../../model/network.ts";
 import type { ObjectApi } from "../api/api.ts";
 import { systemClock, type Clock } from "./clock.ts";
+import { cronJobController } from "./cron-jobs.ts";
+import { daemonSetController } from "./daemon-sets.ts";
 import { deploymentController } from "./deployments.ts";
+import { endpointSliceMirroringController } from "./endpoint-slice-mirroring.ts";
 import { endpointSliceController } from "./endpoint-slices.ts";
+import { endpointsController } from "./endpoints.ts";
+import { garbageCollector } from "./garbage-collector.ts";
+import { ipAddressController, serviceCidrController } from "./ip-addresses.ts";
+import { jobController } from "./jobs.ts";
 import { namespaceController } from "./namespaces.ts";
+import { nodeGrace, nodeLifecycleController } from "./node-lifecycle.ts";
+import { nodeRangeController } from "./node-ranges.ts";
+import { notImplemented, notImplementedController, type NotImplemented } from "./not-implemented.ts";
+import { podGarbageCollector } from "./pod-gc.ts";
 import { replicaSetController } from "./replica-sets.ts";
 import { startRuntime, type Cluster, type Controller, type Failure, type Runtime } from "./runtime.ts";
 import { schedulerController } from "./scheduler/scheduler.ts";
 import { serviceAccountController } from "./service-accounts.ts";
+import { statefulSetController } from "./stateful-sets.ts";
+import { taintEvictionController } from "./taint-eviction.ts";
 
 export type { Failure, Runtime } from "./runtime.ts";
 
@@ -22,6 +35,10 @@ export interface ControllersOptions {
   readonly clock?: Clock;
   /** As Math.random. */
   readonly random?: () => number;
+  /** How long a node may be silent before it counts as unreachable; upstream's 50 s unless given. */
+  readonly nodeSilentMs?: number;
+  /** What is reported as not acted upon (not-implemented.ts) unless other rows are given. */
+  readonly notImplemented?: readonly NotImplemented[];
   /** Which controllers run, by name; all unless given. */
   readonly enabled?: (name: string) => boolean;
   /** Told of every reconcile that failed and will be tried again. */
@@ -44,15 +61,29 @@ export function startControllers(options: ControllersOptions): Runtime {
 }
 
 /** Every controller under its name, in order. */
-function controllerTable({
-  rootCa,
-}: ControllersOptions): readonly (readonly [name: string, make: (cluster: Cluster) => Controller])[] {
+function controllerTable(
+  options: ControllersOptions,
+): readonly (readonly [name: string, make: (cluster: Cluster) => Controller])[] {
   return [
     ["namespace", namespaceController],
-    ["serviceaccount", serviceAccountController(rootCa)],
+    ["serviceaccount", serviceAccountController(options.rootCa)],
+    ["nodeipam", nodeRangeController],
+    ["nodelifecycle", nodeLifecycleController({ silentMs: options.nodeSilentMs ?? nodeGrace.silentMs })],
+    ["cronjob", cronJobController],
+    ["job", jobController],
     ["deployment", deploymentController],
     ["replicaset", replicaSetController],
+    ["statefulset", statefulSetController],
+    ["daemonset", daemonSetController],
     ["scheduler", schedulerController],
+    ["tainteviction", taintEvictionController],
+    ["podgc", podGarbageCollector],
     ["endpointslice", endpointSliceController],
+    ["endpoints", endpointsController],
+    ["endpointslicemirroring", endpointSliceMirroringController],
+    ["serviceip", ipAddressController],
+    ["servicecidr", serviceCidrController],
+    ["garbagecollector", garbageCollector(options.api)],
+    ["notimplemented", notImplementedController(options.notImplemented ?? notImplemented)],
   ];
 }

@@ -1,0 +1,131 @@
+// EndpointSlices of Endpoints that people wrote by hand, for Services without selectors. Upstream: pkg/controller/endpointslicemirroring.
+
+import { familyOf, parseAddress } from "../../ip/address.ts";
+import type { Endpoint, EndpointAddress, Endpoints, EndpointSlicePort, IpFamily, Service } from "../../kube/kinds.ts";
+import { annotations as ours, keyOf, type Labels } from "../../kube/object.ts";
+import { createSlicesByService } from "./endpoint-slices.ts";
+import { endpointsManagedBy } from "./endpoints.ts";
+import { generateName } from "./names.ts";
+import { controllerReference } from "./pod-state.ts";
+import { endpointSlices, endpoints, services } from "./resources.ts";
+import { on, type Cluster, type Controller } from "./runtime.ts";
+import { familyName, sliceLabels } from "./service-endpoints.ts";
+import { planSlices, portsKey, type EndpointGroup } from "./slice-plan.ts";
+
+export const mirroringController = "endpointslicemirroring-controller.k8s.io";
+const skipMirror = "endpointslice.kubernetes.io/skip-mirror";
+const leaderElection = "control-plane.alpha.kubernetes.io/leader";
+/** --mirroring-max-endpoints-per-subset. */
+const perSubset = 1000;
+
+export function endpointSliceMirroringController(cluster: Cluster): Controller {
+  const { objects, random } = cluster;
+  const slices = createSlicesByService(mirroringController);
+  let writing = false;
+
+  const isMirrored = (object: Endpoints): boolean => {
+    const service = objects.byKey(services, keyOf(object));
+    return (
+      service !== undefined &&
+      service.spec.selector === undefined &&
+      object.metadata.deletionTimestamp === undefined &&
+      object.metadata.labels?.[skipMirror] !== "true" &&
+      object.metadata.annotations?.[leaderElection] === undefined
+    );
+  };
+
+  return {
+    name: "endpointslice-mirroring-controller",
+    watches: [
+      on(endpoints, ({ object, previous }, enqueue) => enqueue(keyOf((object ?? previous) as Endpoints))),
+      on(services, ({ object, previous }, enqueue) => {
+        const key = keyOf((object ?? previous) as Service);
+        if (objects.byKey(endpoints, key) !== undefined) enqueue(key);
+      }),
+      on(endpointSlices, (change, enqueue) => {
+        const service = slices.changed(change);
+        if (service !== undefined && !writing) enqueue(service);
+      }),
+    ],
+    reconcile(key) {
+      const object = objects.byKey(endpoints, key);
+      const existing = slices.of(key);
+      const mirrored = object !== undefined && isMirrored(object);
+      writing = true;
+      try {
+        for (const family of ["IPv4", "IPv6"] as const) {
+          const labels = object === undefined ? {} : labelsFor(object);
+          const plan = planSlices({
+            wanted: mirrored ? groupsFor(object, family) : [],
+            existing: existing.filter(({ addressType }) => addressType === family),
+            labels,
+            placeholder: false,
+          });
+          for (const group of plan.create) if (object !== undefined) create(object, family, labels, group);
+          for (const slice of plan.update) objects.update(endpointSlices, slice);
+          for (const slice of plan.delete) objects.delete(endpointSlices, slice);
+        }
+      } finally {
+        writing = false;
+      }
+    },
+  };
+
+  function create(object: Endpoints, family: IpFamily, labels: Labels, group: EndpointGroup): void {
+    const { namespace, name } = object.metadata;
+    const base = `${name}-`;
+    const { [ours.source]: _source, ...annotations } = object.metadata.annotations ?? {};
+    objects.create(endpointSlices, {
+      apiVersion: "discovery.k8s.io/v1",
+      kind: "EndpointSlice",
+      metadata: {
+        name: generateName(base, random),
+        generateName: base,
+        ...(namespace === undefined ? {} : { namespace }),
+        labels,
+        ...(Object.keys(annotations).length === 0 ? {} : { annotations }),
+        ownerReferences: [controllerReference(endpoints, object)],
+      },
+      addressType: family,
+      endpoints: group.endpoints,
+      ports: group.ports,
+    });
+  }
+}
+
+function labelsFor(object: Endpoints): Labels {
+  const { [endpointsManagedBy]: _managedBy, ...labels } = object.metadata.labels ?? {};
+  return { ...labels, [sliceLabels.serviceName]: object.metadata.name, [sliceLabels.managedBy]: mirroringController };
+}
+
+/** The addresses of one family by the ports of their subset. */
+function groupsFor(object: Endpoints, family: IpFamily): readonly EndpointGroup[] {
+  const groups = new Map<string, { ports: readonly EndpointSlicePort[]; endpoints: Endpoint[] }>();
+  for (const { addresses = [], notReadyAddresses = [], ports = [] } of object.subsets ?? []) {
+    const slicePorts = ports.map(({ name = "", protocol = "TCP", ...rest }) => ({ name, protocol, ...rest }));
+    const key = portsKey(slicePorts);
+    const group = groups.get(key) ?? { ports: slicePorts, endpoints: [] };
+    const all = [
+      ...addresses.map((address) => endpointOf(address, true)),
+      ...notReadyAddresses.map((address) => endpointOf(address, false)),
+    ].slice(0, perSubset);
+    group.endpoints.push(...all.filter((endpoint) => endpoint.addresses.every((ip) => isOf(ip, family))));
+    if (group.endpoints.length > 0) groups.set(key, group);
+  }
+  return [...groups.values()];
+}
+
+function isOf(ip: string, family: IpFamily): boolean {
+  const address = parseAddress(ip);
+  return address !== undefined && familyName(familyOf(address)) === family;
+}
+
+function endpointOf({ ip, hostname, nodeName, targetRef }: EndpointAddress, ready: boolean): Endpoint {
+  return {
+    addresses: [parseAddress(ip) ?? ip],
+    conditions: { ready },
+    ...(hostname === undefined ? {} : { hostname }),
+    ...(nodeName === undefined ? {} : { nodeName }),
+    ...(targetRef === undefined ? {} : { targetRef }),
+  };
+}
