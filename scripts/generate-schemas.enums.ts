@@ -59,13 +59,11 @@ function enumTypes(
     .map(([, , type = ""]) => {
       // `Name Type = "value"`, `Name = Type("value")`, `Name = Type(package.Constant)`
       const pattern = String.raw`^\s*\w+\s+(?:${type}\s*=\s*|=\s*${type}\()(?:"([^"]*)"|(\w+)\.(\w+))`;
-      const values = [...text.matchAll(new RegExp(pattern, "gm"))].map(
-        ([, literal, alias = "", name]) => literal ?? constants.get(`${imported.get(alias)}.${name}`),
-      );
-      return [
-        `${packageName}.${type}`,
-        values.filter((value) => value !== undefined && value !== "").sort(compareText),
-      ];
+      const values = [...text.matchAll(new RegExp(pattern, "gm"))].flatMap(([, literal, alias = "", name]) => {
+        const value = literal ?? constants.get(`${imported.get(alias)}.${name}`) ?? "";
+        return value === "" ? [] : [value];
+      });
+      return [`${packageName}.${type}`, values.sort(compareText)];
     });
 }
 
