@@ -3,13 +3,13 @@
 // The DNS server and `fairlead trace` both answer by this function.
 
 import type { Address } from "../ip/address.ts";
-import { familyOf } from "../ip/address.ts";
+import { compareAddresses, familyOf } from "../ip/address.ts";
 import type { Origin } from "../kube/object.ts";
 import type { NetworkPod } from "../model/network.ts";
 import { isWithin, lowerName, type DnsName } from "../wire/dns/name.ts";
 import { classIn, type RecordData, type RecordType } from "../wire/dns/record.ts";
-import { addressOfDashed, dashedAddress, reverseName, reverseZoneOf } from "./zone-reverse.ts";
-import { serviceName, serviceNames } from "./zone-service.ts";
+import { addressOfDashed, addressOfReverseName, dashedAddress, reverseName, reverseZoneOf } from "./zone-reverse.ts";
+import { serviceName, serviceNames, servicePointers, type Pointer } from "./zone-service.ts";
 import type { NamespaceZone, Zone, ZoneNode, ZoneRecord, ZoneSettings } from "./zone.ts";
 
 /** What the zone says to a question. */
@@ -39,10 +39,10 @@ export function zoneNodes(zone: Zone): ZoneNode[] {
   const { settings } = zone;
   const nodes = [...fixedNodes(zone).values()];
   for (const namespace of zone.namespaces.values()) {
-    for (const service of namespace.services.values()) nodes.push(...serviceNames(service, settings).nodes.values());
+    for (const service of namespace.services.values()) nodes.push(...serviceNames(service, settings).values());
     nodes.push(...podNodes(namespace, zone).values());
   }
-  nodes.push(...reverseNodes(zone).values());
+  nodes.push(...reverseNodes(zone));
   return nodes;
 }
 
@@ -105,7 +105,7 @@ function authorityOf(zone: Zone, name: DnsName): DnsName | undefined {
 
 function findNode(zone: Zone, name: DnsName): ZoneNode | undefined {
   const { domain } = zone.settings;
-  if (!isWithin(name, domain)) return reverseNodes(zone).get(name);
+  if (!isWithin(name, domain)) return findReverse(zone, name);
   const fixed = fixedNodes(zone).get(name);
   if (fixed !== undefined) return fixed;
   // No name of Kubernetes has a dot or any other odd byte inside a label.
@@ -118,7 +118,7 @@ function findNode(zone: Zone, name: DnsName): ZoneNode | undefined {
   if (last === undefined) return emptyNode(name, namespace.origin);
   if (kind === "pod") return labels.length > 0 ? undefined : findPod(namespace, zone, last);
   const service = namespace.services.get(last);
-  return service === undefined ? undefined : serviceNames(service, zone.settings).nodes.get(labels.join("."));
+  return service === undefined ? undefined : serviceNames(service, zone.settings).get(labels.join("."));
 }
 
 // `pods verified` in CoreDNS's words: only addresses that pods of the namespace have. An IPv6 address may be spelled in any way.
@@ -151,42 +151,48 @@ function podNodes(namespace: NamespaceZone, zone: Zone): ReadonlyMap<string, Zon
   return nodes;
 }
 
-const knownReverse = new WeakMap<Zone, Map<DnsName, ZoneNode>>();
-
-// PTR records of all Services, and the names above them. Made by the first question about an address.
-function reverseNodes(zone: Zone): ReadonlyMap<DnsName, ZoneNode> {
-  const known = knownReverse.get(zone);
-  if (known !== undefined) return known;
-  const nodes = new Map<DnsName, ZoneNode & { readonly records: ZoneRecord[] }>();
-  for (const namespace of zone.namespaces.values()) {
-    for (const service of namespace.services.values()) {
-      for (const { address, target, origin } of serviceNames(service, zone.settings).pointers) {
-        const name = reverseName(address);
-        const node = nodes.get(name) ?? { name, records: [], origin };
-        nodes.set(name, node);
-        node.records.push(recordOf(zone, name, { kind: "PTR", target }, origin));
-      }
-    }
-  }
-  // The parents join the map on the way and are visited too, which changes nothing: theirs are there already.
-  for (const node of nodes.values()) addReverseParents(nodes, node, zone);
-  knownReverse.set(zone, nodes);
-  return nodes;
+// Part of an address inside our ranges: some name below may exist, and a needless NODATA harms nobody, while a wrong NXDOMAIN would
+// hide all names below (RFC 8020).
+function findReverse(zone: Zone, name: DnsName): ZoneNode | undefined {
+  const address = addressOfReverseName(name);
+  if (address === undefined)
+    return reverseZoneOf(name, zone.reverseRanges) === undefined ? undefined : emptyNode(name, zone.origin);
+  const pointers = [...zone.namespaces.values()].flatMap((namespace) => pointersOf(namespace, zone).get(address) ?? []);
+  return pointers.length === 0 ? undefined : reverseNode(zone, name, pointers);
 }
 
-function addReverseParents(
-  nodes: Map<DnsName, ZoneNode & { readonly records: ZoneRecord[] }>,
-  node: ZoneNode,
-  zone: Zone,
-): void {
-  const cut = reverseZoneOf(node.name, zone.reverseRanges);
-  if (cut === undefined) return;
-  let name = node.name;
-  while (name.length > cut.length) {
-    name = name.slice(name.indexOf(".") + 1);
-    if (nodes.has(name)) return;
-    nodes.set(name, { name, records: [], origin: node.origin });
+function reverseNode(zone: Zone, name: DnsName, pointers: readonly Pointer[]): ZoneNode {
+  const records = pointers.map(({ target, origin }) => recordOf(zone, name, { kind: "PTR", target }, origin));
+  return { name, records, origin: records[0]?.origin ?? zone.origin };
+}
+
+const knownPointers = new WeakMap<NamespaceZone, { settings: ZoneSettings; pointers: Map<Address, Pointer[]> }>();
+
+function pointersOf(namespace: NamespaceZone, { settings }: Zone): ReadonlyMap<Address, readonly Pointer[]> {
+  const known = knownPointers.get(namespace);
+  if (known?.settings === settings) return known.pointers;
+  const pointers = new Map<Address, Pointer[]>();
+  for (const service of namespace.services.values()) {
+    for (const pointer of servicePointers(service, settings)) {
+      const list = pointers.get(pointer.address);
+      if (list === undefined) pointers.set(pointer.address, [pointer]);
+      else list.push(pointer);
+    }
   }
+  knownPointers.set(namespace, { settings, pointers });
+  return pointers;
+}
+
+// All of them, for reading.
+function reverseNodes(zone: Zone): ZoneNode[] {
+  const all = new Map<Address, Pointer[]>();
+  for (const namespace of zone.namespaces.values()) {
+    for (const [address, pointers] of pointersOf(namespace, zone))
+      all.set(address, [...(all.get(address) ?? []), ...pointers]);
+  }
+  return [...all]
+    .toSorted(([a], [b]) => compareAddresses(a, b))
+    .map(([address, pointers]) => reverseNode(zone, reverseName(address), pointers));
 }
 
 const knownFixed = new WeakMap<Zone, Map<DnsName, ZoneNode>>();

@@ -9,6 +9,13 @@ export function reverseName(address: Address): DnsName {
   return [...unitsOf(address).reverse(), familyOf(address) === 4 ? "in-addr.arpa" : "ip6.arpa"].join(".");
 }
 
+/** The address of a reverse name in lower case; undefined where the name is another, or only part of an address. */
+export function addressOfReverseName(name: DnsName): Address | undefined {
+  const reverse = parseReverse(name);
+  if (reverse === undefined || reverse.units.length !== (reverse.family === 4 ? 4 : 32)) return undefined;
+  return addressOfUnits(reverse.family, reverse.units);
+}
+
 /**
  * The reverse zone a name lies in, where it is one of these ranges': the part of the name that every address of the range shares.
  * `10.96.0.0/12` is sixteen zones, `96.10.in-addr.arpa` and so on, for names are cut at dots.

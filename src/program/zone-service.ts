@@ -11,13 +11,8 @@ import { classIn, type RecordData } from "../wire/dns/record.ts";
 import { dashedAddress } from "./zone-reverse.ts";
 import type { ZoneNode, ZoneRecord, ZoneSettings } from "./zone.ts";
 
-/** Everything a Service adds to the zone. */
-export interface ServiceNames {
-  /** By the part of the name in front of the Service's own, which is the empty string: `db-0`, `_tcp`, `_http._tcp`. */
-  readonly nodes: ReadonlyMap<string, ZoneNode>;
-  /** Names of addresses: of the Service's own, and of headless endpoints that have a hostname. */
-  readonly pointers: readonly { readonly address: Address; readonly target: DnsName; readonly origin: Origin }[];
-}
+/** A Service's names by the part in front of its own, which is the empty string: `db-0`, `_tcp`, `_http._tcp`. */
+export type ServiceNames = ReadonlyMap<string, ZoneNode>;
 
 /** The names of a Service; the same value for the same Service and settings. */
 export function serviceNames(service: NetworkService, settings: ZoneSettings): ServiceNames {
@@ -26,6 +21,31 @@ export function serviceNames(service: NetworkService, settings: ZoneSettings): S
   let names = known.get(service);
   if (names === undefined) known.set(service, (names = makeNames(service, settings)));
   return names;
+}
+
+/** The name of an address. */
+export interface Pointer {
+  readonly address: Address;
+  readonly target: DnsName;
+  readonly origin: Origin;
+}
+
+/** The addresses that have their name from a Service: its own, or those of headless endpoints that have a hostname. */
+export function servicePointers(service: NetworkService, settings: ZoneSettings): Pointer[] {
+  const own = serviceName(service, settings);
+  if (!service.headless)
+    return service.clusterIps.map((address, index) => ({
+      address,
+      target: own,
+      origin: clusterIpOrigin(service, index),
+    }));
+  return distinctEndpoints(service)
+    .filter(({ hostname }) => hostname !== undefined && hostname !== "")
+    .map((endpoint) => ({
+      address: endpoint.address,
+      target: `${endpointLabel(endpoint)}.${own}`,
+      origin: endpoint.origin,
+    }));
 }
 
 /** The Service's own name: `api-server.production.svc.cluster.local`. */
@@ -41,12 +61,11 @@ function makeNames(service: NetworkService, settings: ZoneSettings): ServiceName
     settings,
     own: serviceName(service, settings),
     nodes: new Map(),
-    pointers: [],
   };
   if (service.type === "ExternalName") addExternalName(names);
   else if (service.headless) addHeadless(names);
   else addClusterIps(names);
-  return { nodes: names.nodes, pointers: names.pointers };
+  return names.nodes;
 }
 
 interface NamesBeingMade {
@@ -54,7 +73,6 @@ interface NamesBeingMade {
   readonly settings: ZoneSettings;
   readonly own: DnsName;
   readonly nodes: Map<string, ZoneNode & { readonly records: ZoneRecord[] }>;
-  readonly pointers: ServiceNames["pointers"][number][];
 }
 
 /** Makes the name exist, and its parents up to the Service with it (RFC 8020). */
@@ -85,70 +103,74 @@ function addClusterIps(names: NamesBeingMade): void {
   const { service, own } = names;
   addName(names, "");
   for (const [index, address] of service.clusterIps.entries()) {
-    const origin = { ...service.origin, field: index === 0 ? "spec.clusterIP" : `spec.clusterIPs[${index}]` };
-    addRecord(names, "", addressData(address), origin);
-    names.pointers.push({ address, target: own, origin });
+    addRecord(names, "", addressData(address), clusterIpOrigin(service, index));
   }
-  const weight = shareOf(service.ports.length);
-  for (const port of service.ports) {
-    const data = { kind: "SRV", priority: 0, port: port.port, target: own } as const;
-    addRecord(names, "", { ...data, weight }, port.origin);
-    if (port.name !== "") addRecord(names, portName(port), { ...data, weight: shareOf(1) }, port.origin);
-  }
-  for (const endpoint of distinctEndpoints(service, service.ports))
+  addServers(names, (port) => [{ port: port.port, target: own, origin: port.origin }]);
+  for (const endpoint of distinctEndpoints(service))
     addRecord(names, endpointLabel(endpoint), addressData(endpoint.address), endpoint.origin);
 }
 
 // 2.4.1: without ready endpoints the name does not exist at all.
 function addHeadless(names: NamesBeingMade): void {
   const { service, own } = names;
-  const endpoints = distinctEndpoints(service, service.ports);
+  const endpoints = distinctEndpoints(service);
+  const addresses = new Map(endpoints.map((endpoint) => [endpoint.address, endpoint]));
+  for (const { address, origin } of addresses.values()) addRecord(names, "", addressData(address), origin);
   for (const endpoint of endpoints) {
-    const data = addressData(endpoint.address);
-    const label = endpointLabel(endpoint);
-    addRecord(names, "", data, endpoint.origin);
-    addRecord(names, label, data, endpoint.origin);
-    if (endpoint.hostname !== undefined && endpoint.hostname !== "")
-      names.pointers.push({ address: endpoint.address, target: `${label}.${own}`, origin: endpoint.origin });
+    addRecord(names, endpointLabel(endpoint), addressData(endpoint.address), endpoint.origin);
   }
-  const all = service.ports.flatMap((port) => targetsOf(service, port, own));
-  for (const target of all) addRecord(names, "", { ...target.data, weight: shareOf(all.length) }, target.origin);
-  for (const port of service.ports) {
-    if (port.name === "") continue;
-    const targets = targetsOf(service, port, own);
-    for (const { data, origin } of targets)
-      addRecord(names, portName(port), { ...data, weight: shareOf(targets.length) }, origin);
-  }
+  addServers(names, (port) =>
+    port.endpoints
+      .filter((endpoint) => isPublished(service, endpoint))
+      .map((endpoint) => ({
+        port: endpoint.port,
+        target: `${endpointLabel(endpoint)}.${own}`,
+        origin: endpoint.origin,
+      })),
+  );
 }
 
-type SrvTarget = {
-  readonly data: Omit<RecordData & { kind: "SRV" }, "weight">;
+/** Where a port is served, for an SRV record. */
+interface ServerPlace {
+  readonly port: number;
+  readonly target: DnsName;
   readonly origin: Origin;
-};
+}
 
-// Both addresses of a dual-stack endpoint with a hostname are one target.
-function targetsOf(service: NetworkService, port: ServicePort, own: DnsName): SrvTarget[] {
-  const targets = new Map<string, SrvTarget>();
-  for (const endpoint of port.endpoints) {
-    if (!isPublished(service, endpoint)) continue;
-    const target = `${endpointLabel(endpoint)}.${own}`;
-    const key = `${target} ${endpoint.port}`;
-    if (targets.has(key)) continue;
-    targets.set(key, { data: { kind: "SRV", priority: 0, port: endpoint.port, target }, origin: endpoint.origin });
+/** SRV records: of each named port under its name, and of all ports under the Service's own. */
+function addServers(names: NamesBeingMade, placesOf: (port: ServicePort) => ServerPlace[]): void {
+  const all: ServerPlace[] = [];
+  for (const port of names.service.ports) {
+    const places = placesOf(port);
+    all.push(...places);
+    if (port.name !== "") addPlaces(names, portName(port), places);
   }
-  return [...targets.values()];
+  addPlaces(names, "", all);
+}
+
+// The same place twice (both addresses of a dual-stack endpoint with a hostname, one number for TCP and UDP) is one record:
+// a set of records has no duplicates (RFC 2181 5).
+function addPlaces(names: NamesBeingMade, relative: string, places: readonly ServerPlace[]): void {
+  const distinct = new Map(places.map((place) => [`${place.target} ${place.port}`, place]));
+  const weight = shareOf(distinct.size);
+  for (const { port, target, origin } of distinct.values())
+    addRecord(names, relative, { kind: "SRV", priority: 0, weight, port, target }, origin);
 }
 
 /** The endpoints that names are given to, each address and hostname once, although each port lists them. */
-function distinctEndpoints(service: NetworkService, ports: readonly ServicePort[]): Endpoint[] {
+function distinctEndpoints(service: NetworkService): Endpoint[] {
   const distinct = new Map<string, Endpoint>();
-  for (const port of ports) {
+  for (const port of service.ports) {
     for (const endpoint of port.endpoints) {
       const key = `${endpoint.address} ${endpoint.hostname ?? ""}`;
       if (isPublished(service, endpoint) && !distinct.has(key)) distinct.set(key, endpoint);
     }
   }
   return [...distinct.values()];
+}
+
+function clusterIpOrigin(service: NetworkService, index: number): Origin {
+  return { ...service.origin, field: index === 0 ? "spec.clusterIP" : `spec.clusterIPs[${index}]` };
 }
 
 function isPublished(service: NetworkService, endpoint: Endpoint): boolean {
