@@ -1,0 +1,237 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import fc from "fast-check";
+
+import { buildNetwork, createNetworkBuilder } from "./build.ts";
+import { clusterConfig } from "./cluster.ts";
+import type { Network } from "./network.ts";
+import { namespace, node, objects, pod, service, slice } from "./objects.testing.ts";
+import { clusterArbitrary, shuffled } from "./random.testing.ts";
+
+const cluster = clusterConfig();
+
+test("any order of the same objects gives an equal Network", () => {
+  fc.assert(
+    fc.property(clusterArbitrary, fc.integer(), (all, seed) => {
+      assert.deepEqual(buildNetwork(cluster, shuffled(all, seed)), buildNetwork(cluster, all));
+    }),
+    { numRuns: 200 },
+  );
+});
+
+test("a builder that saw other clusters before gives what a fresh one gives", () => {
+  fc.assert(
+    fc.property(fc.array(clusterArbitrary, { minLength: 2, maxLength: 5 }), (history) => {
+      const build = createNetworkBuilder(cluster);
+      for (const all of history) assert.deepEqual(build(all), buildNetwork(cluster, all));
+    }),
+    { numRuns: 150 },
+  );
+});
+
+test("edits one by one end where a fresh build ends", () => {
+  fc.assert(
+    fc.property(clusterArbitrary, clusterArbitrary, fc.integer(), (from, to, seed) => {
+      const build = createNetworkBuilder(cluster);
+      let current = from;
+      build(current);
+      // One kind after another, in an order the seed says: every prefix is a cluster too.
+      const kinds = Object.keys(from) as (keyof typeof from)[];
+      const start = Math.abs(seed) % kinds.length;
+      for (const kind of [...kinds.slice(start), ...kinds.slice(0, start)]) {
+        current = { ...current, [kind]: to[kind] };
+        assert.deepEqual(build(current), buildNetwork(cluster, current));
+      }
+    }),
+    { numRuns: 150 },
+  );
+});
+
+test("the same objects in other arrays give the same Network", () => {
+  const all = shop();
+  const build = createNetworkBuilder(cluster);
+  const first = build(all);
+  assert.equal(build({ ...all, pods: [...all.pods], services: [...all.services].toReversed() }), first);
+});
+
+test("one changed EndpointSlice makes one Service another value and leaves the rest", () => {
+  const all = shop();
+  const build = createNetworkBuilder(cluster);
+  const before = build(all);
+  const after = build({
+    ...all,
+    endpointSlices: [slice("web", [{ addresses: ["10.244.2.9"] }]), ...rest(all.endpointSlices)],
+  });
+  assert.notEqual(named(after, "web"), named(before, "web"));
+  assert.equal(named(after, "db"), named(before, "db"));
+  assert.equal(after.pods, before.pods);
+  assert.equal(after.nodes, before.nodes);
+});
+
+test("a heartbeat or another field that means nothing to the network changes nothing", () => {
+  const all = shop();
+  const build = createNetworkBuilder(cluster);
+  const before = build(all);
+  const beaten = all.nodes.map((each) => ({ ...each, metadata: { ...each.metadata, resourceVersion: "99" } }));
+  assert.equal(build({ ...all, nodes: beaten }), before);
+});
+
+test("pods: completed ones and those without a node are gone, hostNetwork ones have their node's addresses", () => {
+  const network = buildNetwork(
+    cluster,
+    objects({
+      nodes: [node(1)],
+      pods: [
+        pod("done", { node: 1, host: 2 }, { status: { phase: "Succeeded", podIPs: [{ ip: "10.244.1.2" }] } }),
+        pod("waiting", { node: 1, host: 3 }, { spec: { nodeName: "" } }),
+        pod("starting", { node: 1, host: 4 }, { status: { phase: "Pending" } }),
+        pod("agent", { node: 1, host: 5 }, { spec: { hostNetwork: true }, status: { phase: "Running" } }),
+      ],
+    }),
+  );
+  assert.deepEqual(
+    network.pods.map(({ name, addresses, ready }) => [name, addresses, ready]),
+    [
+      ["agent", ["172.18.0.2", "fd00:172:18::2"], false],
+      ["starting", [], false],
+    ],
+  );
+});
+
+test("a hostNetwork pod follows its node's addresses", () => {
+  const build = createNetworkBuilder(cluster);
+  const agent = pod("agent", { node: 1, host: 5 }, { spec: { hostNetwork: true }, status: { phase: "Running" } });
+  build(objects({ nodes: [node(1)], pods: [agent] }));
+  const moved = { ...node(1), status: { addresses: [{ type: "InternalIP", address: "172.18.7.7" }] } };
+  assert.deepEqual(build(objects({ nodes: [moved], pods: [agent] })).pods[0]?.addresses, ["172.18.7.7"]);
+});
+
+test("problems name the object, the field and the way out", () => {
+  const bad = service("api", { clusterIPs: ["10.96.0.9"], ports: [{ port: 80, targetPort: "htpp" }] });
+  const network = buildNetwork(
+    cluster,
+    objects({
+      nodes: [node(1)],
+      pods: [
+        pod("a", { node: 1, host: 2 }, { labels: { app: "api" } }),
+        pod("b", { node: 1, host: 3 }, { labels: { app: "api" } }),
+      ],
+      services: [
+        {
+          ...bad,
+          metadata: {
+            ...bad.metadata,
+            annotations: {
+              "fairlead.dev/source": JSON.stringify({
+                file: "shop.yaml",
+                line: 20,
+                lines: { "spec.ports[0].targetPort": 31 },
+              }),
+            },
+          },
+        },
+        service("lonely", { clusterIPs: ["10.96.0.10"] }),
+      ],
+    }),
+  );
+  assert.deepEqual(said(network), [
+    'api spec.ports[0].targetPort shop.yaml:31: "htpp" names no container port of the 2 pods it selects (they have: http); traffic will be refused',
+    "lonely spec.selector : app=lonely selects no pod in namespace default; traffic will be refused",
+  ]);
+});
+
+test("a problem goes when the pod that solves it comes, and comes back when it goes", () => {
+  const build = createNetworkBuilder(cluster);
+  const all = objects({ nodes: [node(1)], services: [service("web", { clusterIPs: ["10.96.0.9"] })] });
+  const running = pod("a", { node: 1, host: 2 }, { labels: { app: "web" } });
+  assert.equal(build(all).problems.length, 1);
+  assert.equal(build({ ...all, pods: [running] }).problems.length, 0);
+  assert.equal(
+    build({ ...all, pods: [{ ...running, metadata: { ...running.metadata, labels: {} } }] }).problems.length,
+    1,
+  );
+});
+
+test("an address or node port that two Services ask for belongs to the older one", () => {
+  const spec = { clusterIPs: ["10.96.0.9"], type: "NodePort" as const, ports: [{ port: 80, nodePort: 30001 }] };
+  const young = created(service("a", spec), "2026-02-01T00:00:00Z");
+  const old = created(service("b", spec), "2026-01-01T00:00:00Z");
+  const build = createNetworkBuilder(cluster);
+  const both = build(objects({ services: [young, old] }));
+  assert.deepEqual(named(both, "b")?.clusterIps, ["10.96.0.9"]);
+  assert.deepEqual(named(both, "a")?.clusterIps, []);
+  assert.equal(named(both, "a")?.ports[0]?.nodePort, undefined);
+  assert.deepEqual(
+    said(both).filter((text) => text.includes("belongs")),
+    [
+      "a spec.clusterIPs[0] : 10.96.0.9 belongs to Service default/b; this Service does not answer there",
+      "a spec.ports[0].nodePort : node port 30001/tcp belongs to Service default/b; this Service does not answer there",
+    ],
+  );
+  assert.deepEqual(named(build(objects({ services: [young] })), "a")?.clusterIps, ["10.96.0.9"]);
+});
+
+test("nodes that claim one range: the first by name has it", () => {
+  const network = buildNetwork(
+    cluster,
+    objects({ nodes: [node(1), node(2, { podCIDRs: ["10.244.0.0/20"] }), node(3, { podCIDRs: ["10.244.1.0/24"] })] }),
+  );
+  assert.deepEqual(
+    network.nodes.map(({ podCidrs }) => podCidrs),
+    [["10.244.1.0/24", "fd00:10:244:1::/64"], [], []],
+  );
+  assert.ok(said(network).some((text) => text === "node-2 spec.podCIDRs[0] : 10.244.0.0/20 belongs to Node node-1"));
+});
+
+test("what is not done yet is said", () => {
+  const network = buildNetwork(
+    cluster,
+    objects({
+      services: [
+        service("a", { type: "LoadBalancer", clusterIPs: ["10.96.0.9"], externalIPs: ["192.0.2.1"], selector: {} }),
+      ],
+      networkPolicies: [
+        {
+          apiVersion: "networking.k8s.io/v1",
+          kind: "NetworkPolicy",
+          metadata: { name: "deny", namespace: "default" },
+          spec: { podSelector: {} },
+        },
+      ],
+    }),
+  );
+  assert.deepEqual(said(network), [
+    "deny spec : is not enforced yet: every packet it would stop passes",
+    "a spec.externalIPs : external addresses are not served yet; cluster address and node ports answer",
+    "a spec.type : no load balancer gives it an address yet; cluster address and node ports answer",
+  ]);
+});
+
+function shop(): Parameters<ReturnType<typeof createNetworkBuilder>>[0] {
+  return objects({
+    nodes: [node(1), node(2)],
+    namespaces: [namespace("default")],
+    pods: [pod("web-1", { node: 1, host: 5 }, { labels: { app: "web" } })],
+    services: [service("db", { clusterIPs: ["10.96.0.8"] }), service("web", { clusterIPs: ["10.96.0.7"] })],
+    endpointSlices: [slice("web", [{ addresses: ["10.244.1.5"] }]), slice("db", [{ addresses: ["10.244.1.6"] }])],
+  });
+}
+
+function created<T extends { metadata: object }>(object: T, creationTimestamp: string): T {
+  return { ...object, metadata: { ...object.metadata, creationTimestamp } };
+}
+
+function named(network: Network, name: string): Network["services"][number] | undefined {
+  return network.services.find((each) => each.name === name);
+}
+
+function rest<T>(values: readonly T[]): readonly T[] {
+  return values.slice(1);
+}
+
+function said(network: Network): string[] {
+  return network.problems.map(
+    ({ origin, message }) => `${origin.name} ${origin.field} ${origin.source ?? ""}: ${message}`,
+  );
+}

@@ -1,0 +1,100 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import type { NetworkService } from "./network.ts";
+import { service, slice } from "./objects.testing.ts";
+import { networkService } from "./service.ts";
+
+test("endpoints of all slices are joined, each address and port once, in order", () => {
+  const result = networkService(service("web"), [
+    slice("web", [{ addresses: ["10.244.2.9"] }, { addresses: ["10.244.1.10"] }], { name: "web-2" }),
+    slice("web", [{ addresses: ["10.244.1.9"] }, { addresses: ["10.244.2.9"] }], { name: "web-1" }),
+    slice("web", [{ addresses: ["fd00::2"] }], { name: "web-6", addressType: "IPv6" }),
+  ]);
+  assert.deepEqual(endpointsOf(result), ["10.244.1.9:8080", "10.244.1.10:8080", "10.244.2.9:8080", "fd00::2:8080"]);
+});
+
+test("of an endpoint in two slices the ready one counts", () => {
+  const leaving = slice("web", [{ addresses: ["10.244.2.9"], conditions: { ready: false } }], { name: "web-1" });
+  const arriving = slice("web", [{ addresses: ["10.244.2.9"], conditions: { ready: true } }], { name: "web-2" });
+  for (const slices of [
+    [leaving, arriving],
+    [arriving, leaving],
+  ]) {
+    const [endpoint, ...others] = networkService(service("web"), slices).ports[0]?.endpoints ?? [];
+    assert.equal(endpoint?.ready, true);
+    assert.equal(endpoint?.origin.name, "web-2");
+    assert.deepEqual(others, []);
+  }
+});
+
+test("absent conditions mean ready, serving and not terminating (KEP-1669)", () => {
+  const [endpoint] =
+    networkService(service("web"), [slice("web", [{ addresses: ["10.244.2.9"] }])]).ports[0]?.endpoints ?? [];
+  assert.deepEqual([endpoint?.ready, endpoint?.serving, endpoint?.terminating], [true, true, false]);
+});
+
+test("only the first address counts, FQDN slices and addresses of the wrong type do not", () => {
+  const result = networkService(service("web"), [
+    slice("web", [
+      { addresses: ["10.244.2.9", "10.244.2.10"] },
+      { addresses: ["fd00::1"] },
+      { addresses: ["010.1.1.1"] },
+    ]),
+    slice("web", [{ addresses: ["example.org"] }], { name: "web-f", addressType: "FQDN" }),
+  ]);
+  assert.deepEqual(endpointsOf(result), ["10.244.2.9:8080"]);
+});
+
+test("ports are matched by name and protocol, and each slice has its own number", () => {
+  const ports = [
+    { name: "a", port: 80 },
+    { name: "b", port: 81, protocol: "UDP" as const },
+  ];
+  const result = networkService(service("web", { ports }), [
+    slice("web", [{ addresses: ["10.244.1.1"] }], {
+      name: "web-1",
+      ports: [
+        { name: "b", port: 1001, protocol: "UDP" },
+        { name: "a", port: 1000 },
+      ],
+    }),
+    slice("web", [{ addresses: ["10.244.1.2"] }], { name: "web-2", ports: [{ name: "a", port: 2000 }] }),
+    slice("web", [{ addresses: ["10.244.1.3"] }], {
+      name: "web-3",
+      ports: [{ name: "b", port: 3001, protocol: "TCP" }],
+    }),
+    slice("web", [{ addresses: ["10.244.1.4"] }], { name: "web-4", ports: [{ name: "a" }] }),
+  ]);
+  assert.deepEqual(
+    result.ports.map(({ endpoints }) => endpoints.map(({ address, port }) => `${address}:${port}`)),
+    [["10.244.1.1:1000", "10.244.1.2:2000"], ["10.244.1.1:1001"]],
+  );
+});
+
+test("headless, ExternalName and affinity", () => {
+  const headless = networkService(service("web", { clusterIP: "None" }), []);
+  assert.deepEqual([headless.headless, headless.clusterIps], [true, []]);
+  const external = networkService(service("web", { type: "ExternalName", externalName: "example.org" }), []);
+  assert.deepEqual([external.headless, external.clusterIps, external.externalName], [false, [], "example.org"]);
+  const affine = networkService(service("web", { sessionAffinity: "ClientIP" }), []);
+  assert.equal(affine.sessionAffinitySeconds, 10800);
+});
+
+test("origins lead to the slice and the place in it", () => {
+  const [endpoint] =
+    networkService(service("web"), [
+      slice("web", [{ addresses: ["10.244.2.9"], targetRef: { kind: "Pod", name: "web-a" } }]),
+    ]).ports[0]?.endpoints ?? [];
+  assert.deepEqual(endpoint?.origin, {
+    kind: "EndpointSlice",
+    namespace: "default",
+    name: "web-1",
+    field: "endpoints[0]",
+  });
+  assert.equal(endpoint?.pod, "default/web-a");
+});
+
+function endpointsOf(result: NetworkService): string[] {
+  return result.ports.flatMap(({ endpoints }) => endpoints.map(({ address, port }) => `${address}:${port}`));
+}
