@@ -15,7 +15,14 @@ import { schemaOf, typeNamed, type TypeSchema, type ValueType } from "./schema.t
  */
 export function withDefaults(object: KubeObject): KubeObject {
   const schema = schemaOf(object.apiVersion, object.kind);
-  return schema === undefined ? object : (fill(withoutNulls(object, schema), schema) as KubeObject);
+  return schema === undefined ? object : (fill(withSpec(withoutNulls(object, schema), schema), schema) as KubeObject);
+}
+
+/** Upstream's types hold a specification by value: left out, it is an empty one. CRDs' do not. */
+function withSpec(object: Fields, schema: TypeSchema): Fields {
+  const type = schema.fields.get("spec")?.type;
+  const isOwn = type?.kind === "object" && !type.type.includes("-");
+  return isOwn && object["spec"] === undefined ? { ...object, spec: {} } : object;
 }
 
 type Fields = { [field: string]: unknown };
@@ -136,6 +143,8 @@ const container: Rule = ({ image }: Container) => ({
 
 const rules: { readonly [type: string]: Rule } = {
   "core.v1.PodSpec": (spec: { serviceAccount?: string; serviceAccountName?: string }) => ({
+    // None is an error, which is found later; until then there is a list.
+    containers: [],
     dnsPolicy: "ClusterFirst",
     restartPolicy: "Always",
     terminationGracePeriodSeconds: 30,
@@ -145,6 +154,7 @@ const rules: { readonly [type: string]: Rule } = {
     serviceAccountName: spec.serviceAccount,
     serviceAccount: spec.serviceAccountName,
   }),
+  "core.v1.PodTemplateSpec": { spec: {} },
   "core.v1.Container": container,
   "core.v1.EphemeralContainer": container,
   "core.v1.Probe": { timeoutSeconds: 1, periodSeconds: 10, successThreshold: 1, failureThreshold: 3 },

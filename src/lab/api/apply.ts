@@ -17,7 +17,7 @@ export function applied(given: KubeObject, live: KubeObject | undefined): KubeOb
   const merged =
     live === undefined
       ? manifest
-      : (mergeManifest(memoryOf(live), manifest, withoutResourceVersion(live)) as KubeObject);
+      : (mergeManifest({ applied: memoryOf(live), manifest, live: withoutResourceVersion(live) }) as KubeObject);
   return withAnnotations(merged, {
     // kubectl writes the manifest with a newline at its end.
     [lastApplied]: `${JSON.stringify(manifest)}\n`,
