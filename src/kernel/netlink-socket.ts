@@ -200,7 +200,7 @@ function prepare(
     port: view.getUint32(4, true),
     // net/netlink/af_netlink.c netlink_sendmsg: EMSGSIZE when len > sk_sndbuf - 32.
     sendBytesMax: sendBuffer - 32,
-    pipelineMax: Math.max(16, Math.floor(receiveBufferBytes / acknowledgementBytes)),
+    pipelineMax: Math.max(1, Math.floor(receiveBufferBytes / acknowledgementBytes)),
     sequence: 1,
     open: true,
   };
