@@ -56,7 +56,7 @@ export interface ZoneRecord extends DnsRecord {
  * Seconds that clients may keep an answer. CoreDNS's kubernetes plugin has 5, kubeadm's Corefile makes that 30.
  * 5 it is here: an endpoint that is gone must not be handed out for half a minute, and answers cost next to nothing.
  */
-export const defaultTtl = 5;
+const defaultTtl = 5;
 
 /**
  * The zone of a Network. With `previous`, the namespaces in which nothing changed are the same values as before.

@@ -40,7 +40,7 @@ export interface Clock {
 }
 
 /** Ports of a DNS pod, CoreDNS's by default: probes, dashboards and NetworkPolicies know them. */
-export interface DnsPorts {
+interface DnsPorts {
   readonly dns: number;
   readonly health: number;
   readonly ready: number;

@@ -24,7 +24,7 @@ export interface FinishedAnswer {
   readonly rotation?: { readonly start: number; readonly recordBytes: number; readonly count: number };
 }
 
-export interface SectionCounts {
+interface SectionCounts {
   readonly answers: number;
   readonly authority: number;
   readonly additional: number;

@@ -47,7 +47,7 @@ export interface Question {
 }
 
 /** RFC 6891 6.1: what the OPT record says. */
-export interface Edns {
+interface Edns {
   /** The largest UDP payload the sender can take. */
   readonly udpBytes: number;
   readonly version: number;
@@ -65,8 +65,6 @@ export const rcodes = {
   REFUSED: 5,
   BADVERS: 16,
 } as const;
-
-export type Rcode = keyof typeof rcodes;
 
 const rcodeNames = new Map<number, string>(Object.entries(rcodes).map(([name, number]) => [number, name]));
 

@@ -23,7 +23,7 @@ export interface Query {
   readonly edns: QueryEdns | undefined;
 }
 
-export interface QueryEdns {
+interface QueryEdns {
   readonly udpBytes: number;
   readonly version: number;
   readonly dnssecOk: boolean;

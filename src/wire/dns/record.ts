@@ -35,7 +35,7 @@ export type RecordData =
   | { readonly kind: "unknown"; readonly type: number; readonly bytes: Uint8Array };
 
 /** RFC 1035 3.3.13; `minimum` is the TTL of negative answers (RFC 2308 4). Times in seconds. */
-export interface SoaData {
+interface SoaData {
   readonly kind: "SOA";
   readonly primary: DnsName;
   readonly mailbox: DnsName;

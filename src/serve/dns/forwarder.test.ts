@@ -1,0 +1,181 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { buildMessage, parseMessage } from "../../wire/dns/message.ts";
+import { recordTypes } from "../../wire/dns/record.ts";
+import { createForwarder, type ForwardedQuestion, type Forwarder, type ForwarderLimits } from "./forwarder.ts";
+import { createMetrics, type Metrics } from "./metrics.ts";
+import { answerOf } from "./server.testing.ts";
+
+const question = (name: string, parts: Partial<ForwardedQuestion> = {}): ForwardedQuestion => ({
+  name,
+  type: recordTypes.A,
+  class: 1,
+  flags: 0x0100,
+  edns: undefined,
+  ...parts,
+});
+
+interface Setting {
+  readonly forwarder: Forwarder;
+  readonly metrics: Metrics;
+  /** The questions that wait for the upstream, oldest first. */
+  readonly waiting: { readonly name: string; answer(parts?: Parameters<typeof respond>[1]): void; fail(): void }[];
+  now: number;
+}
+
+function respond(
+  query: Uint8Array,
+  parts: { readonly ttl?: number; readonly size?: number; readonly rcode?: number },
+): Uint8Array {
+  const message = parseMessage(query);
+  const name = message.questions[0]?.name ?? "";
+  const text = "x".repeat(parts.size ?? 1);
+  return buildMessage({
+    ...message,
+    response: true,
+    rcode: parts.rcode ?? 0,
+    answers: [answerOf(name, { kind: "TXT", strings: [text] }, parts.ttl ?? 300)],
+  });
+}
+
+/** A forwarder whose upstream answers when the test says so. */
+function setUp(limits: Partial<ForwarderLimits> = {}): Setting {
+  const metrics = createMetrics("cluster.local");
+  const waiting: Setting["waiting"] = [];
+  const setting = { now: 0, metrics, waiting };
+  const upstream = {
+    name: "the test's upstream",
+    resolve: (query: Uint8Array): Promise<Uint8Array> =>
+      new Promise((resolve, reject) => {
+        waiting.push({
+          name: parseMessage(query).questions[0]?.name ?? "",
+          answer: (parts = {}) => resolve(respond(query, parts)),
+          fail: () => reject(new Error("nobody there")),
+        });
+      }),
+  };
+  const forwarder = createForwarder({ upstream, clock: { now: () => setting.now }, metrics, limits });
+  return Object.assign(setting, { forwarder });
+}
+
+/** Asks and has the upstream answer. */
+async function fetched(setting: Setting, name: string, parts: Parameters<typeof respond>[1] = {}): Promise<void> {
+  const answer = setting.forwarder.ask(question(name));
+  setting.waiting.pop()?.answer(parts);
+  await answer;
+}
+
+/** Answers what still waits, so that nothing is left when the test ends. */
+function finish(setting: Setting): void {
+  for (const each of setting.waiting) each.answer();
+}
+
+const isCached = (setting: Setting, name: string): boolean => {
+  const answer = setting.forwarder.ask(question(name));
+  if (!(answer instanceof Promise)) return true;
+  setting.waiting.pop()?.fail();
+  answer.catch(() => {});
+  return false;
+};
+
+await test("many clients with one question are one question to the upstream", async () => {
+  const setting = setUp();
+  const answers = Array.from({ length: 50 }, async () => await setting.forwarder.ask(question("a.example")));
+  assert.equal(setting.waiting.length, 1);
+  setting.waiting[0]?.answer();
+  const [first, ...others] = await Promise.all(answers);
+  assert.ok(others.every((each) => each.answer === first?.answer));
+  assert.equal(setting.metrics.forwarded, 1);
+});
+
+await test("what a client asks for besides the name is another question: type, DO, AD, CD", () => {
+  const setting = setUp();
+  void setting.forwarder.ask(question("a.example"));
+  void setting.forwarder.ask(question("a.example", { type: recordTypes.AAAA }));
+  void setting.forwarder.ask(question("a.example", { edns: { udpBytes: 1232, version: 0, dnssecOk: true } }));
+  void setting.forwarder.ask(question("a.example", { flags: 0x0120 }));
+  void setting.forwarder.ask(question("a.example", { flags: 0x0110 }));
+  // Its size is the client's own matter.
+  void setting.forwarder.ask(question("a.example", { edns: { udpBytes: 4096, version: 0, dnssecOk: false } }));
+  assert.equal(setting.waiting.length, 5);
+  finish(setting);
+});
+
+await test("kept for its TTL, and never longer than the limit", async () => {
+  const setting = setUp();
+  await fetched(setting, "short.example", { ttl: 2 });
+  await fetched(setting, "long.example", { ttl: 86_400 });
+  await fetched(setting, "none.example", { ttl: 0 });
+  assert.equal(isCached(setting, "none.example"), false);
+  setting.now = 1999;
+  assert.deepEqual([isCached(setting, "short.example"), isCached(setting, "long.example")], [true, true]);
+  setting.now = 2000;
+  assert.deepEqual([isCached(setting, "short.example"), isCached(setting, "long.example")], [false, true]);
+  setting.now = 30_000;
+  assert.equal(isCached(setting, "long.example"), false);
+});
+
+await test("bounded by entries: the one not asked for longest goes first", async () => {
+  const setting = setUp({ entriesMax: 3 });
+  for (const name of ["a", "b", "c"]) await fetched(setting, name);
+  assert.equal(isCached(setting, "a"), true);
+  await fetched(setting, "d");
+  assert.deepEqual(
+    ["a", "b", "c", "d"].map((name) => isCached(setting, name)),
+    [true, false, true, true],
+  );
+  assert.equal(setting.forwarder.cached(), 3);
+});
+
+await test("bounded by bytes", async () => {
+  const setting = setUp({ bytesMax: 5000 });
+  for (let i = 0; i < 20; i++) await fetched(setting, `n${i}`, { size: 255 });
+  assert.ok(setting.forwarder.cached() >= 5 && setting.forwarder.cached() <= 8, String(setting.forwarder.cached()));
+  assert.equal(isCached(setting, "n19"), true);
+});
+
+await test("bounded in what waits", async () => {
+  const setting = setUp({ waitingMax: 2 });
+  void setting.forwarder.ask(question("a"));
+  void setting.forwarder.ask(question("b"));
+  await assert.rejects(
+    async () => setting.forwarder.ask(question("c")),
+    /2 questions already wait for the test's upstream/,
+  );
+  setting.waiting[0]?.answer();
+  await setting.forwarder.ask(question("a"));
+  void setting.forwarder.ask(question("c"));
+  assert.equal(setting.waiting.length, 3);
+  finish(setting);
+});
+
+await test("a failure is not tried again for two seconds, then it is", async () => {
+  const setting = setUp();
+  const first = setting.forwarder.ask(question("a"));
+  setting.waiting[0]?.fail();
+  await assert.rejects(async () => first, /nobody there/);
+  await assert.rejects(async () => setting.forwarder.ask(question("a")), /nobody there/);
+  assert.equal(setting.waiting.length, 1);
+  setting.now = 2000;
+  void setting.forwarder.ask(question("a"));
+  assert.equal(setting.waiting.length, 2);
+  assert.equal(setting.metrics.forwardFailures, 1);
+  finish(setting);
+});
+
+await test("an upstream that never answers is given up", async () => {
+  const setting = setUp({ timeoutMs: 10 });
+  await assert.rejects(
+    async () => setting.forwarder.ask(question("a")),
+    /the test's upstream: no answer within 0.01 s/,
+  );
+});
+
+await test("a SERVFAIL of the upstream is passed on and kept for two seconds", async () => {
+  const setting = setUp();
+  await fetched(setting, "a", { rcode: 2 });
+  assert.equal(isCached(setting, "a"), true);
+  setting.now = 2000;
+  assert.equal(isCached(setting, "a"), false);
+});
