@@ -2,7 +2,7 @@
 //
 //   api-server.production.svc.cluster.local.  5 IN A  10.96.41.7   # Service production/api-server spec.clusterIP (shop.yaml:31)
 
-import type { Origin } from "../kube/object.ts";
+import { formatOrigin } from "../model/origin.ts";
 import { formatRecordData, recordTypeName, typeOfData } from "../wire/dns/record.ts";
 import { zoneNodes } from "./zone-lookup.ts";
 import type { Zone, ZoneRecord } from "./zone.ts";
@@ -23,14 +23,7 @@ function bareLine(record: ZoneRecord): string {
 function columnsOf(record: ZoneRecord): string[] {
   const name = record.name === "." ? "." : `${record.name}.`;
   const type = `${record.ttl} IN ${recordTypeName(typeOfData(record.data))}`;
-  return [name, type, formatRecordData(record.data), `# ${originText(record.origin)}`];
-}
-
-function originText(origin: Origin): string {
-  const name = origin.namespace === undefined ? origin.name : `${origin.namespace}/${origin.name}`;
-  const field = origin.field === undefined ? "" : ` ${origin.field}`;
-  const source = origin.source === undefined ? "" : ` (${origin.source})`;
-  return `${origin.kind} ${name}${field}${source}`;
+  return [name, type, formatRecordData(record.data), `# ${formatOrigin(record.origin)}`];
 }
 
 function alignColumns(rows: readonly (readonly string[])[]): string[] {

@@ -5,10 +5,10 @@ import { isDeepStrictEqual } from "node:util";
 import { expandSearch } from "./zone-search.ts";
 import { formatZone } from "./zone-text.ts";
 import { lookup, zoneNodes } from "./zone-lookup.ts";
-import { compileZone, followZone, type Zone } from "./zone.ts";
+import { compileZone, type Zone } from "./zone.ts";
 import { cluster, endpoint, kubeDns, network, pod, port, service } from "./zone.testing.ts";
 import { finishedAnswer } from "./zone-answer.ts";
-import type { Network, NetworkService } from "../model/network.ts";
+import type { NetworkService } from "../model/network.ts";
 import { formatRecordData, recordTypeName, typeOfData, type RecordType } from "../wire/dns/record.ts";
 
 /** The answer as text: the rcode alone where there is none, else the records' data. */
@@ -299,18 +299,6 @@ await test("a removed Service is gone, also from the reverse names", () => {
   const after = compileZone(network({ services: [kubeDns] }), { previous: zoneOf(api) });
   assert.equal(ask(after, apiName, "A"), "NXDOMAIN");
   assert.equal(ask(after, "7.41.96.10.in-addr.arpa", "PTR"), "NXDOMAIN");
-});
-
-await test("following a Network: compiled anew when it is another, nothing before there is one", () => {
-  let current: Network | undefined;
-  const zone = followZone(() => current);
-  assert.equal(zone(), undefined);
-  current = network({ services: [api] });
-  const first = zone();
-  assert.equal(zone(), first);
-  current = network({ services: [] });
-  assert.notEqual(zone(), first);
-  assert.equal(ask(zone() ?? zoneOf(), apiName, "A"), "NXDOMAIN");
 });
 
 await test("text form: a line a record, with its origin", () => {

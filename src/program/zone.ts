@@ -83,21 +83,6 @@ export function compileZone(
   };
 }
 
-/**
- * The zone of today's Network as a function: compiled when somebody asks and the Network is another than last time.
- * Undefined as long as there is no Network.
- */
-export function followZone(current: () => Network | undefined): () => Zone | undefined {
-  let network: Network | undefined;
-  let zone: Zone | undefined;
-  return () => {
-    const now = current();
-    if (now !== network) zone = now && compileZone(now, { previous: zone });
-    network = now;
-    return zone;
-  };
-}
-
 function serves(service: NetworkService, addresses: readonly Address[]): boolean {
   return service.clusterIps.some((address) => addresses.includes(address));
 }
