@@ -39,7 +39,7 @@ void test("every socket belongs to the namespace it was made for", () => {
 });
 
 void test("a server without an address answers both families", async () => {
-  const server = net.createServer((socket) => socket.end(socket.remoteAddress));
+  const server = net.createServer((socket) => socket.end(socket.remoteAddress ?? ""));
   server.listen({ fd: listenTcpFd(namespace, { port: 8080 }) });
   await once(server, "listening");
   for (const [family, host, seen] of [

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import fc from "fast-check";
+import * as fc from "fast-check";
 
 import { NetlinkFormatError, buildBody, parseAttributes } from "./attributes.ts";
 import {
@@ -27,8 +27,15 @@ void test("a filter names the parts that count", () => {
   });
   const attributes = parseAttributes(body, 4);
   // CTA_FILTER: destination, protocol number and destination port of the original; source and protocol number of the reply.
-  assert.equal(toHex(attributes.get(25) ?? new Uint8Array()), "080001002a000000" + "0800020009000000");
+  assert.equal(toHex(attributes.get(25) ?? new Uint8Array()), "080001002a0000000800020009000000");
   assert.equal(body[0], 2, "AF_INET");
+});
+
+void test("IPv6 addresses are no part of a filter, for the kernel compares them the wrong way round", () => {
+  const { body } = getConnections({ protocol: 17, destination: "fd00::a", destinationPort: 53 });
+  // CTA_FILTER: protocol number and destination port of the original; protocol number of the reply.
+  assert.equal(toHex(parseAttributes(body, 4).get(25) ?? new Uint8Array()), "08000100280000000800020008000000");
+  assert.equal(body[0], 10, "AF_INET6");
 });
 
 /** An IPv4 UDP connection of a client to a Service address, as the kernel describes it. */
