@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import fc from "fast-check";
+import * as fc from "fast-check";
 
 import { decodeBase64, encodeBase64 } from "./base64.ts";
 import { sameJson } from "./equal.ts";
