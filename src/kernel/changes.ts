@@ -83,7 +83,7 @@ export function makeChanges(
 }
 
 /** What a change does, for messages: `create vxlan link fl.vx in node-1`. */
-export function describeChange(kernelName: string, change: Change): string {
+function describeChange(kernelName: string, change: Change): string {
   return `${describe(change)} in ${kernelName}`;
 }
 

@@ -9,7 +9,13 @@
 import koffi from "koffi";
 
 import { familyOf } from "../ip/address.ts";
-import { parseAttributes, readBe32, readString, type Attributes } from "../wire/netlink/attributes.ts";
+import {
+  NetlinkFormatError,
+  parseAttributes,
+  readBe32,
+  readString,
+  type Attributes,
+} from "../wire/netlink/attributes.ts";
 import {
   decodeBridgePort,
   decodeLink,
@@ -59,7 +65,7 @@ export function openMonitor(
   };
   const drainRoute = (who: "others" | "us"): void => {
     const { messages, overrun } = route.receive();
-    for (const message of messages) note(routeEvent(known, message, namespace.id, who));
+    for (const message of messages) note(readable(() => routeEvent(known, message, namespace.id, who)));
     if (overrun) for (const kind of routeKinds) note({ kind, detail: lost });
   };
   const drainNetfilter = (): void => {
@@ -204,6 +210,16 @@ function routeEvent(
     }
     default:
       return undefined;
+  }
+}
+
+/** A notification this program cannot read is a change all the same, and no reason to end. */
+function readable(read: () => MonitorEvent | undefined): MonitorEvent | undefined {
+  try {
+    return read();
+  } catch (error) {
+    if (!(error instanceof NetlinkFormatError)) throw error;
+    return { kind: "link", detail: `a notification could not be read: ${error.message}` };
   }
 }
 

@@ -3,6 +3,7 @@ import { test } from "node:test";
 
 import { getLink, getLinks, setLink } from "../wire/netlink/link.ts";
 import { flag, type NetlinkRequest } from "../wire/netlink/message.ts";
+import { decodeRule, getRules, routeTable } from "../wire/netlink/route.ts";
 import { KernelError } from "./kernel.ts";
 import { createNetworkNamespace } from "./namespaces.ts";
 import { openNetlinkSocket, protocol, type NetlinkSocket, type NetlinkSocketOptions } from "./netlink-socket.ts";
@@ -75,7 +76,7 @@ void test("a transaction is one sendmsg: too large is refused with what to do", 
 });
 
 void test("a dump of many parts is whole, and a dump that is refused throws", () => {
-  withSocket((socket) => {
+  const list = (socket: NetlinkSocket): void => {
     const create = (name: string): NetlinkRequest => {
       const { body } = setLink({ name }, {});
       // IFLA_LINKINFO { IFLA_INFO_KIND "bridge" }
@@ -92,6 +93,19 @@ void test("a dump of many parts is whole, and a dump that is refused throws", ()
       () => socket.dump({ type: 18, flags: 0, body: new Uint8Array(3) }, "list links"),
       (error) => error instanceof KernelError && error.code === "EINVAL",
     );
+  };
+  withSocket(list);
+  withSocket(list, { receiveBufferBytes: 1 });
+});
+
+void test("policy rules are listed", () => {
+  withSocket((socket) => {
+    for (const family of [4, 6] as const) {
+      const rules = socket.dump(getRules(family), "list rules").map(decodeRule);
+      assert.ok(
+        rules.some((rule) => rule?.table === routeTable.main && rule.priority === 32766 && rule.family === family),
+      );
+    }
   });
 });
 

@@ -133,6 +133,17 @@ export function watchSockets(namespaceId: string, watcher: SocketWatcher): () =>
   };
 }
 
+/** Runs synchronous work whose notifications, in that namespace and of that protocol, are our own doing: a sysctl has no port. */
+export function asOurOwn<T>(namespaceId: string, protocolNumber: number, work: () => T): T {
+  const watching = watchers.get(namespaceId) ?? [];
+  for (const watcher of watching) watcher.before(protocolNumber);
+  try {
+    return work();
+  } finally {
+    for (const watcher of watching) watcher.after(protocolNumber);
+  }
+}
+
 const AF_NETLINK = 16;
 const SOCK_RAW = 3;
 const SOCK_CLOEXEC = 0x80000;
@@ -286,12 +297,11 @@ function nextChunk(state: SocketState, requests: readonly NetlinkRequest[], star
 
 /** One sendmsg and everything it caused. */
 function exchange(state: SocketState, requests: readonly NetlinkRequest[], doing: string): TransactionAnswer {
-  const watching = watchers.get(state.namespaceId) ?? [];
-  for (const watcher of watching) watcher.before(state.protocol);
   const first = takeSequences(state, requests.length);
-  sendAll(state, encodeMessages(requests, first), doing);
-  const received = receiveAll(state, doing);
-  for (const watcher of watching) watcher.after(state.protocol);
+  const received = asOurOwn(state.namespaceId, state.protocol, () => {
+    sendAll(state, encodeMessages(requests, first), doing);
+    return receiveAll(state, doing);
+  });
   const failures = new Map<number, NetlinkFailure>();
   const acknowledged = new Set<number>();
   const messages: NetlinkMessage[] = [];

@@ -5,6 +5,7 @@ import fs from "node:fs";
 
 import { KernelError } from "./kernel.ts";
 import type { NetworkNamespace } from "./namespaces.ts";
+import { asOurOwn, protocol } from "./netlink-socket.ts";
 
 /** The value, trimmed; undefined where the kernel has no such file. Throws KernelError. */
 export function readSysctl(namespace: NetworkNamespace, kernelName: string, path: string): string | undefined {
@@ -19,7 +20,8 @@ export function readSysctl(namespace: NetworkNamespace, kernelName: string, path
 /** Writes a value. Throws KernelError: ENOENT where there is no such file, EROFS, EACCES, EINVAL. */
 export function writeSysctl(namespace: NetworkNamespace, kernelName: string, path: string, value: string): void {
   try {
-    namespace.run(() => writeFile(fileOf(path), value));
+    // Some of them take addresses and routes away (disable_ipv6).
+    asOurOwn(namespace.id, protocol.route, () => namespace.run(() => writeFile(fileOf(path), value)));
   } catch (error) {
     throw sysctlError(`write sysctl ${path} of ${kernelName} to ${JSON.stringify(value)}`, error);
   }
