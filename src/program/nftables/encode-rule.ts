@@ -4,12 +4,27 @@
 //
 // Not here: sets (encode-set.ts), bytes (wire/netlink/nftables-expressions.ts).
 
-import type { NftAnonymousSet, NftExpression, NftRuleState, NftSetState } from "../../wire/netlink/nftables.ts";
+import type {
+  NftAnonymousSet,
+  NftElementState,
+  NftExpression,
+  NftRuleState,
+  NftSetState,
+} from "../../wire/netlink/nftables.ts";
 import { setFlag } from "../../wire/netlink/nftables.ts";
 import { addressBytes, familyOf } from "../../ip/address.ts";
 import { anonymousElements, encodeVerdict, keyLength, typeId } from "./encode-set.ts";
-import { ctKey, fields, metaKey, type FieldInfo, type NetworkProtocol, type TransportProtocol } from "./fields.ts";
+import {
+  ctKey,
+  fieldOrder,
+  fields,
+  metaKey,
+  type FieldInfo,
+  type NetworkProtocol,
+  type TransportProtocol,
+} from "./fields.ts";
 import type { ElementValue, Field, KeyPart, NftRule, NftSet, NftTable, Scratch, Statement } from "./ruleset.ts";
+import { typeofField } from "./typeof.ts";
 import { commentUserdata, record, records, u32 } from "./userdata.ts";
 import { bitsOf, numberOf, splitRange, types, valueBytes, type ValueType } from "./values.ts";
 
@@ -30,8 +45,8 @@ export function encodeRule(table: NftTable, chain: string, rule: NftRule): NftRu
 const cmp = { equal: 0, notEqual: 1, lessOrEqual: 3, greaterOrEqual: 5 } as const;
 // linux/netfilter.h: NFPROTO_IPV4, NFPROTO_IPV6.
 const nfproto = { ip: 2, ip6: 10 } as const;
-// linux/netfilter/nf_nat.h: NF_NAT_RANGE_MAP_IPS, _PROTO_SPECIFIED, _PROTO_RANDOM_FULLY.
-const natFlag = { mapAddresses: 1, portSpecified: 2, fullyRandom: 16 } as const;
+// linux/netfilter/nf_nat.h: NF_NAT_RANGE_PROTO_RANDOM_FULLY.
+const fullyRandom = 16;
 
 /** The register that starts at a byte offset: those at a multiple of 16 have the old numbers 1 to 4 (nf_tables.h, enum nft_registers). */
 function register(offset: number): number {
@@ -46,6 +61,7 @@ class RuleEncoder {
   /** What matches so far have made certain. */
   #network: NetworkProtocol | undefined;
   #transport: string | undefined;
+  #ethernet = false;
 
   constructor(table: NftTable) {
     this.#table = table;
@@ -85,10 +101,10 @@ class RuleEncoder {
       case "redirect":
         this.#needPort();
         this.#add({ kind: "immediate", dreg: first, data: valueBytes("inet_service", String(it.port)) });
-        this.#add({ kind: "redirect", portRegister: first, flags: natFlag.portSpecified });
+        this.#add({ kind: "redirect", portRegister: first, flags: 0 });
         return;
       case "masquerade":
-        this.#add({ kind: "masquerade", flags: it.fullyRandom ? natFlag.fullyRandom : 0 });
+        this.#add({ kind: "masquerade", flags: it.fullyRandom ? fullyRandom : 0 });
         return;
       case "set-mark":
         this.#setMark(it);
@@ -223,21 +239,23 @@ class RuleEncoder {
     if (interval && types[info.type].order !== "network")
       throw new RangeError(`${it.field} has no ranges among several values`);
     const type = info.type;
+    const elements = anonymousElements(type, it.values, interval);
     const set: NftSetState = {
       name: "",
       flags: setFlag.anonymous | setFlag.constant | (interval ? setFlag.interval : 0),
       keyType: typeId([type]),
       keyLength: keyLength([type]),
-      ...(interval ? {} : { size: it.values.length }),
-      // libnftnl/udata.h: NFTNL_UDATA_SET_KEYBYTEORDER 0: host-endian 1, big-endian 2; NFTNL_UDATA_SET_MERGE_ELEMENTS 2.
+      size: interval ? intervalMarks(elements) : elements.length,
+      // libnftnl/udata.h: NFTNL_UDATA_SET_KEYBYTEORDER 0 (host-endian 1, big-endian 2), _MERGE_ELEMENTS 2, _KEY_TYPEOF 3.
       userdata: records([
-        record(0, u32(types[type].order === "network" ? 2 : 1)),
+        record(0, u32(fieldOrder(it.field) === "network" ? 2 : 1)),
         ...(interval ? [record(2, u32(1))] : []),
+        record(3, typeofField(it.field)),
       ]),
     };
     this.#load(it.field, 0);
     this.#add({ kind: "lookup", set: this.#anonymousSets.length, sreg: first, inverted: it.op === "!=" });
-    this.#anonymousSets.push({ set, elements: anonymousElements(type, it.values, interval) });
+    this.#anonymousSets.push({ set, elements });
   }
 
   #compare(op: "==" | "!=", data: Uint8Array): void {
@@ -262,7 +280,7 @@ class RuleEncoder {
       family,
       addressRegister: first,
       ...(port === undefined ? {} : { portRegister: register(addressLength) }),
-      flags: natFlag.mapAddresses | (port === undefined ? 0 : natFlag.portSpecified),
+      flags: 0,
     });
   }
 
@@ -280,7 +298,7 @@ class RuleEncoder {
       family: nfproto[ip],
       addressRegister: first,
       ...(port === undefined ? {} : { portRegister }),
-      flags: natFlag.mapAddresses | (port === undefined ? 0 : natFlag.portSpecified),
+      flags: 0,
     });
   }
 
@@ -320,6 +338,11 @@ class RuleEncoder {
 
   #update(it: Statement & { kind: "update" }): void {
     const set = this.#set(it.set, it.data === undefined ? "set" : "map");
+    // nft 1.0.6 aborts when it reads such a rule (netlink_gen_expr: Assertion `dreg < ctx->reg_low').
+    if (it.data !== undefined && keyLength(set.key) > 16)
+      throw new RangeError(
+        `${set.name} has a key of ${keyLength(set.key)} bytes; nft 1.0.6 reads updates of maps with at most 16`,
+      );
     this.#key(it.key, set);
     // nft gives out registers of 16 bytes: the data follows in the next one.
     const dataOffset = (keyLength(set.key) + 15) & ~15;
@@ -377,7 +400,8 @@ class RuleEncoder {
       const type = part.kind === "random" ? "index" : fields[part.field].type;
       if (part.kind === "random") this.#random(register(offset), part.below);
       else this.#load(part.field, offset);
-      if (set.flags.includes("interval") && types[type].order === "host") {
+      const order = part.kind === "random" ? "host" : fieldOrder(part.field);
+      if (set.flags.includes("interval") && order === "host") {
         const { bytes } = types[type];
         // NFT_BYTEORDER_HTON 1: intervals are compared as bytes.
         this.#add({
@@ -386,7 +410,8 @@ class RuleEncoder {
           dreg: register(offset),
           operation: 1,
           length: bytes,
-          size: bytes,
+          // Single bytes are "turned" too, as nft does it.
+          size: bytes % 4 === 0 ? 4 : 2,
         });
       }
       offset += (types[type].bytes + 3) & ~3;
@@ -425,6 +450,7 @@ class RuleEncoder {
 
   /** Matches of the protocols a field belongs to, unless the rule has made them certain. */
   #need(info: FieldInfo): void {
+    if (info.load.kind === "payload" && info.load.base === 0 && this.#table.family !== "bridge") this.#needEthernet();
     if (info.transport !== undefined) {
       // A rule that has matched the transport protocol alone is taken at its word, as nft takes it.
       if (this.#transport === info.transport) return;
@@ -433,6 +459,14 @@ class RuleEncoder {
     }
     if (info.network !== undefined) this.#needNetwork(info.network, info.transport);
     if (info.transport !== undefined) this.#needTransport(info.transport);
+  }
+
+  /** linux/if_arp.h: ARPHRD_ETHER 1. Bridges have nothing else. */
+  #needEthernet(): void {
+    if (this.#ethernet) return;
+    this.#add({ kind: "meta-load", key: metaKey.iiftype, dreg: first });
+    this.#compare("==", Uint8Array.of(1, 0));
+    this.#ethernet = true;
   }
 
   #needNetwork(network: NetworkProtocol, transport: TransportProtocol | undefined): void {
@@ -465,6 +499,13 @@ class RuleEncoder {
     if (field === "meta protocol" || field === "ether type")
       if (value === "ip" || value === "ip6" || value === "arp") this.#network = value;
   }
+}
+
+/** How many entries the kernel has of intervals: starts and ends, and where nothing starts at zero an end there, which nft adds. */
+function intervalMarks(elements: readonly NftElementState[]): number {
+  const open = elements.filter((element) => element.lastKey?.every((byte) => byte === 0xff)).length;
+  const zero = elements.some((element) => element.key.every((byte) => byte === 0));
+  return 2 * elements.length - open + (zero ? 0 : 1);
 }
 
 function scratchType(target: Scratch): "mark" | "classid" {

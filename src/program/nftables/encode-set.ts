@@ -7,6 +7,7 @@ import { sortElements } from "../../wire/netlink/nftables-messages.ts";
 import type { NftElementState, NftSetState } from "../../wire/netlink/nftables.ts";
 import { setFlag, verdictDataType } from "../../wire/netlink/nftables.ts";
 import type { ElementValue, KeyType, NftElement, NftSet, NftVerdict } from "./ruleset.ts";
+import { typeofKey, typeofNames } from "./typeof.ts";
 import { commentUserdata, record, records, u32 } from "./userdata.ts";
 import { putValue, splitRange, types, valueText, type TypeInfo, type ValueType } from "./values.ts";
 
@@ -235,8 +236,12 @@ function setUserdata(set: NftSet): Uint8Array {
   const nameless = isNameless(set);
   const list = [record(0, u32(byteOrder(set.key)))];
   if (data !== undefined) list.push(record(1, u32(data === "verdict" ? 0 : byteOrder(data))));
-  if (nameless) list.push(record(3, typeOf(set.key)));
-  if (nameless && data !== undefined && data !== "verdict") list.push(record(4, typeOf(data)));
+  if (nameless) list.push(record(3, typeofKey(set.key)));
+  else if (set.key.length > 1) list.push(record(3, typeofNames()));
+  if (data !== undefined && data !== "verdict") {
+    if (nameless) list.push(record(4, typeofKey(data)));
+    else if (data.length > 1) list.push(record(4, typeofNames()));
+  }
   if (data !== undefined) list.push(record(6, u32(0)));
   return records(list);
 }
@@ -252,50 +257,3 @@ function byteOrder(key: readonly ValueType[]): number {
   if (key.length !== 1) return 0;
   return types[key[0]!].order === "network" ? 2 : 1;
 }
-
-// nft's enum expr_types: EXPR_PAYLOAD 7, EXPR_META 9, EXPR_CONCAT 13, EXPR_NUMGEN 23; each part 0 is the kind and part 1 its description.
-function typeOf(key: readonly KeyType[]): Uint8Array {
-  if (key.length === 1) return typeOfPart(key[0]!);
-  const parts = records(key.map((type, index) => record(index, typeOfPart(type))));
-  return records([record(0, u32(13)), record(1, parts)]);
-}
-
-function typeOfPart(type: KeyType): Uint8Array {
-  const part = (kind: number, ...description: number[]): Uint8Array =>
-    records([record(0, u32(kind)), record(1, records(description.map((value, index) => record(index, u32(value)))))]);
-  switch (type) {
-    // enum proto_desc_id and the field's number in the protocol's template.
-    case "ipv4_addr":
-      return part(7, 12, 12);
-    case "ipv6_addr":
-      return part(7, 13, 9);
-    case "ether_addr":
-      return part(7, 17, 2);
-    case "ether_type":
-      return part(7, 17, 3);
-    case "inet_service":
-      return part(7, 11, 2);
-    case "icmp_type":
-      return part(7, 4, 1);
-    case "icmpv6_type":
-      return part(7, 14, 1);
-    // enum nft_meta_keys
-    case "inet_proto":
-      return part(9, 16);
-    case "mark":
-      return part(9, 3);
-    case "classid":
-      return part(9, 2);
-    case "ifname":
-      return part(9, 6);
-    // NFT_NG_RANDOM 1, modulus, offset.
-    case "index":
-      return part(23, 1, indexModulus, 0);
-    // No protocol, no field: base (transport header + 1), offset and length in bits.
-    case "nd_target":
-      return part(7, 0, 0, 3, 64, 128);
-  }
-}
-
-/** The modulus that `typeof numgen random mod …` names for type `index`: it means nothing beyond the type. */
-export const indexModulus = 65536;

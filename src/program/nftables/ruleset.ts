@@ -212,7 +212,11 @@ export type Statement =
   | { readonly kind: "set-mark-random"; readonly target?: Scratch; readonly below: number }
   /** `ct mark set meta mark` */
   | { readonly kind: "set-mark-copy"; readonly target?: Scratch; readonly from: "meta mark" | "ct mark" }
-  /** `update @affinity { <key> timeout … : <data field> }`; `add` leaves an element's timeout as it is, `update` starts it anew. */
+  /**
+   * `update @affinity { <key> timeout … : <data field> }`; `add` leaves an element's timeout as it is, `update` starts it anew.
+   * With data, the key has at most 16 bytes: nft 1.0.6 aborts when it reads a rule with a longer one (IPv6 addresses go through
+   * numbers: `ip6 saddr` to a mark in one map, mark . priority to a ct mark in the next).
+   */
   | {
       readonly kind: "update";
       readonly operation?: "add" | "update" | "delete";

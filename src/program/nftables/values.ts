@@ -138,7 +138,8 @@ export const types: Readonly<Record<ValueType, TypeInfo>> = {
       prohibit: 8,
     },
   },
-  fib_exists: { id: 39, bytes: 1, order: "network", names: { missing: 0, exists: 1 } },
+  // A number in the register of a boolean.
+  fib_exists: { id: 39, bytes: 4, order: "host", names: { missing: 0, exists: 1 } },
   // linux/if.h: IFNAMSIZ 16
   ifname: { id: 41, bytes: 16, order: "text" },
   index: { id: 4, bytes: 4, order: "host", nameless: true },

@@ -154,11 +154,10 @@ function encodeData(writer: AttributeWriter, it: Known, setOf: (set: string | nu
         .nested(4, (data) => data.bytes(1, it.to));
       return;
     case "bitwise":
-      // NFTA_BITWISE_SREG 1, _DREG 2, _LEN 3, _MASK 4, _XOR 5, _OP 6 (NFT_BITWISE_MASK_XOR 0).
+      // NFTA_BITWISE_SREG 1, _DREG 2, _LEN 3, _MASK 4, _XOR 5, _OP 6 (NFT_BITWISE_MASK_XOR 0 unless given).
       writer
         .be32(1, it.sreg)
         .be32(2, it.dreg)
-        .be32(6, 0)
         .be32(3, it.mask.length)
         .nested(4, (data) => data.bytes(1, it.mask))
         .nested(5, (data) => data.bytes(1, it.xor));
@@ -186,8 +185,8 @@ function encodeData(writer: AttributeWriter, it: Known, setOf: (set: string | nu
     }
     case "nat":
       // NFTA_NAT_TYPE 1, _FAMILY 2, _REG_ADDR_MIN 3, _REG_ADDR_MAX 4, _REG_PROTO_MIN 5, _REG_PROTO_MAX 6, _FLAGS 7.
-      writer.be32(1, it.type).be32(2, it.family).be32(3, it.addressRegister).be32(4, it.addressRegister);
-      if (it.portRegister !== undefined) writer.be32(5, it.portRegister).be32(6, it.portRegister);
+      writer.be32(1, it.type).be32(2, it.family).be32(3, it.addressRegister);
+      if (it.portRegister !== undefined) writer.be32(5, it.portRegister);
       if (it.flags !== 0) writer.be32(7, it.flags);
       return;
     case "masquerade":
@@ -196,7 +195,7 @@ function encodeData(writer: AttributeWriter, it: Known, setOf: (set: string | nu
       return;
     case "redirect":
       // NFTA_REDIR_REG_PROTO_MIN 1, _REG_PROTO_MAX 2, _FLAGS 3.
-      writer.be32(1, it.portRegister).be32(2, it.portRegister);
+      writer.be32(1, it.portRegister);
       if (it.flags !== 0) writer.be32(3, it.flags);
       return;
     case "reject":
@@ -213,8 +212,7 @@ function encodeData(writer: AttributeWriter, it: Known, setOf: (set: string | nu
       writer.be64(1, it.rate).be64(2, it.unitSeconds).be32(3, it.burst).be32(4, 0).be32(5, 0);
       return;
     case "counter":
-      // NFTA_COUNTER_BYTES 1, _PACKETS 2.
-      writer.be64(1, 0n).be64(2, 0n);
+      // From zero: NFTA_COUNTER_BYTES and _PACKETS are left out.
       return;
   }
 }
@@ -299,7 +297,7 @@ const decoders: Readonly<Record<string, Decoder>> = {
       type: data.be32(1),
       family: data.be32(2),
       addressRegister,
-      flags: data.be32(7, 0),
+      flags: data.be32(7, 0) & ~impliedNatFlags,
     } as const;
     return portRegister === 0 ? nat : { ...nat, portRegister };
   },
@@ -307,7 +305,7 @@ const decoders: Readonly<Record<string, Decoder>> = {
   redir: (data) => {
     const portRegister = data.be32(1, 0);
     if (portRegister === 0 || data.be32(2, portRegister) !== portRegister) return undefined;
-    return { kind: "redirect", portRegister, flags: data.be32(3, 0) };
+    return { kind: "redirect", portRegister, flags: data.be32(3, 0) & ~impliedNatFlags };
   },
   // The kernel gives no code with a TCP reset.
   reject: (data) => ({ kind: "reject", type: data.be32(1), code: data.has(2) ? readU8(data.bytes(2)) : 0 }),
@@ -328,6 +326,9 @@ const decoders: Readonly<Record<string, Decoder>> = {
       : undefined,
   counter: () => ({ kind: "counter" }),
 };
+
+// linux/netfilter/nf_nat.h: NF_NAT_RANGE_MAP_IPS 1 and _PROTO_SPECIFIED 2 follow from the registers; the kernel adds them itself.
+const impliedNatFlags = 3;
 
 /** The attributes of one expression, read with the expression's name in errors. */
 class Data {

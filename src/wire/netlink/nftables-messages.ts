@@ -354,7 +354,7 @@ class BatchEncoder {
   #addRule(item: NftBatchItem & { kind: "add-rule" }, add: AddRequest): void {
     const ids = (item.rule.anonymousSets ?? []).map(({ set, elements }) => {
       const id = this.#addSet(item, set, add);
-      encodeElements(item.table, anonymousName(set), id, elements, (write) =>
+      encodeElements(item.table, anonymousName(set), id, withZeroMark(set, elements), (write) =>
         add(message.newElement, flag.create, write),
       );
       return id;
@@ -388,10 +388,18 @@ function anonymousName(set: NftSetState): string {
   return (set.flags & setFlag.map) === 0 ? "__set%d" : "__map%d";
 }
 
+/** nft marks the gap before the first interval; an interval "before zero" is how a list of ours says so. */
+function withZeroMark(set: NftSetState, elements: readonly NftElementState[]): readonly Encodable[] {
+  if ((set.flags & setFlag.interval) === 0 || elements.some(({ key }) => key.every((byte) => byte === 0)))
+    return elements;
+  return [{ endMark: new Uint8Array(set.keyLength) }, ...elements];
+}
+
 function encodeChain(writer: AttributeWriter, table: string, chain: NftChainState): void {
   writer.string(1, table).string(3, chain.name);
   const { base } = chain;
   if (base !== undefined) {
+    writer.string(7, base.type).be32(5, base.policy);
     // NFTA_HOOK_HOOKNUM 1, _PRIORITY 2, _DEV 3, _DEVS 4 (NFTA_DEVICE_NAME 1).
     writer.nested(4, (hook) => {
       hook.be32(1, base.hook).be32(2, base.priority);
@@ -402,8 +410,6 @@ function encodeChain(writer: AttributeWriter, table: string, chain: NftChainStat
           for (const device of [only, ...more]) list.string(1, device);
         });
     });
-    writer.be32(5, base.policy);
-    writer.string(7, base.type);
   }
   if (chain.userdata !== undefined) writer.bytes(12, chain.userdata);
 }
@@ -436,7 +442,7 @@ function encodeSet(writer: AttributeWriter, table: string, set: NftSetState, id:
     .be32(4, set.keyType)
     .be32(5, set.keyLength);
   if (set.dataType !== undefined) writer.be32(6, set.dataType);
-  if (set.dataLength !== undefined) writer.be32(7, set.dataLength);
+  if (set.dataType !== undefined) writer.be32(7, set.dataLength ?? 0);
   writer.be32(10, id);
   const { size, fieldLengths, timeoutMs } = set;
   if (size !== undefined || fieldLengths !== undefined)
@@ -505,7 +511,7 @@ function encodeElements(
   table: string,
   set: string,
   setId: number | undefined,
-  elements: readonly NftElementState[],
+  elements: readonly Encodable[],
   add: (write: (writer: AttributeWriter) => void) => void,
 ): void {
   let start = 0;
@@ -513,7 +519,8 @@ function encodeElements(
     let end = start;
     let bytes = 0;
     while (end < elements.length) {
-      bytes += elementBytes(elements[end]!);
+      const element = elements[end]!;
+      bytes += "endMark" in element ? 28 + element.endMark.length : elementBytes(element);
       if (bytes > elementListBytesMax && end > start) break;
       end++;
     }
@@ -532,14 +539,25 @@ function encodeElements(
   }
 }
 
+/** An element, or only the mark that no interval reaches this key. */
+type Encodable = NftElementState | { readonly endMark: Uint8Array };
+
 /** Gives how many list entries it took: an interval's end mark is one of its own. */
-function encodeElement(list: AttributeWriter, element: NftElementState, index: number): number {
+function encodeElement(list: AttributeWriter, element: Encodable, index: number): number {
+  if ("endMark" in element) {
+    encodeEndMark(list, element.endMark, index);
+    return 1;
+  }
   list.nested(index, (inner) => encodeStart(inner, element));
   const end = element.lastKey === undefined ? undefined : successor(element.lastKey);
   if (end === undefined) return 1;
-  // NFTA_SET_ELEM_FLAGS 3: NFT_SET_ELEM_INTERVAL_END 1.
-  list.nested(index + 1, (inner) => inner.be32(3, 1).nested(1, (key) => key.bytes(1, end)));
+  encodeEndMark(list, end, index + 1);
   return 2;
+}
+
+function encodeEndMark(list: AttributeWriter, key: Uint8Array, index: number): void {
+  // NFTA_SET_ELEM_FLAGS 3: NFT_SET_ELEM_INTERVAL_END 1.
+  list.nested(index, (inner) => inner.be32(3, 1).nested(1, (value) => value.bytes(1, key)));
 }
 
 function encodeStart(writer: AttributeWriter, element: NftElementState): void {

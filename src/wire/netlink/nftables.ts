@@ -183,6 +183,7 @@ export type NftExpression =
       readonly family: number;
       readonly addressRegister: NftRegister;
       readonly portRegister?: NftRegister;
+      /** NF_NAT_RANGE_*, but for those that follow from the registers. */
       readonly flags: number;
     }
   | { readonly kind: "masquerade"; readonly flags: number }
