@@ -114,7 +114,7 @@ function addClusterIps(names: NamesBeingMade): void {
 function addHeadless(names: NamesBeingMade): void {
   const { service, own } = names;
   const endpoints = distinctEndpoints(service);
-  const addresses = new Map(endpoints.map((endpoint) => [endpoint.address, endpoint]));
+  const addresses = firstByKey(endpoints, (endpoint) => endpoint.address);
   for (const { address, origin } of addresses.values()) addRecord(names, "", addressData(address), origin);
   for (const endpoint of endpoints) {
     addRecord(names, endpointLabel(endpoint), addressData(endpoint.address), endpoint.origin);
@@ -151,7 +151,7 @@ function addServers(names: NamesBeingMade, placesOf: (port: ServicePort) => Serv
 // The same place twice (both addresses of a dual-stack endpoint with a hostname, one number for TCP and UDP) is one record:
 // a set of records has no duplicates (RFC 2181 5).
 function addPlaces(names: NamesBeingMade, relative: string, places: readonly ServerPlace[]): void {
-  const distinct = new Map(places.map((place) => [`${place.target} ${place.port}`, place]));
+  const distinct = firstByKey(places, (place) => `${place.target} ${place.port}`);
   const weight = shareOf(distinct.size);
   for (const { port, target, origin } of distinct.values())
     addRecord(names, relative, { kind: "SRV", priority: 0, weight, port, target }, origin);
@@ -159,14 +159,20 @@ function addPlaces(names: NamesBeingMade, relative: string, places: readonly Ser
 
 /** The endpoints that names are given to, each address and hostname once, although each port lists them. */
 function distinctEndpoints(service: NetworkService): Endpoint[] {
-  const distinct = new Map<string, Endpoint>();
-  for (const port of service.ports) {
-    for (const endpoint of port.endpoints) {
-      const key = `${endpoint.address} ${endpoint.hostname ?? ""}`;
-      if (isPublished(service, endpoint) && !distinct.has(key)) distinct.set(key, endpoint);
-    }
+  const published = service.ports
+    .flatMap((port) => port.endpoints)
+    .filter((endpoint) => isPublished(service, endpoint));
+  return [...firstByKey(published, ({ address, hostname }) => `${address} ${hostname ?? ""}`).values()];
+}
+
+/** The first of each key, in order. */
+function firstByKey<T>(values: readonly T[], keyOf: (value: T) => string): Map<string, T> {
+  const first = new Map<string, T>();
+  for (const value of values) {
+    const key = keyOf(value);
+    if (!first.has(key)) first.set(key, value);
   }
-  return [...distinct.values()];
+  return first;
 }
 
 function clusterIpOrigin(service: NetworkService, index: number): Origin {
