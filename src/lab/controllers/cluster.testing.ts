@@ -1,21 +1,19 @@
 // A small cluster for tests: the real store in memory, the controllers, and a kubelet that only reports.
 
-import type { Deployment, Node, Pod, Service } from "../../kube/kinds.ts";
+import type { DaemonSet, Deployment, Job, Node, Pod, Service, StatefulSet } from "../../kube/kinds.ts";
 import type { KubeObject } from "../../kube/object.ts";
 import { resourceOf } from "../../kube/resources.ts";
 import type { ClusterConfig } from "../../model/network.ts";
-import type { ObjectApi } from "../api/api.ts";
+import type { Admission, ObjectApi } from "../api/api.ts";
 import { openStore } from "../api/sqlite-store.ts";
 import { createObjectApi } from "../api/write.ts";
 import { microTimeText, timeText } from "./clock.ts";
 import { createFakeClock, type FakeClock } from "./clock.testing.ts";
-import { namespaceLabels } from "./namespaces.ts";
 import { leaseNamespace } from "./node-lifecycle.ts";
 import { nodes as nodesResource, pods } from "./resources.ts";
 import type { TypedResource } from "./resources.ts";
 import { createServiceAllocator } from "./service-addresses.ts";
-import { defaultTolerations } from "./taint-eviction.ts";
-import { startControllers, type Failure, type Runtime } from "./start.ts";
+import { admissions, startControllers, type Failure, type Runtime } from "./start.ts";
 
 export const testConfig: ClusterConfig = {
   domain: "cluster.local",
@@ -51,6 +49,8 @@ export interface TestCluster {
   readonly silent: Set<string>;
   /** Moves the clock, in steps in which kubelets renew their leases. */
   pass(ms: number): Promise<void>;
+  /** Stops the controllers and starts others over the same store, then idle. */
+  restart(): Promise<void>;
   close(): void;
 }
 
@@ -60,6 +60,8 @@ export async function testCluster(
     readonly nodes?: number | readonly Node[];
     readonly enabled?: (name: string) => boolean;
     readonly seed?: number;
+    /** Further steps of every write. */
+    readonly admissions?: readonly Admission[];
     readonly config?: Partial<ClusterConfig>;
   } = {},
 ): Promise<TestCluster> {
@@ -75,20 +77,22 @@ export async function testCluster(
   });
   const api = createObjectApi({
     store,
-    admissions: [namespaceLabels, defaultTolerations, allocator],
+    admissions: [...admissions, allocator, ...(options.admissions ?? [])],
     clock: () => clock.now(),
     random,
   });
   const failures: Failure[] = [];
-  const runtime = startControllers({
-    api,
-    clock,
-    random,
-    config,
-    rootCa: "-----BEGIN CERTIFICATE-----",
-    failed: (failure) => failures.push(failure),
-    ...(options.enabled === undefined ? {} : { enabled: options.enabled }),
-  });
+  const start = (): Runtime =>
+    startControllers({
+      api,
+      clock,
+      random,
+      config,
+      rootCa: "-----BEGIN CERTIFICATE-----",
+      failed: (failure) => failures.push(failure),
+      ...(options.enabled === undefined ? {} : { enabled: options.enabled }),
+    });
+  let runtime = start();
   const { nodes = 3 } = options;
   const nodeObjects =
     typeof nodes === "number" ? Array.from({ length: nodes }, (_, i) => testNode(`node-${i + 1}`)) : nodes;
@@ -104,7 +108,9 @@ export async function testCluster(
   const cluster: TestCluster = {
     api,
     clock,
-    runtime,
+    get runtime() {
+      return runtime;
+    },
     failures,
     create: (...objects) => {
       for (const object of objects) {
@@ -152,6 +158,11 @@ export async function testCluster(
         }
         await runtime.idle();
       }
+    },
+    async restart() {
+      runtime.stop();
+      runtime = start();
+      await runtime.idle();
     },
     close() {
       runtime.stop();
@@ -267,5 +278,30 @@ export function service(name: string, spec: Partial<Service["spec"]> = {}): Serv
     kind: "Service",
     metadata: { name },
     spec: { selector: { app: name }, ports: [{ name: "http", port: 80, targetPort: "http" }], ...spec },
+  };
+}
+
+export function statefulSet(name: string, replicas: number, spec: Partial<StatefulSet["spec"]> = {}): StatefulSet {
+  const { selector, template } = app(name);
+  return {
+    apiVersion: "apps/v1",
+    kind: "StatefulSet",
+    metadata: { name },
+    spec: { replicas, serviceName: name, selector, template, ...spec },
+  };
+}
+
+export function daemonSet(name: string, spec: Partial<DaemonSet["spec"]> = {}): DaemonSet {
+  const { selector, template } = app(name);
+  return { apiVersion: "apps/v1", kind: "DaemonSet", metadata: { name }, spec: { selector, template, ...spec } };
+}
+
+export function job(name: string, spec: Partial<Job["spec"]> = {}): Job {
+  const { template } = app(name);
+  return {
+    apiVersion: "batch/v1",
+    kind: "Job",
+    metadata: { name },
+    spec: { template: { ...template, spec: { ...template.spec, restartPolicy: "Never" } }, ...spec },
   };
 }

@@ -3,7 +3,7 @@
 import { compareAddresses } from "../../ip/address.ts";
 import { sameJson } from "../../kube/equal.ts";
 import type { EndpointAddress, EndpointPort, Endpoints, EndpointSubset, Pod, Service } from "../../kube/kinds.ts";
-import { keyOf } from "../../kube/object.ts";
+import { keyOf, type ObjectMeta } from "../../kube/object.ts";
 import { isReady, isTerminating } from "./pod-state.ts";
 import { endpoints, pods, services } from "./resources.ts";
 import { on, type Cluster, type Controller } from "./runtime.ts";
@@ -77,7 +77,7 @@ function endpointsOf(objects: Objects, service: Service, there: Endpoints | unde
     apiVersion: "v1",
     kind: "Endpoints",
     metadata: {
-      ...there?.metadata,
+      ...withoutAnnotations(there),
       name,
       ...(namespace === undefined ? {} : { namespace }),
       labels: {
@@ -85,10 +85,15 @@ function endpointsOf(objects: Objects, service: Service, there: Endpoints | unde
         ...(isHeadless(service) ? { [sliceLabels.headless]: "" } : {}),
         [endpointsManagedBy]: "endpoint-controller",
       },
-      ...(Object.keys(kept).length === 0 ? { annotations: {} } : { annotations: kept }),
+      ...(Object.keys(kept).length === 0 ? {} : { annotations: kept }),
     },
     subsets,
   };
+}
+
+function withoutAnnotations(there: Endpoints | undefined): Partial<ObjectMeta> {
+  const { annotations: _annotations, ...metadata } = there?.metadata ?? { name: "" };
+  return metadata;
 }
 
 interface Subset {

@@ -1,9 +1,11 @@
-// What is kept and not acted upon: said in an Event on the object, so that nothing is silently ignored. A row a kind or field.
+// What is kept and not acted upon: said in an Event on the object, so that nothing is silently ignored.
+// Kinds as a whole are in the table of api/unhandled.ts, which `apply` warns from; here are the rows for what only some objects ask for.
 // When a part learns to act on one of them, its row goes.
 
 import { sameJson } from "../../kube/equal.ts";
 import type { KubeObject } from "../../kube/object.ts";
 import { resourceOf } from "../../kube/resources.ts";
+import { unhandled } from "../api/unhandled.ts";
 import type { Change } from "./objects.ts";
 import type { TypedResource } from "./resources.ts";
 import type { Cluster, Controller, Enqueue } from "./runtime.ts";
@@ -20,25 +22,11 @@ export interface NotImplemented {
   readonly found?: (object: KubeObject) => boolean;
 }
 
-/** Everything that is not acted upon today. */
+/** What is not acted upon today, besides the kinds of api/unhandled.ts. */
 export const notImplemented: readonly NotImplemented[] = [
-  whole("Ingress.networking.k8s.io", "there is no ingress controller yet: no traffic is accepted for it"),
-  whole("NetworkPolicy.networking.k8s.io", "network policies are not enforced yet: all traffic stays allowed"),
-  whole("Gateway.gateway.networking.k8s.io", "there is no gateway controller yet: no traffic is accepted for it"),
-  whole("GatewayClass.gateway.networking.k8s.io", "there is no gateway controller yet: the class is not accepted"),
-  ...["HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute", "UDPRoute"].map((kind) =>
-    whole(`${kind}.gateway.networking.k8s.io`, "there is no gateway controller yet: nothing is routed by it"),
-  ),
-  whole("HorizontalPodAutoscaler.autoscaling", "there is no autoscaler: the number of replicas stays as it is"),
-  whole(
-    "PersistentVolumeClaim.",
-    "there is no volume provisioner: the claim stays as it is, and pods get no such storage",
-  ),
-  whole("PersistentVolume.", "there is no volume controller: nothing is bound or mounted"),
-  whole("PodDisruptionBudget.policy", "evictions do not look at disruption budgets: nothing is held back"),
-  whole("ResourceQuota.", "quotas are not enforced"),
-  whole("LimitRange.", "limits are not enforced"),
-  whole("ReplicationController.", "there is no controller for it: no pods are made; use a Deployment"),
+  whole("PodDisruptionBudget.policy", "the object is kept, evictions do not look at disruption budgets yet"),
+  whole("ResourceQuota.", "the object is kept, quotas are not enforced yet"),
+  whole("LimitRange.", "the object is kept, limits are not enforced yet"),
   part(
     "Service.",
     "there is no load balancer: no external address is assigned; its cluster address and node ports work",
@@ -88,14 +76,16 @@ export function notImplementedController(rows: readonly NotImplemented[]): (clus
   return ({ objects, ...cluster }) => {
     const events = cluster.events("fairlead");
     const byKind = Map.groupBy(rows, ({ kind }) => kind);
-    const rowsFor = (object: KubeObject): readonly NotImplemented[] => {
-      return (byKind.get(kindOf(object)) ?? []).filter(({ found }) => found === undefined || found(object));
+    const messagesFor = (object: KubeObject): readonly string[] => {
+      const kind = unhandled(object);
+      const found = (byKind.get(kindOf(object)) ?? []).filter((row) => row.found?.(object) !== false);
+      return [...(kind === undefined ? [] : [kind]), ...found.map(({ message }) => message)];
     };
     const changed = ({ object, previous }: Change, enqueue: Enqueue): void => {
-      if (object === undefined || !byKind.has(kindOf(object))) return;
-      const messages = rowsFor(object).map(({ message }) => message);
+      if (object === undefined) return;
+      const messages = messagesFor(object);
       if (messages.length === 0) return;
-      const before = previous === undefined ? [] : rowsFor(previous).map(({ message }) => message);
+      const before = previous === undefined ? [] : messagesFor(previous);
       const isNew = previous === undefined || previous.metadata.generation !== object.metadata.generation;
       if (isNew || !sameJson(messages, before)) enqueue(keyFor(object));
     };
@@ -109,9 +99,7 @@ export function notImplementedController(rows: readonly NotImplemented[]): (clus
         const resource: TypedResource = row;
         const object = objects.get(resource, namespace === "" ? undefined : namespace, name);
         if (object === undefined) return;
-        for (const { message } of rowsFor(object)) {
-          events.record(object, "Warning", notImplementedReason, `${kind} ${name}: ${message}`);
-        }
+        for (const message of messagesFor(object)) events.record(object, "Warning", notImplementedReason, message);
       },
     };
   };

@@ -2,7 +2,7 @@
 // they made, and those before the ones who report it.
 
 import type { ClusterConfig } from "../../model/network.ts";
-import type { ObjectApi } from "../api/api.ts";
+import type { Admission, ObjectApi } from "../api/api.ts";
 import { systemClock, type Clock } from "./clock.ts";
 import { cronJobController } from "./cron-jobs.ts";
 import { daemonSetController } from "./daemon-sets.ts";
@@ -13,7 +13,7 @@ import { endpointsController } from "./endpoints.ts";
 import { garbageCollector } from "./garbage-collector.ts";
 import { ipAddressController, serviceCidrController } from "./ip-addresses.ts";
 import { jobController } from "./jobs.ts";
-import { namespaceController } from "./namespaces.ts";
+import { namespaceController, namespaceLabels } from "./namespaces.ts";
 import { nodeGrace, nodeLifecycleController } from "./node-lifecycle.ts";
 import { nodeRangeController } from "./node-ranges.ts";
 import { notImplemented, notImplementedController, type NotImplemented } from "./not-implemented.ts";
@@ -21,9 +21,9 @@ import { podGarbageCollector } from "./pod-gc.ts";
 import { replicaSetController } from "./replica-sets.ts";
 import { startRuntime, type Cluster, type Controller, type Failure, type Runtime } from "./runtime.ts";
 import { schedulerController } from "./scheduler/scheduler.ts";
-import { serviceAccountController } from "./service-accounts.ts";
+import { defaultServiceAccounts, serviceAccountController } from "./service-accounts.ts";
 import { statefulSetController } from "./stateful-sets.ts";
-import { taintEvictionController } from "./taint-eviction.ts";
+import { defaultTolerations, taintEvictionController } from "./taint-eviction.ts";
 
 export type { Failure, Runtime } from "./runtime.ts";
 
@@ -44,6 +44,9 @@ export interface ControllersOptions {
   /** Told of every reconcile that failed and will be tried again. */
   readonly failed?: (failure: Failure) => void;
 }
+
+/** The steps of writes that the controllers rely on, in their order; for createObjectApi, with the Service allocator behind them. */
+export const admissions: readonly Admission[] = [namespaceLabels, defaultServiceAccounts, defaultTolerations];
 
 /** Starts the controllers over what the store holds now. They work in the background of the event loop until stopped. */
 export function startControllers(options: ControllersOptions): Runtime {
