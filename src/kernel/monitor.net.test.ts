@@ -124,6 +124,14 @@ void test("nothing that we do is told, whichever of our sockets does it", async 
   assert.deepEqual(await untilFence(), []);
 });
 
+void test("an IPv6 address of ours that the kernel tells of later is no news", async () => {
+  const wanted = Array.from({ length: 50 }, (_, index) => `fd00::1:${(index + 1).toString(16)}`);
+  for (const address of wanted) make(kernel, { kind: "set-address", link: "cbr0", address, bits: 64 });
+  assert.deepEqual(await untilFence(), []);
+  for (const address of wanted) make(kernel, { kind: "delete-address", link: "cbr0", address, bits: 64 });
+  assert.deepEqual(await untilFence(), []);
+});
+
 void test("another program's transaction is told with the program's name, ours is not", async () => {
   kernel.nftCommit([{ kind: "add-table", family: "ip", table: "ours" }]);
   run("nft add table ip theirs");

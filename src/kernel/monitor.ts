@@ -25,7 +25,7 @@ import {
   type BridgePort,
   type LinkInfo,
 } from "../wire/netlink/link.ts";
-import type { NetlinkMessage } from "../wire/netlink/message.ts";
+import type { NetlinkMessage, NetlinkRequest } from "../wire/netlink/message.ts";
 import { decodeNeighbour, neighbourMessage, neighbourState } from "../wire/netlink/neighbour.ts";
 import {
   addressMessage,
@@ -34,6 +34,7 @@ import {
   getAddresses,
   routeMessage,
   routeScope,
+  type AddressInfo,
 } from "../wire/netlink/route.ts";
 import { KernelError, type Closable, type MonitorEvent } from "./kernel.ts";
 import type { NetworkNamespace } from "./namespaces.ts";
@@ -108,7 +109,11 @@ export function openMonitor(
     generation = now;
   };
 
-  const unwatch = watchSockets(namespace.id, { before, after, closing: look });
+  const made = (protocolNumber: number, requests: readonly NetlinkRequest[]): void => {
+    if (protocolNumber === protocol.route) for (const request of requests) rememberRequest(known, request);
+  };
+
+  const unwatch = watchSockets(namespace.id, { before, made, after, closing: look });
   const polls = [route, netfilter].map((socket) => {
     const poll = koffi.node.poll(socket.fd, { readable: true }, look);
     poll.unref();
@@ -154,7 +159,7 @@ function learn(socket: NetlinkSocket, doing: string): Known {
   for (const message of socket.dump(getLinks(), doing)) rememberLink(known, decodeLink(message));
   for (const message of socket.dump(getAddresses(), doing)) {
     const address = decodeAddress(message);
-    if (address !== undefined) known.addresses.add(`${address.address}/${address.bits} on #${address.index}`);
+    if (address !== undefined) known.addresses.add(addressKey(address));
   }
   return known;
 }
@@ -269,10 +274,23 @@ function rememberPort(
   return `bridge port ${linkName(known, index)} changed`;
 }
 
+/** The kernel tells of a new IPv6 address when its duplicate detection is over, even where there is none: from a worker of its own, later. */
+function rememberRequest(known: Known, request: NetlinkRequest): void {
+  if (request.type !== addressMessage.new && request.type !== addressMessage.delete) return;
+  const address = decodeAddress({ ...request, sequence: 0, port: 0 });
+  if (address === undefined) return;
+  if (request.type === addressMessage.new) known.addresses.add(addressKey(address));
+  else known.addresses.delete(addressKey(address));
+}
+
+function addressKey(info: AddressInfo): string {
+  return `${info.address}/${info.bits} on #${info.index}`;
+}
+
 function addressDetail(known: Known, message: NetlinkMessage, foreign: boolean): string | undefined {
   const info = decodeAddress(message);
   if (info === undefined) return undefined;
-  const key = `${info.address}/${info.bits} on #${info.index}`;
+  const key = addressKey(info);
   const isNew = message.type === addressMessage.new;
   const news = isNew ? !known.addresses.has(key) : known.addresses.has(key);
   if (isNew) known.addresses.add(key);

@@ -117,6 +117,8 @@ export function isOwnPort(namespaceId: string, protocolNumber: number, port: num
 export interface SocketWatcher {
   /** Just before a socket of that protocol sends requests. */
   before(protocolNumber: number): void;
+  /** The requests that were not refused: the kernel may notify of some of them only later. */
+  made(protocolNumber: number, requests: readonly NetlinkRequest[]): void;
   /** Just after their answers came: what they changed has been notified by now. */
   after(protocolNumber: number): void;
   /** Just before a socket closes, while its port still counts as ours. */
@@ -298,17 +300,31 @@ function nextChunk(state: SocketState, requests: readonly NetlinkRequest[], star
 /** One sendmsg and everything it caused. */
 function exchange(state: SocketState, requests: readonly NetlinkRequest[], doing: string): TransactionAnswer {
   const first = takeSequences(state, requests.length);
-  const received = asOurOwn(state.namespaceId, state.protocol, () => {
+  return asOurOwn(state.namespaceId, state.protocol, () => {
     sendAll(state, encodeMessages(requests, first), doing);
-    return receiveAll(state, doing);
+    const answer = sortAnswers(receiveAll(state, doing), first, requests.length);
+    const watching = watchers.get(state.namespaceId) ?? [];
+    if (watching.length > 0) {
+      const made = requests.filter((_, index) => !answer.failures.has(index));
+      for (const watcher of watching) watcher.made(state.protocol, made);
+    }
+    return answer;
   });
+}
+
+/** Which answer belongs to which of `count` requests, numbered from `first` on. */
+function sortAnswers(
+  received: { readonly messages: readonly NetlinkMessage[]; readonly overrun: boolean },
+  first: number,
+  count: number,
+): TransactionAnswer {
   const failures = new Map<number, NetlinkFailure>();
   const acknowledged = new Set<number>();
   const messages: NetlinkMessage[] = [];
   for (const message of received.messages) {
     const index = message.sequence - first;
     // Answers to an earlier request that was given up, or another program's message to our port.
-    if (index < 0 || index >= requests.length) continue;
+    if (index < 0 || index >= count) continue;
     if (message.type !== control.error) {
       messages.push(message);
       continue;
