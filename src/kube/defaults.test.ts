@@ -3,6 +3,7 @@ import { test } from "node:test";
 
 import { withDefaults } from "./defaults.ts";
 import { sameJson } from "./equal.ts";
+import type { Deployment } from "./kinds.ts";
 
 const given = (apiVersion: string, kind: string, rest: object) => ({
   apiVersion,
@@ -49,12 +50,6 @@ const examples: readonly { what: string; object: ReturnType<typeof given>; field
     expected: { name: "a", labels: { "kubernetes.io/metadata.name": "a" } },
   },
   {
-    what: "a Deployment that is recreated does not roll",
-    object: given("apps/v1", "Deployment", { spec: { strategy: { type: "Recreate" } } }),
-    field: "spec",
-    expected: { strategy: { type: "Recreate" }, replicas: 1, revisionHistoryLimit: 10, progressDeadlineSeconds: 600 },
-  },
-  {
     what: "policy types follow the egress rules",
     object: given("networking.k8s.io/v1", "NetworkPolicy", {
       spec: { podSelector: {}, egress: [{ ports: [{ port: 53 }] }] },
@@ -92,6 +87,20 @@ for (const { what, object, field, expected } of examples)
     assert.deepEqual((filled as Record<string, unknown>)[field], expected);
     assert.ok(sameJson(withDefaults(filled), filled), "defaults are filled in once");
   });
+
+test("a Deployment that is recreated does not roll; a template left out is an empty one", () => {
+  const { spec } = withDefaults(
+    given("apps/v1", "Deployment", { spec: { strategy: { type: "Recreate" } } }),
+  ) as unknown as Deployment;
+  const { template, ...rest } = spec;
+  assert.deepEqual(rest, {
+    strategy: { type: "Recreate" },
+    replicas: 1,
+    revisionHistoryLimit: 10,
+    progressDeadlineSeconds: 600,
+  });
+  assert.deepEqual(template.spec.containers, []);
+});
 
 test("a pod's containers, probes and volumes, wherever pods are described", () => {
   const spec = {

@@ -18,7 +18,7 @@ export function withDefaults(object: KubeObject): KubeObject {
   return schema === undefined ? object : (fill(withSpec(withoutNulls(object, schema), schema), schema) as KubeObject);
 }
 
-/** Upstream's types hold a specification by value: left out, it is an empty one. CRDs' do not. */
+/** Upstream's types hold specifications (and templates, below) by value: left out, they are empty ones. CRDs' do not. */
 function withSpec(object: Fields, schema: TypeSchema): Fields {
   const type = schema.fields.get("spec")?.type;
   const isOwn = type?.kind === "object" && !type.type.includes("-");
@@ -174,12 +174,19 @@ const rules: { readonly [type: string]: Rule } = {
   "core.v1.PersistentVolumeClaimSpec": { volumeMode: "Filesystem" },
   "core.v1.PersistentVolumeSpec": { persistentVolumeReclaimPolicy: "Retain", volumeMode: "Filesystem" },
   "core.v1.ReplicationControllerSpec": { replicas: 1 },
-  "apps.v1.DeploymentSpec": { replicas: 1, strategy: {}, revisionHistoryLimit: 10, progressDeadlineSeconds: 600 },
+  "apps.v1.DeploymentSpec": {
+    template: {},
+    replicas: 1,
+    strategy: {},
+    revisionHistoryLimit: 10,
+    progressDeadlineSeconds: 600,
+  },
   "apps.v1.DeploymentStrategy": ({ type }: { type?: string }) =>
     type === "Recreate" ? undefined : { type: "RollingUpdate", rollingUpdate: {} },
   "apps.v1.RollingUpdateDeployment": { maxUnavailable: "25%", maxSurge: "25%" },
-  "apps.v1.ReplicaSetSpec": { replicas: 1 },
+  "apps.v1.ReplicaSetSpec": { template: {}, replicas: 1 },
   "apps.v1.StatefulSetSpec": {
+    template: {},
     replicas: 1,
     podManagementPolicy: "OrderedReady",
     updateStrategy: {},
@@ -190,12 +197,14 @@ const rules: { readonly [type: string]: Rule } = {
     type === "OnDelete" ? undefined : { type: "RollingUpdate", rollingUpdate: {} },
   "apps.v1.RollingUpdateStatefulSetStrategy": { partition: 0 },
   "apps.v1.StatefulSetPersistentVolumeClaimRetentionPolicy": { whenDeleted: "Retain", whenScaled: "Retain" },
-  "apps.v1.DaemonSetSpec": { updateStrategy: {}, revisionHistoryLimit: 10 },
+  "apps.v1.DaemonSetSpec": { template: {}, updateStrategy: {}, revisionHistoryLimit: 10 },
   "apps.v1.DaemonSetUpdateStrategy": ({ type }: { type?: string }) =>
     type === "OnDelete" ? undefined : { type: "RollingUpdate", rollingUpdate: {} },
   "apps.v1.RollingUpdateDaemonSet": { maxUnavailable: 1, maxSurge: 0 },
   "batch.v1.JobSpec": jobDefaults,
+  "batch.v1.JobTemplateSpec": { spec: {} },
   "batch.v1.CronJobSpec": {
+    jobTemplate: {},
     concurrencyPolicy: "Allow",
     suspend: false,
     successfulJobsHistoryLimit: 3,
@@ -308,6 +317,7 @@ function jobDefaults(spec: Job["spec"]): Fields {
   const { parallelism, completions, backoffLimitPerIndex } = spec;
   const isFixed = (spec as { podFailurePolicy?: unknown }).podFailurePolicy !== undefined;
   return {
+    template: {},
     parallelism: 1,
     completions: parallelism === undefined && completions === undefined ? 1 : undefined,
     backoffLimit: backoffLimitPerIndex === undefined ? 6 : 2 ** 31 - 1,

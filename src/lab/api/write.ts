@@ -150,7 +150,11 @@ export function createObjectApi(options: ObjectApiOptions): ObjectApi {
         isFirst ? (strategy.prepareDelete?.(previous) ?? previous) : previous,
         deleteOptions.propagation,
       );
-      if (prepared !== previous) store.update(key, prepared);
+      if (prepared !== previous) {
+        const updated = store.update(key, prepared);
+        // The last finalizer may have gone with it.
+        if (store.get(key) === undefined) return updated;
+      }
       const gracePeriodSeconds = strategy.gracePeriodSeconds?.(previous, deleteOptions.gracePeriodSeconds);
       return store.delete(key, gracePeriodSeconds === undefined ? {} : { gracePeriodSeconds });
     },
