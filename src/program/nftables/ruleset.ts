@@ -43,6 +43,7 @@ export interface NftRule {
 /** A set, or a map where `data` is given. */
 export interface NftSet {
   readonly name: string;
+  /** At most five parts and 64 bytes, each part padded to 4. */
   readonly key: readonly KeyType[];
   /** What a key maps to: a verdict, or a concatenation of values. */
   readonly data?: "verdict" | readonly KeyType[];
@@ -84,7 +85,8 @@ export type KeyType =
 /**
  * A value of a key part in nft's text, canonical: `10.96.0.1`, `fd00::1`, `tcp` (other protocols as numbers), `80`, `0x1` (marks, no
  * leading zeros), `0:1` and `none` (classid), `eth0`, `0a:58:0a:f4:01:05`, `arp`, `nd-neighbor-solicit`, `3` (index).
- * In interval sets also `10.0.0.0/8`, `10.0.0.1-10.0.0.9`, `100-200`; in a match of an interface name also `flp*`.
+ * In interval sets also `10.0.0.0/8`, `10.0.0.1-10.0.0.9`, `100-200` (of marks only where the key has no other part); in a match of
+ * an interface name also `flp*`.
  */
 export type ElementValue = string;
 

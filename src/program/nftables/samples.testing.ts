@@ -139,7 +139,7 @@ const allowRanges: NftSet = {
   elements: [
     sampleElement(["0x1", "0.0.0.0/0", "tcp", "1-65535"]),
     sampleElement(["0x2", "10.0.0.0/8", "udp", "53"], { comment: "dns" }),
-    sampleElement(["0x10-0x1f", "10.1.2.3", "tcp", "8000-8080"]),
+    sampleElement(["0x10", "10.1.2.3", "tcp", "8000-8080"]),
     sampleElement(["0x3", "10.0.0.1-10.0.0.9", "tcp", "80"]),
   ],
 };

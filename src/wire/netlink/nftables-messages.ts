@@ -471,10 +471,9 @@ function decodeSet(attributes: Attributes): NftSetState {
   const userdata = attributes.get(13)?.slice();
   const dataType = number(6);
   const dataLength = number(7);
-  const flags = need(attributes, 3, "a set without flags");
   return {
     name: readString(need(attributes, 2, "a set without a name")),
-    flags: readBe32(flags) & knownSetFlags,
+    flags: (number(3) ?? 0) & knownSetFlags,
     keyType: number(4) ?? 0,
     keyLength: readBe32(need(attributes, 5, "a set without a key length")),
     ...(dataType === undefined ? {} : { dataType }),
