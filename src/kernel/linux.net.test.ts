@@ -20,7 +20,13 @@ afterEach(() => {
   namespace.close();
 });
 
-const bridge: Change = { kind: "create-bridge", name: "cbr0", mac: "02:00:00:00:00:01", mtu: 1450, alias: "ours" };
+const bridge: Extract<Change, { kind: "create-bridge" }> = {
+  kind: "create-bridge",
+  name: "cbr0",
+  mac: "02:00:00:00:00:01",
+  mtu: 1450,
+  alias: "ours",
+};
 const vxlan: Change = {
   kind: "create-vxlan",
   name: "fl.vx",
@@ -82,12 +88,15 @@ void test("a link that another program made is left alone", () => {
 
 void test("a bridge keeps its MTU while ports come and go", () => {
   for (const mtu of [1400, 1500]) {
-    make({ ...bridge, name: "br", mtu } as Change, {
-      kind: "create-veth",
-      name: "port",
-      mtu: 1300,
-      peer: { name: "far" },
-    });
+    make(
+      { ...bridge, name: "br", mtu },
+      {
+        kind: "create-veth",
+        name: "port",
+        mtu: 1300,
+        peer: { name: "far" },
+      },
+    );
     make({ kind: "set-link", name: "port", master: "br" });
     assert.equal(link("br")?.mtu, mtu);
     make({ kind: "delete-link", name: "port" });

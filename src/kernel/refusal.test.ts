@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import { test } from "node:test";
 
-import { explainRefusal, probeUserNamespaces, type RefusalFacts } from "./refusal.ts";
+import { explainRefusal, probeUserNamespaces, unshareFlags, type RefusalFacts } from "./refusal.ts";
 
 const facts: RefusalFacts = {
   reached: "nothing",
@@ -34,7 +35,8 @@ void test("a certain cause goes before a likely one", () => {
   assert.match(reason, /max_user_namespaces/);
 });
 
-void test("this machine gives an answer, and a refusal has a reason", () => {
+void test("this machine's answer is what `unshare` does, and a refusal has a reason", () => {
   const answer = probeUserNamespaces();
-  if (!answer.available) assert.notEqual(answer.reason, "");
+  if (answer.available) assert.equal(spawnSync("unshare", [...unshareFlags, "true"]).status, 0);
+  else assert.notEqual(answer.reason, "");
 });
