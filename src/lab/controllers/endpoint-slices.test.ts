@@ -1,0 +1,269 @@
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+
+import type { Endpoint, Pod, Service } from "../../kube/kinds.ts";
+import { deployment, service, testCluster, testNode, type TestCluster } from "./cluster.testing.ts";
+import { deployments, endpoints, endpointSlices, nodes, pods, services } from "./resources.ts";
+
+function bare(
+  name: string,
+  more: { spec?: Partial<Pod["spec"]>; port?: number; labels?: Pod["metadata"]["labels"] } = {},
+): Pod {
+  return {
+    apiVersion: "v1",
+    kind: "Pod",
+    metadata: { name, labels: more.labels ?? { app: "web" } },
+    spec: {
+      containers: [{ name: "main", image: "nginx", ports: [{ name: "http", containerPort: more.port ?? 8080 }] }],
+      ...more.spec,
+    },
+  };
+}
+
+const slices = (cluster: TestCluster): readonly string[] =>
+  cluster
+    .list(endpointSlices)
+    .map(({ addressType, ports, endpoints: list }) => {
+      const numbers = (ports ?? []).map(({ name, port }) => `${name}:${port}`).join(",");
+      return `${addressType} [${numbers}] ${(list ?? []).map((each) => text(each)).join(" ")}`.trim();
+    })
+    .sort((a, b) => (a < b ? -1 : 1));
+
+const text = ({ targetRef, conditions, hostname, hints }: Endpoint): string =>
+  [
+    targetRef?.name,
+    conditions?.ready === true ? "ready" : "",
+    conditions?.serving === true ? "serving" : "",
+    conditions?.terminating === true ? "terminating" : "",
+    hostname === undefined ? "" : `as:${hostname}`,
+    hints?.forNodes === undefined ? "" : `nodes:${hints.forNodes.map(({ name }) => name).join("+")}`,
+    hints?.forZones === undefined ? "" : `zones:${hints.forZones.map(({ name }) => name).join("+")}`,
+  ]
+    .filter((part) => part !== "")
+    .join("/");
+
+async function started(options: {
+  readonly service: Service;
+  readonly pods: readonly Pod[];
+  readonly run?: (pod: Pod) => boolean;
+}): Promise<TestCluster> {
+  const cluster = await testCluster({
+    nodes: [testNode("node-1", { labels: { "topology.kubernetes.io/zone": "z1" } }), testNode("node-2")],
+  });
+  cluster.create(options.service, ...options.pods);
+  await cluster.idle();
+  await cluster.settle(options.run);
+  return cluster;
+}
+
+void describe("EndpointSlices", () => {
+  const cases: readonly {
+    readonly what: string;
+    readonly service: Partial<Service["spec"]>;
+    readonly pods: readonly Pod[];
+    readonly run?: (pod: Pod) => boolean;
+    readonly expected: readonly string[];
+  }[] = [
+    { what: "nobody: a placeholder", service: {}, pods: [], expected: ["IPv4 []"] },
+    {
+      what: "ready and unready pods",
+      service: {},
+      pods: [bare("a"), bare("b"), bare("c", { labels: { app: "other" } })],
+      run: ({ metadata }) => metadata.name !== "b",
+      expected: ["IPv4 [http:8080] a/ready/serving b"],
+    },
+    {
+      what: "publishNotReadyAddresses",
+      service: { publishNotReadyAddresses: true },
+      pods: [bare("a")],
+      run: () => false,
+      expected: ["IPv4 [http:8080] a/ready"],
+    },
+    {
+      what: "a named port with different numbers",
+      service: {},
+      pods: [bare("a"), bare("b", { port: 9090 }), bare("c")],
+      expected: ["IPv4 [http:8080] a/ready/serving c/ready/serving", "IPv4 [http:9090] b/ready/serving"],
+    },
+    {
+      what: "a named port that a pod does not have",
+      service: {
+        ports: [
+          { name: "web", port: 80, targetPort: "http" },
+          { name: "metrics", port: 90, targetPort: "metrics" },
+        ],
+      },
+      pods: [bare("a")],
+      expected: ["IPv4 [web:8080] a/ready/serving"],
+    },
+    {
+      what: "both families",
+      service: { ipFamilyPolicy: "RequireDualStack" },
+      pods: [bare("a")],
+      expected: ["IPv4 [http:8080] a/ready/serving", "IPv6 [http:8080] a/ready/serving"],
+    },
+    {
+      what: "headless without ports, with host names",
+      service: { clusterIP: "None", ports: [] },
+      pods: [
+        bare("a", { spec: { hostname: "first", subdomain: "web" } }),
+        bare("b", { spec: { hostname: "x", subdomain: "else" } }),
+      ],
+      expected: ["IPv4 [] a/ready/serving/as:first b/ready/serving"],
+    },
+    {
+      what: "trafficDistribution PreferSameZone",
+      service: { trafficDistribution: "PreferSameZone" },
+      pods: [bare("a", { spec: { nodeName: "node-1" } }), bare("b", { spec: { nodeName: "node-2" } })],
+      expected: ["IPv4 [http:8080] a/ready/serving/zones:z1 b/ready/serving"],
+    },
+    {
+      what: "trafficDistribution PreferSameNode",
+      service: { trafficDistribution: "PreferSameNode" },
+      pods: [bare("a", { spec: { nodeName: "node-1" } })],
+      expected: ["IPv4 [http:8080] a/ready/serving/nodes:node-1/zones:z1"],
+    },
+  ];
+  for (const each of cases) {
+    void test(each.what, async () => {
+      const cluster = await started({ ...each, service: service("web", each.service) });
+      assert.deepEqual(slices(cluster), each.expected);
+      cluster.close();
+    });
+  }
+
+  void test("a terminating pod is kept as such, an ended one is not", async () => {
+    const cluster = await started({ service: service("web"), pods: [bare("a"), bare("b")] });
+    cluster.remove(pods, "a");
+    const b = cluster.must(pods, "b");
+    cluster.api.updateStatus({ ...b, status: { ...b.status, phase: "Succeeded" } });
+    await cluster.idle();
+    assert.deepEqual(slices(cluster), ["IPv4 [http:8080] a/serving/terminating"]);
+    cluster.close();
+  });
+
+  void test("slices carry node, zone, owner and labels; they go with the Service", async () => {
+    const cluster = await started({
+      service: { ...service("web"), metadata: { name: "web", labels: { team: "x" } } },
+      pods: [bare("a", { spec: { nodeName: "node-1" } })],
+    });
+    const [slice] = cluster.list(endpointSlices);
+    assert.deepEqual([slice?.endpoints?.[0]?.nodeName, slice?.endpoints?.[0]?.zone], ["node-1", "z1"]);
+    assert.deepEqual(slice?.metadata.labels, {
+      team: "x",
+      "kubernetes.io/service-name": "web",
+      "endpointslice.kubernetes.io/managed-by": "endpointslice-controller.k8s.io",
+    });
+    assert.equal(slice.metadata.ownerReferences?.[0]?.uid, cluster.must(services, "web").metadata.uid);
+    cluster.edit(nodes, "node-1", (node) => ({
+      ...node,
+      metadata: { ...node.metadata, labels: { "topology.kubernetes.io/zone": "z9" } },
+    }));
+    await cluster.idle();
+    assert.equal(cluster.list(endpointSlices)[0]?.endpoints?.[0]?.zone, "z9");
+    cluster.remove(services, "web");
+    await cluster.settle();
+    assert.deepEqual([cluster.list(endpointSlices).length, cluster.list(endpoints).length], [0, 0]);
+    cluster.close();
+  });
+
+  void test("a slice that somebody spoils is put right", async () => {
+    const cluster = await started({ service: service("web"), pods: [bare("a")] });
+    const [slice] = cluster.list(endpointSlices);
+    cluster.edit(endpointSlices, slice?.metadata.name ?? "", (object) => ({ ...object, endpoints: [] }));
+    await cluster.idle();
+    assert.deepEqual(slices(cluster), ["IPv4 [http:8080] a/ready/serving"]);
+    cluster.close();
+  });
+
+  void test("one pod of many that changes writes one slice", async () => {
+    const cluster = await testCluster();
+    cluster.create(deployment("web", 250), service("web"));
+    await cluster.settle();
+    const before = new Map(
+      cluster.list(endpointSlices).map(({ metadata }) => [metadata.name, metadata.resourceVersion]),
+    );
+    assert.equal(before.size, 3);
+    await cluster.kubelet((pod) => pod.metadata.name !== cluster.list(pods)[17]?.metadata.name);
+    const changed = cluster
+      .list(endpointSlices)
+      .filter(({ metadata }) => before.get(metadata.name) !== metadata.resourceVersion);
+    assert.equal(changed.length, 1);
+    cluster.edit(deployments, "web", (object) => ({ ...object, spec: { ...object.spec, replicas: 0 } }));
+    await cluster.settle();
+    assert.deepEqual(slices(cluster), ["IPv4 []"]);
+    cluster.close();
+  });
+});
+
+void describe("Endpoints", () => {
+  void test("of a Service with a selector list its pods, ready or not", async () => {
+    const cluster = await started({
+      service: service("web"),
+      pods: [bare("a"), bare("b")],
+      run: ({ metadata }) => metadata.name === "a",
+    });
+    const { subsets, metadata } = cluster.must(endpoints, "web");
+    assert.deepEqual(
+      subsets?.map(({ addresses, notReadyAddresses, ports }) => [
+        addresses?.map(({ targetRef }) => targetRef?.name),
+        notReadyAddresses?.map(({ targetRef }) => targetRef?.name),
+        ports,
+      ]),
+      [[["a"], ["b"], [{ name: "http", port: 8080, protocol: "TCP" }]]],
+    );
+    assert.equal(metadata.labels?.["endpoints.kubernetes.io/managed-by"], "endpoint-controller");
+    cluster.close();
+  });
+
+  void test("written by hand become slices of both families, and follow them", async () => {
+    const cluster = await testCluster();
+    const manual = { apiVersion: "v1", kind: "Service", metadata: { name: "manual" }, spec: { ports: [{ port: 80 }] } };
+    const byHand = {
+      apiVersion: "v1",
+      kind: "Endpoints",
+      metadata: { name: "manual" },
+      subsets: [
+        {
+          addresses: [{ ip: "192.0.2.1" }, { ip: "2001:db8::1" }],
+          notReadyAddresses: [{ ip: "192.0.2.2" }],
+          ports: [{ port: 8080 }],
+        },
+      ],
+    };
+    // Before its Service there is nothing to mirror for.
+    cluster.create(byHand);
+    await cluster.idle();
+    assert.deepEqual(slices(cluster), []);
+    cluster.create(manual);
+    await cluster.idle();
+    const mirrored = (): readonly unknown[] =>
+      cluster
+        .list(endpointSlices)
+        .map(({ addressType, endpoints: list }) => [
+          addressType,
+          (list ?? []).map(({ addresses, conditions }) => [addresses[0], conditions?.ready]),
+        ]);
+    const ipv4 = [
+      "IPv4",
+      [
+        ["192.0.2.1", true],
+        ["192.0.2.2", false],
+      ],
+    ];
+    assert.deepEqual(
+      new Set(mirrored().map((each) => JSON.stringify(each))),
+      new Set([ipv4, ["IPv6", [["2001:db8::1", true]]]].map((each) => JSON.stringify(each))),
+    );
+    cluster.edit(endpoints, "manual", (object) => ({
+      ...object,
+      subsets: [{ addresses: [{ ip: "192.0.2.9" }], ports: [{ port: 8080 }] }],
+    }));
+    await cluster.idle();
+    assert.deepEqual(mirrored(), [["IPv4", [["192.0.2.9", true]]]]);
+    cluster.edit(services, "manual", (object) => ({ ...object, spec: { ...object.spec, selector: { app: "x" } } }));
+    await cluster.settle();
+    assert.deepEqual(slices(cluster), ["IPv4 []"]);
+    cluster.close();
+  });
+});
