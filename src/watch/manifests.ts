@@ -10,7 +10,7 @@ import process from "node:process";
 
 import { fieldWarnings, objectProblems } from "../kube/check.ts";
 import { annotations, type KubeObject } from "../kube/object.ts";
-import { problemText } from "../kube/problem.ts";
+import { problemText, type FieldProblem } from "../kube/problem.ts";
 import { resourceOf } from "../kube/resources.ts";
 import { sameButSource } from "../kube/source.ts";
 import { readDocuments, type Document } from "./documents.ts";
@@ -140,10 +140,17 @@ function readObject(document: Document, file: string, { objects, problems }: Sin
     problems.push({ severity, file, line: place, message: `${file}:${place}: ${nameOf(object)}: ${text}` });
   };
   const wrong = objectProblems(object);
-  for (const problem of wrong) say("error", problem.field, problemText(problem));
+  for (const problem of wrong) say("error", problem.field, problemText(problem) + hintFor(problem));
   if (wrong.length > 0) return;
   for (const { field, message } of fieldWarnings(object)) say("warning", field, `${field}: ${message}`);
   objects.push(withSource(object, file, document));
+}
+
+/** What people most often stumble over when text is wanted. */
+function hintFor({ message }: FieldProblem): string {
+  if (message.endsWith('must be of type string: "boolean"'))
+    return " (YAML reads yes, no, on, off, y and n as booleans: put text in quotes)";
+  return message.endsWith('must be of type string: "number"') ? " (put text in quotes)" : "";
 }
 
 /** What keeps a value from being an object at all; undefined where it is one. */
