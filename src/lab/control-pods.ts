@@ -48,6 +48,7 @@ export async function execInPod(lab: Lab, body: ExecBody, socket: Duplex): Promi
       started.resize?.(JSON.parse(payload.toString("utf8")) as { columns: number; rows: number });
   });
   socket.on("data", read);
+  socket.resume();
   socket.on("close", () => started.kill("SIGKILL"));
   const { code } = await started.ended;
   end({ exitCode: code });

@@ -122,10 +122,9 @@ async function upgrade(lab: Lab, request: IncomingMessage, socket: Duplex, head:
   try {
     const stream = streams[path];
     if (stream === undefined) throw new StatusError(404, "NotFound", `the lab has no stream ${path}`);
-    // The body of an upgrade request arrives before the socket is handed over, or as its first bytes.
-    const { body, rest } = await readUpgradeBody(request, socket, head);
+    const body = await readBody(request);
     socket.write("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: fairlead-stream\r\n\r\n");
-    if (rest.length > 0) socket.unshift(rest);
+    if (head.length > 0) socket.unshift(head);
     await stream(lab, body as never, socket);
   } catch (error) {
     const { code, body } = errorBody(error, path);
@@ -150,33 +149,6 @@ async function readBody(request: IncomingMessage): Promise<unknown> {
     chunks.push(chunk);
   }
   return parseJson(Buffer.concat(chunks));
-}
-
-function readUpgradeBody(
-  request: IncomingMessage,
-  socket: Duplex,
-  head: Buffer,
-): Promise<{ body: unknown; rest: Buffer }> {
-  const length = Number(request.headers["content-length"] ?? "0");
-  return new Promise((resolve, reject) => {
-    let collected = head;
-    const take = (chunk: Buffer): void => {
-      collected = Buffer.concat([collected, chunk]);
-      done();
-    };
-    const done = (): void => {
-      if (collected.length < length) return;
-      socket.off("data", take);
-      socket.pause();
-      try {
-        resolve({ body: parseJson(collected.subarray(0, length)), rest: collected.subarray(length) });
-      } catch (error) {
-        reject(error as Error);
-      }
-    };
-    socket.on("data", take);
-    done();
-  });
 }
 
 function parseJson(bytes: Buffer): unknown {
