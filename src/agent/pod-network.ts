@@ -27,6 +27,11 @@ export interface PodNetworkOptions {
   readonly ipam: Ipam;
   /** Opens the kernel of a pod's namespace; closed again within the call. */
   readonly openKernel: (name: string, namespaceFd: number) => NetworkKernel;
+  /** Resolves when links of the pod's namespace, and then those of the node, carry packets (kernel/carrier.ts); the names of those that do not. */
+  readonly settle: (
+    pod: { readonly namespaceFd: number; readonly links: readonly string[] },
+    nodeLinks: readonly string[],
+  ) => Promise<readonly string[]>;
 }
 
 /** The pod network of a node, and what a kubelet asks beside CNI's three. */
@@ -37,7 +42,7 @@ export interface NodePodNetwork extends PodNetwork {
 
 /** Functions of CNI's shape over a node's agent. */
 export function createPodNetwork(options: PodNetworkOptions): NodePodNetwork {
-  const { node, kernel, agent, attachments, ipam, openKernel } = options;
+  const { node, kernel, agent, attachments, ipam, openKernel, settle } = options;
   /** Operations on one sandbox run one after another, those of different sandboxes together. */
   const queues = new Map<string, Promise<unknown>>();
   /** Namespaces of living sandboxes, to make a link again that somebody deleted. */
@@ -75,6 +80,9 @@ export function createPodNetwork(options: PodNetworkOptions): NodePodNetwork {
       makeLink(attachment, bridge, namespaceFd, request.interfaceName);
       const [report] = await Promise.all([agent.synced(), attachments.flushed()]);
       refuseHalfDone(report, attachment, request);
+      const links = [request.interfaceName];
+      const idle = await settle({ namespaceFd, links }, [attachment.link, bridge.name]);
+      if (idle.length > 0) throw new CniError(11, `${adding(request)}: link ${idle.join(", ")} has no carrier`);
     } catch (error) {
       await remove(attachment);
       throw error instanceof CniError ? error : new CniError(100, `${adding(request)}: ${messageOf(error)}`);

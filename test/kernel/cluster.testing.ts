@@ -7,7 +7,7 @@ import net from "node:net";
 import type { AgentEvent } from "../../src/agent/agent.ts";
 import type { CniRequest } from "../../src/agent/cni.ts";
 import { startNode, type NodeNetwork } from "../../src/agent/node.ts";
-import { formatReport } from "../../src/apply/report.ts";
+import { formatReport, type Drift } from "../../src/apply/report.ts";
 import type { Address, Family } from "../../src/ip/address.ts";
 import { addressAt, subnet } from "../../src/ip/prefix.ts";
 import { createNetworkNamespace, type NetworkNamespace } from "../../src/kernel/namespaces.ts";
@@ -41,7 +41,9 @@ export interface TestPod {
 
 export interface TestNode extends NodeNetwork {
   readonly machine: Machine;
-  readonly events: AgentEvent[];
+  /** Resolves when drift whose text holds `words` has been put back since the last `forgetDrift()`. */
+  putBack(words: string): Promise<Drift>;
+  forgetDrift(): void;
 }
 
 export interface TestCluster {
@@ -86,17 +88,34 @@ export async function startCluster(options: {
     const machine = topology.nodes.get(name);
     const facts = networkNodes.find((node) => node.name === name);
     assert.ok(machine && facts);
-    const events: AgentEvent[] = [];
+    const drift: Drift[] = [];
+    const waiting = new Set<() => void>();
     const { stateDir } = options;
     const node = startNode({
       node: name,
+      namespace: machine.namespace,
       kernel: machine.kernel,
       source,
       podCidrs: facts.podCidrs,
       ...(stateDir === undefined ? {} : { attachmentsFile: `${stateDir}/${name}.json` }),
-      report: (event) => events.push(event),
+      report(event: AgentEvent) {
+        if (event.kind === "compile-failed") throw event.error;
+        drift.push(...event.report.drift);
+        for (const look of waiting) look();
+      },
     });
-    const test = { ...node, machine, events };
+    const putBack = (words: string): Promise<Drift> =>
+      new Promise((resolve) => {
+        const look = (): void => {
+          const found = drift.find((one) => one.text.includes(words));
+          if (found === undefined) return;
+          waiting.delete(look);
+          resolve(found);
+        };
+        waiting.add(look);
+        look();
+      });
+    const test = { ...node, machine, putBack, forgetDrift: () => void drift.splice(0) };
     nodes.set(name, test);
     return test;
   };

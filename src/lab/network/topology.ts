@@ -10,6 +10,7 @@
 import { familyOf, type Address, type Family } from "../../ip/address.ts";
 import { macOfName, type Mac } from "../../ip/mac.ts";
 import { addressAt, contains, prefixBits, type Prefix } from "../../ip/prefix.ts";
+import { settleLinks } from "../../kernel/carrier.ts";
 import type { Change, NetworkKernel } from "../../kernel/kernel.ts";
 import { openKernel } from "../../kernel/linux.ts";
 import { createNetworkNamespace, type NetworkNamespace } from "../../kernel/namespaces.ts";
@@ -126,6 +127,7 @@ export function createTopology({ families, nodeCidrs, mtu = 1500 }: TopologyOpti
       const node = nodes.get(name);
       if (node === undefined) throw new Error(`switch the uplink of ${name} ${state}: there is no such node`);
       must(underlay.kernel, [{ kind: "set-link", name: node.port, up: state === "up" }]);
+      settle(underlay, [node.port, switchName], node);
     },
     close,
   };
@@ -173,6 +175,13 @@ function makeInternet(underlay: Machine, internet: Machine, ranges: readonly Pre
       ...gatewayChanges(uplinkName, routerAddress(range), routerMac),
     ]),
   ]);
+  settle(underlay, [internetPort], internet);
+}
+
+/** Both ends of a new wire carry packets when this returns. */
+function settle(underlay: Machine, ports: readonly string[], machine: Machine): void {
+  settleLinks(machine.namespace, [uplinkName]);
+  settleLinks(underlay.namespace, ports);
 }
 
 /** Forwarding on, and frames on the switch are none of IP's business. */
@@ -213,6 +222,7 @@ function plug(underlay: Machine, node: Machine, port: string, ranges: readonly P
     ]),
   ]);
   const paths = ["iptables", "ip6tables", "arptables"].map((table) => `net/bridge/bridge-nf-call-${table}`);
+  settle(underlay, [port, switchName], node);
   for (const path of paths) if (node.kernel.readSysctl(path) === "1") node.kernel.writeSysctl(path, "0");
 }
 

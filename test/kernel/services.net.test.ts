@@ -1,0 +1,128 @@
+// Packets to Services: from pods, nodes and outside; what the endpoint sees as its client, and what comes back where there is no endpoint.
+
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+
+import type { Address, Family } from "../../src/ip/address.ts";
+import { probeTcp, probeUdp, type TcpResult } from "../../src/lab/network/probe.ts";
+import { startCluster, type TestCluster, type TestPod } from "./cluster.testing.ts";
+
+const families = [4, 6] as const satisfies readonly Family[];
+const nodePort = 30080;
+
+describe("services", () => {
+  let cluster: TestCluster;
+  let client: TestPod;
+  let near: TestPod;
+  let far: TestPod;
+  before(async () => {
+    cluster = await startCluster({ nodes: 2 });
+    [client, near, far] = await Promise.all([
+      cluster.addPod("client", "node-1"),
+      cluster.addPod("near", "node-1"),
+      cluster.addPod("far", "node-2"),
+    ]);
+    await cluster.setServices(
+      cluster.service("both", 100, [near, far], { nodePort }),
+      cluster.service("self", 101, [client]),
+      cluster.service("nobody", 102, [], { nodePort: nodePort + 1 }),
+    );
+  });
+  after(() => cluster.close());
+
+  const vip = (offset: number, family: Family): Address =>
+    family === 4 ? `10.96.0.${offset}` : `fd00:10:96::${offset.toString(16)}`;
+  const nodeAddress = (node: string, family: Family): Address => {
+    const found = cluster.node(node).machine.addresses.find((one) => one.includes(":") === (family === 6));
+    assert.ok(found);
+    return found;
+  };
+  /** Who answered, and as whom it saw the client. Asks until every one of `expected` has answered. */
+  const ask = async (expected: readonly string[], probe: () => Promise<TcpResult>): Promise<Map<string, Address>> => {
+    const seen = new Map<string, Address>();
+    // Each of two endpoints is chosen with probability 1/2: not to be chosen 60 times happens once in 10^18.
+    for (let round = 0; round < 60 && seen.size < expected.length; round++) {
+      const result = await probe();
+      assert.equal(result.outcome, "answered", JSON.stringify(result));
+      const [name = "", client = ""] = (result.said ?? "").trim().split(" ");
+      seen.set(name, client);
+    }
+    assert.deepEqual([...seen.keys()].sort(), [...expected].sort());
+    return seen;
+  };
+
+  /**
+   * RFC 4443 2.4 (f): a node limits how many errors it sends, and Linux counts redirects it only thought of against the same budget
+   * (net/ipv6/ip6_output.c, ip6_forward): one datagram in a hundred milliseconds may go unanswered. Clients ask again, and so does this.
+   */
+  const refusalByUdp = async (pod: TestPod, target: { address: Address; port: number }): Promise<string> => {
+    for (let round = 0; round < 4; round++) {
+      const { outcome } = await probeUdp(pod.namespace, { ...target, timeoutMs: 150 });
+      if (outcome !== "timeout") return outcome;
+    }
+    return "timeout";
+  };
+
+  for (const family of families) {
+    describe(`IPv${family}`, () => {
+      test("a pod reaches all endpoints, and they see the pod's address", async () => {
+        const target = { address: vip(100, family), port: 80, read: true };
+        const seen = await ask(["near", "far"], () => probeTcp(client.namespace, target));
+        assert.deepEqual(new Set(seen.values()), new Set([client.address(family)]));
+      });
+
+      test("UDP answers come from the Service's address", async () => {
+        const result = await probeUdp(client.namespace, { address: vip(100, family), port: 80 });
+        assert.equal(result.outcome, "answered", JSON.stringify(result));
+        assert.match(result.said ?? "", new RegExp(`^(near|far) ${client.address(family)}$`));
+      });
+
+      test("a pod that is its own only endpoint reaches itself", async () => {
+        const target = { address: vip(101, family), port: 80, read: true };
+        await ask(["client"], () => probeTcp(client.namespace, target));
+      });
+
+      test("a node reaches it too", async () => {
+        const target = { address: vip(100, family), port: 80, read: true };
+        await ask(["near", "far"], () => probeTcp(cluster.node("node-1").machine.namespace, target));
+      });
+
+      test("without endpoints connections are refused at once, by TCP and UDP", async () => {
+        const target = { address: vip(102, family), port: 80 };
+        assert.equal((await probeTcp(client.namespace, target)).outcome, "refused", "pod by TCP");
+        assert.equal(await refusalByUdp(client, target), "refused", "pod by UDP");
+        const node = cluster.node("node-2").machine.namespace;
+        assert.equal((await probeTcp(node, target)).outcome, "refused", "node");
+        const outside = { address: nodeAddress("node-1", family), port: nodePort + 1 };
+        assert.equal((await probeTcp(cluster.topology.internet.namespace, outside)).outcome, "refused", "outside");
+      });
+
+      for (const entry of ["node-1", "node-2"]) {
+        test(`from outside, ${entry}'s node port leads to endpoints on every node`, async () => {
+          const target = { address: nodeAddress(entry, family), port: nodePort, read: true };
+          await ask(["near", "far"], () => probeTcp(cluster.topology.internet.namespace, target));
+        });
+      }
+
+      test("a pod reaches node ports, its own node's and another's", async () => {
+        for (const entry of ["node-1", "node-2"]) {
+          const target = { address: nodeAddress(entry, family), port: nodePort, read: true };
+          await ask(["near", "far"], () => probeTcp(client.namespace, target));
+        }
+      });
+    });
+  }
+
+  test("an endpoint that is removed gets no more UDP of a client that keeps its port", async () => {
+    const [address] = [vip(100, 4)];
+    const request = { address, port: 80 };
+    const first = await probeUdp(client.namespace, request);
+    assert.equal(first.outcome, "answered");
+    await cluster.setServices(cluster.service("both", 100, [far], { nodePort }));
+    const tracked = cluster
+      .node("node-1")
+      .machine.kernel.connections()
+      .filter((one) => one.protocol === 17 && one.destination === address && one.replySource === near.address(4));
+    assert.deepEqual(tracked, []);
+  });
+});
