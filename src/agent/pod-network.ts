@@ -9,6 +9,7 @@ import { macFromBytes, macOfName, type Mac } from "../ip/mac.ts";
 import { addressBits, contains, hostPrefix } from "../ip/prefix.ts";
 import { linkAlias } from "../apply/links.ts";
 import type { Failure, ReconcileReport } from "../apply/report.ts";
+import { carriersUp } from "../kernel/carrier.ts";
 import { KernelError, type Change, type NetworkKernel } from "../kernel/kernel.ts";
 import type { Attachment } from "../model/network.ts";
 import { gatewayOf } from "../program/places.ts";
@@ -27,11 +28,6 @@ export interface PodNetworkOptions {
   readonly ipam: Ipam;
   /** Opens the kernel of a pod's namespace; closed again within the call. */
   readonly openKernel: (name: string, namespaceFd: number) => NetworkKernel;
-  /** Resolves when links of the pod's namespace, and then those of the node, carry packets (kernel/carrier.ts); the names of those that do not. */
-  readonly settle: (
-    pod: { readonly namespaceFd: number; readonly links: readonly string[] },
-    nodeLinks: readonly string[],
-  ) => Promise<readonly string[]>;
 }
 
 /** The pod network of a node, and what a kubelet asks beside CNI's three. */
@@ -42,7 +38,7 @@ export interface NodePodNetwork extends PodNetwork {
 
 /** Functions of CNI's shape over a node's agent. */
 export function createPodNetwork(options: PodNetworkOptions): NodePodNetwork {
-  const { node, kernel, agent, attachments, ipam, openKernel, settle } = options;
+  const { node, kernel, agent, attachments, ipam, openKernel } = options;
   /** Operations on one sandbox run one after another, those of different sandboxes together. */
   const queues = new Map<string, Promise<unknown>>();
   /** Namespaces of living sandboxes, to make a link again that somebody deleted. */
@@ -80,9 +76,7 @@ export function createPodNetwork(options: PodNetworkOptions): NodePodNetwork {
       makeLink(attachment, bridge, namespaceFd, request.interfaceName);
       const [report] = await Promise.all([agent.synced(), attachments.flushed()]);
       refuseHalfDone(report, attachment, request);
-      const links = [request.interfaceName];
-      const idle = await settle({ namespaceFd, links }, [attachment.link, bridge.name]);
-      if (idle.length > 0) throw new CniError(11, `${adding(request)}: link ${idle.join(", ")} has no carrier`);
+      await carry(attachment, bridge, namespaceFd, request);
     } catch (error) {
       await remove(attachment);
       throw error instanceof CniError ? error : new CniError(100, `${adding(request)}: ${messageOf(error)}`);
@@ -106,6 +100,25 @@ export function createPodNetwork(options: PodNetworkOptions): NodePodNetwork {
     const inside = openKernel(`pod ${attachment.namespace}/${attachment.name}`, namespaceFd);
     try {
       must(inside.change(podChanges(attachment, bridge, interfaceName, gatewayFor)));
+    } finally {
+      inside.close();
+    }
+  };
+
+  /** The pod's end first: a carrier is there when both ends are up, but each end acts on it by itself. */
+  const carry = async (
+    attachment: Attachment,
+    bridge: BridgeLink,
+    namespaceFd: number,
+    request: CniRequest,
+  ): Promise<void> => {
+    const inside = openKernel(`pod ${podOf(request)}`, namespaceFd);
+    try {
+      const idle = [
+        ...(await carriersUp(inside, [request.interfaceName])),
+        ...(await carriersUp(kernel, [attachment.link, bridge.name])),
+      ];
+      if (idle.length > 0) throw new CniError(11, `${adding(request)}: link ${idle.join(", ")} has no carrier`);
     } finally {
       inside.close();
     }

@@ -5,41 +5,33 @@
 // do not). Older kernels are asked again until the link says that it runs.
 
 import { decodeLink, getLink, linkFlag } from "../wire/netlink/link.ts";
-import { KernelError } from "./kernel.ts";
-import type { NetworkNamespace } from "./namespaces.ts";
-import { openNetlinkSocket, protocol, type NetlinkSocket } from "./netlink-socket.ts";
+import { KernelError, type NetworkKernel } from "./kernel.ts";
+import type { NetlinkSocket } from "./netlink-socket.ts";
 
-/** Asks once, in order: ports before their bridge. Gives the names of those that do not run yet; links that are gone count as done. */
-export function settleLinks(namespace: NetworkNamespace, names: readonly string[]): readonly string[] {
-  const socket = openNetlinkSocket(namespace, protocol.route);
-  try {
-    return names.filter((name) => !runs(socket, namespace, name));
-  } finally {
-    socket.close();
-  }
-}
-
-/** Resolves when all run, or after `timeoutMs` with the names of those that still do not: their other end may be down. */
-export async function linksRunning(
-  namespace: NetworkNamespace,
+/** Resolves when all of the links carry packets, or after `timeoutMs` with the names of those that do not: their other end may be down. Ports go before their bridge. */
+export async function carriersUp(
+  kernel: NetworkKernel,
   names: readonly string[],
   timeoutMs = 1000,
 ): Promise<readonly string[]> {
   const deadline = performance.now() + timeoutMs;
   for (let delayMs = 1; ; delayMs *= 2) {
-    const idle = settleLinks(namespace, names);
+    const idle = kernel.idleLinks(names);
     if (idle.length === 0 || performance.now() >= deadline) return idle;
     await new Promise((resolve) => setTimeout(resolve, delayMs));
   }
 }
 
-function runs(socket: NetlinkSocket, namespace: NetworkNamespace, name: string): boolean {
-  try {
-    const [message] = socket.request(getLink(name), `look at link ${name} in ${namespace.id}`);
-    const link = message && decodeLink(message);
-    return link === undefined || (link.flags & linkFlag.running) !== 0;
-  } catch (error) {
-    if (error instanceof KernelError && error.code === "ENODEV") return true;
-    throw error;
-  }
+/** NetworkKernel.idleLinks by netlink. Throws KernelError. */
+export function idleLinks(socket: NetlinkSocket, kernelName: string, names: readonly string[]): readonly string[] {
+  return names.filter((name) => {
+    try {
+      const [message] = socket.request(getLink(name), `look at link ${name} in ${kernelName}`);
+      const link = message && decodeLink(message);
+      return link !== undefined && (link.flags & linkFlag.running) === 0;
+    } catch (error) {
+      if (error instanceof KernelError && error.code === "ENODEV") return false;
+      throw error;
+    }
+  });
 }

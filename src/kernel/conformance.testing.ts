@@ -5,6 +5,7 @@ import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, test } from "node:test";
 
 import type { NftBatchItem } from "../wire/netlink/nftables.ts";
+import { carriersUp } from "./carrier.ts";
 import { KernelError, type Change, type NetworkKernel } from "./kernel.ts";
 
 /** Two fresh namespaces, `lo` up, nothing else in them. */
@@ -146,12 +147,15 @@ function linkRules(tools: () => Tools): void {
       assert.equal(link("near"), undefined);
     });
 
-    test("a veth link runs when both ends are up", () => {
-      const { make, link } = tools();
+    test("a veth link runs when both ends are up", async () => {
+      const { bench, make, link } = tools();
       make(pair, { kind: "set-link", name: "near", up: true });
       assert.equal(link("near")?.running, false);
+      assert.deepEqual(bench.kernel.idleLinks(["near", "nothing"]), ["near"]);
       make({ kind: "set-link", name: "far", up: true });
       assert.equal(link("near")?.running, true);
+      await carriersUp(bench.kernel, ["near", "far"]);
+      assert.deepEqual(bench.kernel.idleLinks(["near", "far"]), []);
     });
 
     test("port settings need a bridge, and are lost with it", () => {

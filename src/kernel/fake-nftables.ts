@@ -158,7 +158,7 @@ function flushChain(table: FakeTable, item: ItemOf<"flush-chain">, undo: Undo[])
 
 function addRule(state: FakeTables, table: FakeTable, item: ItemOf<"add-rule">, undo: Undo[]): void {
   const chain = mustChain(table, item.chain);
-  hold(table, item.rule, +1, undo);
+  hold(table, item.rule, 1, undo);
   const rule = { ...item.rule, handle: state.nextHandle++ };
   chain.rules.push(rule);
   undo.push(() => chain.rules.splice(chain.rules.indexOf(rule), 1));
@@ -245,7 +245,7 @@ function addElements(table: FakeTable, item: ItemOf<"add-elements">, undo: Undo[
       if (sameData(existing, element)) continue;
       throw new Refusal("EEXIST", `set ${item.set} has this key with other data`);
     }
-    holdTarget(table, element, +1, undo);
+    holdTarget(table, element, 1, undo);
     set.elements.set(key, element);
     undo.push(() => set.elements.delete(key));
   }

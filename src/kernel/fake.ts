@@ -157,6 +157,10 @@ function makeKernel(
     namespaceFd,
     nftBatchBytesMax: 4 << 20,
     links: () => dump(linkStates(links)),
+    idleLinks: (names) =>
+      linkStates(links)
+        .filter((link) => names.includes(link.name) && !link.running)
+        .map((link) => link.name),
     addresses: () => dump([...links.addresses]),
     routes: () => dump([...links.routes]),
     neighbours: () => dump([...links.neighbours]),
@@ -211,8 +215,8 @@ function makeKernel(
       },
       sysctl: putSysctl,
     },
-    failOneIn: faults.oneIn,
-    failWhen: faults.when,
+    failOneIn: (n, seed) => faults.oneIn(n, seed),
+    failWhen: (code) => faults.when(code),
     setConnections: (wanted) => void (connections = wanted),
     destroy: () => destroyLinks(links),
   };

@@ -13,6 +13,8 @@ export interface NetworkKernel {
   /** For messages: `node-1`. */
   readonly name: string;
   links(): readonly LinkState[];
+  /** Of these links, asked in this order, those that carry no packets yet; a link that is gone is none. Asking hastens it: see carrier.ts. */
+  idleLinks(names: readonly string[]): readonly string[];
   addresses(): readonly AddressState[];
   /** The main and local tables' unicast routes, of every protocol. */
   routes(): readonly RouteState[];

@@ -16,6 +16,7 @@ import {
   routeType,
   type RouteInfo,
 } from "../wire/netlink/route.ts";
+import { idleLinks } from "./carrier.ts";
 import { makeChanges } from "./changes.ts";
 import { deleteConnections, listConnections } from "./connections.ts";
 import type { AddressState, ForwardingState, LinkState, NeighbourState, NetworkKernel, RouteState } from "./kernel.ts";
@@ -34,6 +35,7 @@ export function openKernel(name: string, namespace: NetworkNamespace): NetworkKe
   return {
     name,
     links: () => dumpLinks(route, name).map(linkState),
+    idleLinks: (links) => idleLinks(route, name, links),
     addresses: () => dumpAddresses(route, name, names),
     routes: () => dumpRoutes(route, name, names),
     neighbours: () => dumpNeighbours(route, name, names),

@@ -93,7 +93,6 @@ export async function startCluster(options: {
     const { stateDir } = options;
     const node = startNode({
       node: name,
-      namespace: machine.namespace,
       kernel: machine.kernel,
       source,
       podCidrs: facts.podCidrs,

@@ -10,7 +10,6 @@
 import { familyOf, type Address, type Family } from "../../ip/address.ts";
 import { macOfName, type Mac } from "../../ip/mac.ts";
 import { addressAt, contains, prefixBits, type Prefix } from "../../ip/prefix.ts";
-import { settleLinks } from "../../kernel/carrier.ts";
 import type { Change, NetworkKernel } from "../../kernel/kernel.ts";
 import { openKernel } from "../../kernel/linux.ts";
 import { createNetworkNamespace, type NetworkNamespace } from "../../kernel/namespaces.ts";
@@ -180,8 +179,8 @@ function makeInternet(underlay: Machine, internet: Machine, ranges: readonly Pre
 
 /** Both ends of a new wire carry packets when this returns. */
 function settle(underlay: Machine, ports: readonly string[], machine: Machine): void {
-  settleLinks(machine.namespace, [uplinkName]);
-  settleLinks(underlay.namespace, ports);
+  machine.kernel.idleLinks([uplinkName]);
+  underlay.kernel.idleLinks(ports);
 }
 
 /** Forwarding on, and frames on the switch are none of IP's business. */
