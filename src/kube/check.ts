@@ -18,7 +18,7 @@ export function objectProblems(object: KubeObject): FieldProblem[] {
 }
 
 /** `no matches for kind …`, and what is near. */
-export function unknownKind({ apiVersion, kind }: { readonly apiVersion: string; readonly kind: string }): string {
+function unknownKind({ apiVersion, kind }: { readonly apiVersion: string; readonly kind: string }): string {
   const message = `no matches for kind ${JSON.stringify(kind)} in version ${JSON.stringify(apiVersion)}`;
   const sameKind = resources.find((row) => row.kind.toLowerCase() === kind.toLowerCase());
   if (sameKind === undefined) return message;
@@ -26,21 +26,10 @@ export function unknownKind({ apiVersion, kind }: { readonly apiVersion: string;
 }
 
 /** What works and is probably not meant, as upstream's warnings say it, and what is deprecated. */
-export function objectWarnings(object: KubeObject): string[] {
-  return warnings(object).map(({ field, message }) => `${field}: ${message}`);
-}
-
-/** As `objectWarnings`, with the field apart. */
-export function* fieldWarnings(object: KubeObject): Iterable<{ readonly field: string; readonly message: string }> {
-  yield* warnings(object);
-}
-
-type Warning = { readonly field: string; readonly message: string };
-
-function warnings(object: KubeObject): Warning[] {
+export function fieldWarnings(object: KubeObject): readonly Warning[] {
   const spec = (object["spec"] ?? {}) as {
     readonly template?: PodTemplateSpec;
-    readonly jobTemplate?: { spec?: { template?: PodTemplateSpec } };
+    readonly jobTemplate?: { readonly spec?: { readonly template?: PodTemplateSpec } };
   };
   if (object.kind === "Pod") return podWarnings((object as Pod).spec, "spec");
   if (object.kind === "Service") return serviceWarnings((object as Service).spec);
@@ -49,6 +38,12 @@ function warnings(object: KubeObject): Warning[] {
   if (spec.template?.spec !== undefined) return podWarnings(spec.template.spec, "spec.template.spec");
   const nested = spec.jobTemplate?.spec?.template?.spec;
   return nested === undefined ? [] : podWarnings(nested, "spec.jobTemplate.spec.template.spec");
+}
+
+/** Something about one field. */
+export interface Warning {
+  readonly field: string;
+  readonly message: string;
 }
 
 function podWarnings(spec: Pod["spec"], path: string): Warning[] {

@@ -38,14 +38,6 @@ export const dnsSubdomain: Format = (text) => [
       ]),
 ];
 
-/** RFC 1035 label: like `dnsLabel`, but it begins with a letter. */
-export const dns1035Label: Format = (text) => {
-  const pattern = "[a-z]([-a-z0-9]*[a-z0-9])?";
-  const words =
-    "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character";
-  return [...tooLong(text, 63), ...(matches(pattern, text) ? [] : [form(words, pattern, ["my-name", "abc-123"])])];
-};
-
 /** `*.example.com` */
 export const wildcardSubdomain: Format = (text) => {
   const pattern = `\\*\\.${subdomain}`;

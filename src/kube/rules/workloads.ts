@@ -59,11 +59,13 @@ function* needsSpec({ spec }: { readonly spec?: unknown }): Iterable<FieldProble
 /** What a workload that keeps pods running must have: a selector that its template's labels match, and pods that are restarted. */
 function* keeper(
   { selector, template }: { readonly selector?: LabelSelector; readonly template?: PodTemplateSpec },
-  kind: string,
+  kind: "ReplicaSet" | "StatefulSet" | "DaemonSet",
   path: string,
 ): Iterable<FieldProblem> {
+  // Deployments make ReplicaSets; upstream speaks of one for both.
+  const selecting = kind === "ReplicaSet" ? "deployment" : kind.toLowerCase();
   if (selector !== undefined && isEmpty(selector))
-    yield invalid(child(path, "selector"), selector, `empty selector is invalid for ${kind.toLowerCase()}`);
+    yield invalid(child(path, "selector"), selector, `empty selector is invalid for ${selecting}`);
   if (template === undefined) return;
   yield* templateMatches(selector, template, path);
   const { restartPolicy = "Always", activeDeadlineSeconds } = template.spec ?? {};
@@ -91,7 +93,6 @@ function* templateMatches(
 }
 
 function* deploymentSpec(spec: DeploymentSpec, path: string): Iterable<FieldProblem> {
-  // Deployments make ReplicaSets, whose words these are.
   yield* keeper(spec, "ReplicaSet", path);
   yield* counts(spec, ["replicas", "minReadySeconds", "revisionHistoryLimit", "progressDeadlineSeconds"], path);
   const { progressDeadlineSeconds, minReadySeconds = 0, strategy } = spec;

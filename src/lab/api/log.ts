@@ -8,7 +8,7 @@
 import { DatabaseSync } from "node:sqlite";
 
 /** The kind of a row: what watchers were told. */
-export const rowTypes = ["ADDED", "MODIFIED", "DELETED"] as const;
+const rowTypes = ["ADDED", "MODIFIED", "DELETED"] as const;
 export type RowType = (typeof rowTypes)[number];
 
 export interface Row {

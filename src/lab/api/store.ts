@@ -53,7 +53,8 @@ export interface Store {
     options?: { readonly gracePeriodSeconds?: number; readonly uid?: string; readonly resourceVersion?: string },
   ): KubeObject;
   /**
-   * Events after `since` (0: all existing objects as ADDED first, then what follows). The callback runs in order, outside of the writer's call stack.
+   * Events after `since` (0: all existing objects as ADDED, then one BOOKMARK, then what follows; undefined: from now on). The callback
+   * runs in order, after the commit, outside of the writer's call stack.
    * Throws StatusError 410 when `since` is older than what is kept.
    */
   watch(

@@ -1,11 +1,7 @@
-// Kinds that are stored and that nothing acts upon yet: an object of such a kind says so, at `apply` and as an Event.
-// A kind leaves this table when its controller comes.
+// Kinds that are stored and that nothing acts upon yet: `apply` warns of them (check.ts), and a controller says so in an Event
+// (controllers/not-implemented.ts). A kind leaves this table when its controller comes.
 
-import type { KubeObject } from "../../kube/object.ts";
 import { resourceOf } from "../../kube/resources.ts";
-import type { ObjectApi } from "./api.ts";
-import { timeText } from "./bookkeeping.ts";
-import { StatusError } from "./store.ts";
 
 const route = "the object is kept, no gateway routes traffic by it yet";
 const scaling = "the object is kept, nothing scales by it yet";
@@ -45,48 +41,4 @@ export function unhandled({
   const row = resourceOf(apiVersion, kind);
   if (row === undefined) return undefined;
   return reasons[row.group === "" ? row.resource : `${row.resource}.${row.group}`];
-}
-
-/** Writes an Event about every object that nothing acts upon, now and from now on; one per object. */
-export function reportUnhandled(
-  api: Pick<ObjectApi, "watch" | "create">,
-  clock: () => number = Date.now,
-): { close(): void } {
-  return api.watch("all", 0, (event) => {
-    if (event.type !== "ADDED") return;
-    const message = unhandled(event.object);
-    if (message === undefined) return;
-    try {
-      api.create(eventAbout(event.object, message, timeText(clock())));
-    } catch (error) {
-      // It was said before, or the namespace is going: both are no news.
-      if (!(error instanceof StatusError) || (error.code !== 409 && error.code !== 403 && error.code !== 404))
-        throw error;
-    }
-  });
-}
-
-function eventAbout({ apiVersion, kind, metadata }: KubeObject, message: string, time: string): KubeObject {
-  const namespace = metadata.namespace ?? "default";
-  return {
-    apiVersion: "v1",
-    kind: "Event",
-    // The uid tells an object from a later one of the same name.
-    metadata: { name: `${metadata.name}.${(metadata.uid ?? "").replaceAll("-", "").slice(0, 16)}`, namespace },
-    involvedObject: {
-      apiVersion,
-      kind,
-      name: metadata.name,
-      namespace: metadata.namespace,
-      uid: metadata.uid,
-      resourceVersion: metadata.resourceVersion,
-    },
-    type: "Warning",
-    reason: "NotImplemented",
-    message,
-    source: { component: "fairlead" },
-    firstTimestamp: time,
-    lastTimestamp: time,
-    count: 1,
-  };
 }

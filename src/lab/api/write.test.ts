@@ -9,7 +9,6 @@ import { lastApplied } from "./apply.ts";
 import { checkAll } from "./check.ts";
 import { openStore } from "./sqlite-store.ts";
 import { StatusError, type ObjectKey } from "./store.ts";
-import { reportUnhandled } from "./unhandled.ts";
 import { createObjectApi } from "./write.ts";
 
 const clock = (): number => Date.UTC(2026, 0, 31, 12);
@@ -275,22 +274,23 @@ test("what is allowed and suspicious is said", () => {
   ]);
 });
 
-test("an object that nothing acts upon says so, once", async () => {
+test("a kind that nothing acts upon is taken, and apply says so", () => {
+  const ingress = object("networking.k8s.io/v1", "Ingress", {
+    spec: { defaultBackend: { service: { name: "x", port: { number: 80 } } } },
+  });
+  const { errors, warnings } = checkAll(newApi(), [ingress]);
+  assert.deepEqual(errors, []);
+  assert.deepEqual(warnings.get(ingress), [
+    "Ingress default/a: the object is kept, no gateway routes traffic by it yet",
+  ]);
+});
+
+test("a status with fields that its kind has not is refused", () => {
   const api = newApi();
-  reportUnhandled(api, clock);
-  api.create(
-    object("networking.k8s.io/v1", "Ingress", {
-      spec: { defaultBackend: { service: { name: "x", port: { number: 80 } } } },
-    }),
-  );
-  await api.flushed();
-  reportUnhandled(api, clock);
-  await api.flushed();
-  await api.flushed();
-  const events = api.list({ group: "", resource: "events" }).items;
-  assert.deepEqual(
-    events.map(({ reason, message, involvedObject }) => [reason, message, (involvedObject as { kind: string }).kind]),
-    [["NotImplemented", "the object is kept, no gateway routes traffic by it yet", "Ingress"]],
+  const created = api.create(pod());
+  assert.match(
+    refused(() => api.updateStatus({ ...created, status: { fase: "Running" } })),
+    /unknown field "status.fase"$/,
   );
 });
 

@@ -115,6 +115,12 @@ export function createObjectApi(options: ObjectApiOptions): ObjectApi {
     update,
     updateStatus(given) {
       const resource = mustResource(given);
+      checkStructure({
+        apiVersion: given.apiVersion,
+        kind: given.kind,
+        metadata: given.metadata,
+        status: given["status"],
+      });
       const scoped = inScope(resource, given);
       const key = keyOf(resource, scoped);
       const previous = current(key);
