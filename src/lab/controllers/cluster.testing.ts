@@ -5,6 +5,7 @@ import type { KubeObject } from "../../kube/object.ts";
 import { resourceOf } from "../../kube/resources.ts";
 import type { ClusterConfig } from "../../model/network.ts";
 import type { Admission, ObjectApi } from "../api/api.ts";
+import type { Store } from "../api/store.ts";
 import { openStore } from "../api/sqlite-store.ts";
 import { createObjectApi } from "../api/write.ts";
 import { microTimeText, timeText } from "./clock.ts";
@@ -29,6 +30,9 @@ export const testConfig: ClusterConfig = {
 
 export interface TestCluster {
   readonly api: ObjectApi;
+  readonly store: Store;
+  /** An allocator that knows nothing yet, as after a restart. */
+  newAllocator(): Admission;
   readonly clock: FakeClock;
   readonly runtime: Runtime;
   readonly failures: Failure[];
@@ -69,15 +73,16 @@ export async function testCluster(
   const random = seededRandom(options.seed ?? 1);
   const config = { ...testConfig, ...options.config };
   const store = openStore({ path: ":memory:", clock: () => clock.now(), random });
-  const allocator = createServiceAllocator({
-    serviceCidrs: config.serviceCidrs,
-    nodePorts: config.nodePorts,
-    families: config.families,
-    random,
-  });
+  const newAllocator = (): Admission =>
+    createServiceAllocator({
+      serviceCidrs: config.serviceCidrs,
+      nodePorts: config.nodePorts,
+      families: config.families,
+      random,
+    });
   const api = createObjectApi({
     store,
-    admissions: [...admissions, allocator, ...(options.admissions ?? [])],
+    admissions: [...admissions, newAllocator(), ...(options.admissions ?? [])],
     clock: () => clock.now(),
     random,
   });
@@ -107,6 +112,8 @@ export async function testCluster(
     resource.namespaced ? { ...resource, ...at(name) } : { ...resource, name };
   const cluster: TestCluster = {
     api,
+    store,
+    newAllocator,
     clock,
     get runtime() {
       return runtime;
@@ -151,6 +158,7 @@ export async function testCluster(
     },
     silent,
     async pass(ms) {
+      await runtime.idle();
       for (let left = ms; left > 0; left -= 20_000) {
         clock.advance(Math.min(left, 20_000));
         for (const { metadata } of cluster.list(nodesResource)) {

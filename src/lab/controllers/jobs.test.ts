@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 
 import type { Job, Pod } from "../../kube/kinds.ts";
+import type { KubeObject } from "../../kube/object.ts";
 import { job, testCluster, type TestCluster } from "./cluster.testing.ts";
 import { timeText } from "./clock.ts";
 import { conditionOf } from "./conditions.ts";
@@ -158,7 +159,7 @@ void describe("Job", () => {
 });
 
 void describe("CronJob", () => {
-  const cronJob = (spec: object): Parameters<TestCluster["create"]>[0] => ({
+  const cronJob = (spec: object): KubeObject => ({
     apiVersion: "batch/v1",
     kind: "CronJob",
     metadata: { name: "tick" },

@@ -164,7 +164,7 @@ void describe("StatefulSet", () => {
       },
     ];
     const set = statefulSet("db", 2, { ordinals: { start: 5 } });
-    cluster.create({ ...set, spec: { ...set.spec, volumeClaimTemplates } } as StatefulSet);
+    cluster.create({ ...set, spec: { ...set.spec, volumeClaimTemplates } });
     await cluster.settle();
     assert.deepEqual(names(cluster), ["db-5", "db-6"]);
     const claimNames = (): readonly string[] =>
