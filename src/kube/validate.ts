@@ -38,7 +38,7 @@ const updateRules: { readonly [type: string]: UpdateRule } = {
 export function validate(object: KubeObject): FieldProblem[] {
   const problems = [...metadataProblems(object)];
   const schema = schemaOf(object.apiVersion, object.kind);
-  if (schema !== undefined) checkFields(object, schema, "", problems);
+  if (schema !== undefined) checkFields(object, schema, "", { whole: object, problems });
   return problems;
 }
 
@@ -51,11 +51,16 @@ export function validateUpdate(object: KubeObject, previous: KubeObject): FieldP
 
 const objectMeta = "meta.v1.ObjectMeta";
 
+interface Context {
+  readonly whole: KubeObject;
+  readonly problems: FieldProblem[];
+}
+
 function checkFields(
   value: { readonly [field: string]: unknown },
   type: TypeSchema,
   path: string,
-  problems: FieldProblem[],
+  context: Context,
 ): void {
   for (const field of type.fields.values()) {
     // What a status says is up to its writer, and metadata has rules of its own.
@@ -63,11 +68,11 @@ function checkFields(
     const given = value[field.name];
     const fieldPath = child(path, field.name);
     if (given === undefined) {
-      if (field.required && !isCollection(field.type)) problems.push(required(fieldPath));
-    } else checkField(given, field, fieldPath, problems);
+      if (field.required && !isCollection(field.type)) context.problems.push(required(fieldPath));
+    } else checkField(given, field, fieldPath, context);
   }
   const rule = rules[type.name];
-  if (rule !== undefined) problems.push(...rule(value as never, path));
+  if (rule !== undefined) context.problems.push(...rule(value as never, path, context.whole));
 }
 
 /** Go writes an empty list or map as null or not at all, so a required one may be absent; where it may not, a rule says so. */
@@ -75,31 +80,32 @@ function isCollection({ kind }: ValueType): boolean {
   return kind === "list" || kind === "map";
 }
 
-function checkField(value: unknown, field: FieldSchema, path: string, problems: FieldProblem[]): void {
+function checkField(value: unknown, field: FieldSchema, path: string, context: Context): void {
+  const { problems } = context;
   if (field.values !== undefined) checkEnum(value, field, path, problems);
   if (Array.isArray(value)) checkListKeys(value, field, path, problems);
   checkConstraints(value, field.constraints, path, problems);
   if (hasAny(field.elementConstraints)) checkElements(value, field.elementConstraints, path, problems);
-  checkValue(value, field.type, path, problems);
+  checkValue(value, field.type, path, context);
 }
 
-function checkValue(value: unknown, type: ValueType, path: string, problems: FieldProblem[]): void {
+function checkValue(value: unknown, type: ValueType, path: string, context: Context): void {
   switch (type.kind) {
     case "scalar":
       return;
     case "object":
       if (type.type !== objectMeta)
-        checkFields(value as { readonly [field: string]: unknown }, typeNamed(type.type), path, problems);
+        checkFields(value as { readonly [field: string]: unknown }, typeNamed(type.type), path, context);
       return;
     case "list":
       if (type.of.kind !== "scalar")
         for (const [index, element] of (value as readonly unknown[]).entries())
-          checkValue(element, type.of, at(path, index), problems);
+          checkValue(element, type.of, at(path, index), context);
       return;
     case "map":
       if (type.of.kind !== "scalar")
         for (const [key, element] of Object.entries(value as object))
-          checkValue(element, type.of, at(path, key), problems);
+          checkValue(element, type.of, at(path, key), context);
       return;
   }
 }

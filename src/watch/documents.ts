@@ -34,6 +34,7 @@ export function readDocuments(text: string): { documents: Document[]; errors: Te
     version: "1.1",
     merge: true,
     prettyErrors: false,
+    logLevel: "error",
     customTags: (tags) => tags.filter((tag) => typeof tag === "string" || !isTime(tag)),
   });
   for (const document of parsed) {

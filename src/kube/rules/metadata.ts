@@ -9,7 +9,7 @@ const annotationBytesMax = 256 * 1024;
 
 /** What is wrong with an object's metadata. `namespaced` undefined: not known (kinds without a row). */
 export function* metadataProblems(object: KubeObject): Iterable<FieldProblem> {
-  const { metadata } = object;
+  const metadata = (object as Partial<KubeObject>).metadata ?? { name: "" };
   const format =
     nameFormats[`${object.apiVersion}/${object.kind}`] ?? (isCoreName(object) ? dnsSubdomain : pathSegment);
   if ((metadata.name ?? "") === "" && (metadata.generateName ?? "") === "")

@@ -12,6 +12,7 @@ import {
   portName,
   qualifiedName,
 } from "../formats.ts";
+import type { KubeObject } from "../object.ts";
 import type {
   Container,
   ContainerPort,
@@ -80,8 +81,8 @@ export const podUpdateRules: { readonly [type: string]: UpdateRule } = { "core.v
 
 const int32Max = 2 ** 31 - 1;
 
-function* podSpec(spec: PodSpec, path: string): Iterable<FieldProblem> {
-  yield* podContainers(spec, path);
+function* podSpec(spec: PodSpec, path: string, whole: KubeObject): Iterable<FieldProblem> {
+  yield* podContainers(spec, path, claimNames(whole));
   yield* podNames(spec, path);
   yield* podDns(spec, path);
   yield* rangeProblems(spec.activeDeadlineSeconds, { first: 1, last: int32Max }, child(path, "activeDeadlineSeconds"));
@@ -97,11 +98,20 @@ function* podSpec(spec: PodSpec, path: string): Iterable<FieldProblem> {
     yield* formProblems(conditionType, qualifiedName, `${at(child(path, "readinessGates"), index)}.conditionType`);
 }
 
-function* podContainers(spec: Partial<PodSpec>, path: string): Iterable<FieldProblem> {
+/** A StatefulSet's claims become volumes of its pods. */
+function claimNames({ kind, spec }: KubeObject): readonly string[] {
+  if (kind !== "StatefulSet") return [];
+  const claims = (
+    spec as { readonly volumeClaimTemplates?: readonly { readonly metadata?: { readonly name?: string } }[] }
+  ).volumeClaimTemplates;
+  return (claims ?? []).map(({ metadata }) => metadata?.name ?? "");
+}
+
+function* podContainers(spec: Partial<PodSpec>, path: string, claims: readonly string[]): Iterable<FieldProblem> {
   const { containers = [], initContainers = [], ephemeralContainers = [], volumes = [] } = spec;
   if (containers.length === 0) yield required(child(path, "containers"));
   const names = new Set(containers.map(({ name }) => name));
-  const volumeNames = new Set(volumes.map(({ name }) => name));
+  const volumeNames = new Set([...volumes.map(({ name }) => name), ...claims]);
   for (const [index, each] of containers.entries()) {
     const place = at(child(path, "containers"), index);
     yield* mounts(each, volumeNames, place);

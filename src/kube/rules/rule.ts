@@ -2,10 +2,14 @@
 // Rules are kept in tables by the type's name in the schema, so that each is written once and holds wherever the type is used.
 
 import type { Format } from "../formats.ts";
+import type { KubeObject } from "../object.ts";
 import { invalid, type FieldProblem } from "../problem.ts";
 
-/** What is wrong with a value. Its structure is right and its defaults are filled in; what is optional may be absent. */
-export type Rule = (value: never, path: string) => Iterable<FieldProblem>;
+/**
+ * What is wrong with a value. Its structure is right and its defaults are filled in; what is optional may be absent.
+ * `whole` is the object it is part of.
+ */
+export type Rule = (value: never, path: string, whole: KubeObject) => Iterable<FieldProblem>;
 
 /** Rules by the name of the type in the schema table. */
 export type Rules = { readonly [type: string]: Rule };

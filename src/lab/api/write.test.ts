@@ -24,7 +24,7 @@ const container = { name: "c", image: "nginx" };
 const labels = { app: "web" };
 
 function object(apiVersion: string, kind: string, rest: object, name = "a"): KubeObject {
-  return { apiVersion, kind, metadata: { name, namespace: "default" }, ...rest } as unknown as KubeObject;
+  return { apiVersion, kind, metadata: { name, namespace: "default" }, ...rest };
 }
 const pod = (spec: object = {}): KubeObject => object("v1", "Pod", { spec: { containers: [container], ...spec } });
 const deployment = (spec: object = {}): KubeObject =>
@@ -343,7 +343,7 @@ test("any JSON is an object that can be stored, or a StatusError", () => {
       };
       for (const write of [api.create, api.apply])
         assert.notEqual(
-          refused(() => write(given as unknown as KubeObject)),
+          refused(() => write(given)),
           "",
         );
     }),

@@ -51,7 +51,7 @@ export function createObjectApi(options: ObjectApiOptions): ObjectApi {
   const create = (given: KubeObject): KubeObject => {
     const resource = mustResource(given);
     checkStructure(given);
-    const scoped = inScope(resource, given);
+    const scoped = inScope(resource, withMetadata(given));
     checkNamespace(store, resource, scoped);
     const taken = (name: string): boolean => store.get(keyOf(resource, scoped, name)) !== undefined;
     const { uid: _, creationTimestamp: __, ...metadata } = scoped.metadata;
@@ -100,7 +100,7 @@ export function createObjectApi(options: ObjectApiOptions): ObjectApi {
   const update = (given: KubeObject): KubeObject => {
     const resource = mustResource(given);
     checkStructure(given);
-    return store.update(resource, updated(resource, inScope(resource, given)));
+    return store.update(resource, updated(resource, inScope(resource, withMetadata(given))));
   };
 
   return {
@@ -121,7 +121,7 @@ export function createObjectApi(options: ObjectApiOptions): ObjectApi {
         metadata: given.metadata,
         status: given["status"],
       });
-      const scoped = inScope(resource, given);
+      const scoped = inScope(resource, withMetadata(given));
       const key = keyOf(resource, scoped);
       const previous = current(key);
       const { resourceVersion, uid } = scoped.metadata;
@@ -136,7 +136,8 @@ export function createObjectApi(options: ObjectApiOptions): ObjectApi {
     },
     apply(given) {
       const resource = mustResource(given);
-      const manifest = inScope(resource, given);
+      checkStructure(given);
+      const manifest = inScope(resource, withMetadata(given));
       const previous = store.get(keyOf(resource, manifest));
       if (previous === undefined) return { object: create(applied(manifest, undefined)), result: "created" };
       const object = update(applied(manifest, previous));
@@ -177,6 +178,12 @@ export function mustResource({ apiVersion, kind }: { readonly apiVersion: string
 function checkStructure(object: KubeObject): void {
   const problems = structureProblems(object);
   if (problems.length > 0) throw undecodable(object, problems);
+}
+
+/** What comes from outside may lack metadata, although the type says it does not. */
+function withMetadata(object: KubeObject): KubeObject {
+  const { metadata } = object as Partial<KubeObject>;
+  return metadata === undefined || metadata === null ? { ...object, metadata: { name: "" } } : object;
 }
 
 /** Cluster-scoped objects lose a namespace, namespaced ones must have one. Throws StatusError 400. */
