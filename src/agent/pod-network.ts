@@ -130,16 +130,14 @@ export function createPodNetwork(options: PodNetworkOptions): NodePodNetwork {
     return gatewayOf(range);
   };
 
-  /** Out of the Program first, and only then is the address another's: nobody ever inherits a pod's guard or policy. */
+  /** Out of the Program, and with it the link; only then is the address another's: nobody ever inherits a pod's guard or policy. */
   const remove = async (attachment: Attachment): Promise<void> => {
     attachments.remove(attachment.id);
     sandboxes.delete(attachment.id);
-    const [deleted] = kernel.change([{ kind: "delete-link", name: attachment.link }]);
     // A stopped agent has nothing in force to wait for: the next one starts from the attachments that are left.
-    await agent.synced().catch(() => {});
+    await agent.synced().catch(() => must(kernel.change([{ kind: "delete-link", name: attachment.link }])));
     ipam.release(attachment.addresses);
     await attachments.flushed();
-    if (deleted?.ok === false) throw deleted.error;
   };
 
   agent.onLostLinks((lost) => {

@@ -18,6 +18,8 @@ export function describeChange(change: Change): string {
       return `link set ${change.name} type bridge_slave ${portSettings(change.settings)}`;
     case "delete-link":
       return `link del ${change.name}`;
+    case "delete-link-group":
+      return `link del group ${change.group}`;
     case "set-address":
       return `addr replace ${change.address}/${change.bits} dev ${change.link}`;
     case "delete-address":
@@ -55,7 +57,7 @@ export function describeRoute(route: {
 function linkSettings(change: Extract<Change, { kind: "set-link" }>): string {
   const master = change.master === null ? " nomaster" : suffix("master", change.master);
   const state = change.up === undefined ? "" : change.up ? " up" : " down";
-  return `${suffix("name", change.rename)}${suffix("address", change.mac)}${suffix("mtu", change.mtu)}${master}${suffix("alias", change.alias)}${suffix("addrgenmode", change.addressGeneration)}${suffix("netns", change.namespaceFd)}${state}`;
+  return `${suffix("name", change.rename)}${suffix("address", change.mac)}${suffix("mtu", change.mtu)}${master}${suffix("alias", change.alias)}${suffix("addrgenmode", change.addressGeneration)}${suffix("netns", change.namespaceFd)}${suffix("group", change.group)}${state}`;
 }
 
 const portWords = {

@@ -15,6 +15,19 @@ export function isOwnLink(state: LinkState): boolean {
   return ownLinkName(state.name);
 }
 
+/** The group links of ours enter to be deleted together. A new one each time: where a deletion fails, what is wanted again must not go with the next. */
+let deletionGroup = 0xf1000000 + (Date.now() & 0xffffff);
+
+/** The way to delete links: many at the price of one. */
+export function deleteLinks(linkNames: readonly string[]): readonly Change[] {
+  if (linkNames.length < 2) return linkNames.map((name) => ({ kind: "delete-link", name }));
+  const group = deletionGroup++;
+  return [
+    ...linkNames.map((name): Change => ({ kind: "set-link", name, group })),
+    { kind: "delete-link-group", group },
+  ];
+}
+
 /** Names that only we give. What hangs on such a link (addresses, neighbours, forwarding entries) is ours. */
 export const ownLinkName: OwnLink = (name) =>
   name === names.bridge || name === names.vxlan || name.startsWith(names.podLinkPrefix);

@@ -10,7 +10,7 @@ import { describeChange } from "./change-text.ts";
 import { staleConnections } from "./connections.ts";
 import { diffEntries, planEntries, type EntryKind, type Plan, type Step } from "./entries.ts";
 import { addressKind, forwardingKind, mainTable, neighbourKind, routeKind } from "./kinds.ts";
-import { linkKind, ourLinks, ownLinkName, type OurLink } from "./links.ts";
+import { deleteLinks, linkKind, ourLinks, ownLinkName, type OurLink } from "./links.ts";
 import { reconcileTables } from "./nftables.ts";
 import type { Drift, Failure, Made, Part, ReconcileReport } from "./report.ts";
 import { reconcileSysctls } from "./sysctls.ts";
@@ -62,7 +62,8 @@ export function reconcile(program: Program, kernel: NetworkKernel, options: Reco
     ),
   ];
   work.send(plans.flatMap((plan) => plan.sets));
-  work.send([...plans.toReversed().flatMap((plan) => plan.removals), ...links.removals]);
+  work.send(plans.toReversed().flatMap((plan) => plan.removals));
+  work.deleteLinks(links.removals);
   work.forgetConnections();
   return work.report();
 }
@@ -176,6 +177,17 @@ class Work {
     }
   }
 
+  /** All together: the kernel waits as long for many as for one. */
+  deleteLinks(steps: readonly Step[]): void {
+    const results = this.#kernel.change(deleteLinks(steps.map((step) => step.key)));
+    for (const [index, step] of steps.entries()) {
+      const text = step.changes.map(describeChange).join("; ");
+      const refusal = [results[index], results.at(-1)].find((result) => result?.ok === false && !isGone(result.error));
+      if (refusal?.ok === false) this.#fail(step, text, refusal.error);
+      else this.#made.push({ part: step.part, text, ...originOf(step) });
+    }
+  }
+
   sysctls(): void {
     const { part, made, failures, drift } = reconcileSysctls(this.#program.sysctls, this.#kernel, {
       previous: this.#last?.program.sysctls,
@@ -241,6 +253,11 @@ function sameMakers(previous: readonly OurLink[], next: readonly OurLink[]): boo
   const makers = (links: readonly OurLink[]): readonly OurLink[] => links.filter((link) => link.kind !== "pod");
   const plan = diffEntries(linkKind([]), makers(previous), makers(next));
   return plan.sets.length === 0 && plan.removals.length === 0;
+}
+
+/** A link that cannot be marked because it is not there needs no deletion. */
+function isGone(error: KernelError): boolean {
+  return error.code === "ENODEV";
 }
 
 function originOf(step: Step): { origin: Origin } | Record<never, never> {

@@ -8,6 +8,7 @@ import {
   createLink,
   decodeLink,
   deleteLink,
+  deleteLinkGroup,
   getLink,
   setBridgePort,
   setLink,
@@ -121,6 +122,8 @@ function requestsOf(
       return { request: setBridgePort(indexOf(change.name), change.settings) };
     case "delete-link":
       return { request: deleteLink(change.name) };
+    case "delete-link-group":
+      return { request: deleteLinkGroup(change.group) };
     case "set-address": {
       const { address, bits, scope } = change;
       return {
@@ -228,6 +231,7 @@ function linksRenumbered(change: Change): readonly string[] {
     case "set-link":
       if (change.rename !== undefined) return [change.name, change.rename];
       return change.namespaceFd === undefined ? [] : [change.name];
+    case "delete-link-group":
     case "set-bridge-port":
     case "set-address":
     case "delete-address":
@@ -245,6 +249,7 @@ function linksRenumbered(change: Change): readonly string[] {
 function isGone(change: Change, code: string): boolean {
   switch (change.kind) {
     case "delete-link":
+    case "delete-link-group":
       return code === "ENODEV";
     case "delete-address":
       return code === "ENODEV" || code === "EADDRNOTAVAIL";
@@ -331,6 +336,8 @@ function describe(change: Change): string {
       return `set bridge port ${change.name}`;
     case "delete-link":
       return `delete link ${change.name}`;
+    case "delete-link-group":
+      return `delete the links of group ${change.group}`;
     case "set-address":
       return `set address ${change.address}/${change.bits} on ${change.link}`;
     case "delete-address":

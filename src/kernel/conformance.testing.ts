@@ -126,6 +126,18 @@ function linkRules(tools: () => Tools): void {
       assert.equal(codeOf({ kind: "delete-link", name: "nothing" }), undefined);
     });
 
+    test("the links of a group go together, other links stay", () => {
+      const { bench, make } = tools();
+      const names = ["one", "two"];
+      for (const name of names) make({ kind: "create-veth", name, mtu: 1450, peer: { name: `${name}-far` } });
+      make(bridge, ...names.map((name): Change => ({ kind: "set-link", name, group: 77 })));
+      make({ kind: "delete-link-group", group: 77 }, { kind: "delete-link-group", group: 77 });
+      assert.deepEqual(
+        bench.kernel.links().map((one) => one.name),
+        ["lo", "br"],
+      );
+    });
+
     test("one failing change stops none of the others", () => {
       const { bench, link } = tools();
       const results = bench.kernel.change([bridge, { kind: "set-link", name: "nothing", up: true }, bridgeUp]);

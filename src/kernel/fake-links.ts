@@ -40,6 +40,7 @@ interface FakeLink {
   mtu: number;
   up: boolean;
   alias?: string;
+  group?: number;
   master?: number;
   peer?: { readonly home: FakeLinks; readonly link: FakeLink };
   bridgePort?: BridgePortSettings;
@@ -100,6 +101,9 @@ export function applyChange(state: FakeLinks, change: Change): void {
       return setBridgePort(state, change);
     case "delete-link":
       return deleteLink(state, change.name);
+    case "delete-link-group":
+      for (const link of state.links.filter((one) => one.group === change.group)) removeLink(state, link);
+      return;
     case "set-address":
       return setAddress(state, change);
     case "delete-address":
@@ -212,6 +216,7 @@ function setLink(state: FakeLinks, change: ChangeOf<"set-link">): void {
   if (change.namespaceFd !== undefined && destination === undefined) throw refuse(change, "EBADF");
 
   if (change.alias !== undefined) link.alias = change.alias;
+  if (change.group !== undefined) link.group = change.group;
   if (change.mtu !== undefined) link.mtu = change.mtu;
   if (change.mac !== undefined) link.mac = change.mac;
   if (change.rename !== undefined) rename(state, link, change.rename);
@@ -518,6 +523,7 @@ function subject(change: Change): string {
   const words = change.kind.replaceAll("-", " ");
   if ("to" in change) return `${words} ${change.to}`;
   if ("name" in change) return `${words} ${change.name}`;
+  if ("group" in change) return `${words} ${change.group}`;
   if ("address" in change) {
     const bits = "bits" in change && change.bits !== addressBits(familyOf(change.address)) ? `/${change.bits}` : "";
     return `${words} ${change.address}${bits} on ${change.link}`;

@@ -267,6 +267,7 @@ function monitorKind(change: Change): MonitorEvent["kind"] {
     case "set-link":
     case "set-bridge-port":
     case "delete-link":
+    case "delete-link-group":
       return "link";
     case "set-address":
     case "delete-address":

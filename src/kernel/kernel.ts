@@ -190,9 +190,13 @@ export type Change =
       readonly rename?: string;
       readonly namespaceFd?: number;
       readonly addressGeneration?: "none" | "eui64";
+      /** For `delete-link-group`. */
+      readonly group?: number;
     }
   | { readonly kind: "set-bridge-port"; readonly name: string; readonly settings: Partial<BridgePortSettings> }
   | { readonly kind: "delete-link"; readonly name: string }
+  /** All links of a group at once: the kernel waits about 20 ms for every deletion, of one link or of many. */
+  | { readonly kind: "delete-link-group"; readonly group: number }
   | {
       readonly kind: "set-address";
       readonly link: string;

@@ -55,6 +55,8 @@ export interface LinkSettings {
   readonly namespaceFd?: number;
   /** How IPv6 forms its link-local address. */
   readonly addressGeneration?: "none" | "eui64";
+  /** A number shared by links that are treated together; 0 at first. */
+  readonly group?: number;
 }
 
 /** Switches of a bridge port. */
@@ -156,6 +158,15 @@ export function deleteLink(name: string): NetlinkRequest {
   };
 }
 
+/** `ip link delete group`: all links of a group at the price of one. ENODEV where there are none. */
+export function deleteLinkGroup(group: number): NetlinkRequest {
+  return {
+    type: linkMessage.delete,
+    flags: 0,
+    body: buildBody(linkHeader({}), (writer) => writer.u32(IFLA_GROUP, group)),
+  };
+}
+
 /** One link by name, without its statistics; no dump. */
 export function getLink(name: string): NetlinkRequest {
   return {
@@ -235,6 +246,7 @@ const IFLA_PROTINFO = 12;
 const IFLA_LINKINFO = 18;
 const IFLA_IFALIAS = 20;
 const IFLA_AF_SPEC = 26;
+const IFLA_GROUP = 27;
 const IFLA_NET_NS_FD = 28;
 const IFLA_EXT_MASK = 29;
 const IFLA_LINK_NETNSID = 37;
@@ -293,6 +305,7 @@ function writeSettings(writer: AttributeWriter, settings: LinkSettings): void {
   if (settings.master !== undefined) writer.u32(IFLA_MASTER, settings.master);
   if (settings.alias !== undefined) writer.text(IFLA_IFALIAS, settings.alias);
   if (settings.namespaceFd !== undefined) writer.u32(IFLA_NET_NS_FD, settings.namespaceFd);
+  if (settings.group !== undefined) writer.u32(IFLA_GROUP, settings.group);
   const { addressGeneration } = settings;
   if (addressGeneration === undefined) return;
   writer.group(IFLA_AF_SPEC, (families) => {
