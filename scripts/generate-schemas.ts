@@ -17,7 +17,8 @@ import { parse } from "yaml";
 import { readEnums } from "./generate-schemas.enums.ts";
 import { customTypeLines, typeLines, type Schema } from "./generate-schemas.types.ts";
 
-const modules = {
+/** The sources, at pinned versions. */
+export const modules = {
   kubernetes: "k8s.io/kubernetes@v1.36.3",
   api: "k8s.io/api@v0.36.3",
   gateway: "sigs.k8s.io/gateway-api@v1.6.1",
@@ -202,7 +203,8 @@ interface CustomResource {
 function customResources(): CustomResource[] {
   return [
     join(moduleDirectory(modules.gateway), "config/crd/standard"),
-    join(moduleDirectory(modules.policy), "config/crd/standard"),
+    // The experimental channel has all of the standard one, and the peers and names that policies are tried with.
+    join(moduleDirectory(modules.policy), "config/crd/experimental"),
     join(moduleDirectory(modules.clusters), "config/crd"),
   ].flatMap((folder) =>
     readdirSync(folder)

@@ -3,8 +3,9 @@
 //   log(revision, type, resource, value)   a row per write; the newest row of an object is its state, older ones are history
 //   facts(name, value)                     `floor`: history before this revision has been forgotten
 //
-// To look at it: `sqlite3 store.db "select revision, type, resource, json_extract(value, '$.metadata.name') from log"`.
+// To look at it while no lab uses it: `sqlite3 store.db "select revision, type, resource, json_extract(value, '$.metadata.name') from log"`.
 
+import { closeSync, openSync } from "node:fs";
 import { DatabaseSync } from "node:sqlite";
 
 /** The kind of a row: what watchers were told. */
@@ -39,6 +40,8 @@ const formatVersion = 1;
 export function openLog(path: string): Log {
   let database: DatabaseSync | undefined;
   try {
+    // Secrets are in it. SQLite gives its journal the mode of the file.
+    if (path !== ":memory:") closeSync(openSync(path, "a", 0o600));
     database = new DatabaseSync(path);
     prepareDatabase(database, path);
     return logOver(database, path);
@@ -136,5 +139,6 @@ function openError(path: string, cause: unknown): StoreError {
 function cureOf(cause: unknown): string {
   const code = (cause as { errcode?: number } | undefined)?.errcode;
   const cure = code === undefined ? undefined : cures.get(code & 0xff);
+  if (cause instanceof Error && "syscall" in cause) return notAllowed;
   return cure ?? "if the file is damaged, move it away and start afresh";
 }
