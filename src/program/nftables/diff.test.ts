@@ -114,9 +114,11 @@ function brokenServices(tables: FakeTables, table: NftTable): string[] {
   const broken: string[] = [];
   for (const { key, verdict } of state?.elements.get("services") ?? []) {
     const count = Number(verdict?.chain?.slice("pick-".length));
-    if (state?.rules.get(`pick-${count}`)?.length !== 1) broken.push(`${key} goes to pick-${count}, which is empty`);
+    if (state?.rules.get(`pick-${count}`)?.length !== 1)
+      broken.push(`${key.join()} goes to pick-${count}, which is empty`);
     for (let index = 0; index < count; index++)
-      if (!backends.has([...key, index, 0, 0, 0].toString())) broken.push(`${key} of ${count} has no backend ${index}`);
+      if (!backends.has([...key, index, 0, 0, 0].toString()))
+        broken.push(`${key.join()} of ${count} has no backend ${index}`);
   }
   return broken;
 }

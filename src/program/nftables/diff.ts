@@ -262,15 +262,21 @@ function intervalUnits(
 /** Neighbouring items that add to, or delete from, one set become one: fewer messages. */
 function joinElements(batch: readonly NftBatchItem[]): NftBatchItem[] {
   const joined: NftBatchItem[] = [];
-  for (const item of batch) {
-    const last = joined.at(-1);
-    if (
-      (item.kind === "add-elements" || item.kind === "delete-elements") &&
-      last?.kind === item.kind &&
-      last.set === item.set
-    )
-      joined[joined.length - 1] = { ...last, elements: [...last.elements, ...item.elements] };
-    else joined.push(item);
+  let start = 0;
+  while (start < batch.length) {
+    const item = batch[start]!;
+    let end = start + 1;
+    if (item.kind !== "add-elements" && item.kind !== "delete-elements") joined.push(item);
+    else {
+      const parts = [item.elements];
+      for (; end < batch.length; end++) {
+        const next = batch[end]!;
+        if (next.kind !== item.kind || next.set !== item.set) break;
+        parts.push(next.elements);
+      }
+      joined.push(parts.length === 1 ? item : { ...item, elements: parts.flat() });
+    }
+    start = end;
   }
   return joined;
 }
