@@ -35,7 +35,9 @@ export function reconcileTables(
   options: TablesOptions,
 ): TablesResult {
   const work = new TablesWork(kernel, options);
-  for (const table of wanted) work.bring(table);
+  const [unknown, known] = partition(wanted, (table) => work.mustRead(table));
+  work.bringFromLast(known);
+  for (const table of unknown) work.bringFromKernel(table);
   work.sweep(wanted);
   return work;
 }
@@ -57,32 +59,58 @@ class TablesWork implements TablesResult {
     this.#options = options;
   }
 
-  bring(table: NftTable): void {
-    const part = tablePart(table);
-    const previous = this.#options.previous?.find((one) => tablePart(one) === part);
-    try {
-      if (this.#options.previous === undefined || this.#options.readBack(part)) this.#bringFromKernel(table, previous);
-      else this.#bringFromLast(table, previous);
-    } catch (error) {
-      this.#fail(part, "table", `table ${table.family} ${table.name}`, asKernelError(error, part));
-    }
+  mustRead(table: NftTable): boolean {
+    return this.#options.previous === undefined || this.#options.readBack(tablePart(table));
   }
 
-  /** Without a look at the kernel. What that cannot do is done with one. */
-  #bringFromLast(table: NftTable, previous: NftTable | undefined): void {
-    const batches = splitPlan(diffTables(previous, table), this.#kernel.nftBatchBytesMax);
+  /**
+   * Without a look at the kernel, all tables in one transaction where they fit: after each that deletes, the next one waits for the
+   * kernel to have let go (net/netfilter/nf_tables_api.c, nf_tables_valid_genid). What cannot be done so is done with a look.
+   */
+  bringFromLast(tables: readonly NftTable[]): void {
+    const changed = tables.flatMap((table) => {
+      const plan = this.#orFail(table, () => diffTables(this.#previousOf(table), table)) ?? [];
+      return plan.length === 0 ? [] : [{ table, plan }];
+    });
+    const byPart = new Map(changed.map(({ table }) => [tablePart(table), table]));
     try {
-      for (const batch of batches) {
+      for (const batch of splitPlan(
+        changed.flatMap(({ plan }) => plan),
+        this.#kernel.nftBatchBytesMax,
+      )) {
         this.#kernel.nftCommit(batch);
-        this.#record(batch, table, previous);
+        for (const item of batch) {
+          const table = byPart.get(tablePart({ family: item.family, name: item.table }));
+          if (table !== undefined) this.made.push(new MadeItem(tablePart(table), item, table, this.#previousOf(table)));
+        }
       }
     } catch (error) {
       if (!(error instanceof KernelError)) throw error;
-      this.#bringFromKernel(table, undefined);
+      for (const { table } of changed) this.#orFail(table, () => this.#bring(table, undefined));
     }
   }
 
-  #bringFromKernel(table: NftTable, previous: NftTable | undefined): void {
+  /** With a look at the kernel. */
+  bringFromKernel(table: NftTable): void {
+    this.#orFail(table, () => this.#bring(table, this.#previousOf(table)));
+  }
+
+  #previousOf(table: NftTable): NftTable | undefined {
+    return this.#options.previous?.find((one) => tablePart(one) === tablePart(table));
+  }
+
+  /** One table's failure is none of the others'. */
+  #orFail<T>(table: NftTable, work: () => T): T | undefined {
+    const part = tablePart(table);
+    try {
+      return work();
+    } catch (error) {
+      this.#fail(part, "table", `table ${table.family} ${table.name}`, asKernelError(error, part));
+      return undefined;
+    }
+  }
+
+  #bring(table: NftTable, previous: NftTable | undefined): void {
     const state = this.#kernel.nftTable(table.family, table.name);
     const plan = planTable(table, state);
     if (previous !== undefined && !this.#failedBefore(tablePart(table))) {
@@ -110,7 +138,7 @@ class TablesWork implements TablesResult {
       }
       if (items.length === 0) return;
     }
-    this.#record(items, table, undefined);
+    for (const item of items) this.made.push(new MadeItem(tablePart(table), item, table, undefined));
   }
 
   /** The batch with its refused item halved, or left out where it is a single element. */
@@ -152,10 +180,6 @@ class TablesWork implements TablesResult {
     }
   }
 
-  #record(batch: readonly NftBatchItem[], table: NftTable, previous: NftTable | undefined): void {
-    for (const item of batch) this.made.push(new MadeItem(tablePart(table), item, table, previous));
-  }
-
   #failedBefore(part: Part): boolean {
     return this.#options.failed.values().some((key) => key.startsWith(`${part} `));
   }
@@ -193,4 +217,12 @@ function asKernelError(error: unknown, part: Part): KernelError {
   if (error instanceof KernelError) return error;
   if (!(error instanceof RangeError)) throw error;
   return new KernelError(`plan ${part}: ${error.message}`, { code: "EINVAL", cause: error });
+}
+
+/** Those that pass, and the rest; both in order. */
+export function partition<T>(values: readonly T[], test: (value: T) => boolean): [T[], T[]] {
+  const yes: T[] = [];
+  const no: T[] = [];
+  for (const value of values) (test(value) ? yes : no).push(value);
+  return [yes, no];
 }

@@ -11,7 +11,7 @@ import { staleConnections } from "./connections.ts";
 import { diffEntries, planEntries, type EntryKind, type Plan, type Step } from "./entries.ts";
 import { addressKind, forwardingKind, mainTable, neighbourKind, routeKind } from "./kinds.ts";
 import { deleteLinks, linkKind, ourLinks, ownLinkName, type OurLink } from "./links.ts";
-import { reconcileTables } from "./nftables.ts";
+import { partition, reconcileTables } from "./nftables.ts";
 import type { Drift, Failure, Made, Part, ReconcileReport } from "./report.ts";
 import { reconcileSysctls } from "./sysctls.ts";
 import type { Origin } from "../kube/object.ts";
@@ -262,11 +262,4 @@ function isGone(error: KernelError): boolean {
 
 function originOf(step: Step): { origin: Origin } | Record<never, never> {
   return step.origin === undefined ? {} : { origin: step.origin };
-}
-
-function partition<T>(values: readonly T[], test: (value: T) => boolean): [T[], T[]] {
-  const yes: T[] = [];
-  const no: T[] = [];
-  for (const value of values) (test(value) ? yes : no).push(value);
-  return [yes, no];
 }
