@@ -55,7 +55,15 @@ try {
   const theirs: number[] = [];
   for (let round = 0; round < rounds; round++) {
     ours.push(gigabits(must(fairlead("exec", "client", "--", "iperf3", "-c", serverIp, "-t", String(seconds), "-J"))));
-    theirs.push(gigabits(must(spawnSync("unshare", ["-Urnm", "--map-root-user", "sh", "-c", `mount -t tmpfs t /run; ${byHand}`], { encoding: "utf8" }))));
+    theirs.push(
+      gigabits(
+        must(
+          spawnSync("unshare", ["-Urnm", "--map-root-user", "sh", "-c", `mount -t tmpfs t /run; ${byHand}`], {
+            encoding: "utf8",
+          }),
+        ),
+      ),
+    );
   }
   const ratios = ours.map((value, i) => value / (theirs[i] ?? Number.NaN)).sort((a, b) => a - b);
   console.log(`pod to pod across nodes, TCP, one stream of ${seconds} s, ${rounds} rounds in turn`);
@@ -71,9 +79,9 @@ function fairlead(...words: string[]): { status: number | null; stdout: string; 
   return spawnSync("bin/fairlead", words, { encoding: "utf8" });
 }
 
-function must(result: { status: number | null; stdout: string | Buffer; stderr: string | Buffer }): string {
+function must(result: { status: number | null; stdout: string; stderr: string }): string {
   if (result.status !== 0) throw new Error(`${result.stdout}${result.stderr}`);
-  return String(result.stdout);
+  return result.stdout;
 }
 
 function gigabits(json: string): number {

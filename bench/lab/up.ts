@@ -13,8 +13,18 @@ const rounds = Number(process.env["ROUNDS"] ?? 5);
 
 try {
   const shop = series(rounds, () => up(["-f", "examples/shop"]));
-  console.log(`up with 3 nodes and the shop, ready and checked (${rounds} rounds): ${summary(shop.map((round) => round.seconds), "s")}`);
-  console.log(`  processes of the lab: ${summary(shop.map((round) => round.memoryMiB), "MiB")} (proportional set size, daemon and helper, built-in pods included)`);
+  console.log(
+    `up with 3 nodes and the shop, ready and checked (${rounds} rounds): ${summary(
+      shop.map((round) => round.seconds),
+      "s",
+    )}`,
+  );
+  console.log(
+    `  processes of the lab: ${summary(
+      shop.map((round) => round.memoryMiB),
+      "MiB",
+    )} (proportional set size, daemon and helper, built-in pods included)`,
+  );
   const big = join(home, "big.yaml");
   writeFileSync(big, manyPods(10, 300));
   const large = up(["-f", big, "--nodes", "10", "--timeout", "300"]);
@@ -78,6 +88,7 @@ function series<T>(count: number, run: () => T): readonly T[] {
 
 function summary(values: readonly number[], unit: string): string {
   const sorted = [...values].sort((a, b) => a - b);
-  const at = (share: number): string => (sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? 0).toFixed(2);
+  const at = (share: number): string =>
+    (sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? 0).toFixed(2);
   return `median ${at(0.5)} ${unit}, min ${at(0)} ${unit}, max ${at(0.999)} ${unit}`;
 }

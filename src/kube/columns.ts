@@ -118,10 +118,10 @@ const tables: Readonly<Record<string, readonly Column[]>> = {
     wide<Node>("Kernel-Version", (node) => nodeInfo(node)?.kernelVersion),
     wide<Node>("Container-Runtime", (node) => nodeInfo(node)?.containerRuntimeVersion),
   ],
-  configmaps: [{ name: "Data", value: (object) => String(Object.keys((object["data"] ?? {}) as object).length) }],
+  configmaps: [{ name: "Data", value: dataCount }],
   secrets: [
-    { name: "Type", value: (object) => String(object["type"] ?? "Opaque") },
-    { name: "Data", value: (object) => String(Object.keys((object["data"] ?? {}) as object).length) },
+    { name: "Type", value: ({ type }) => (typeof type === "string" ? type : "Opaque") },
+    { name: "Data", value: dataCount },
   ],
   events: [
     column<Event>("Last Seen", (event, now) => age(event.lastTimestamp ?? event.eventTime ?? undefined, now)),
@@ -201,13 +201,17 @@ const tables: Readonly<Record<string, readonly Column[]>> = {
   ],
 };
 
+function dataCount({ data }: KubeObject): string {
+  return String(Object.keys(data ?? {}).length);
+}
+
 function podReady(pod: Pod): string {
   const statuses = pod.status?.containerStatuses ?? [];
   const sidecars = (pod.spec.initContainers ?? [])
     .filter((container) => container.restartPolicy === "Always")
     .map((container) => container.name);
   const inits = (pod.status?.initContainerStatuses ?? []).filter((status) => sidecars.includes(status.name));
-  const ready = [...statuses, ...inits].filter((status) => status.ready === true).length;
+  const ready = [...statuses, ...inits].filter((status) => status.ready).length;
   return `${ready}/${pod.spec.containers.length + sidecars.length}`;
 }
 
@@ -235,7 +239,7 @@ function podStatus(pod: Pod): string {
     else if (terminated !== undefined)
       reason =
         terminated.reason ?? (terminated.signal ? `Signal:${terminated.signal}` : `ExitCode:${terminated.exitCode}`);
-    else if (status.ready === true && status.state?.running !== undefined) running = true;
+    else if (status.ready && status.state?.running !== undefined) running = true;
   }
   return reason === "Completed" && running ? "Running" : reason;
 }

@@ -72,7 +72,7 @@ export function labClient(paths: LabPaths): LabClient {
           const value = JSON.parse(text.slice(0, end)) as T | { error: { status: number } };
           text = text.slice(end + 1);
           if (typeof value === "object" && value !== null && "error" in value) throw asError(value.error.status, value);
-          line(value as T);
+          line(value);
         }
       }
     },

@@ -215,7 +215,7 @@ export async function startLab(options: LabOptions): Promise<Lab> {
     await api.flushed();
     // The agents hear of the last writes in the turn after.
     await new Promise<void>((resolve) => void setImmediate(resolve));
-    await Promise.all([...nodes.values()].map((node) => node.agent?.synced()));
+    await Promise.all([...nodes.values()].map(async (node) => node.agent?.synced()));
   }
 
   const nodeAction: Lab["nodeAction"] = async (action, name) => {
@@ -290,9 +290,9 @@ export async function startLab(options: LabOptions): Promise<Lab> {
     programmed,
     nodeAction,
     async stop() {
-      await Promise.all([...nodes.values()].map((node) => node.kubelet?.stop({ pods: "kill" })));
+      await Promise.all([...nodes.values()].map(async (node) => node.kubelet?.stop({ pods: "kill" })));
       for (const node of nodes.values()) node.records?.stop();
-      await Promise.all([...nodes.values()].map((node) => node.agent?.stop()));
+      await Promise.all([...nodes.values()].map(async (node) => node.agent?.stop()));
       controllers.stop();
       source.close();
       await api.flushed();

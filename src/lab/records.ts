@@ -9,7 +9,6 @@ import type { CniRequest } from "../agent/cni.ts";
 import { protocolOf } from "../model/pod.ts";
 import type { Address } from "../ip/address.ts";
 import type { Pod } from "../kube/kinds.ts";
-import type { KubeObject } from "../kube/object.ts";
 import type { ObjectApi } from "./api/api.ts";
 import { podCidrsOf } from "./node-object.ts";
 
@@ -86,7 +85,7 @@ export function startRecordKubelet(options: {
       isReady(pod),
       new Date(clock()).toISOString().replace(/\.\d+Z$/, "Z"),
     );
-    if (wanted !== undefined) api.updateStatus({ ...pod, status: wanted } as KubeObject);
+    if (wanted !== undefined) api.updateStatus({ ...pod, status: wanted });
   };
 
   const watch = api.watch({ group: "", resource: "pods" }, 0, (event) => {

@@ -110,6 +110,8 @@ export interface Trace {
   readonly from: string;
   readonly to: string;
   readonly name?: Step & { readonly kind: "name" };
+  /** What the first path's packet looks like when it leaves; undefined where the name gave no address. */
+  readonly packet?: Packet;
   readonly paths: readonly TracePath[];
   /** The one all paths share, or `mixed`. */
   readonly disposition: Disposition | "mixed";

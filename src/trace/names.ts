@@ -1,0 +1,44 @@
+// From a name to addresses, as the client's resolver does it: the search list in order, each name asked of the cluster's zone.
+
+import type { Address } from "../ip/address.ts";
+import type { Origin } from "../kube/object.ts";
+import { expandSearch } from "../program/zone-search.ts";
+import { lookup } from "../program/zone-lookup.ts";
+import type { Step } from "./trace.ts";
+import type { Start } from "./walk.ts";
+import type { World } from "./world.ts";
+
+/** The addresses a name gives to this client, IPv4 first, and the names tried on the way. Names of others end as `elsewhere`. */
+export function resolveName(world: World, start: Start, host: string): Step & { kind: "name" } {
+  const tried: string[] = [];
+  let rcode = "NXDOMAIN";
+  for (const name of namesFor(world, start, host)) {
+    tried.push(name);
+    const answers: Address[] = [];
+    let origin: Origin | undefined;
+    let known = false;
+    for (const type of ["A", "AAAA"] as const) {
+      const found = lookup(world.zone, name, type);
+      if (found === undefined) continue;
+      known = true;
+      if (found.rcode !== "NXDOMAIN") rcode = found.continueAt === undefined ? "NOERROR" : `CNAME ${found.continueAt}`;
+      origin ??= found.origin;
+      for (const record of found.answers) {
+        if (record.data.kind !== "A" && record.data.kind !== "AAAA") continue;
+        origin = record.origin;
+        answers.push(record.data.address);
+      }
+    }
+    if (answers.length > 0 || rcode.startsWith("CNAME"))
+      return { kind: "name", question: host, tried, answers, rcode, ...(origin && { origin }) };
+    if (!known) rcode = "asked of the upstream resolvers, not of the cluster";
+  }
+  return { kind: "name", question: host, tried, answers: [], rcode };
+}
+
+// Nodes and the outside do not ask cluster DNS by search list; a full name they may still be asked to explain.
+function namesFor(world: World, start: Start, host: string): readonly string[] {
+  if (start.kind !== "pod") return [host.replace(/\.$/, "")];
+  const { search, ndots } = world.resolver(start.pod);
+  return expandSearch(host, search, ndots);
+}
