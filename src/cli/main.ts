@@ -163,6 +163,17 @@ program
   .action(run(() => import("./image.ts")));
 
 program
+  .command("kubeconfig")
+  .description("print the kubeconfig of the lab, for kubectl and other clients")
+  .option("--merge", "join it to ~/.kube/config and make it the current context")
+  .addOption(nameOption())
+  .addHelpText(
+    "after",
+    "\nExamples:\n  fairlead kubeconfig > lab.kubeconfig\n  fairlead kubeconfig --merge && kubectl get pods",
+  )
+  .action(run(() => import("./kubeconfig.ts")));
+
+program
   .command("show")
   .description("what is programmed on the nodes, each entry with the object that caused it")
   .argument("<what>", "routes, services, dns, nft, pods, ipam, program or drift")
