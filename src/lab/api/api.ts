@@ -12,7 +12,9 @@ export interface ObjectApi extends Pick<Store, "get" | "list" | "watch" | "revis
   /** Replaces status only. Throws StatusError. */
   updateStatus(object: KubeObject): KubeObject;
   /** Creates or merges what a manifest says into what is there (`fairlead apply`): fields once applied and now gone are removed. */
-  apply(object: KubeObject): { readonly object: KubeObject; readonly result: "created" | "configured" | "unchanged" };
+  apply(object: KubeObject): Applied;
+  /** Applies all, in this order, or none: when one of them is refused nothing has changed. Throws that one's StatusError. */
+  applyAll(objects: readonly KubeObject[]): readonly Applied[];
   /** Deletes with the kind's grace period; finalizers and propagation are honoured. */
   delete(
     key: ObjectKey,
@@ -22,6 +24,12 @@ export interface ObjectApi extends Pick<Store, "get" | "list" | "watch" | "revis
       readonly uid?: string;
     },
   ): KubeObject;
+}
+
+/** What `apply` did: `unchanged` where the manifest said nothing new. */
+export interface Applied {
+  readonly object: KubeObject;
+  readonly result: "created" | "configured" | "unchanged";
 }
 
 /** A step of a write between defaults and validation: gives the object to store (the same one where nothing changes), or throws StatusError. */

@@ -30,6 +30,8 @@ export interface StoreOptions {
   readonly random?: () => number;
   /** Over how many events watches can resume; older ones are forgotten (410). */
   readonly historyEventsMax?: number;
+  /** `deep` makes every change of a stored object throw, wherever in it; for tests, as it costs time. */
+  readonly freeze?: "shallow" | "deep";
 }
 
 /**
@@ -37,10 +39,10 @@ export interface StoreOptions {
  * Throws StoreError where the file is in use, damaged, unreadable or made by a newer version.
  */
 export function openStore(options: StoreOptions): Store {
-  const { path, clock = Date.now, random = Math.random, historyEventsMax = 10_000 } = options;
+  const { path, clock = Date.now, random = Math.random, historyEventsMax = 10_000, freeze = "shallow" } = options;
   const log = openLog(path);
   try {
-    return new SqliteStore(log, { clock, random, historyEventsMax });
+    return new SqliteStore(log, { clock, random, historyEventsMax, freeze: freeze === "deep" ? frozenDeep : frozen });
   } catch (error) {
     log.close();
     throw error;
@@ -76,7 +78,7 @@ const retryMs = 1000;
 class SqliteStore implements Store {
   revision = 0;
   readonly #log: Log;
-  readonly #options: { readonly clock: () => number; readonly random: () => number; readonly historyEventsMax: number };
+  readonly #options: Required<Omit<StoreOptions, "path" | "freeze">> & { readonly freeze: Freeze };
   readonly #tables = new Map<string, ObjectTable>();
   /** Committed events, oldest first. */
   #history: Entry[] = [];
@@ -92,14 +94,7 @@ class SqliteStore implements Store {
   /** Why the last commit failed; undefined after one that succeeded. */
   #refusal: StatusError | undefined;
 
-  constructor(
-    log: Log,
-    options: {
-      readonly clock: () => number;
-      readonly random: () => number;
-      readonly historyEventsMax: number;
-    },
-  ) {
+  constructor(log: Log, options: Required<Omit<StoreOptions, "path" | "freeze">> & { readonly freeze: Freeze }) {
     this.#log = log;
     this.#options = options;
     this.#load();
@@ -154,6 +149,19 @@ class SqliteStore implements Store {
     return marked === previous ? previous : this.#write(key, "MODIFIED", marked, previous);
   }
 
+  atomically<T>(writes: () => T): T {
+    // What waits from before must not be stored in the middle.
+    this.#beforeWrite();
+    const [revision, count] = [this.revision, this.#pending.length];
+    try {
+      return writes();
+    } catch (error) {
+      for (const { resource, event } of this.#pending.splice(count).reverse()) this.#undo(resource, event);
+      this.revision = revision;
+      throw error;
+    }
+  }
+
   watch(
     resource: ResourceName | "all",
     since: number | undefined,
@@ -202,7 +210,7 @@ class SqliteStore implements Store {
 
   #load(): void {
     for (const { revision, type, resource, value } of this.#log.rows()) {
-      const object = frozen(JSON.parse(value) as KubeObject);
+      const object = this.#options.freeze(JSON.parse(value) as KubeObject);
       const table = this.#table(resource);
       const previous = getObject(table, object.metadata.namespace, object.metadata.name);
       if (type === "DELETED") removeObject(table, object);
@@ -223,7 +231,7 @@ class SqliteStore implements Store {
   /** Makes a write visible and queues it for the commit at the end of this turn. */
   #write(resource: ResourceName, type: ObjectEvent["type"], next: KubeObject, previous?: KubeObject): KubeObject {
     const revision = this.revision + 1;
-    const object = frozen(withRevision(next, revision));
+    const object = this.#options.freeze(withRevision(next, revision));
     const text = resourceText(resource);
     if (type === "DELETED") removeObject(this.#table(text), object);
     else putObject(this.#table(text), object);
@@ -231,6 +239,11 @@ class SqliteStore implements Store {
     this.#pending.push({ resource: text, event: objectEvent(type, object, previous) });
     this.#schedule();
     return object;
+  }
+
+  #undo(resource: string, { type, object, previous }: ObjectEvent): void {
+    if (type === "ADDED") removeObject(this.#table(resource), object);
+    else if (previous !== undefined) putObject(this.#table(resource), previous);
   }
 
   #beforeWrite(): void {
@@ -401,9 +414,17 @@ function firstAfter(entries: readonly Entry[], revision: number): number {
   return low;
 }
 
+type Freeze = (object: KubeObject) => KubeObject;
+
 function frozen(object: KubeObject): KubeObject {
   Object.freeze(object.metadata);
   return Object.freeze(object);
+}
+
+function frozenDeep<T>(value: T): T {
+  if (typeof value !== "object" || value === null || Object.isFrozen(value)) return value;
+  for (const inner of Object.values(value)) frozenDeep(inner);
+  return Object.freeze(value);
 }
 
 function closedError(): StatusError {

@@ -257,6 +257,38 @@ test("a watcher's copy equals the store", async () => {
   );
 });
 
+test("all writes or none", async () => {
+  const store = memoryStore();
+  const kept = store.create(configMaps, map("kept", { data: { n: "1" } }));
+  const gone = store.create(configMaps, map("gone"));
+  const events: WatchEvent[] = [];
+  store.watch(configMaps, undefined, (event) => events.push(event));
+  assert.throws(
+    () =>
+      store.atomically(() => {
+        store.create(configMaps, map("new"));
+        store.update(configMaps, map("kept", { data: { n: "2" } }));
+        store.update(configMaps, map("kept", { data: { n: "3" } }));
+        store.delete(keyOf("gone"));
+        store.create(configMaps, map("gone", { data: { n: "other" } }));
+        store.create(configMaps, map("new"));
+      }),
+    refusal(409, 'configmaps "new" already exists'),
+  );
+  assert.deepEqual(store.list(configMaps).items, [gone, kept]);
+  assert.equal(store.get(keyOf("kept")), kept);
+  assert.equal(store.revision, 2);
+  store.atomically(() => store.create(configMaps, map("new")));
+  await store.flushed();
+  assert.deepEqual(textOf(events), ["ADDED new"]);
+});
+
+test("what is stored can be frozen through and through", () => {
+  const store = openStore({ path: ":memory:", freeze: "deep" });
+  const { data } = store.create(configMaps, map("a", { data: { n: "1" } }));
+  assert.throws(() => ((data as { n: string }).n = "2"), TypeError);
+});
+
 test("a reopened store has everything, goes on counting, and resumes watches", async (context) => {
   const path = join(temporaryFolder(context), "store.db");
   const before = openStore({ path });

@@ -52,6 +52,8 @@ export interface Store {
     key: ObjectKey,
     options?: { readonly gracePeriodSeconds?: number; readonly uid?: string; readonly resourceVersion?: string },
   ): KubeObject;
+  /** All writes made inside, or none of them: when `writes` throws, everything is as it was before. `writes` must not wait for anything. */
+  atomically<T>(writes: () => T): T;
   /**
    * Events after `since` (0: all existing objects as ADDED, then one BOOKMARK, then what follows; undefined: from now on). The callback
    * runs in order, after the commit, outside of the writer's call stack.

@@ -214,6 +214,20 @@ test("a manifest that moved within its file changes the note of it and nothing e
   );
 });
 
+test("applying several is all or nothing", () => {
+  const api = newApi();
+  const clash = object("v1", "Service", { spec: { ports: [{ port: 0, targetPort: 1 }] } });
+  assert.match(
+    refused(() => api.applyAll([deployment(), configMap({}), clash])),
+    /^422 Invalid: Service "a" is invalid/,
+  );
+  assert.deepEqual(api.list({ group: "apps", resource: "deployments" }).items, []);
+  assert.deepEqual(
+    api.applyAll([deployment(), configMap({}), deployment()]).map(({ result }) => result),
+    ["created", "created", "unchanged"],
+  );
+});
+
 test("a memory that somebody spoilt removes nothing", () => {
   const api = newApi();
   const { object: live } = api.apply(configMap({ a: "1" }));

@@ -11,7 +11,7 @@ import { resourceOf, type Resource } from "../../kube/resources.ts";
 import { sameButSource } from "../../kube/source.ts";
 import { structureProblems } from "../../kube/structure.ts";
 import { validate, validateUpdate } from "../../kube/validate.ts";
-import type { Admission, ObjectApi } from "./api.ts";
+import type { Admission, Applied, ObjectApi } from "./api.ts";
 import { applied } from "./apply.ts";
 import { newObject, replacement } from "./bookkeeping.ts";
 import {
@@ -103,6 +103,16 @@ export function createObjectApi(options: ObjectApiOptions): ObjectApi {
     return store.update(resource, updated(resource, inScope(resource, withMetadata(given))));
   };
 
+  const apply = (given: KubeObject): Applied => {
+    const resource = mustResource(given);
+    checkStructure(given);
+    const manifest = inScope(resource, withMetadata(given));
+    const previous = store.get(keyOf(resource, manifest));
+    if (previous === undefined) return { object: create(applied(manifest, undefined)), result: "created" };
+    const object = update(applied(manifest, previous));
+    return { object, result: sameButSource(object, previous) ? "unchanged" : "configured" };
+  };
+
   return {
     get revision() {
       return store.revision;
@@ -134,15 +144,8 @@ export function createObjectApi(options: ObjectApiOptions): ObjectApi {
         },
       });
     },
-    apply(given) {
-      const resource = mustResource(given);
-      checkStructure(given);
-      const manifest = inScope(resource, withMetadata(given));
-      const previous = store.get(keyOf(resource, manifest));
-      if (previous === undefined) return { object: create(applied(manifest, undefined)), result: "created" };
-      const object = update(applied(manifest, previous));
-      return { object, result: sameButSource(object, previous) ? "unchanged" : "configured" };
-    },
+    apply,
+    applyAll: (manifests) => store.atomically(() => manifests.map(apply)),
     delete(key, deleteOptions = {}) {
       const previous = current(key);
       if (deleteOptions.uid !== undefined && deleteOptions.uid !== previous.metadata.uid)
