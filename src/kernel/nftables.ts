@@ -3,13 +3,8 @@
 // Not here: what a table should hold (program/nftables), in which order to get there (program/nftables/diff.ts), bytes (wire/netlink).
 
 import { flag, type NetlinkMessage } from "../wire/netlink/message.ts";
-import {
-  TableDump,
-  decodeGeneration,
-  dumpRequests,
-  encodeBatch,
-  type EncodedBatch,
-} from "../wire/netlink/nftables-messages.ts";
+import { encodeBatch, type EncodedBatch } from "../wire/netlink/nftables-batch.ts";
+import { TableDump, decodeGeneration, dumpRequests } from "../wire/netlink/nftables-dump.ts";
 import type { NftBatchItem, NftKernelFamily, NftTableState } from "../wire/netlink/nftables.ts";
 import { KernelError } from "./kernel.ts";
 import type { NetworkNamespace } from "./namespaces.ts";

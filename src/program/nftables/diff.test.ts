@@ -4,7 +4,7 @@ import { test } from "node:test";
 import * as fc from "fast-check";
 
 import { commitBatch, createTables, tableState, type FakeTables } from "../../kernel/fake-nftables.ts";
-import { batchItemBytes, encodeBatch } from "../../wire/netlink/nftables-messages.ts";
+import { batchItemBytes, encodeBatch } from "../../wire/netlink/nftables-batch.ts";
 import type { NftBatchItem } from "../../wire/netlink/nftables.ts";
 import { arbitraryTable } from "./arbitrary.testing.ts";
 import { diffTables, planRemoval, planTable, splitPlan, type NftPlan } from "./diff.ts";

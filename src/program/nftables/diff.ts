@@ -9,8 +9,8 @@
 //
 // Not here: sending (kernel/nftables.ts), words for people (diff-text.ts).
 
+import { batchItemBytes } from "../../wire/netlink/nftables-batch.ts";
 import { compareBytes } from "../../wire/netlink/nftables-messages.ts";
-import { batchItemBytes } from "../../wire/netlink/nftables-messages.ts";
 import type {
   NftBatchItem,
   NftChainState,
@@ -306,7 +306,7 @@ function sameRules(a: readonly NftRuleState[], b: readonly NftRuleState[]): bool
 }
 
 /** Do two rules do and say the same? */
-export function sameRule(a: NftRuleState, b: NftRuleState): boolean {
+function sameRule(a: NftRuleState, b: NftRuleState): boolean {
   const { handle: _, ...rule } = a;
   const { handle: __, ...other } = b;
   return equal(rule, other);

@@ -6,7 +6,7 @@ import { readFileSync } from "node:fs";
 
 import { forEachAttribute } from "../../wire/netlink/attributes.ts";
 import { decodeMessages, flag } from "../../wire/netlink/message.ts";
-import { encodeBatch } from "../../wire/netlink/nftables-messages.ts";
+import { encodeBatch } from "../../wire/netlink/nftables-batch.ts";
 import { planTable } from "./diff.ts";
 import type { NftTable } from "./ruleset.ts";
 

@@ -5,7 +5,6 @@
 
 import {
   AttributeWriter,
-  NetlinkFormatError,
   parseAttributes,
   readBe16,
   readBe32,
@@ -14,6 +13,7 @@ import {
   readU8,
   type Attributes,
 } from "./attributes.ts";
+import { need } from "./nftables-messages.ts";
 import type { NftExpression, NftVerdictState } from "./nftables.ts";
 
 /** What a rule's `lookup` of an anonymous set is sent as: the name pattern and the set's id in the transaction. */
@@ -361,10 +361,4 @@ class Data {
       `expression ${this.#name}: no value in attribute ${type}`,
     ).slice();
   }
-}
-
-function need(attributes: Attributes, type: number, otherwise: string): Uint8Array {
-  const value = attributes.get(type);
-  if (value === undefined) throw new NetlinkFormatError(otherwise);
-  return value;
 }

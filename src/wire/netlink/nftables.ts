@@ -5,7 +5,7 @@
 // Hence counts and expiry times are left out, optional fields are absent where the kernel would give a default,
 // and anonymous sets are part of the rule that uses them.
 //
-// Not here: bytes (nftables-messages.ts, nftables-expressions.ts).
+// Not here: bytes (nftables-batch.ts, nftables-dump.ts, nftables-expressions.ts).
 
 /** One entry of an atomic transaction, in the kernel's vocabulary. */
 export type NftBatchItem =

@@ -6,16 +6,9 @@ import * as fc from "fast-check";
 import { AttributeWriter, NetlinkFormatError, parseAttributes } from "./attributes.ts";
 import { toHex } from "./golden.testing.ts";
 import { decodeExpression, encodeExpression } from "./nftables-expressions.ts";
-import {
-  TableDump,
-  batchItemBytes,
-  compareBytes,
-  decodeGeneration,
-  dumpRequests,
-  encodeBatch,
-  familyNumbers,
-  sortElements,
-} from "./nftables-messages.ts";
+import { batchItemBytes, encodeBatch } from "./nftables-batch.ts";
+import { TableDump, decodeGeneration, dumpRequests } from "./nftables-dump.ts";
+import { compareBytes, familyNumbers, sortElements } from "./nftables-messages.ts";
 import type { NftBatchItem, NftElementState, NftExpression, NftKernelFamily, NftSetState } from "./nftables.ts";
 
 const at = { family: "inet", table: "t" } as const;
