@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import fc from "fast-check";
+import * as fc from "fast-check";
 
 import { buildNetwork, createNetworkBuilder } from "./build.ts";
 import { clusterConfig } from "./cluster.ts";
@@ -11,7 +11,7 @@ import { clusterArbitrary, shuffled } from "./random.testing.ts";
 
 const cluster = clusterConfig();
 
-test("any order of the same objects gives an equal Network", () => {
+void test("any order of the same objects gives an equal Network", () => {
   fc.assert(
     fc.property(clusterArbitrary, fc.integer(), (all, seed) => {
       assert.deepEqual(buildNetwork(cluster, shuffled(all, seed)), buildNetwork(cluster, all));
@@ -20,7 +20,7 @@ test("any order of the same objects gives an equal Network", () => {
   );
 });
 
-test("a builder that saw other clusters before gives what a fresh one gives", () => {
+void test("a builder that saw other clusters before gives what a fresh one gives", () => {
   fc.assert(
     fc.property(fc.array(clusterArbitrary, { minLength: 2, maxLength: 5 }), (history) => {
       const build = createNetworkBuilder(cluster);
@@ -30,7 +30,7 @@ test("a builder that saw other clusters before gives what a fresh one gives", ()
   );
 });
 
-test("edits one by one end where a fresh build ends", () => {
+void test("edits one by one end where a fresh build ends", () => {
   fc.assert(
     fc.property(clusterArbitrary, clusterArbitrary, fc.integer(), (from, to, seed) => {
       const build = createNetworkBuilder(cluster);
@@ -48,14 +48,14 @@ test("edits one by one end where a fresh build ends", () => {
   );
 });
 
-test("the same objects in other arrays give the same Network", () => {
+void test("the same objects in other arrays give the same Network", () => {
   const all = shop();
   const build = createNetworkBuilder(cluster);
   const first = build(all);
   assert.equal(build({ ...all, pods: [...all.pods], services: [...all.services].toReversed() }), first);
 });
 
-test("one changed EndpointSlice makes one Service another value and leaves the rest", () => {
+void test("one changed EndpointSlice makes one Service another value and leaves the rest", () => {
   const all = shop();
   const build = createNetworkBuilder(cluster);
   const before = build(all);
@@ -69,7 +69,7 @@ test("one changed EndpointSlice makes one Service another value and leaves the r
   assert.equal(after.nodes, before.nodes);
 });
 
-test("a heartbeat or another field that means nothing to the network changes nothing", () => {
+void test("a heartbeat or another field that means nothing to the network changes nothing", () => {
   const all = shop();
   const build = createNetworkBuilder(cluster);
   const before = build(all);
@@ -77,7 +77,7 @@ test("a heartbeat or another field that means nothing to the network changes not
   assert.equal(build({ ...all, nodes: beaten }), before);
 });
 
-test("pods: completed ones and those without a node are gone, hostNetwork ones have their node's addresses", () => {
+void test("pods: completed ones and those without a node are gone, hostNetwork ones have their node's addresses", () => {
   const network = buildNetwork(
     cluster,
     objects({
@@ -99,7 +99,7 @@ test("pods: completed ones and those without a node are gone, hostNetwork ones h
   );
 });
 
-test("a hostNetwork pod follows its node's addresses", () => {
+void test("a hostNetwork pod follows its node's addresses", () => {
   const build = createNetworkBuilder(cluster);
   const agent = pod("agent", { node: 1, host: 5 }, { spec: { hostNetwork: true }, status: { phase: "Running" } });
   build(objects({ nodes: [node(1)], pods: [agent] }));
@@ -107,7 +107,7 @@ test("a hostNetwork pod follows its node's addresses", () => {
   assert.deepEqual(build(objects({ nodes: [moved], pods: [agent] })).pods[0]?.addresses, ["172.18.7.7"]);
 });
 
-test("problems name the object, the field and the way out", () => {
+void test("problems name the object, the field and the way out", () => {
   const bad = service("api", { clusterIPs: ["10.96.0.9"], ports: [{ port: 80, targetPort: "htpp" }] });
   const network = buildNetwork(
     cluster,
@@ -141,7 +141,7 @@ test("problems name the object, the field and the way out", () => {
   ]);
 });
 
-test("a problem goes when the pod that solves it comes, and comes back when it goes", () => {
+void test("a problem goes when the pod that solves it comes, and comes back when it goes", () => {
   const build = createNetworkBuilder(cluster);
   const all = objects({ nodes: [node(1)], services: [service("web", { clusterIPs: ["10.96.0.9"] })] });
   const running = pod("a", { node: 1, host: 2 }, { labels: { app: "web" } });
@@ -153,7 +153,7 @@ test("a problem goes when the pod that solves it comes, and comes back when it g
   );
 });
 
-test("an address or node port that two Services ask for belongs to the older one", () => {
+void test("an address or node port that two Services ask for belongs to the older one", () => {
   const spec = { clusterIPs: ["10.96.0.9"], type: "NodePort" as const, ports: [{ port: 80, nodePort: 30001 }] };
   const young = created(service("a", spec), "2026-02-01T00:00:00Z");
   const old = created(service("b", spec), "2026-01-01T00:00:00Z");
@@ -172,7 +172,7 @@ test("an address or node port that two Services ask for belongs to the older one
   assert.deepEqual(named(build(objects({ services: [young] })), "a")?.clusterIps, ["10.96.0.9"]);
 });
 
-test("nodes that claim one range: the first by name has it", () => {
+void test("nodes that claim one range: the first by name has it", () => {
   const network = buildNetwork(
     cluster,
     objects({ nodes: [node(1), node(2, { podCIDRs: ["10.244.0.0/20"] }), node(3, { podCIDRs: ["10.244.1.0/24"] })] }),
@@ -184,7 +184,7 @@ test("nodes that claim one range: the first by name has it", () => {
   assert.ok(said(network).some((text) => text === "node-2 spec.podCIDRs[0] : 10.244.0.0/20 belongs to Node node-1"));
 });
 
-test("what is not done yet is said", () => {
+void test("what is not done yet is said", () => {
   const network = buildNetwork(
     cluster,
     objects({

@@ -3,7 +3,7 @@ import { test } from "node:test";
 
 import { clusterConfig, ClusterConfigError, type ClusterOptions } from "./cluster.ts";
 
-test("defaults", () => {
+void test("defaults", () => {
   assert.deepEqual(clusterConfig(), {
     domain: "cluster.local",
     families: [4, 6],
@@ -17,7 +17,7 @@ test("defaults", () => {
   });
 });
 
-test("a range replaces the default of its own family, the families give the order", () => {
+void test("a range replaces the default of its own family, the families give the order", () => {
   const config = clusterConfig({ families: [6, 4], podCidrs: ["10.128.0.0/10"] });
   assert.deepEqual(config.podCidrs, ["fd00:10:244::/56", "10.128.0.0/10"]);
   assert.deepEqual(clusterConfig({ families: [4] }).serviceCidrs, ["10.96.0.0/16"]);
@@ -71,7 +71,7 @@ const refused: readonly (readonly [ClusterOptions, string])[] = [
 ];
 
 for (const [options, message] of refused) {
-  test(message, () => {
+  void test(message, () => {
     assert.throws(() => clusterConfig(options), new ClusterConfigError(message));
   });
 }

@@ -55,7 +55,7 @@ const cases: readonly {
 ];
 
 for (const { what, endpoints, cluster, local } of cases) {
-  test(what, () => {
+  void test(what, () => {
     const chosen = (scope: "cluster" | "local"): string =>
       eligibleEndpoints(endpoints, 4, { scope, node: here })
         .map(({ pod }) => pod)

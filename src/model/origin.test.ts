@@ -10,7 +10,7 @@ const source = (text: string): ReturnType<typeof service> => {
 };
 const read = source(JSON.stringify({ file: "shop.yaml", line: 20, lines: { spec: 25, "spec.ports[0]": 31 } }));
 
-test("the line is that of the field or of the longest part of its path that has one", () => {
+void test("the line is that of the field or of the longest part of its path that has one", () => {
   assert.equal(originOf(read, "spec.ports[0].nodePort").source, "shop.yaml:31");
   assert.equal(originOf(read, "spec.ports[1].nodePort").source, "shop.yaml:25");
   assert.equal(originOf(read, "metadata.labels").source, "shop.yaml:20");
@@ -18,13 +18,13 @@ test("the line is that of the field or of the longest part of its path that has 
   assert.equal(originOf(service("web"), "spec").source, undefined);
 });
 
-test("an annotation of another shape is no source", () => {
+void test("an annotation of another shape is no source", () => {
   for (const text of ["", "shop.yaml", "null", "{}", '{"file":1}', "[]"])
     assert.equal(originOf(source(text)).source, undefined);
   assert.equal(originOf(source('{"file":"a","line":"x","lines":{"spec":"y"}}'), "spec").source, "a");
 });
 
-test("text", () => {
+void test("text", () => {
   assert.equal(formatOrigin(originOf(read, "spec.ports[0]")), "Service default/web spec.ports[0] (shop.yaml:31)");
   assert.equal(formatOrigin({ kind: "Node", name: "node-1" }), "Node node-1");
 });

@@ -1,7 +1,7 @@
 // Random clusters for property tests: small, and full of the awkward: shared addresses, endpoints in two slices, names that match nothing,
 // pods that come and go. Objects of one kind have unique keys, as in a store.
 
-import fc from "fast-check";
+import * as fc from "fast-check";
 
 import type { EndpointSlice, Node, Pod, Service } from "../kube/kinds.ts";
 import type { KubeObject } from "../kube/object.ts";
@@ -65,9 +65,9 @@ const serviceArbitrary: fc.Arbitrary<Service> = fc
       ...(kind === "headless" ? { clusterIP: "None" } : {}),
       ...(kind === "cluster" ? { clusterIPs: [`10.96.0.${ip}`, `fd00:10:96::${ip}`] } : {}),
       ...(kind === "single" ? { clusterIPs: [`10.96.0.${ip}`] } : {}),
-      sessionAffinity: affinity as "None" | "ClientIP",
-      internalTrafficPolicy: policy as "Cluster" | "Local",
-      externalTrafficPolicy: policy as "Cluster" | "Local",
+      sessionAffinity: affinity,
+      internalTrafficPolicy: policy,
+      externalTrafficPolicy: policy,
       ports: [
         { name: "http", port: 80, targetPort, protocol: "TCP", ...(nodePort === undefined ? {} : { nodePort }) },
         { name: "dns", port: 53, protocol: "UDP" },

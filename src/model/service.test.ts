@@ -5,7 +5,7 @@ import type { NetworkService } from "./network.ts";
 import { service, slice } from "./objects.testing.ts";
 import { networkService } from "./service.ts";
 
-test("endpoints of all slices are joined, each address and port once, in order", () => {
+void test("endpoints of all slices are joined, each address and port once, in order", () => {
   const result = networkService(service("web"), [
     slice("web", [{ addresses: ["10.244.2.9"] }, { addresses: ["10.244.1.10"] }], { name: "web-2" }),
     slice("web", [{ addresses: ["10.244.1.9"] }, { addresses: ["10.244.2.9"] }], { name: "web-1" }),
@@ -14,7 +14,7 @@ test("endpoints of all slices are joined, each address and port once, in order",
   assert.deepEqual(endpointsOf(result), ["10.244.1.9:8080", "10.244.1.10:8080", "10.244.2.9:8080", "fd00::2:8080"]);
 });
 
-test("of an endpoint in two slices the ready one counts", () => {
+void test("of an endpoint in two slices the ready one counts", () => {
   const leaving = slice("web", [{ addresses: ["10.244.2.9"], conditions: { ready: false } }], { name: "web-1" });
   const arriving = slice("web", [{ addresses: ["10.244.2.9"], conditions: { ready: true } }], { name: "web-2" });
   for (const slices of [
@@ -28,13 +28,13 @@ test("of an endpoint in two slices the ready one counts", () => {
   }
 });
 
-test("absent conditions mean ready, serving and not terminating (KEP-1669)", () => {
+void test("absent conditions mean ready, serving and not terminating (KEP-1669)", () => {
   const [endpoint] =
     networkService(service("web"), [slice("web", [{ addresses: ["10.244.2.9"] }])]).ports[0]?.endpoints ?? [];
   assert.deepEqual([endpoint?.ready, endpoint?.serving, endpoint?.terminating], [true, true, false]);
 });
 
-test("only the first address counts, FQDN slices and addresses of the wrong type do not", () => {
+void test("only the first address counts, FQDN slices and addresses of the wrong type do not", () => {
   const result = networkService(service("web"), [
     slice("web", [
       { addresses: ["10.244.2.9", "10.244.2.10"] },
@@ -46,7 +46,7 @@ test("only the first address counts, FQDN slices and addresses of the wrong type
   assert.deepEqual(endpointsOf(result), ["10.244.2.9:8080"]);
 });
 
-test("ports are matched by name and protocol, and each slice has its own number", () => {
+void test("ports are matched by name and protocol, and each slice has its own number", () => {
   const ports = [
     { name: "a", port: 80 },
     { name: "b", port: 81, protocol: "UDP" as const },
@@ -72,7 +72,7 @@ test("ports are matched by name and protocol, and each slice has its own number"
   );
 });
 
-test("headless, ExternalName and affinity", () => {
+void test("headless, ExternalName and affinity", () => {
   const headless = networkService(service("web", { clusterIP: "None" }), []);
   assert.deepEqual([headless.headless, headless.clusterIps], [true, []]);
   const external = networkService(service("web", { type: "ExternalName", externalName: "example.org" }), []);
@@ -81,7 +81,7 @@ test("headless, ExternalName and affinity", () => {
   assert.equal(affine.sessionAffinitySeconds, 10800);
 });
 
-test("origins lead to the slice and the place in it", () => {
+void test("origins lead to the slice and the place in it", () => {
   const [endpoint] =
     networkService(service("web"), [
       slice("web", [{ addresses: ["10.244.2.9"], targetRef: { kind: "Pod", name: "web-a" } }]),

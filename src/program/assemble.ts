@@ -55,8 +55,13 @@ export function createAssembler<Source, Part extends string>(
       [...lists].map(([part, list]) => [part, list.replace(start, endBefore, come)]),
     ) as Pieces<Part>;
     const chains = [...uses.keys()].sort();
-    const isSame = last !== undefined && chains.join() === last.chains.join();
-    last = { elements, chains: isSame && last !== undefined ? last.chains : chains };
+    if (
+      last !== undefined &&
+      parts.every((part) => last?.elements[part] === elements[part]) &&
+      isSameList(chains, last.chains)
+    )
+      return last;
+    last = { elements, chains };
     return last;
   };
 }

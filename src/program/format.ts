@@ -31,7 +31,32 @@ export function formatProgram(program: Program, format: ProgramFormat = {}): str
 
 /** One part, a line an entry. Ends with a line end unless it is empty. */
 export function formatPart(program: Program, part: ProgramPart, format: ProgramFormat = {}): string {
-  return annotated(partLines(program, part, format.namer), format);
+  return annotated(inOrder(partLines(program, part, format.namer), format), format);
+}
+
+/**
+ * One part by the name people give it: `links`, `addresses`, `routes`, `neighbours`, `forwarding`, `sysctls`, `services`, `nft`; `all` is
+ * everything that depends on objects, without origins: the same text for equal clusters however they came to be.
+ * Throws RangeError where there is no such part.
+ */
+export function formatProgramPart(program: Program, part: string, namer: Namer = plainNamer): string {
+  switch (part) {
+    case "all":
+      return [
+        ...programParts.map((each) => `${each}\n${indent(formatPart(program, each, { namer, origins: "hidden" }))}`),
+        `services\n${indent(formatServices(program, { namer, origins: "hidden" }))}`,
+      ].join("\n");
+    case "services":
+      return formatServices(program, { namer });
+    case "nft":
+      return formatTables(program, { namer });
+    default: {
+      const known = programParts.find((each) => each === part);
+      if (known !== undefined) return formatPart(program, known, { namer });
+      const names = ["all", ...programParts, "services", "nft"].join(", ");
+      throw new RangeError(`a Program has no part ${JSON.stringify(part)}: choose one of ${names}`);
+    }
+  }
 }
 
 /** Where packets go: routes, the neighbours they lead to, and where frames for those go. */
@@ -82,7 +107,10 @@ function frontendLines(table: NftTable, namer: Namer): readonly TextLine[] {
     const outcome = asNode.has(key) ? `${outcomeOf(element)}, as the node` : outcomeOf(element);
     return [
       { text: `${place(address, port, namer)}/${protocol}  ${outcome}`, origin: element.origin },
-      ...(backends.get(key) ?? []).map(({ data, origin }) => ({ text: `  ${backendText(data, namer)}`, origin })),
+      ...inOrder(
+        (backends.get(key) ?? []).map(({ data, origin }) => ({ text: `  ${backendText(data, namer)}`, origin })),
+        { namer },
+      ),
     ];
   });
 }
@@ -105,6 +133,12 @@ function backendText(data: NftElement["data"], namer: Namer): string {
 function place(address: Address, port: string, namer: Namer): string {
   const name = namer.address(address);
   return name === address && familyOf(address) === 6 ? `[${address}]:${port}` : `${name}:${port}`;
+}
+
+/** Entries are in order of address; by name, the order of names is the one that stays the same. */
+function inOrder<T extends TextLine>(lines: readonly T[], { namer = plainNamer }: ProgramFormat): readonly T[] {
+  if (namer === plainNamer) return lines;
+  return [...lines].sort((a, b) => (a.text < b.text ? -1 : a.text > b.text ? 1 : 0));
 }
 
 // Origins stand in one column where lines are not too long for that.
