@@ -17,7 +17,7 @@ export function newObject(
     ...object,
     metadata: {
       ...metadata,
-      name: hasText(metadata.name) ? metadata.name : generatedName(metadata.generateName ?? "", options),
+      name: nameOf(metadata, options),
       uid: metadata.uid ?? uuid(options.random),
       generation: 1,
       creationTimestamp: metadata.creationTimestamp ?? timeText(options.clock()),
@@ -105,6 +105,15 @@ export function timeText(timeMs: number): string {
   return `${new Date(timeMs).toISOString().slice(0, 19)}Z`;
 }
 
+/** The given name, else one made from the prefix; none where neither is given, which validation refuses. */
+function nameOf(
+  { name, generateName }: ObjectMeta,
+  options: { readonly random: () => number; readonly taken: (name: string) => boolean },
+): string {
+  if (typeof name === "string" && name !== "") return name;
+  return typeof generateName === "string" && generateName !== "" ? generatedName(generateName, options) : "";
+}
+
 // apiserver storage/names: five characters that make no words, after at most 58 of the base.
 const nameLetters = "bcdfghjklmnpqrstvwxz2456789";
 const nameTriesMax = 8;
@@ -126,8 +135,4 @@ function uuid(random: () => number): string {
   digits[16] = 8 + ((digits[16] ?? 0) & 3);
   const hex = digits.map((digit) => digit.toString(16)).join("");
   return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join("-");
-}
-
-function hasText(text: string | undefined): text is string {
-  return text !== undefined && text !== "";
 }

@@ -68,6 +68,14 @@ interface Watcher {
   open: boolean;
 }
 
+/** The options, complete. */
+interface Settings {
+  readonly clock: () => number;
+  readonly random: () => number;
+  readonly historyEventsMax: number;
+  readonly freeze: (object: KubeObject) => KubeObject;
+}
+
 interface Waiter {
   readonly resolve: () => void;
   readonly reject: (reason: unknown) => void;
@@ -78,7 +86,7 @@ const retryMs = 1000;
 class SqliteStore implements Store {
   revision = 0;
   readonly #log: Log;
-  readonly #options: Required<Omit<StoreOptions, "path" | "freeze">> & { readonly freeze: Freeze };
+  readonly #options: Settings;
   readonly #tables = new Map<string, ObjectTable>();
   /** Committed events, oldest first. */
   #history: Entry[] = [];
@@ -94,7 +102,7 @@ class SqliteStore implements Store {
   /** Why the last commit failed; undefined after one that succeeded. */
   #refusal: StatusError | undefined;
 
-  constructor(log: Log, options: Required<Omit<StoreOptions, "path" | "freeze">> & { readonly freeze: Freeze }) {
+  constructor(log: Log, options: Settings) {
     this.#log = log;
     this.#options = options;
     this.#load();
@@ -413,8 +421,6 @@ function firstAfter(entries: readonly Entry[], revision: number): number {
   }
   return low;
 }
-
-type Freeze = (object: KubeObject) => KubeObject;
 
 function frozen(object: KubeObject): KubeObject {
   Object.freeze(object.metadata);

@@ -81,6 +81,16 @@ test("refusals, in Kubernetes' words", () => {
     refused(() => api.create(deployment({ replicas: -1, revisionHistoryLimit: -2 }))),
     '422 Invalid: Deployment.apps "a" is invalid: [spec.replicas: Invalid value: -1: must be greater than or equal to 0, spec.revisionHistoryLimit: Invalid value: -2: must be greater than or equal to 0]',
   );
+  const nameless = { ...configMap({}), metadata: { name: "", namespace: "default" } };
+  assert.equal(
+    refused(() => api.create(nameless)),
+    '422 Invalid: ConfigMap "" is invalid: metadata.name: Required value: name or generateName is required',
+  );
+  const homeless = { ...configMap({}), metadata: { name: "x", namespace: null } } as unknown as KubeObject;
+  assert.equal(
+    refused(() => api.create(homeless)),
+    "400 BadRequest: an empty namespace may not be set during creation",
+  );
   assert.equal(
     refused(() => api.update(deployment())),
     '404 NotFound: deployments.apps "a" not found',

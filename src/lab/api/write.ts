@@ -193,8 +193,8 @@ function withMetadata(object: KubeObject): KubeObject {
 function inScope(resource: Resource, object: KubeObject): KubeObject {
   const { namespace, ...metadata } = object.metadata;
   if (!resource.namespaced) return namespace === undefined ? object : { ...object, metadata };
-  if (namespace === undefined || namespace === "")
-    throw badRequest("an empty namespace may not be set during creation");
+  // Null counts as absent, as everywhere.
+  if ((namespace ?? "") === "") throw badRequest("an empty namespace may not be set during creation");
   return object;
 }
 
