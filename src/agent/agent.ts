@@ -68,6 +68,8 @@ export interface Agent {
 
 const driftKeptMax = 1000;
 const retryDelayMs = { first: 100, max: 30_000 };
+/** After a reconciliation the next one waits as long as it took, but no longer than this. */
+const pauseMsMax = 20;
 /** Sysctls have no monitor: they are read again at this interval. */
 const sysctlIntervalMs = 30_000;
 
@@ -132,8 +134,8 @@ export function startAgent(options: AgentOptions): Agent {
     suspect = new Set();
     last = reconcile(program, kernel, { ...(last === undefined ? {} : { last }), suspect: readBack });
     const tookMs = clock.now() - started;
-    // At most half of the time is spent reconciling, whatever happens outside.
-    notBefore = clock.now() + tookMs;
+    // Whatever happens outside, others get a turn.
+    notBefore = clock.now() + Math.min(tookMs, pauseMsMax);
     record(last, tookMs);
     for (const waiter of waiters) waiter.resolve(last);
     if (last.lostLinks.length > 0) remakeLinks(last.lostLinks);

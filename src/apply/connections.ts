@@ -66,7 +66,7 @@ function staleOfMap(before: NftSet | undefined, after: NftSet | undefined): Conn
 }
 
 /** Elements only in the first and only in the second list, by identity: unchanged Services give the same elements, in the same order. */
-function changedElements(
+export function changedElements(
   before: readonly NftElement[],
   after: readonly NftElement[],
 ): [readonly NftElement[], readonly NftElement[]] {

@@ -5,8 +5,9 @@
 import type { Origin } from "../kube/object.ts";
 import type { NftPlan } from "../program/nftables/diff.ts";
 import { encodeElements } from "../program/nftables/encode.ts";
-import type { NftElement, NftTable, NftVerdict } from "../program/nftables/ruleset.ts";
+import type { NftElement, NftSet, NftTable, NftVerdict } from "../program/nftables/ruleset.ts";
 import type { NftBatchItem, NftElementState } from "../wire/netlink/nftables.ts";
+import { changedElements } from "./connections.ts";
 import { tablePart, type Drift } from "./report.ts";
 
 export interface ItemText {
@@ -41,7 +42,7 @@ export function describeItem(item: NftBatchItem, table: NftTable, previous: NftT
       const { elements, set } = item;
       if (elements.length > elementsListedMax)
         return [{ text: `${verbOf(item)} ${elements.length} elements ${where} ${set}` }];
-      const find = elementFinder(item.kind === "add-elements" ? table : (previous ?? table), set);
+      const find = elementFinder(table, previous, item);
       return elements.map((element) => describeElement(`${verbOf(item)} element ${where} ${set}`, element, find));
     }
   }
@@ -90,13 +91,23 @@ function verdictText(verdict: NftVerdict): string {
   return verdict.kind === "jump" || verdict.kind === "goto" ? `${verdict.kind} ${verdict.chain}` : verdict.kind;
 }
 
-/** From the kernel's form of an element back to the Program's, by its key: the two lists are parallel. */
-function elementFinder(table: NftTable, name: string): (state: NftElementState) => NftElement | undefined {
-  const set = table.sets.find((one) => one.name === name);
+/**
+ * From the kernel's form of an element back to the Program's, by its key. Of what went from one Program to the next only the elements
+ * that are not in both are looked at: a set may have a hundred thousand.
+ */
+function elementFinder(
+  table: NftTable,
+  previous: NftTable | undefined,
+  item: Extract<NftBatchItem, { kind: "add-elements" | "delete-elements" }>,
+): (state: NftElementState) => NftElement | undefined {
+  const setOf = (one: NftTable | undefined): NftSet | undefined => one?.sets.find((set) => set.name === item.set);
+  const before = setOf(previous);
+  const after = setOf(table);
+  const set = item.kind === "add-elements" ? after : (before ?? after);
   if (set === undefined) return () => undefined;
-  const states = encodeElements(set, set.elements);
-  return (wanted) => {
-    const at = states.findIndex((state) => Buffer.compare(state.key, wanted.key) === 0);
-    return set.elements[at];
-  };
+  const [gone, come] = changedElements(before?.elements ?? [], after?.elements ?? []);
+  const isDifference = before !== undefined && before !== after;
+  const elements = !isDifference ? set.elements : item.kind === "add-elements" ? come : gone;
+  const states = encodeElements(set, elements);
+  return (wanted) => elements[states.findIndex((state) => Buffer.compare(state.key, wanted.key) === 0)];
 }
