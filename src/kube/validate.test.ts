@@ -12,7 +12,7 @@ const template = { metadata: { labels: { app: "web" } }, spec: { containers: [co
 const selector = { matchLabels: { app: "web" } };
 
 function object(apiVersion: string, kind: string, rest: object, name = "a"): KubeObject {
-  return { apiVersion, kind, metadata: { name, namespace: "default" }, ...rest } as unknown as KubeObject;
+  return { apiVersion, kind, metadata: { name, namespace: "default" }, ...rest };
 }
 const pod = (spec: object): KubeObject => object("v1", "Pod", { spec });
 const service = (spec: object): KubeObject => object("v1", "Service", { spec });
