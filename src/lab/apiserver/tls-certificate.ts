@@ -53,7 +53,7 @@ export function issueCertificate(request: CertificateRequest, issuer?: Issuer): 
   const certificate = sequence(body, ecdsaWithSha256, bitString(sign("sha256", body, signer.key)));
   return {
     certificate: pemOf("CERTIFICATE", certificate),
-    key: privateKey.export({ type: "pkcs8", format: "pem" }).toString(),
+    key: privateKey.export({ type: "pkcs8", format: "pem" }),
   };
 }
 

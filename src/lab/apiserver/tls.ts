@@ -170,7 +170,7 @@ function tokenKeyIn(folder: string): KeyObject {
     // None yet, or a torn one: tokens signed with it are refused from now on, and pods get new ones.
   }
   const { privateKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
-  write(folder, "sa.key", privateKey.export({ type: "pkcs8", format: "pem" }).toString());
+  write(folder, "sa.key", privateKey.export({ type: "pkcs8", format: "pem" }));
   return privateKey;
 }
 
