@@ -167,8 +167,10 @@ function keyEncoder(key: readonly ValueType[], interval: boolean): (values: read
     return (values) => {
       count(values);
       const bytes = new Uint8Array(length);
-      for (const [i, part] of parts.entries())
+      for (let i = 0; i < parts.length; i++) {
+        const part = parts[i]!;
         putValue(part.type, values[i]!, bytes, part.at, part.info.order === "host");
+      }
       return { key: bytes };
     };
   return (values) => {
@@ -215,7 +217,8 @@ function encodeData(
     throw new RangeError(`data of ${data.length} parts is missing`);
   const bytes = new Uint8Array(length);
   let at = 0;
-  for (const [i, type] of data.entries()) {
+  for (let i = 0; i < data.length; i++) {
+    const type = data[i]!;
     putValue(type, value[i]!, bytes, at, types[type].order === "host");
     at += padded(types[type].bytes);
   }

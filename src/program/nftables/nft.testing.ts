@@ -1,7 +1,7 @@
 // Debian's nft beside us, for tests: whether it is there, running it, and what it sends.
 //
-// To capture again what it sends (encode.golden.txt): UPDATE=1 with nft and strace installed, in a private network namespace:
-//   UPDATE=1 unshare -Urn node --test src/program/nftables/encode.golden.net.test.ts
+// To capture again what it sends (encode.golden.txt): UPDATE=1 with nft and strace installed, which runs nft in a namespace of its own:
+//   UPDATE=1 node --test src/program/nftables/encode.golden.net.test.ts
 
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
@@ -31,14 +31,16 @@ export function nft(commands: readonly string[], input: string = ""): string {
   return result.stdout;
 }
 
-/** The bytes of the transaction nft sends for a text. Needs strace. */
+/** The bytes of the transaction nft sends for a text, loaded in a throwaway namespace. Needs strace and user namespaces. */
 export function captureNft(text: string): Uint8Array {
   const folder = mkdtempSync(path.join(os.tmpdir(), "nft-capture-"));
   try {
     const trace = path.join(folder, "trace");
     // -e write=3 dumps what is written to the netlink socket, which is the first file nft opens.
     const options = ["-f", "-e", "trace=sendmsg", "-e", "write=3", "-s", "1", "-o", trace];
-    const result = spawnSync("strace", [...options, findNft() ?? "nft", "-f", "-"], { input: text, encoding: "utf8" });
+    // In a network namespace of its own: what is captured must not come into force anywhere.
+    const command = ["-Urn", "--", "strace", ...options, findNft() ?? "nft", "-f", "-"];
+    const result = spawnSync("unshare", command, { input: text, encoding: "utf8" });
     if (result.error !== undefined) throw result.error;
     if (result.status !== 0) throw new Error(`nft -f: ${result.stderr}`);
     return firstSent(readFileSync(trace, "utf8"));

@@ -5,7 +5,8 @@ import * as fc from "fast-check";
 
 import { arbitraryTable } from "./arbitrary.testing.ts";
 import { formatElement, formatRule, formatTable } from "./format.ts";
-import { NftSyntaxError, parseRuleset, parseTable } from "./parse.ts";
+import { parseRuleset, parseTable } from "./parse.ts";
+import { NftSyntaxError } from "./parse-tokens.ts";
 import { bridgeSample, inetSample, sampleOrigin, samples } from "./samples.testing.ts";
 
 void test("what is written is read back", () => {

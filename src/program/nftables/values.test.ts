@@ -59,6 +59,7 @@ void test("what is no value is refused", () => {
     ["inet_service", "-1"],
     ["inet_service", "http"],
     ["inet_proto", "TCP"],
+    ["inet_proto", "constructor"],
     ["mark", "0x100000000"],
     ["ifname", "a-name-that-is-too-long"],
     ["ifname", "a b"],

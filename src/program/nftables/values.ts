@@ -249,8 +249,7 @@ export function valueText(type: ValueType, bytes: Uint8Array, littleEndian: bool
 /** The number a text of a numeric type stands for. Throws RangeError. */
 export function numberOf(type: ValueType, text: ElementValue): number {
   const { names, bytes } = types[type];
-  const named = names?.[text];
-  if (named !== undefined) return named;
+  if (names !== undefined && Object.hasOwn(names, text)) return names[text]!;
   const value = type === "classid" ? classidNumber(text) : plainNumber(text);
   if (value === undefined || value >= 2 ** (8 * bytes)) throw invalid(type, text);
   return value;

@@ -224,7 +224,7 @@ function decodeData(
   setOf: (name: string) => string | number,
 ): NftExpression | undefined {
   if (name === "notrack") return { kind: "notrack" };
-  const decode = decoders[name];
+  const decode = Object.hasOwn(decoders, name) ? decoders[name] : undefined;
   return decode?.(new Data(parseAttributes(bytes), name), setOf);
 }
 
