@@ -31,6 +31,28 @@ export function udp4(from: Address, to: Address, port: number, data: Uint8Array 
   return packet;
 }
 
+/** An IPv6 packet with a UDP datagram (RFC 8200, RFC 768). */
+export function udp6(from: Address, to: Address, port: number, data: Uint8Array | string): Uint8Array {
+  const payload = typeof data === "string" ? new TextEncoder().encode(data) : data;
+  const length = 8 + payload.length;
+  const datagram = Uint8Array.from([4000 >> 8, 4000 & 255, port >> 8, port & 255, 0, length, 0, 0, ...payload]);
+  const pseudo = Uint8Array.from([
+    ...addressBytes(from),
+    ...addressBytes(to),
+    0,
+    0,
+    0,
+    length,
+    0,
+    0,
+    0,
+    17,
+    ...datagram,
+  ]);
+  new DataView(datagram.buffer).setUint16(6, checksum(pseudo));
+  return Uint8Array.from([0x60, 0, 0, 0, 0, length, 17, 64, ...addressBytes(from), ...addressBytes(to), ...datagram]);
+}
+
 /** RFC 1071 */
 function checksum(bytes: Uint8Array): number {
   let sum = 0;
@@ -41,11 +63,8 @@ function checksum(bytes: Uint8Array): number {
 
 /** An ARP request (RFC 826) that says `address` is at `mac`. */
 export function arp(mac: Mac, address: Address): Uint8Array {
-  return Uint8Array.from([
-    ...[0, 1, 8, 0, 6, 4, 0, 1],
-    ...[...macBytes(mac), ...addressBytes(address)],
-    ...[0, 0, 0, 0, 0, 0, ...addressBytes("10.244.1.1")],
-  ]);
+  const [from, to] = [addressBytes(address), addressBytes("10.244.1.1")];
+  return Uint8Array.from([0, 1, 8, 0, 6, 4, 0, 1, ...macBytes(mac), ...from, 0, 0, 0, 0, 0, 0, ...to]);
 }
 
 /** A neighbour advertisement (RFC 4861 4.4), sent honestly from `mac`'s link-local address, that says `target` is at `mac`. */

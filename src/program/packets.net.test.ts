@@ -8,7 +8,16 @@ import { clusterConfig } from "../model/cluster.ts";
 import type { Network } from "../model/network.ts";
 import { attachment, node, objects, pod, service, slice } from "../model/objects.testing.ts";
 import { compile } from "./compile.ts";
-import { arp, etherType, frame, neighbourAdvertisement, routerAdvertisement, udp4, vxlan } from "./frames.testing.ts";
+import {
+  arp,
+  etherType,
+  frame,
+  neighbourAdvertisement,
+  routerAdvertisement,
+  udp4,
+  udp6,
+  vxlan,
+} from "./frames.testing.ts";
 import { formatTable } from "./nftables/format.ts";
 import {
   ask,
@@ -66,6 +75,11 @@ function network(changed: { readonly sticky?: readonly (keyof typeof endpoint)[]
           type: "NodePort",
         }),
         service("sticky", { clusterIPs: ips(24), ports, sessionAffinity: "ClientIP" }),
+        service("tunnel", {
+          clusterIPs: ips(26),
+          ports: [{ name: "udp", port: 80, protocol: "UDP", nodePort: 30089 }],
+          type: "NodePort",
+        }),
         service("local", {
           clusterIPs: ips(25),
           ports: [{ name: "http", port: 80, nodePort: 30085 }],
@@ -84,6 +98,7 @@ function network(changed: { readonly sticky?: readonly (keyof typeof endpoint)[]
           (changed.sticky ?? ["a", "b", "c"]).map((name) => endpoint[name]),
           { ports: slicePorts },
         ),
+        slice("tunnel", [{ addresses: ["172.18.0.3"] }], { ports: [{ name: "udp", port: 4789, protocol: "UDP" }] }),
         slice("local", [endpoint.a], { ports: slicePorts }),
       ],
     }),
@@ -238,9 +253,12 @@ void describe("packets", () => {
 
   void it("frames that go around the bridge's hooks do not reach the node", async () => {
     // IEEE 802.1Q 8.6.3: bridges keep frames to these addresses from each other; Linux hands them to the port itself.
-    const around = frame("01:80:c2:00:00:0e", a.mac, etherType.ip, udp4("10.244.1.6", "172.18.0.2", 9000, "around"));
-    sendFrame(lab, "a", around);
+    const around = (type: number, packet: Uint8Array): void =>
+      sendFrame(lab, "a", frame("01:80:c2:00:00:0e", a.mac, type, packet));
+    around(etherType.ip, udp4("10.244.1.6", "172.18.0.2", 9000, "around"));
+    around(etherType.ip6, udp6("fd00:10:244:1::6", "fd00:172:18::2", 9000, "around"));
     assert.equal(await askUdp(lab, "a", "10.244.1.1", 9000), "node-1 saw 10.244.1.5");
+    assert.equal(await askUdp(lab, "a", "fd00:10:244:1::1", 9000), "node-1 saw fd00:10:244:1::5");
     assert.deepEqual(heard(4, "around"), []);
   });
 
@@ -275,9 +293,13 @@ void describe("packets", () => {
     say("a", bridgeMac("node-1"), a.mac, "10.244.1.5");
     say("c", bridgeMac("node-2"), c.mac, "10.244.2.9");
     say("outside", linkMac(lab, "node-2"), linkMac(lab, "outside"), outside[4]);
+    // By a node port that leads to the other node's tunnel, the packet would get there with a node's address.
+    const asked = udp4(outside[4], "172.18.0.2", 30089, packet);
+    sendFrame(lab, "outside", frame(linkMac(lab, "node-1"), linkMac(lab, "outside"), etherType.ip, asked));
     assert.equal(await askUdp(lab, "a", "10.244.2.9", 8080), "c saw 10.244.1.5");
     assert.equal(await ask(lab, "c", "172.18.0.3", 9000), "node-2 saw 10.244.2.9");
     assert.equal(await ask(lab, "outside", "172.18.0.3", 9000), `node-2 saw ${outside[4]}`);
+    assert.equal(await ask(lab, "outside", "172.18.0.2", 30080), "c saw 10.244.1.0");
     assert.deepEqual(heard(2, "tunnelled"), []);
     // The very same packet from a node is believed.
     say("node-1", linkMac(lab, "node-2"), linkMac(lab, "node-1"), "172.18.0.2");
