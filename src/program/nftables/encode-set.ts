@@ -9,7 +9,7 @@ import { setFlag, verdictDataType } from "../../wire/netlink/nftables.ts";
 import type { ElementValue, KeyType, NftElement, NftSet, NftVerdict } from "./ruleset.ts";
 import { typeofKey, typeofNames } from "./typeof.ts";
 import { commentUserdata, record, records, u32 } from "./userdata.ts";
-import { putValue, splitRange, types, valueText, type TypeInfo, type ValueType } from "./values.ts";
+import { putValue, splitRange, types, type TypeInfo, type ValueType } from "./values.ts";
 
 /** The set as the kernel keeps it, without its elements. Throws RangeError where no nft syntax could say it. */
 export function encodeSet(set: NftSet): NftSetState {
@@ -104,25 +104,8 @@ export function anonymousElements(
   return sortElements(elements);
 }
 
-/** The texts of an element the kernel holds, for showing what we did not ask for. */
-export function keyTexts(key: readonly KeyType[], state: NftElementState, interval: boolean): string {
-  const parts = (bytes: Uint8Array): string[] => {
-    let at = 0;
-    return key.map((type) => {
-      const info = types[type];
-      const part = bytes.subarray(at, at + info.bytes);
-      at += padded(info.bytes);
-      return valueText(type, part, info.order === "host" && !interval);
-    });
-  };
-  const first = parts(state.key);
-  const end = state.keyEnd ?? state.lastKey;
-  if (end === undefined) return first.join(" . ");
-  const last = parts(end);
-  return first.map((text, i) => (text === last[i] ? text : `${text}-${last[i]}`)).join(" . ");
-}
-
-function padded(bytes: number): number {
+/** Bytes of a part of a concatenation. */
+export function padded(bytes: number): number {
   return (bytes + 3) & ~3;
 }
 
