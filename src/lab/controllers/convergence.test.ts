@@ -16,11 +16,12 @@ import {
   service,
   statefulSet,
   testCluster,
+  testNode,
   type TestCluster,
 } from "./cluster.testing.ts";
 import { groupsFor } from "./endpoint-slices.ts";
 import { followObjects } from "./objects.ts";
-import { deployments, endpointSlices, endpoints, pods, services, statefulSets } from "./resources.ts";
+import { deployments, endpointSlices, endpoints, nodes, pods, services, statefulSets } from "./resources.ts";
 import { familiesOf, sliceLabels } from "./service-endpoints.ts";
 import { portsKey } from "./slice-plan.ts";
 
@@ -96,7 +97,7 @@ void describe("all controllers together", () => {
 
   void test("random edits come to rest, with the endpoints that a fresh look gives", async () => {
     await fc.assert(
-      fc.asyncProperty(fc.integer(), fc.array(fc.nat(9), { minLength: 5, maxLength: 30 }), async (seed, moves) => {
+      fc.asyncProperty(fc.integer(), fc.array(fc.nat(11), { minLength: 5, maxLength: 30 }), async (seed, moves) => {
         const random = seededRandom(seed);
         const cluster = await testCluster({ seed });
         cluster.create(...everything);
@@ -104,6 +105,7 @@ void describe("all controllers together", () => {
           edit(cluster, move, random);
           if (random() < 0.5) await cluster.kubelet(() => random() < 0.8);
         }
+        cluster.edit(nodes, "node-1", (object) => ({ ...object, spec: { ...object.spec, unschedulable: false } }));
         await cluster.settle();
         assert.deepEqual(cluster.failures, []);
         checkEndpoints(cluster);
@@ -175,6 +177,18 @@ function edit(cluster: TestCluster, move: number, random: () => number): void {
       cluster.edit(services, "web", (object) => ({
         ...object,
         spec: { ...object.spec, selector: { app: some(["web", "api", "stray"]) ?? "web" } },
+      }));
+      break;
+    case 10: {
+      const node = some(["node-2", "node-3"]) ?? "";
+      if (cluster.get(nodes, node) === undefined) cluster.api.create(testNode(node));
+      else cluster.remove(nodes, node);
+      break;
+    }
+    case 11:
+      cluster.edit(nodes, "node-1", (object) => ({
+        ...object,
+        spec: { ...object.spec, unschedulable: object.spec.unschedulable !== true },
       }));
       break;
     case 9: {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 
-import type { DaemonSet } from "../../kube/kinds.ts";
+import type { DaemonSet, Pod } from "../../kube/kinds.ts";
 import { app, daemonSet, testCluster, testNode, type TestCluster } from "./cluster.testing.ts";
 import { isReady, isTerminating } from "./pod-state.ts";
 import { daemonSets, nodes, pods } from "./resources.ts";
@@ -102,6 +102,27 @@ void describe("DaemonSet", () => {
       cluster.close();
     });
   }
+
+  void test("an old pod that is not available goes at once, whatever else is going on", async () => {
+    const cluster = await testCluster({ nodes: 4 });
+    cluster.create(daemonSet("agent"));
+    const isWell = ({ spec, metadata }: Pod): boolean =>
+      spec.nodeName === "node-1" || spec.nodeName === "node-2" || metadata.annotations?.["version"] === "2";
+    await cluster.settle(isWell);
+    cluster.edit(daemonSets, "agent", newVersion);
+    await cluster.idle();
+    assert.deepEqual(
+      cluster
+        .list(pods)
+        .filter(isTerminating)
+        .map(({ spec }) => spec.nodeName)
+        .sort((a, b) => ((a ?? "") < (b ?? "") ? -1 : 1)),
+      ["node-3", "node-4"],
+    );
+    await cluster.settle(isWell);
+    assert.equal(cluster.must(daemonSets, "agent").status?.updatedNumberScheduled, 4);
+    cluster.close();
+  });
 
   void test("OnDelete replaces pods only when they are deleted", async () => {
     const cluster = await testCluster({ nodes: 2 });

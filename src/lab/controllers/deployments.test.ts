@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 
-import type { Deployment, ReplicaSet } from "../../kube/kinds.ts";
+import type { Deployment, Pod, ReplicaSet } from "../../kube/kinds.ts";
 import { app, deployment, service, testCluster, type TestCluster } from "./cluster.testing.ts";
 import { conditionOf } from "./conditions.ts";
 import { isReady, isTerminating } from "./pod-state.ts";
@@ -181,6 +181,34 @@ void describe("Deployment", () => {
     await cluster.idle();
     // The documentation's example: 13 of 13 become 18 of 18, which is 11 and 7.
     assert.deepEqual(sizes(cluster), [11, 7]);
+    cluster.close();
+  });
+
+  void test("what rounding leaves over when scaling goes to the largest version", async () => {
+    const cluster = await testCluster();
+    const strategy = { type: "RollingUpdate", rollingUpdate: { maxSurge: 3, maxUnavailable: 0 } } as const;
+    cluster.create(deployment("web", 9, { strategy }));
+    await cluster.settle();
+    const isUpTo =
+      (number: number) =>
+      ({ metadata }: Pod): boolean =>
+        Number(metadata.annotations?.["version"] ?? 1) <= number;
+    setVersion(cluster, "web", 2);
+    await cluster.idle();
+    await cluster.kubelet(isUpTo(2));
+    setVersion(cluster, "web", 3);
+    await cluster.settle(isUpTo(2));
+    const before = sizes(cluster);
+    cluster.edit(deployments, "web", (object) => ({ ...object, spec: { ...object.spec, replicas: 8 } }));
+    await cluster.idle();
+    // Eleven instead of twelve are 5.5, 2.75 and 2.75 by proportion.
+    assert.deepEqual(
+      [before, sizes(cluster)],
+      [
+        [6, 3, 3],
+        [5, 3, 3],
+      ],
+    );
     cluster.close();
   });
 

@@ -216,6 +216,18 @@ void describe("Endpoints", () => {
     cluster.close();
   });
 
+  void test("that somebody removes or changes are put right", async () => {
+    const cluster = await started({ service: service("web"), pods: [bare("a")] });
+    const count = (): number => cluster.must(endpoints, "web").subsets?.[0]?.addresses?.length ?? 0;
+    cluster.remove(endpoints, "web");
+    await cluster.idle();
+    assert.equal(count(), 1);
+    cluster.edit(endpoints, "web", (object) => ({ ...object, subsets: [] }));
+    await cluster.idle();
+    assert.equal(count(), 1);
+    cluster.close();
+  });
+
   void test("written by hand become slices of both families, and follow them", async () => {
     const cluster = await testCluster();
     const manual = { apiVersion: "v1", kind: "Service", metadata: { name: "manual" }, spec: { ports: [{ port: 80 }] } };

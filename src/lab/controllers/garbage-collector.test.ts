@@ -95,6 +95,15 @@ void describe("garbage collector", () => {
     cluster.close();
   });
 
+  void test("an owner that was made anew meanwhile is another one", async () => {
+    const cluster = await family();
+    cluster.remove(configMaps, "parent");
+    cluster.create(configMap("parent"));
+    await cluster.idle();
+    assert.deepEqual(left(cluster), ["parent"]);
+    cluster.close();
+  });
+
   void test("an owner of a kind that nobody knows keeps its objects", async () => {
     const cluster = await testCluster();
     cluster.create(configMap("child", [{ apiVersion: "example.com/v1", kind: "Thing", name: "x", uid: "1" }]));

@@ -83,7 +83,7 @@ void describe("ReplicaSet", () => {
       barePod("x", { app: "web" }, { nodeName: "node-2" }),
       barePod("y", { app: "web" }, { nodeName: "node-2" }),
     );
-    cluster.create(barePod("z", { app: "web" }, { nodeName: "node-1" }), replicaSet("web", 3));
+    cluster.create(barePod("a", { app: "web" }, { nodeName: "node-1" }), replicaSet("web", 3));
     await cluster.settle();
     cluster.edit(replicaSets, "web", (set) => ({ ...set, spec: { ...set.spec, replicas: 2 } }));
     await cluster.idle();

@@ -10,7 +10,7 @@ import {
   statefulSets,
   type PersistentVolumeClaim,
 } from "./resources.ts";
-import type { StatefulSet } from "../../kube/kinds.ts";
+import type { Pod, StatefulSet } from "../../kube/kinds.ts";
 
 const names = (cluster: TestCluster): readonly string[] => cluster.list(pods).map(({ metadata }) => metadata.name);
 const versions = (cluster: TestCluster): readonly (string | undefined)[] =>
@@ -139,6 +139,31 @@ void describe("StatefulSet", () => {
     change(cluster, toVersion(2));
     await cluster.settle(({ metadata }) => metadata.annotations?.["version"] !== "2");
     assert.deepEqual(versions(cluster), [undefined, undefined, "2"]);
+    cluster.close();
+  });
+
+  void test("Parallel: an update heals a sick pod although others are before it in the row", async () => {
+    const cluster = await testCluster();
+    cluster.create(statefulSet("db", 3, { podManagementPolicy: "Parallel" }));
+    const isWell = ({ metadata }: Pod): boolean =>
+      metadata.name !== "db-0" || metadata.annotations?.["version"] === "2";
+    await cluster.settle(isWell);
+    change(cluster, toVersion(2));
+    await cluster.settle(isWell);
+    assert.deepEqual(versions(cluster), ["2", "2", "2"]);
+    cluster.close();
+  });
+
+  void test("maxUnavailable lets several go at a time", async () => {
+    const cluster = await testCluster();
+    const updateStrategy = { type: "RollingUpdate" as const, rollingUpdate: { maxUnavailable: 2 } };
+    cluster.create(statefulSet("db", 5, { updateStrategy, podManagementPolicy: "Parallel" }));
+    await cluster.settle();
+    change(cluster, toVersion(2));
+    await cluster.idle();
+    assert.deepEqual(cluster.list(pods).map(isTerminating), [false, false, false, true, true]);
+    await cluster.settle();
+    assert.deepEqual(versions(cluster), ["2", "2", "2", "2", "2"]);
     cluster.close();
   });
 

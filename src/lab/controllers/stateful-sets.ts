@@ -169,26 +169,23 @@ function removeCondemned(work: Work, condemned: readonly Pod[], byOrdinal: Reado
   return condemned.length === 0;
 }
 
-/** From the last to the partition: old pods go (fillRow makes them anew), at most maxUnavailable at a time. */
+/**
+ * From the last to the partition: old pods go (fillRow makes them anew), and so does the wait for each to be well again; maxUnavailable
+ * of them at a time. Sick pods further down do not hold it up: the update may be what heals them.
+ */
 function replaceOld(work: Work, wanted: readonly number[], byOrdinal: ReadonlyMap<number, Pod>): void {
   const { cluster, set, versions } = work;
-  const now = cluster.clock.now();
   const { partition = 0, maxUnavailable } = set.spec.updateStrategy?.rollingUpdate ?? {};
-  const allowed = Math.max(1, scaledValue(maxUnavailable, wanted.length, "up", 1));
-  const first = wanted[0] ?? 0;
-  let unavailable = wanted.filter((ordinal) => !isHealthy(set, byOrdinal.get(ordinal), now)).length;
+  const first = (wanted[0] ?? 0) + partition;
+  let budget = Math.max(1, scaledValue(maxUnavailable, wanted.length, "up", 1));
   for (const ordinal of wanted.toReversed()) {
     const pod = byOrdinal.get(ordinal);
-    if (ordinal < first + partition || pod === undefined) return;
+    if (ordinal < first || pod === undefined || budget === 0) return;
     const isOld = pod.metadata.labels?.[revisionLabel] !== versions.update.metadata.name;
     if (isOld && !isTerminating(pod)) {
-      // An unhealthy old pod takes nothing away when it goes.
-      const isSick = !isHealthy(set, pod, now);
-      if (!isSick && unavailable >= allowed) return;
       deletePod(work, pod);
-      if (!isSick) unavailable++;
-    }
-    if (unavailable >= allowed) return;
+      budget--;
+    } else if (!isHealthy(set, pod, cluster.clock.now())) budget--;
   }
 }
 
