@@ -22,11 +22,14 @@ export function applyObjects(
   const { errors, warnings } = checkAll(lab.api, objects);
   if (errors.length > 0) throw new StatusError(422, "Invalid", errors.join("\n"), { problems: errors });
   const ordered = [...objects].sort((a, b) => rank(a) - rank(b));
+  const results =
+    dryRun === true ? ordered.map(() => "checked") : lab.api.applyAll(ordered).map(({ result }) => result);
   return {
-    results: ordered.map((object) => {
-      const result = dryRun === true ? "checked" : lab.api.apply(object).result;
-      return { object: nameOf(object), result, warnings: warnings.get(object) ?? [] };
-    }),
+    results: ordered.map((object, index) => ({
+      object: nameOf(object),
+      result: results[index] ?? "",
+      warnings: warnings.get(object) ?? [],
+    })),
   };
 }
 

@@ -7,9 +7,12 @@ import { StatusError } from "./api/store.ts";
 import type { Lab } from "./lab.ts";
 import { ping, probeTcp, probeUdp, type Outcome } from "./network/probe.ts";
 
+/** How a sent packet ended; `forbidden`: the sender's own kernel did not let it out. */
+export type LiveOutcome = Outcome | "forbidden";
+
 /** What really happened when the packet was sent, and whether the trace said so. */
 export interface LiveResult {
-  readonly outcome: Outcome | "not sent";
+  readonly outcome: LiveOutcome | "not sent";
   readonly detail: string;
   readonly agrees: boolean;
 }
@@ -46,7 +49,7 @@ export async function sendLive(lab: Lab, query: TraceQuery, value: Trace): Promi
   return { outcome, detail, agrees: possible.some((disposition) => isSameEnd(disposition, outcome, packet)) };
 }
 
-async function send(namespace: NetworkNamespace, packet: Packet): Promise<{ outcome: Outcome; detail: string }> {
+async function send(namespace: NetworkNamespace, packet: Packet): Promise<{ outcome: LiveOutcome; detail: string }> {
   const target = { address: packet.destination, port: packet.destinationPort, timeoutMs: 1500 };
   const name = `${packet.protocol} to ${packet.destination}${packet.protocol === "icmp" ? "" : ` port ${packet.destinationPort}`}`;
   switch (packet.protocol) {
@@ -56,7 +59,9 @@ async function send(namespace: NetworkNamespace, packet: Packet): Promise<{ outc
     }
     case "udp": {
       const result = await probeUdp(namespace, target);
-      return { outcome: result.outcome, detail: `${name}${result.code === undefined ? "" : ` (${result.code})`}` };
+      // What a rule drops or rejects in the node's own output hook is not even sent: the sender is told EPERM for both.
+      const outcome = result.code === "EPERM" ? "forbidden" : result.outcome;
+      return { outcome, detail: `${name}${result.code === undefined ? "" : ` (${result.code})`}` };
     }
     case "icmp": {
       const result = await ping(namespace, target);
@@ -68,14 +73,14 @@ async function send(namespace: NetworkNamespace, packet: Packet): Promise<{ outc
 }
 
 /** Silence after a UDP datagram says nothing: many servers answer only what they understand. */
-export function isSameEnd(disposition: Disposition, outcome: Outcome, packet: Packet): boolean {
+export function isSameEnd(disposition: Disposition, outcome: LiveOutcome, packet: Packet): boolean {
   switch (disposition) {
     case "delivered":
       return outcome === "answered" || (packet.protocol === "udp" && outcome === "timeout");
     case "refused":
-      return outcome === "refused";
+      return outcome === "refused" || outcome === "forbidden";
     case "dropped":
-      return outcome === "timeout";
+      return outcome === "timeout" || outcome === "forbidden";
     case "unreachable":
       return outcome === "unreachable" || outcome === "timeout";
     case "unresolved":

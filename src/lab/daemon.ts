@@ -3,6 +3,7 @@
 
 import { closeSync, readFileSync, statSync, writeSync } from "node:fs";
 import { stat } from "node:fs/promises";
+import { flushCompileCache } from "node:module";
 import { basename } from "node:path";
 import process from "node:process";
 import { startControl } from "./control.ts";
@@ -37,6 +38,8 @@ try {
   const control = await startControl(lab, paths, stop);
   say({ kind: "ready" });
   closeSync(3);
+  // A daemon ends by being killed: what Node compiled is kept now, for the next start.
+  setTimeout(flushCompileCache, 2000).unref();
 
   let stopping = false;
   async function stop(): Promise<void> {

@@ -280,7 +280,7 @@ export async function startLab(options: LabOptions): Promise<Lab> {
         attachments: new Map(all.map((node) => [node.name, node.attachments])),
         ...(packets && {
           programs: programsOf(all),
-          listening: (place, protocol, port) => listening(nodes, place, protocol, port),
+          listening: (place, protocol, port) => listening(nodes, topology, place, protocol, port),
         }),
         outside:
           topology?.internet.addresses ??
@@ -347,27 +347,38 @@ function programsOf(nodes: readonly LabNode[]): ReadonlyMap<string, Program> {
   );
 }
 
-/** What the kernel says about sockets: in the pod's namespace, or in the node's own. */
+/** What the kernel says about sockets: in the pod's namespace, in the node's, or outside. */
 function listening(
   nodes: ReadonlyMap<string, LabNode>,
-  place: { readonly kind: "pod" | "node"; readonly name: string },
+  topology: Topology | undefined,
+  place: { readonly kind: "pod" | "node" | "outside"; readonly name: string },
   protocol: Protocol,
   port: number,
 ): { readonly listening: "yes" | "no" | "unknown"; readonly container?: string } {
-  const [namespace = "", pod = ""] = place.name.split("/");
-  const found =
-    place.kind === "pod"
-      ? [...nodes.values()]
-          .map((node) => node.kubelet?.listeners({ namespace, pod }))
-          .find((each) => each !== undefined)
-      : nodeListeners(nodes.get(place.name));
+  const found = listenersAt(nodes, topology, place);
   if (found === undefined) return { listening: "unknown" };
   const socket = found.find((each) => each.protocol === protocol && each.port === port);
-  return socket === undefined
-    ? { listening: "no" }
-    : { listening: "yes", ...(socket.container !== undefined && { container: socket.container }) };
+  if (socket === undefined) return { listening: "no" };
+  return { listening: "yes", ...(socket.container !== undefined && { container: socket.container }) };
 }
 
-function nodeListeners(node: LabNode | undefined): readonly Listener[] | undefined {
-  return node?.machine && listenersOf(node.machine.namespace, []);
+function listenersAt(
+  nodes: ReadonlyMap<string, LabNode>,
+  topology: Topology | undefined,
+  place: { readonly kind: "pod" | "node" | "outside"; readonly name: string },
+): readonly Listener[] | undefined {
+  switch (place.kind) {
+    case "outside":
+      return topology && listenersOf(topology.internet.namespace, []);
+    case "node": {
+      const machine = nodes.get(place.name)?.machine;
+      return machine && listenersOf(machine.namespace, []);
+    }
+    case "pod": {
+      const [namespace = "", pod = ""] = place.name.split("/");
+      return [...nodes.values()]
+        .map((node) => node.kubelet?.listeners({ namespace, pod }))
+        .find((each) => each !== undefined);
+    }
+  }
 }

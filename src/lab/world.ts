@@ -53,11 +53,11 @@ export function zoneOf(network: Network): Zone {
 // Without a running container nobody can tell; a port that the pod declares is taken at its word by nobody.
 function declared(
   network: Network,
-  place: { readonly kind: "pod" | "node"; readonly name: string },
+  place: { readonly kind: "pod" | "node" | "outside"; readonly name: string },
   protocol: string,
   port: number,
 ): ReturnType<World["listening"]> {
-  if (place.kind === "node") return { listening: "unknown" };
+  if (place.kind !== "pod") return { listening: "unknown" };
   const pod = network.pods.find((candidate) => `${candidate.namespace}/${candidate.name}` === place.name);
   const known = pod?.containerPorts.find((candidate) => candidate.port === port && candidate.protocol === protocol);
   return { listening: "unknown", ...(known !== undefined && { container: known.container }) };

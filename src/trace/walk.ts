@@ -430,7 +430,11 @@ function socketAt(world: World, place: Place, packet: Packet): Step & { kind: "s
   if (packet.protocol === "icmp") return { kind: "socket", port, listening: "yes" };
   switch (place.kind) {
     case "outside":
-      return { kind: "socket", port, listening: "unknown" };
+      return {
+        kind: "socket",
+        port,
+        ...world.listening({ kind: "outside", name: "internet" }, packet.protocol, port, packet.destination),
+      };
     case "pod": {
       const name = `${place.pod.namespace}/${place.pod.name}`;
       return {

@@ -20,7 +20,7 @@ export interface World {
   readonly uplink: string;
   /** Does something listen? `unknown` where nobody can tell (manifests alone). */
   listening(
-    place: { readonly kind: "pod" | "node"; readonly name: string },
+    place: { readonly kind: "pod" | "node" | "outside"; readonly name: string },
     protocol: Protocol,
     port: number,
     address: Address,
