@@ -5,8 +5,9 @@ import { stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { CniRequest, PodNetwork } from "../../agent/cni.ts";
-import { execFileSync } from "node:child_process";
-import { createNetworkNamespace, type NetworkNamespace } from "../../kernel/namespaces.ts";
+import type { Change, NetworkKernel } from "../../kernel/kernel.ts";
+import { openKernel } from "../../kernel/linux.ts";
+import { createNetworkNamespace, openNetworkNamespace, type NetworkNamespace } from "../../kernel/namespaces.ts";
 import { openHome } from "../../kernel/process.ts";
 import type { Pod, PodSpec } from "../../kube/kinds.ts";
 import type { KubeObject } from "../../kube/object.ts";
@@ -120,54 +121,67 @@ export async function startTestNode(
   };
 }
 
-/** A pod network for one node without bridge, guard or Program: 10.1.0.0/24 with a veth pair a pod. */
+/** A pod network for one node without bridge, guard or Program: 10.1.0.0/24 with a veth pair a pod, routed by the node. */
 function vethNetwork(node: NetworkNamespace): PodNetwork {
   const taken = new Map<string, number>();
+  const kernel = openKernel("node", node);
+  const gateway = "10.1.0.1";
+  kernel.writeSysctl("net/ipv4/ip_forward", "1");
+  must(kernel, [{ kind: "set-address", link: "lo", address: gateway, bits: 32 }]);
   const link = (request: CniRequest): string => `v${request.containerId.slice(0, 10)}`;
-  const ip = (where: NetworkNamespace | number, ...words: readonly string[]): void => {
-    if (typeof where === "number") execFileSync("nsenter", [`--net=/proc/${process.pid}/fd/${where}`, "ip", ...words]);
-    else where.run(() => execFileSync("ip", words));
-  };
   return {
-    async add(request) {
+    add(request) {
       const number = [...Array(250).keys()].find((n) => n >= 10 && ![...taken.values()].includes(n)) ?? 10;
       taken.set(request.containerId, number);
       const address = `10.1.0.${number}`;
-      const fd = request.namespaceFd ?? -1;
-      node.run(() =>
-        execFileSync("ip", [
-          "link",
-          "add",
-          link(request),
-          "type",
-          "veth",
-          "peer",
-          "name",
-          "eth0",
-          "netns",
-          `/proc/${process.pid}/fd/${fd}`,
-        ]),
-      );
-      ip(node, "link", "set", link(request), "up");
-      ip(node, "addr", "replace", "10.1.0.1/32", "dev", "lo");
-      ip(node, "route", "replace", `${address}/32`, "dev", link(request), "src", "10.1.0.1");
-      ip(fd, "addr", "add", `${address}/24`, "dev", "eth0");
-      ip(fd, "link", "set", "eth0", "up");
+      const namespaceFd = request.namespaceFd ?? -1;
+      must(kernel, [
+        { kind: "create-veth", name: link(request), mtu: 1500, peer: { name: "eth0", namespaceFd } },
+        { kind: "set-link", name: link(request), up: true },
+        {
+          kind: "set-route",
+          to: `${address}/32`,
+          action: "forward",
+          link: link(request),
+          source: gateway,
+          metric: 0,
+          protocol: 4,
+          scope: "link",
+        },
+      ]);
+      const namespace = openNetworkNamespace(`/proc/self/fd/${namespaceFd}`);
+      const pod = openKernel("pod", namespace);
+      must(pod, [
+        { kind: "set-address", link: "eth0", address, bits: 32 },
+        { kind: "set-link", name: "eth0", up: true },
+        {
+          kind: "set-route",
+          to: `${gateway}/32`,
+          action: "forward",
+          link: "eth0",
+          metric: 0,
+          protocol: 4,
+          scope: "link",
+        },
+        { kind: "set-route", to: "0.0.0.0/0", action: "forward", link: "eth0", via: gateway, metric: 0, protocol: 4 },
+      ]);
+      pod.close();
+      namespace.close();
       return Promise.resolve({
         interfaces: [{ name: "eth0", mac: "02:00:00:00:00:01", mtu: 1500 }],
-        ips: [{ address, bits: 32, gateway: "10.1.0.1", interface: 0 }],
+        ips: [{ address, bits: 32, gateway, interface: 0 }],
         routes: [],
       });
     },
     delete(request) {
-      if (taken.delete(request.containerId))
-        try {
-          ip(node, "link", "del", link(request));
-        } catch {
-          // Gone with the pod's namespace.
-        }
+      // Gone already with the pod's namespace: no error of this test's.
+      if (taken.delete(request.containerId)) kernel.change([{ kind: "delete-link", name: link(request) }]);
       return Promise.resolve();
     },
     check: () => Promise.resolve(),
   };
+}
+
+function must(kernel: NetworkKernel, changes: readonly Change[]): void {
+  for (const result of kernel.change(changes)) if (!result.ok) throw result.error;
 }

@@ -209,6 +209,11 @@ function addTools(root: string, toolbox: Toolbox): void {
   bindMount(toolbox.bin, join(target, "bin"), { readOnly: true });
   bindMount(toolbox.node, join(target, "node"), { readOnly: true });
   bindMount(toolbox.sources, join(target, "src"), { readOnly: true });
+  for (const { name, path } of toolbox.libraries) {
+    const place = join(target, "node_modules", name);
+    ensureFolder(place);
+    bindMount(path, place, { readOnly: true });
+  }
 }
 
 function addMount(root: string, { source, target, readOnly }: RootMount): void {

@@ -71,6 +71,8 @@ export interface ContainerRunner {
   stop(graceMs: number, why: string): Promise<void>;
   /** Shortens the time that a stop under way may take. */
   hurry(graceMs: number): void;
+  /** Something that the container may be waiting for has changed. */
+  retry(): void;
   /** Runs a command inside. Throws Error when the container is not running. */
   exec(command: Pick<Command, "argv" | "terminal" | "stdin">): ContainerProcess;
   /** The first process's own streams; undefined for a server in the daemon. */
@@ -116,20 +118,24 @@ export function createRunner(
     image: spec.image ?? "",
     imageId: "",
   };
+  /** Ends the wait for a missing ConfigMap or Secret. */
+  let retry = (): void => {};
   let lives = previous?.hasRun === true ? 1 : 0;
 
   const update = (change: Partial<ContainerRecord>): void => {
     record = { ...record, ...change };
     context.changed();
   };
-  const wait = (ms: number): Promise<void> =>
+  const wait = (ms: number, interrupted?: (end: () => void) => void): Promise<void> =>
     new Promise((resolve) => {
       if (stopping.signal.aborted) return resolve();
-      const timer = clock.after(ms, resolve);
-      stopping.signal.addEventListener("abort", () => {
+      const end = (): void => {
         timer.cancel();
         resolve();
-      });
+      };
+      const timer = clock.after(ms, resolve);
+      stopping.signal.addEventListener("abort", end, { once: true });
+      interrupted?.(end);
     });
 
   async function run(): Promise<void> {
@@ -162,7 +168,7 @@ export function createRunner(
           if (restart) record = { ...record, restartCount: record.restartCount - 1 };
           update({ state: { waiting: { reason: "CreateContainerConfigError", message: error.message } } });
           events.record(context.pod(), "Warning", "Failed", `Error: ${error.message}`, spec.name);
-          await wait(configRetryMs);
+          await wait(configRetryMs, (end) => (retry = end));
           continue;
         }
         lives++;
@@ -513,13 +519,14 @@ export function createRunner(
   /** preStop, the stop signal, and SIGKILL when the time is over. The hook's time counts. */
   async function end(current: Life, graceMs: number): Promise<void> {
     const over = Promise.withResolvers<void>();
-    let timer = clock.after(graceMs, over.resolve);
-    kill = {
-      at(ms) {
-        timer.cancel();
-        timer = clock.after(ms, over.resolve);
-      },
+    let timer: { cancel(): void } | undefined;
+    const at = (ms: number): void => {
+      timer?.cancel();
+      if (ms > 0) timer = clock.after(ms, over.resolve);
+      else over.resolve();
     };
+    at(graceMs);
+    kill = { at };
     const hook = spec.lifecycle?.preStop;
     if (hook !== undefined && graceMs > 0) {
       const result = await Promise.race([runHook(hook, current), over.promise, current.ended]);
@@ -534,7 +541,7 @@ export function createRunner(
     }
     if (graceMs > 0) current.signal((spec.lifecycle?.stopSignal ?? "SIGTERM") as NodeJS.Signals);
     await Promise.race([current.ended, over.promise]);
-    timer.cancel();
+    timer?.cancel();
     kill = undefined;
     current.signal("SIGKILL");
     await current.ended;
@@ -610,6 +617,7 @@ export function createRunner(
       }
       await finished;
     },
+    retry: () => retry(),
     hurry: (graceMs) => kill?.at(graceMs),
     exec: (command) => execIn(must(), command),
     attach: () => must().process,
@@ -620,7 +628,7 @@ export function createRunner(
 }
 
 const startErrorCode = 128;
-const configRetryMs = 2000;
+const configRetryMs = 10_000;
 
 /** May the container be started again after this exit code? */
 export function restarts(pod: Pod, role: ContainerRecord["role"], code: number): boolean {

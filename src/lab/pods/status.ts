@@ -71,7 +71,8 @@ export function podPhase(pod: Pod, records: readonly ContainerRecord[]): NonNull
   if (!begun && records.some((record) => record.role !== "app" && !isInitialized(record))) return "Pending";
   if (apps.some(({ state, lastState }) => state.waiting !== undefined && lastState.terminated === undefined))
     return "Pending";
-  if (apps.some(({ state }) => state.running !== undefined)) return "Running";
+  // A sidecar that still runs keeps the pod running, one that has ended does not count.
+  if (records.some(({ role, state }) => role !== "init" && state.running !== undefined)) return "Running";
   if (restartPolicy === "Always") return "Running";
   const codes = apps.map((record) => exitCode(record) ?? record.lastState.terminated?.exitCode ?? 0);
   if (codes.every((code) => code === 0)) return "Succeeded";

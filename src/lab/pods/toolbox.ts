@@ -2,7 +2,7 @@
 // the machine's curl, dig or nc come first where there are some; where there are none, ours are found under the same names.
 
 import { chmodSync, existsSync, mkdirSync, readlinkSync, symlinkSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import process from "node:process";
 import { toolNames } from "./tools/names.ts";
@@ -14,6 +14,8 @@ export interface Toolbox {
   readonly node: string;
   /** Our own sources: the tools are run from them. */
   readonly sources: string;
+  /** What the sources import from node_modules, by the name of the folder there. */
+  readonly libraries: readonly { readonly name: string; readonly path: string }[];
 }
 
 /** Writes the folder below `stateDir` where it is missing. */
@@ -27,7 +29,19 @@ export function createToolbox(stateDir: string): Toolbox {
     const link = join(bin, name);
     if (!existsSync(link) || readlinkSync(link) !== ".tool") symlinkSync(".tool", link);
   }
-  return { bin, node: process.execPath, sources: fileURLToPath(new URL("../../", import.meta.url)) };
+  return {
+    bin,
+    node: process.execPath,
+    sources: fileURLToPath(new URL("../../", import.meta.url)),
+    libraries: libraries(),
+  };
+}
+
+/** koffi (for ping) and, beside it, its binaries. */
+function libraries(): Toolbox["libraries"] {
+  const koffi = dirname(fileURLToPath(import.meta.resolve("koffi")));
+  const binaries = join(dirname(koffi), "@koromix");
+  return [{ name: "koffi", path: koffi }, ...(existsSync(binaries) ? [{ name: "@koromix", path: binaries }] : [])];
 }
 
 /** The search path of containers whose image has none of its own. */

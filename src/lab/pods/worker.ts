@@ -5,7 +5,7 @@
 
 import fs from "node:fs";
 import { join } from "node:path";
-import type { CniRequest, PodNetwork } from "../../agent/cni.ts";
+import { CniError, type CniRequest, type PodNetwork } from "../../agent/cni.ts";
 import { parseAddress, type Address } from "../../ip/address.ts";
 import type { NetworkNamespace } from "../../kernel/namespaces.ts";
 import { sameJson } from "../../kube/equal.ts";
@@ -157,23 +157,33 @@ export function startPodWorker(node: NodeContext, first: Pod, ended: () => void)
   const inits = runners.filter(({ record }) => record.role !== "app");
   const apps = runners.filter(({ record }) => record.role === "app");
 
+  let nudge = (): void => {};
+  /** Until the time is over, the pod ends, or something it may be waiting for has changed. */
   const wait = (ms: number): Promise<void> =>
     new Promise((resolve) => {
       if (over.signal.aborted) return resolve();
       const timer = clock.after(ms, resolve);
-      over.signal.addEventListener("abort", () => {
+      nudge = () => {
         timer.cancel();
         resolve();
-      });
+      };
+      over.signal.addEventListener("abort", nudge, { once: true });
     });
 
   /** Until it works or the pod ends. */
   async function tryUntilDone(reason: string, prefix: string, attempt: () => void | Promise<void>): Promise<void> {
+    const began = clock.now();
     for (let delay = 500; !over.signal.aborted; delay = Math.min(delay * 2, 60_000)) {
       try {
         return await attempt();
       } catch (error) {
         if (over.signal.aborted) return;
+        // CNI SPEC, error 11: try again later. A node that has just started waits for its pod ranges; nobody need know.
+        if (error instanceof CniError && error.code === tryAgainLater && clock.now() - began < 2000) {
+          await wait(10);
+          delay = 500;
+          continue;
+        }
         events.record(pod, "Warning", reason, `${prefix}${(error as Error).message}`);
         changed();
         await wait(delay);
@@ -274,7 +284,7 @@ export function startPodWorker(node: NodeContext, first: Pod, ended: () => void)
     startDeadline();
     if (await initialize()) await Promise.all(apps.map((runner) => runner.run()));
     if (over.signal.aborted) return;
-    await stopSidecars(30_000);
+    await stopSidecars(graceMs());
     // All containers have ended for good: what is left is the object, with its status and its logs.
     writeStatus();
     await removeSandbox();
@@ -399,6 +409,8 @@ export function startPodWorker(node: NodeContext, first: Pod, ended: () => void)
     },
     objectChanged(name) {
       if (sandbox !== undefined && referencedObjects(pod).has(name)) refreshVolumes();
+      nudge();
+      for (const runner of runners) runner.retry();
     },
     runner(name) {
       const wanted = name ?? pod.metadata.annotations?.["kubectl.kubernetes.io/default-container"] ?? apps[0]?.name;
@@ -412,6 +424,8 @@ export function startPodWorker(node: NodeContext, first: Pod, ended: () => void)
     },
   };
 }
+
+const tryAgainLater = 11;
 
 function containersOf({ spec }: Pod): readonly Pick<ContainerRecord, "spec" | "role">[] {
   return [

@@ -1,0 +1,191 @@
+// nc, for machines that have none: the options of OpenBSD's netcat that demos use, with its messages.
+
+import { createSocket } from "node:dgram";
+import { lookup } from "node:dns/promises";
+import net from "node:net";
+import process from "node:process";
+import { parseOptions, UsageError, type OptionTable, type ParsedOptions } from "./options.ts";
+
+/** 0 where it connected (every port), else 1. */
+export async function nc(words: readonly string[]): Promise<number> {
+  let options: ParsedOptions;
+  try {
+    options = parseOptions(words, table);
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    process.stderr.write(`nc: ${error.message} (this is Fairlead's small nc; the machine has none)\n`);
+    return 1;
+  }
+  if (options.has("l")) return listen(options);
+  const [host, ports] = options.rest;
+  if (host === undefined || ports === undefined) {
+    process.stderr.write("usage: nc [-46klNnuvz] [-w seconds] [-p port] host port\n");
+    return 1;
+  }
+  let status = 1;
+  for (const port of portsOf(ports)) if ((await visit(host, port, options)) === 0) status = 0;
+  return status;
+}
+
+const table: OptionTable = {
+  flags: ["z", "v", "u", "l", "n", "k", "N", "4", "6", "t", "d"],
+  values: ["w", "p", "q", "s", "i", "e"],
+};
+
+function portsOf(text: string): readonly number[] {
+  const [first = 0, last = first] = text.split("-").map(Number);
+  return Array.from({ length: Math.max(0, last - first + 1) }, (_, index) => first + index);
+}
+
+const words: Readonly<Record<string, string>> = {
+  ECONNREFUSED: "Connection refused",
+  EHOSTUNREACH: "No route to host",
+  ENETUNREACH: "Network is unreachable",
+  ETIMEDOUT: "Connection timed out",
+};
+
+async function visit(host: string, port: number, options: ParsedOptions): Promise<number> {
+  const family = options.has("4") ? 4 : options.has("6") ? 6 : 0;
+  let address: string;
+  try {
+    ({ address } = await lookup(host, { family }));
+  } catch {
+    process.stderr.write(`nc: getaddrinfo for host "${host}" port ${port}: Name or service not known\n`);
+    return 1;
+  }
+  const protocol = options.has("u") ? "udp" : "tcp";
+  const name = host === address ? host : `${host} (${address})`;
+  const timeoutMs = options.has("w") ? Number(options.value("w")) * 1000 : undefined;
+  try {
+    await (protocol === "udp"
+      ? visitUdp(address, port, options, timeoutMs)
+      : visitTcp(address, port, options, timeoutMs, () => succeeded()));
+    if (protocol === "udp" && options.has("z")) succeeded();
+    return 0;
+  } catch (error) {
+    const why = words[(error as NodeJS.ErrnoException).code ?? ""] ?? (error as Error).message;
+    if (options.has("v") || !options.has("z"))
+      process.stderr.write(`nc: connect to ${name} port ${port} (${protocol}) failed: ${why}\n`);
+    return 1;
+  }
+  function succeeded(): void {
+    if (options.has("v")) process.stderr.write(`Connection to ${name} ${port} port [${protocol}/*] succeeded!\n`);
+  }
+}
+
+function visitTcp(
+  host: string,
+  port: number,
+  options: ParsedOptions,
+  timeoutMs: number | undefined,
+  connected: () => void,
+): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const localPort = options.value("p");
+    const socket = net.connect({
+      host,
+      port,
+      allowHalfOpen: true,
+      ...(localPort === undefined ? {} : { localPort: Number(localPort) }),
+    });
+    if (timeoutMs !== undefined)
+      socket.setTimeout(timeoutMs, () => socket.destroy(Object.assign(new Error(), { code: "ETIMEDOUT" })));
+    socket.once("error", reject);
+    socket.once("connect", () => {
+      connected();
+      if (options.has("z")) {
+        socket.destroy();
+        return resolve();
+      }
+      // Idleness after the connection stands ends it, and is no failure.
+      if (timeoutMs !== undefined) socket.setTimeout(timeoutMs, () => socket.destroy());
+      converse(socket);
+      socket.once("close", () => resolve());
+    });
+  });
+}
+
+function converse(socket: net.Socket): void {
+  socket.on("data", (chunk) => void process.stdout.write(chunk));
+  socket.on("end", () => {
+    socket.end();
+    process.stdin.destroy();
+  });
+  process.stdin.on("data", (chunk) => void socket.write(chunk));
+  process.stdin.on("end", () => socket.end());
+}
+
+/** A datagram, then whatever comes back. Port unreachable is a failure. */
+function visitUdp(host: string, port: number, options: ParsedOptions, timeoutMs = 1000): Promise<void> {
+  const socket = createSocket(host.includes(":") ? "udp6" : "udp4");
+  return new Promise<void>((resolve, reject) => {
+    socket.on("error", reject);
+    socket.on("message", (message) => {
+      process.stdout.write(message);
+      timer.refresh();
+    });
+    const timer = setTimeout(() => resolve(), timeoutMs);
+    socket.connect(port, host, () => {
+      if (options.has("z")) {
+        // A refusal (ICMP) shows on the next send.
+        socket.send("X");
+        setTimeout(() => socket.send("X"), 100);
+        return;
+      }
+      process.stdin.on("data", (chunk) => {
+        socket.send(chunk);
+        timer.refresh();
+      });
+    });
+  }).finally(() => {
+    socket.close();
+    process.stdin.destroy();
+  });
+}
+
+function listen(options: ParsedOptions): Promise<number> {
+  const port = Number(options.value("p") ?? options.rest.at(-1));
+  const address = options.rest.length > 1 ? options.rest[0] : undefined;
+  return options.has("u") ? listenUdp(port, address) : listenTcp(port, address, options);
+}
+
+function listenTcp(port: number, address: string | undefined, options: ParsedOptions): Promise<number> {
+  return new Promise((resolve) => {
+    const server = net.createServer({ allowHalfOpen: true }, (socket) => {
+      if (options.has("v"))
+        process.stderr.write(`Connection received on ${socket.remoteAddress} ${socket.remotePort}\n`);
+      socket.on("error", () => socket.destroy());
+      converse(socket);
+      if (!options.has("k")) {
+        server.close();
+        socket.once("close", () => resolve(0));
+      }
+    });
+    server.once("error", (error: NodeJS.ErrnoException) => {
+      process.stderr.write(`nc: ${error.code === "EADDRINUSE" ? "Address already in use" : error.message}\n`);
+      resolve(1);
+    });
+    server.listen({ port, ...(address === undefined ? {} : { host: address }) }, () => {
+      if (options.has("v")) process.stderr.write(`Listening on ${address ?? "0.0.0.0"} ${port}\n`);
+    });
+  });
+}
+
+function listenUdp(port: number, address: string | undefined): Promise<number> {
+  return new Promise((resolve) => {
+    const socket = createSocket("udp6");
+    let peer: { readonly address: string; readonly port: number } | undefined;
+    socket.on("message", (message, from) => {
+      peer ??= from;
+      process.stdout.write(message);
+    });
+    socket.on("error", (error) => {
+      process.stderr.write(`nc: ${error.message}\n`);
+      resolve(1);
+    });
+    process.stdin.on("data", (chunk) => {
+      if (peer !== undefined) socket.send(chunk, peer.port, peer.address);
+    });
+    socket.bind({ port, ...(address === undefined ? {} : { address }) });
+  });
+}
