@@ -4,11 +4,13 @@
 // What an ADD that fails has made is undone before it throws. DEL of anything, any number of times, succeeds.
 // Not here: the pod's namespace (its maker owns it), and the bridge port's settings (apply/links.ts).
 
+import { fstatSync } from "node:fs";
+
 import { addressBytes, familyOf, type Address } from "../ip/address.ts";
 import { macFromBytes, macOfName, type Mac } from "../ip/mac.ts";
 import { addressBits, contains, hostPrefix } from "../ip/prefix.ts";
 import { linkAlias } from "../apply/links.ts";
-import type { Failure, ReconcileReport } from "../apply/report.ts";
+import { isWholeTable, type Failure, type ReconcileReport } from "../apply/report.ts";
 import { carriersUp } from "../kernel/carrier.ts";
 import { KernelError, type Change, type NetworkKernel } from "../kernel/kernel.ts";
 import type { Attachment } from "../model/network.ts";
@@ -28,6 +30,8 @@ export interface PodNetworkOptions {
   readonly ipam: Ipam;
   /** Opens the kernel of a pod's namespace; closed again within the call. */
   readonly openKernel: (name: string, namespaceFd: number) => NetworkKernel;
+  /** What tells one namespace from another behind a descriptor; undefined where there is none behind it. By default its inode (nsfs). */
+  readonly namespaceId?: (namespaceFd: number) => string | undefined;
 }
 
 /** The pod network of a node, and what a kubelet asks beside CNI's three. */
@@ -36,13 +40,22 @@ export interface NodePodNetwork extends PodNetwork {
   collect(liveContainerIds: ReadonlySet<string>): Promise<readonly string[]>;
 }
 
-/** Functions of CNI's shape over a node's agent. */
+/**
+ * Functions of CNI's shape over a node's agent. Attachments from before whose link is not there have died with their namespaces
+ * (the machine, or the lab, was started anew): their addresses are free again.
+ */
 export function createPodNetwork(options: PodNetworkOptions): NodePodNetwork {
-  const { node, kernel, agent, attachments, ipam, openKernel } = options;
+  const { node, kernel, agent, attachments, ipam, openKernel, namespaceId = namespaceInode } = options;
   /** Operations on one sandbox run one after another, those of different sandboxes together. */
   const queues = new Map<string, Promise<unknown>>();
-  /** Namespaces of living sandboxes, to make a link again that somebody deleted. */
-  const sandboxes = new Map<string, { readonly namespaceFd: number; readonly interfaceName: string }>();
+  /** Namespaces of living sandboxes, to make a link again that somebody deleted. The descriptor is its maker's and may be another's by then: hence the id. */
+  const sandboxes = new Map<string, { namespaceFd: number; id: string | undefined; interfaceName: string }>();
+
+  const present = new Set(kernel.links().map((link) => link.name));
+  for (const attachment of attachments.list().filter(({ link }) => !present.has(link))) {
+    attachments.remove(attachment.id);
+    ipam.release(attachment.addresses);
+  }
 
   const inTurn = async <T>(containerId: string, work: () => Promise<T>): Promise<T> => {
     const before = queues.get(containerId);
@@ -71,9 +84,10 @@ export function createPodNetwork(options: PodNetworkOptions): NodePodNetwork {
     const bridge = await readyBridge(agent, request);
     const attachment = newAttachment(request, ipam.allocate());
     attachments.put(attachment);
-    sandboxes.set(attachment.id, { namespaceFd, interfaceName: request.interfaceName });
+    const { interfaceName } = request;
+    sandboxes.set(attachment.id, { namespaceFd, id: namespaceId(namespaceFd), interfaceName });
     try {
-      makeLink(attachment, bridge, namespaceFd, request.interfaceName);
+      makeLink(attachment, bridge, namespaceFd, interfaceName);
       const [report] = await Promise.all([agent.synced(), attachments.flushed()]);
       refuseHalfDone(report, attachment, request);
       await carry(attachment, bridge, namespaceFd, request);
@@ -81,7 +95,7 @@ export function createPodNetwork(options: PodNetworkOptions): NodePodNetwork {
       await remove(attachment);
       throw error instanceof CniError ? error : new CniError(100, `${adding(request)}: ${messageOf(error)}`);
     }
-    return resultOf(attachment, bridge, request.interfaceName, gatewayFor);
+    return resultOf(attachment, bridge, interfaceName, gatewayFor);
   };
 
   /** Veth pair and the pod's end of it, in one go: nothing may come between. Throws KernelError. */
@@ -146,7 +160,7 @@ export function createPodNetwork(options: PodNetworkOptions): NodePodNetwork {
     let made = false;
     for (const attachment of lost) {
       const sandbox = sandboxes.get(attachment.id);
-      if (sandbox === undefined) continue;
+      if (sandbox?.id === undefined || namespaceId(sandbox.namespaceFd) !== sandbox.id) continue;
       try {
         makeLink(attachment, bridge, sandbox.namespaceFd, sandbox.interfaceName);
         made = true;
@@ -290,17 +304,24 @@ function bridgeOf(agent: Agent): BridgeLink | undefined {
   return agent.program()?.links.find((link) => link.kind === "bridge");
 }
 
-/** A pod starts only when all that isolates and reaches it is in force; the rest of the node may have its troubles. */
+/** A pod starts only when all that isolates and reaches it is in force; another entry of the node may have its troubles. */
 function refuseHalfDone(report: ReconcileReport, attachment: Attachment, request: CniRequest): void {
+  const own = new Set([attachment.link, attachment.mac, ...attachment.addresses]);
   const concerns = (failure: Failure): boolean =>
-    failure.part.startsWith("table ") ||
-    failure.key.includes(attachment.link) ||
-    attachment.addresses.some((address) => failure.key.split(/[ /]/).includes(address));
+    isWholeTable(failure) || failure.key.split(/[ /]/).some((word) => own.has(word));
   const failure = report.failures.find(concerns);
   const lost = report.lostLinks.includes(attachment.link);
   if (failure === undefined && !lost) return;
   const reason = failure?.error.message ?? `link ${attachment.link} disappeared`;
   throw new CniError(11, `${adding(request)}: the node's Program is not wholly in force: ${reason}`);
+}
+
+function namespaceInode(namespaceFd: number): string | undefined {
+  try {
+    return String(fstatSync(namespaceFd).ino);
+  } catch {
+    return undefined;
+  }
 }
 
 function must(results: ReturnType<NetworkKernel["change"]>): void {

@@ -114,7 +114,7 @@ function statesByKey<E extends { readonly origin: Origin }, S>(
   return have;
 }
 
-export const emptyPlan: Plan = { sets: [], removals: [], drift: [] };
+const emptyPlan: Plan = { sets: [], removals: [], drift: [] };
 
 function step<E extends { readonly origin: Origin }, S>(
   kind: EntryKind<E, S>,
@@ -123,4 +123,12 @@ function step<E extends { readonly origin: Origin }, S>(
   origin: Origin | undefined,
 ): Step {
   return { part: kind.part, key, changes, ...(origin === undefined ? {} : { origin }) };
+}
+
+/** Those that pass, and the rest; both in order. */
+export function partition<T>(values: readonly T[], test: (value: T) => boolean): [T[], T[]] {
+  const yes: T[] = [];
+  const no: T[] = [];
+  for (const value of values) (test(value) ? yes : no).push(value);
+  return [yes, no];
 }

@@ -9,7 +9,7 @@ import {
   type Neighbour,
   type Route,
 } from "../program/program.ts";
-import { describeChange, describeRoute } from "./change-text.ts";
+import { describeRoute } from "./change-text.ts";
 import type { EntryKind } from "./entries.ts";
 
 /** Is a link, by its name, one that we make? What hangs on such a link is ours too. */
@@ -133,9 +133,4 @@ function removeRoute(route: { readonly to: string; readonly metric: number }): r
 // IEEE 802: the lowest bit of the first byte marks groups. Links carry the groups they listen to as entries of their own.
 function isUnicast(mac: string): boolean {
   return (Number.parseInt(mac.slice(0, 2), 16) & 1) === 0;
-}
-
-/** One change's text without its verb's neighbours: what a step did. */
-export function describeStep(changes: readonly Change[]): string {
-  return changes.map(describeChange).join("; ");
 }

@@ -16,7 +16,7 @@ const origin: Origin = { kind: "Service", namespace: "default", name: "web" };
 
 /** A table in the shape of the real one: a verdict map of Services, a map of backends, and a chain per number of them. */
 function tableOf(services: Readonly<Record<string, readonly string[]>>): NftTable {
-  const sizes = [...new Set(Object.values(services).map((backends) => backends.length))].sort();
+  const sizes = [...new Set(Object.values(services).map((backends) => backends.length))].sort((a, b) => a - b);
   const addresses = Object.keys(services).sort();
   return {
     family: "ip",
@@ -114,10 +114,12 @@ function content(kernel: FakeKernel): unknown {
     JSON.stringify(value, (_key, inner: unknown) => (typeof inner === "bigint" ? "" : inner));
   return {
     chains: state.chains.map((chain) => chain.name).sort(),
-    rules: [...state.rules]
-      .map(([chain, rules]) => [chain, rules.map(({ handle: _handle, ...rule }) => text(rule))])
-      .sort(),
-    elements: [...state.elements].map(([set, elements]) => [set, elements.map(text).sort()]).sort(),
+    rules: Object.fromEntries(
+      state.rules.entries().map(([chain, rules]) => [chain, rules.map(({ handle: _handle, ...rule }) => text(rule))]),
+    ),
+    elements: Object.fromEntries(
+      state.elements.entries().map(([set, elements]) => [set, elements.map(text).sort((a, b) => (a < b ? -1 : 1))]),
+    ),
   };
 }
 

@@ -9,8 +9,9 @@ import { diffTables, planRemoval, planTable, splitPlan, type NftPlan } from "../
 import type { NftFamily, NftTable } from "../program/nftables/ruleset.ts";
 import { names } from "../program/program.ts";
 import type { NftBatchItem } from "../wire/netlink/nftables.ts";
+import { partition } from "./entries.ts";
 import { describeItem, driftOf, type ItemText } from "./nftables-text.ts";
-import { tablePart, type Drift, type Failure, type Made, type Part } from "./report.ts";
+import { tablePart, wholeTable, type Drift, type Failure, type Made, type Part } from "./report.ts";
 
 export interface TablesResult {
   readonly made: readonly Made[];
@@ -105,7 +106,7 @@ class TablesWork implements TablesResult {
     try {
       return work();
     } catch (error) {
-      this.#fail(part, "table", `table ${table.family} ${table.name}`, asKernelError(error, part));
+      this.#fail(part, wholeTable, `table ${table.family} ${table.name}`, asKernelError(error, part));
       return undefined;
     }
   }
@@ -175,7 +176,8 @@ class TablesWork implements TablesResult {
       } catch (error) {
         const refusal = asKernelError(error, part);
         // Somebody was faster.
-        if (refusal.code !== "ENOENT") this.#fail(part, "table", `delete table ${table.family} ${table.name}`, refusal);
+        if (refusal.code !== "ENOENT")
+          this.#fail(part, wholeTable, `delete table ${table.family} ${table.name}`, refusal);
       }
     }
   }
@@ -217,12 +219,4 @@ function asKernelError(error: unknown, part: Part): KernelError {
   if (error instanceof KernelError) return error;
   if (!(error instanceof RangeError)) throw error;
   return new KernelError(`plan ${part}: ${error.message}`, { code: "EINVAL", cause: error });
-}
-
-/** Those that pass, and the rest; both in order. */
-export function partition<T>(values: readonly T[], test: (value: T) => boolean): [T[], T[]] {
-  const yes: T[] = [];
-  const no: T[] = [];
-  for (const value of values) (test(value) ? yes : no).push(value);
-  return [yes, no];
 }

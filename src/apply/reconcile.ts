@@ -8,10 +8,10 @@ import { KernelError, type Change, type LinkState, type NetworkKernel } from "..
 import type { Program } from "../program/program.ts";
 import { describeChange } from "./change-text.ts";
 import { staleConnections } from "./connections.ts";
-import { diffEntries, planEntries, type EntryKind, type Plan, type Step } from "./entries.ts";
+import { diffEntries, partition, planEntries, type EntryKind, type Plan, type Step } from "./entries.ts";
 import { addressKind, forwardingKind, mainTable, neighbourKind, routeKind } from "./kinds.ts";
 import { deleteLinks, linkKind, ourLinks, ownLinkName, type OurLink } from "./links.ts";
-import { partition, reconcileTables } from "./nftables.ts";
+import { reconcileTables } from "./nftables.ts";
 import type { Drift, Failure, Made, Part, ReconcileReport } from "./report.ts";
 import { reconcileSysctls } from "./sysctls.ts";
 import type { Origin } from "../kube/object.ts";

@@ -48,6 +48,14 @@ export interface ReconcileReport {
   readonly lostLinks: readonly string[];
 }
 
+/** The key of a failure that left a whole table as it was. */
+export const wholeTable = "table";
+
+/** Is a table's content as a whole not what it should be? */
+export function isWholeTable(failure: Failure): boolean {
+  return failure.part.startsWith("table ") && failure.key === wholeTable;
+}
+
 /** The name of a table's part. */
 export function tablePart(table: { readonly family: string; readonly name: string }): Part {
   return `table ${table.family} ${table.name}`;
