@@ -2,6 +2,7 @@
 // The HTTP API server is a thin layer over this same interface, so nothing inside can do what a client could not.
 
 import type { KubeObject } from "../../kube/object.ts";
+import type { Kinds } from "./kinds.ts";
 import type { ObjectKey, Store } from "./store.ts";
 
 export interface ObjectApi extends Pick<Store, "get" | "list" | "watch" | "revision" | "flushed"> {
@@ -10,7 +11,10 @@ export interface ObjectApi extends Pick<Store, "get" | "list" | "watch" | "revis
   /** Replaces metadata and spec; status is kept. generation grows when the spec changed. Throws StatusError. */
   update(object: KubeObject): KubeObject;
   /** Replaces status only. Throws StatusError. */
-  updateStatus(object: KubeObject): KubeObject;
+  updateStatus(
+    object: KubeObject,
+    options?: { /** Labels, annotations and managed fields as well. */ readonly metadata?: boolean },
+  ): KubeObject;
   /** Creates or merges what a manifest says into what is there (`fairlead apply`): fields once applied and now gone are removed. */
   apply(object: KubeObject): Applied;
   /** Applies all, in this order, or none: when one of them is refused nothing has changed. Throws that one's StatusError. */
@@ -24,6 +28,14 @@ export interface ObjectApi extends Pick<Store, "get" | "list" | "watch" | "revis
       readonly uid?: string;
     },
   ): KubeObject;
+}
+
+/** The API as a server puts it in front of the store. */
+export interface ServedApi extends ObjectApi {
+  /** What there is to serve, custom resources included. */
+  readonly kinds: Kinds;
+  /** What writes would give, without any of them having been made (`dryRun=All`). `writes` must not wait for anything. */
+  rehearse<T>(writes: () => T): T;
 }
 
 /** What `apply` did: `unchanged` where the manifest said nothing new. */

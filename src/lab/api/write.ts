@@ -4,16 +4,21 @@
 //
 // Not here: HTTP, patches, authorisation (the API server in front), allocation of addresses (an Admission).
 
+import assert from "node:assert/strict";
+
 import { withDefaults } from "../../kube/defaults.ts";
 import { sameJson } from "../../kube/equal.ts";
 import type { KubeObject } from "../../kube/object.ts";
-import { resourceOf, type Resource } from "../../kube/resources.ts";
+import type { Resource } from "../../kube/resources.ts";
 import { sameButSource } from "../../kube/source.ts";
+import type { FieldProblem } from "../../kube/problem.ts";
 import { structureProblems } from "../../kube/structure.ts";
 import { validate, validateUpdate } from "../../kube/validate.ts";
-import type { Admission, Applied, ObjectApi } from "./api.ts";
+import type { Admission, Applied, ServedApi } from "./api.ts";
 import { applied } from "./apply.ts";
 import { newObject, replacement } from "./bookkeeping.ts";
+import { definitionsResource, preparedDefinition } from "./custom-definitions.ts";
+import { defaulted, pruned, schemaProblems } from "./custom-schema.ts";
 import {
   alreadyExists,
   badRequest,
@@ -24,6 +29,7 @@ import {
   resourceText,
   undecodable,
 } from "./errors.ts";
+import { createKinds, type Kind, type Kinds } from "./kinds.ts";
 import { StatusError, type ObjectKey, type Store } from "./store.ts";
 import { strategyOf } from "./strategy.ts";
 
@@ -38,8 +44,11 @@ export interface ObjectApiOptions {
 }
 
 /** The API over a store. */
-export function createObjectApi(options: ObjectApiOptions): ObjectApi {
-  const { store, admissions, clock = Date.now, random = Math.random } = options;
+export function createObjectApi(options: ObjectApiOptions): ServedApi {
+  const { store, clock = Date.now, random = Math.random } = options;
+  const admissions = [definitionAdmission(clock), ...options.admissions];
+  const kinds = createKinds(store);
+  const mustResource = (given: { readonly apiVersion: string; readonly kind: string }): Kind => mustKind(kinds, given);
 
   const admit = (operation: "create" | "update" | "delete", object: KubeObject, previous?: KubeObject): KubeObject =>
     admissions.reduce(
@@ -59,10 +68,10 @@ export function createObjectApi(options: ObjectApiOptions): ObjectApi {
     if (taken(named.metadata.name)) throw alreadyExists(keyOf(resource, named));
     const strategy = strategyOf(resourceText(resource));
     const asked = hasStatus(resource) && strategy.keepsStatus !== true ? withoutStatus(named) : named;
-    const defaulted = withDefaults(asked);
-    const prepared = strategy.prepareCreate?.(defaulted) ?? defaulted;
+    const complete = withKindDefaults(resource, asked);
+    const prepared = strategy.prepareCreate?.(complete) ?? complete;
     const admitted = admit("create", prepared);
-    const problems = validate(admitted);
+    const problems = [...validate(admitted), ...customProblems(resource, admitted)];
     if (problems.length > 0) throw invalidObject(resource, admitted.metadata.name, problems);
     return store.create(resource, admitted);
   };
@@ -74,7 +83,7 @@ export function createObjectApi(options: ObjectApiOptions): ObjectApi {
   };
 
   /** Everything of an update but the storing; the previous object where nothing changes. */
-  const updated = (resource: Resource, given: KubeObject): KubeObject => {
+  const updated = (resource: Kind, given: KubeObject): KubeObject => {
     const key = keyOf(resource, given);
     const previous = current(key);
     const { resourceVersion } = given.metadata;
@@ -88,11 +97,11 @@ export function createObjectApi(options: ObjectApiOptions): ObjectApi {
     const { generation: _, ...metadata } = given.metadata;
     const replaced = replacement({ ...given, metadata }, previous);
     const asked = hasStatus(resource) ? withStatus(replaced, previous["status"]) : replaced;
-    const defaulted = withDefaults(asked);
-    const prepared = strategyOf(resourceText(resource)).prepareUpdate?.(defaulted, previous) ?? defaulted;
+    const complete = withKindDefaults(resource, asked);
+    const prepared = strategyOf(resourceText(resource)).prepareUpdate?.(complete, previous) ?? complete;
     const next = withGeneration(admit("update", prepared, previous), previous);
     if (sameJson(next, previous)) return previous;
-    const problems = validateUpdate(next, previous);
+    const problems = [...validateUpdate(next, previous), ...customProblems(resource, next)];
     if (problems.length > 0) throw invalidObject(resource, key.name, problems);
     return next;
   };
@@ -114,6 +123,8 @@ export function createObjectApi(options: ObjectApiOptions): ObjectApi {
   };
 
   return {
+    kinds,
+    rehearse: (writes) => rehearse(store, writes),
     get revision() {
       return store.revision;
     },
@@ -123,7 +134,7 @@ export function createObjectApi(options: ObjectApiOptions): ObjectApi {
     flushed: () => store.flushed(),
     create,
     update,
-    updateStatus(given) {
+    updateStatus(given, statusOptions = {}) {
       const resource = mustResource(given);
       checkStructure({
         apiVersion: given.apiVersion,
@@ -138,7 +149,9 @@ export function createObjectApi(options: ObjectApiOptions): ObjectApi {
       return store.update(resource, {
         ...withStatus(previous, scoped["status"]),
         metadata: {
-          ...previous.metadata,
+          ...(statusOptions.metadata === true
+            ? reportedMetadata(scoped.metadata, previous.metadata)
+            : previous.metadata),
           ...(resourceVersion === undefined ? {} : { resourceVersion }),
           ...(uid === undefined ? {} : { uid }),
         },
@@ -172,10 +185,44 @@ export function createObjectApi(options: ObjectApiOptions): ObjectApi {
 }
 
 /** The resource of an object's apiVersion and kind. Throws StatusError 404 where there is none. */
-export function mustResource({ apiVersion, kind }: { readonly apiVersion: string; readonly kind: string }): Resource {
-  const resource = resourceOf(apiVersion, kind);
-  if (resource !== undefined) return resource;
+function mustKind(kinds: Kinds, { apiVersion, kind }: { readonly apiVersion: string; readonly kind: string }): Kind {
+  const found = kinds.of(apiVersion, kind);
+  if (found !== undefined) return found;
   throw new StatusError(404, "NotFound", `no matches for kind "${kind}" in version "${apiVersion}"`);
+}
+
+function withKindDefaults({ custom }: Kind, object: KubeObject): KubeObject {
+  const schema = custom?.schema?.openAPIV3Schema;
+  return schema === undefined ? withDefaults(object) : (defaulted(pruned(object, schema, []), schema) as KubeObject);
+}
+
+function customProblems({ custom }: Kind, object: KubeObject): readonly FieldProblem[] {
+  const schema = custom?.schema?.openAPIV3Schema;
+  return schema === undefined ? [] : schemaProblems(object, schema);
+}
+
+function definitionAdmission(clock: () => number): Admission {
+  return ({ operation, object, previous, store }) =>
+    operation === "delete" || object.kind !== "CustomResourceDefinition"
+      ? object
+      : preparedDefinition(object, previous, { others: store.list(definitionsResource).items, nowMs: clock() });
+}
+
+/** Thrown to undo what a rehearsal has written. */
+class Undo extends Error {}
+
+function rehearse<T>(store: Store, writes: () => T): T {
+  let result: { readonly value: T } | undefined;
+  try {
+    store.atomically(() => {
+      result = { value: writes() };
+      throw new Undo();
+    });
+  } catch (error) {
+    if (!(error instanceof Undo)) throw error;
+  }
+  assert(result !== undefined);
+  return result.value;
 }
 
 function checkStructure(object: KubeObject): void {
@@ -229,6 +276,18 @@ function withoutStatus(object: KubeObject): KubeObject {
 
 function withStatus(object: KubeObject, status: unknown): KubeObject {
   return status === undefined ? withoutStatus(object) : { ...object, status };
+}
+
+/** What a client may change of metadata besides a status: not who owns the object, nor what holds it. */
+function reportedMetadata(given: KubeObject["metadata"], previous: KubeObject["metadata"]): KubeObject["metadata"] {
+  const { labels, annotations, managedFields } = given;
+  const { labels: _, annotations: __, managedFields: ___, ...kept } = previous;
+  return {
+    ...kept,
+    ...(labels === undefined ? {} : { labels }),
+    ...(annotations === undefined ? {} : { annotations }),
+    ...(managedFields === undefined ? {} : { managedFields }),
+  };
 }
 
 /** The generation counts changes of what is asked for: everything but metadata and status. */

@@ -1,0 +1,225 @@
+// CustomResourceDefinitions: the rows of the resource table that they add, and the status that says so.
+// Upstream: apiextensions-apiserver. Versions share one storage; only the apiVersion differs (conversion strategy None).
+//
+// Not here: the schemas of custom resources (custom-schema.ts). Conversion webhooks are refused.
+
+import type { KubeObject } from "../../kube/object.ts";
+import type { Kind } from "./kinds.ts";
+import type { JsonSchema } from "./custom-schema.ts";
+import { timeText } from "./bookkeeping.ts";
+
+/** Where definitions are stored. */
+export const definitionsResource = { group: "apiextensions.k8s.io", resource: "customresourcedefinitions" } as const;
+
+/** Holds a definition until its objects are gone (apiextensions-apiserver pkg/controller/finalizer). */
+export const cleanupFinalizer = "customresourcecleanup.apiextensions.k8s.io";
+
+/** apiextensions/v1 CustomResourceDefinition, as far as it is read. */
+export interface CustomResourceDefinition extends KubeObject {
+  readonly spec: {
+    readonly group: string;
+    readonly scope: "Namespaced" | "Cluster";
+    readonly names: CustomNames;
+    readonly versions: readonly CustomVersion[];
+    readonly conversion?: { readonly strategy: string };
+    readonly preserveUnknownFields?: boolean;
+  };
+  readonly status?: {
+    readonly acceptedNames?: CustomNames;
+    readonly storedVersions?: readonly string[];
+    readonly conditions?: readonly Condition[];
+  };
+}
+
+interface CustomNames {
+  readonly plural: string;
+  readonly singular?: string;
+  readonly kind: string;
+  readonly listKind?: string;
+  readonly shortNames?: readonly string[];
+  readonly categories?: readonly string[];
+}
+
+export interface CustomVersion {
+  readonly name: string;
+  readonly served: boolean;
+  readonly storage: boolean;
+  readonly deprecated?: boolean;
+  readonly deprecationWarning?: string;
+  readonly schema?: { readonly openAPIV3Schema?: JsonSchema };
+  readonly subresources?: {
+    readonly status?: object;
+    readonly scale?: {
+      readonly specReplicasPath: string;
+      readonly statusReplicasPath: string;
+      readonly labelSelectorPath?: string;
+    };
+  };
+  readonly additionalPrinterColumns?: readonly PrinterColumn[];
+  readonly selectableFields?: readonly { readonly jsonPath: string }[];
+}
+
+export interface PrinterColumn {
+  readonly name: string;
+  readonly type: string;
+  readonly format?: string;
+  readonly description?: string;
+  readonly priority?: number;
+  readonly jsonPath: string;
+}
+
+interface Condition {
+  readonly type: string;
+  readonly status: string;
+  readonly reason: string;
+  readonly message: string;
+  readonly lastTransitionTime?: string;
+}
+
+const everyVerb = ["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"];
+
+/** The rows that a definition adds: one for each version that is served, the newest first; none before its names are accepted. */
+export function definedKinds(object: KubeObject): readonly Kind[] {
+  const { spec, status } = object as CustomResourceDefinition;
+  const storage = spec.versions.find((version) => version.storage);
+  if (storage === undefined || !isEstablished(status?.conditions)) return [];
+  const { group, names, scope } = spec;
+  const stored = { group, resource: names.plural, apiVersion: `${group}/${storage.name}`, kind: names.kind };
+  return [...spec.versions]
+    .filter((version) => version.served)
+    .sort((a, b) => compareVersions(b.name, a.name))
+    .map((custom) => ({
+      group,
+      version: custom.name,
+      apiVersion: `${group}/${custom.name}`,
+      kind: names.kind,
+      resource: names.plural,
+      singular: names.singular ?? names.kind.toLowerCase(),
+      shortNames: names.shortNames ?? [],
+      categories: names.categories ?? [],
+      namespaced: scope === "Namespaced",
+      verbs: everyVerb,
+      subresources: subresourcesOf(group, names.kind, custom),
+      stored,
+      custom,
+    }));
+}
+
+function subresourcesOf(group: string, kind: string, { name, subresources }: CustomVersion): Kind["subresources"] {
+  const verbs = ["get", "patch", "update"];
+  return [
+    ...(subresources?.status === undefined ? [] : [{ name: "status", group, version: name, kind, verbs }]),
+    ...(subresources?.scale === undefined
+      ? []
+      : [{ name: "scale", group: "autoscaling", version: "v1", kind: "Scale", verbs }]),
+  ];
+}
+
+/** Is the condition Established true? */
+function isEstablished(conditions: readonly Condition[] | undefined): boolean {
+  return conditions?.some(({ type, status }) => type === "Established" && status === "True") ?? false;
+}
+
+/** apimachinery util/version CompareKubeAwareVersionStrings: v2 > v1 > v2beta1 > v1beta2 > v1alpha1 > other. */
+export function compareVersions(a: string, b: string): number {
+  const [left, right] = [versionParts(a), versionParts(b)];
+  for (const [index, part] of left.entries()) if (part !== right[index]) return part - (right[index] ?? 0);
+  return left.length === 0 && right.length === 0 ? (a < b ? 1 : a > b ? -1 : 0) : left.length - right.length;
+}
+
+function versionParts(text: string): readonly number[] {
+  const match = /^v([1-9]\d*)(?:(alpha|beta)([1-9]\d*))?$/.exec(text);
+  if (match === null) return [];
+  const stability = match[2] === undefined ? 2 : match[2] === "beta" ? 1 : 0;
+  return [stability, Number(match[1]), Number(match[3] ?? 0)];
+}
+
+/** A definition as it is stored: its names taken where nobody else has them, which makes it served at once. */
+export function preparedDefinition(
+  object: KubeObject,
+  previous: KubeObject | undefined,
+  options: { readonly others: readonly KubeObject[]; readonly nowMs: number },
+): KubeObject {
+  const definition = withNames(object as CustomResourceDefinition);
+  const { spec } = definition;
+  const before = (previous as CustomResourceDefinition | undefined)?.status;
+  const conflict = nameConflict(definition, options.others as readonly CustomResourceDefinition[]);
+  const time = timeText(options.nowMs);
+  const conditions = [
+    conflict === undefined
+      ? condition("NamesAccepted", "True", "NoConflicts", "no conflicts found")
+      : condition("NamesAccepted", "False", conflict.reason, conflict.message),
+    conflict === undefined || isEstablished(before?.conditions)
+      ? condition("Established", "True", "InitialNamesAccepted", "the initial names have been accepted")
+      : condition("Established", "False", "NotAccepted", "not all names are accepted"),
+  ];
+  const storage = spec.versions?.find((version) => version.storage)?.name;
+  const storedVersions = before?.storedVersions ?? [];
+  return {
+    ...definition,
+    metadata: {
+      ...definition.metadata,
+      finalizers:
+        previous === undefined
+          ? [...new Set([...(definition.metadata.finalizers ?? []), cleanupFinalizer])]
+          : (definition.metadata.finalizers ?? []),
+    },
+    status: {
+      ...before,
+      conditions: [
+        ...conditions.map((next) => keptTime(next, before?.conditions, time)),
+        ...(before?.conditions ?? []).filter(({ type }) => conditions.every((each) => each.type !== type)),
+      ],
+      acceptedNames: conflict === undefined ? spec.names : (before?.acceptedNames ?? { plural: "", kind: "" }),
+      storedVersions:
+        storage === undefined || storedVersions.includes(storage) ? storedVersions : [...storedVersions, storage],
+    },
+  };
+}
+
+function withNames(definition: CustomResourceDefinition): CustomResourceDefinition {
+  const { spec } = definition;
+  if (typeof spec?.names?.kind !== "string") return definition;
+  const names = { ...spec.names };
+  return {
+    ...definition,
+    spec: {
+      ...spec,
+      names: {
+        ...names,
+        singular: names.singular ?? names.kind.toLowerCase(),
+        listKind: names.listKind ?? `${names.kind}List`,
+      },
+      conversion: spec.conversion ?? { strategy: "None" },
+    },
+  };
+}
+
+function condition(type: string, status: string, reason: string, message: string): Condition {
+  return { type, status, reason, message };
+}
+
+function keptTime(next: Condition, before: readonly Condition[] | undefined, time: string): Condition {
+  const same = before?.find(({ type, status }) => type === next.type && status === next.status);
+  return { lastTransitionTime: same?.lastTransitionTime ?? time, ...next };
+}
+
+function nameConflict(
+  { metadata, spec }: CustomResourceDefinition,
+  others: readonly CustomResourceDefinition[],
+): { readonly reason: string; readonly message: string } | undefined {
+  const taken = new Set(
+    others
+      .filter((other) => other.spec.group === spec.group && other.metadata.name !== metadata.name)
+      .flatMap(({ status }) => wordsOf(status?.acceptedNames)),
+  );
+  const word = wordsOf(spec.names).find((each) => taken.has(each));
+  if (word === undefined) return undefined;
+  const field = word === spec.names.plural ? "Plural" : word === spec.names.singular ? "Singular" : "ShortNames";
+  return { reason: `${field}Conflict`, message: `${JSON.stringify(word)} is already in use` };
+}
+
+function wordsOf(names: CustomNames | undefined): readonly string[] {
+  if (names === undefined) return [];
+  return [names.plural, names.singular ?? "", ...(names.shortNames ?? [])].filter((word) => word !== "");
+}

@@ -1,0 +1,301 @@
+// Custom resources by their structural schema (apiextensions/v1 JSONSchemaProps): pruning of unknown fields, defaults, validation.
+// Upstream: apiextensions-apiserver pkg/apiserver/schema; the words of problems are kube-openapi's.
+//
+// Not here: CEL rules (x-kubernetes-validations): they are kept and shown, and nothing is refused by them yet.
+
+import {
+  at,
+  child,
+  duplicate,
+  invalid,
+  notSupported,
+  required,
+  tooMany,
+  type FieldProblem,
+} from "../../kube/problem.ts";
+import { sameJson } from "../../kube/equal.ts";
+
+/** JSONSchemaProps, as far as they are read. */
+export interface JsonSchema {
+  readonly type?: string;
+  readonly format?: string;
+  readonly description?: string;
+  readonly properties?: { readonly [name: string]: JsonSchema };
+  readonly additionalProperties?: JsonSchema | boolean;
+  readonly items?: JsonSchema;
+  readonly required?: readonly string[];
+  readonly enum?: readonly unknown[];
+  readonly default?: unknown;
+  readonly nullable?: boolean;
+  readonly pattern?: string;
+  readonly minimum?: number;
+  readonly maximum?: number;
+  readonly exclusiveMinimum?: boolean;
+  readonly exclusiveMaximum?: boolean;
+  readonly multipleOf?: number;
+  readonly minLength?: number;
+  readonly maxLength?: number;
+  readonly minItems?: number;
+  readonly maxItems?: number;
+  readonly uniqueItems?: boolean;
+  readonly minProperties?: number;
+  readonly maxProperties?: number;
+  readonly allOf?: readonly JsonSchema[];
+  readonly anyOf?: readonly JsonSchema[];
+  readonly oneOf?: readonly JsonSchema[];
+  readonly not?: JsonSchema;
+  readonly "x-kubernetes-preserve-unknown-fields"?: boolean;
+  readonly "x-kubernetes-embedded-resource"?: boolean;
+  readonly "x-kubernetes-int-or-string"?: boolean;
+  readonly "x-kubernetes-list-type"?: string;
+  readonly "x-kubernetes-list-map-keys"?: readonly string[];
+  readonly "x-kubernetes-map-type"?: string;
+  readonly "x-kubernetes-validations"?: readonly unknown[];
+}
+
+type Fields = { readonly [name: string]: unknown };
+
+/** The fields that every object has, whatever its schema says. */
+const objectFields = new Set(["apiVersion", "kind", "metadata"]);
+
+/** The value without fields that the schema does not know; their paths are added to `unknown`. */
+export function pruned(value: unknown, schema: JsonSchema, unknown: string[], path = "", isObject = true): unknown {
+  if (Array.isArray(value)) {
+    const { items } = schema;
+    if (items === undefined) return value;
+    return sameOr(
+      value,
+      value.map((element, index) => pruned(element, items, unknown, at(path, index), false)),
+    );
+  }
+  if (!isFields(value)) return value;
+  const keepsUnknown = schema["x-kubernetes-preserve-unknown-fields"] === true;
+  const others = schema.additionalProperties;
+  const isEmbedded = isObject || schema["x-kubernetes-embedded-resource"] === true;
+  let result = value;
+  for (const [name, field] of Object.entries(value)) {
+    if (isEmbedded && objectFields.has(name)) continue;
+    const own = fieldOf(schema, name);
+    const known = own ?? (typeof others === "object" ? others : undefined);
+    const isKept = known !== undefined || others === true || keepsUnknown;
+    if (!isKept) unknown.push(child(path, name));
+    const next = known === undefined ? field : pruned(field, known, unknown, child(path, name), false);
+    if (isKept && next === field) continue;
+    if (result === value) result = { ...value };
+    if (isKept) (result as { [name: string]: unknown })[name] = next;
+    else delete (result as { [name: string]: unknown })[name];
+  }
+  return result;
+}
+
+/** The value with the schema's defaults filled in; null counts as absent where it is not allowed and there is a default. */
+export function defaulted(value: unknown, schema: JsonSchema): unknown {
+  if (Array.isArray(value)) {
+    const { items } = schema;
+    return items === undefined
+      ? value
+      : sameOr(
+          value,
+          value.map((element) => defaulted(element, items)),
+        );
+  }
+  if (!isFields(value)) return value;
+  const result: { [name: string]: unknown } = { ...value };
+  let changed = false;
+  for (const [name, field] of Object.entries(schema.properties ?? {})) {
+    const before = Object.hasOwn(result, name) ? result[name] : undefined;
+    const isAbsent = before === undefined || (before === null && field.nullable !== true);
+    const given = isAbsent && field.default !== undefined ? structuredClone(field.default) : before;
+    const next = given === undefined ? undefined : defaulted(given, field);
+    if (next === before) continue;
+    result[name] = next;
+    changed = true;
+  }
+  const others = schema.additionalProperties;
+  if (typeof others === "object")
+    for (const [name, field] of Object.entries(value)) {
+      if (fieldOf(schema, name) !== undefined) continue;
+      const next = defaulted(field, others);
+      if (next === field) continue;
+      result[name] = next;
+      changed = true;
+    }
+  return changed ? result : value;
+}
+
+/** What is wrong with a value by its schema. */
+export function schemaProblems(value: unknown, schema: JsonSchema, path = "", isObject = true): FieldProblem[] {
+  if (value === null && (schema.nullable === true || schema.type === undefined)) return [];
+  const wrongType = typeProblem(value, schema, path);
+  if (wrongType !== undefined) return [wrongType];
+  const problems = [...valueProblems(value, schema, path), ...junctorProblems(value, schema, path, isObject)];
+  if (Array.isArray(value)) problems.push(...listProblems(value, schema, path));
+  else if (isFields(value)) problems.push(...fieldsProblems(value, schema, path, isObject));
+  return problems;
+}
+
+function typeProblem(value: unknown, schema: JsonSchema, path: string): FieldProblem | undefined {
+  const wrong = (type: string): FieldProblem => ({
+    field: path,
+    reason: "FieldValueTypeInvalid",
+    message: `Invalid value: ${JSON.stringify(typeOf(value))}: ${path} in body must be of type ${type}: ${JSON.stringify(typeOf(value))}`,
+  });
+  if (schema["x-kubernetes-int-or-string"] === true)
+    return typeof value === "string" || Number.isInteger(value) ? undefined : wrong("integer,string");
+  switch (schema.type) {
+    case "object":
+      return isFields(value) ? undefined : wrong("object");
+    case "array":
+      return Array.isArray(value) ? undefined : wrong("array");
+    case "string":
+      return typeof value === "string" ? undefined : wrong("string");
+    case "boolean":
+      return typeof value === "boolean" ? undefined : wrong("boolean");
+    case "number":
+      return typeof value === "number" ? undefined : wrong("number");
+    case "integer":
+      return Number.isInteger(value) ? undefined : wrong("integer");
+  }
+  return undefined;
+}
+
+function typeOf(value: unknown): string {
+  if (value === null) return "null";
+  if (Array.isArray(value)) return "array";
+  return typeof value === "number" ? (Number.isInteger(value) ? "integer" : "number") : typeof value;
+}
+
+function valueProblems(value: unknown, schema: JsonSchema, path: string): FieldProblem[] {
+  const problems: FieldProblem[] = [];
+  const wrong = (detail: string): void => void problems.push(invalid(path, value, `${path} in body ${detail}`));
+  if (schema.enum !== undefined && !schema.enum.some((each) => sameJson(each, value)))
+    problems.push(notSupported(path, value, schema.enum.map(String)));
+  if (typeof value === "number") numberProblems(value, schema, wrong);
+  if (typeof value === "string") {
+    const length = [...value].length;
+    if (schema.minLength !== undefined && length < schema.minLength)
+      wrong(`should be at least ${schema.minLength} chars long`);
+    if (schema.maxLength !== undefined && length > schema.maxLength)
+      problems.push({
+        field: path,
+        reason: "FieldValueTooLong",
+        message: `Too long: may not be more than ${schema.maxLength} bytes`,
+      });
+    if (schema.pattern !== undefined && patternOf(schema.pattern)?.test(value) === false)
+      wrong(`should match '${schema.pattern}'`);
+    if (schema.format !== undefined && !hasFormat(value, schema.format))
+      wrong(`must be of type ${schema.format}: ${JSON.stringify(value)}`);
+  }
+  return problems;
+}
+
+function numberProblems(value: number, schema: JsonSchema, wrong: (detail: string) => void): void {
+  const { minimum, maximum, exclusiveMinimum, exclusiveMaximum, multipleOf } = schema;
+  if (minimum !== undefined && (value < minimum || (exclusiveMinimum === true && value === minimum)))
+    wrong(
+      exclusiveMinimum === true ? `should be greater than ${minimum}` : `should be greater than or equal to ${minimum}`,
+    );
+  if (maximum !== undefined && (value > maximum || (exclusiveMaximum === true && value === maximum)))
+    wrong(exclusiveMaximum === true ? `should be less than ${maximum}` : `should be less than or equal to ${maximum}`);
+  if (multipleOf !== undefined && !Number.isInteger(value / multipleOf)) wrong(`should be a multiple of ${multipleOf}`);
+  if (schema.format === "int32" && (value < -(2 ** 31) || value >= 2 ** 31)) wrong("must be of type int32");
+}
+
+// go-openapi/strfmt, as far as apiextensions supports it
+const formats: { readonly [format: string]: RegExp } = {
+  "date-time": /^\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:?\d\d)$/,
+  date: /^\d{4}-\d\d-\d\d$/,
+  uuid: /^[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}$/i,
+  ipv4: /^(\d{1,3}\.){3}\d{1,3}$/,
+  ipv6: /^[0-9a-f:]*:[0-9a-f:.]*$/i,
+  byte: /^[A-Za-z0-9+/]*={0,2}$/,
+  duration: /^[+-]?(\d+(\.\d*)?(ns|us|µs|ms|s|m|h))+$|^0$/,
+};
+
+function hasFormat(value: string, format: string): boolean {
+  return formats[format]?.test(value) ?? true;
+}
+
+const patterns = new Map<string, RegExp | undefined>();
+
+/** Undefined where the pattern is Go's and not JavaScript's: nothing is refused by it then. */
+function patternOf(pattern: string): RegExp | undefined {
+  if (patterns.has(pattern)) return patterns.get(pattern);
+  let expression: RegExp | undefined;
+  try {
+    expression = new RegExp(pattern, "u");
+  } catch {
+    expression = undefined;
+  }
+  patterns.set(pattern, expression);
+  return expression;
+}
+
+function junctorProblems(value: unknown, schema: JsonSchema, path: string, isObject: boolean): FieldProblem[] {
+  const fits = (each: JsonSchema): boolean => schemaProblems(value, each, path, isObject).length === 0;
+  const problems = (schema.allOf ?? []).flatMap((each) => schemaProblems(value, each, path, isObject));
+  const wrong = (detail: string): void => void problems.push(invalid(path, value, `${path} in body ${detail}`));
+  if (schema.anyOf !== undefined && !schema.anyOf.some(fits)) wrong("must validate at least one schema (anyOf)");
+  if (schema.oneOf !== undefined && schema.oneOf.filter(fits).length !== 1)
+    wrong("must validate one and only one schema (oneOf)");
+  if (schema.not !== undefined && fits(schema.not)) wrong("must not validate the schema (not)");
+  return problems;
+}
+
+function listProblems(value: readonly unknown[], schema: JsonSchema, path: string): FieldProblem[] {
+  const problems: FieldProblem[] = [];
+  const { items, minItems, maxItems } = schema;
+  if (minItems !== undefined && value.length < minItems)
+    problems.push(invalid(path, value.length, `${path} in body should have at least ${minItems} items`));
+  if (maxItems !== undefined && value.length > maxItems) problems.push(tooMany(path, value.length, maxItems));
+  const seen = new Set<string>();
+  for (const [index, element] of value.entries()) {
+    const key = listKey(element, schema);
+    if (key !== undefined) {
+      const text = JSON.stringify(key);
+      if (seen.has(text)) problems.push(duplicate(at(path, index), key));
+      seen.add(text);
+    }
+    if (items !== undefined) problems.push(...schemaProblems(element, items, at(path, index), false));
+  }
+  return problems;
+}
+
+function listKey(element: unknown, schema: JsonSchema): unknown {
+  const kind = schema["x-kubernetes-list-type"];
+  if (kind === "set" || schema.uniqueItems === true) return element;
+  if (kind !== "map" || !isFields(element)) return undefined;
+  const keys = schema["x-kubernetes-list-map-keys"] ?? [];
+  return Object.fromEntries(keys.map((key) => [key, element[key] ?? schema.items?.properties?.[key]?.default]));
+}
+
+function fieldsProblems(value: Fields, schema: JsonSchema, path: string, isObject: boolean): FieldProblem[] {
+  const problems: FieldProblem[] = [];
+  const count = Object.keys(value).length;
+  const { minProperties, maxProperties, additionalProperties: others } = schema;
+  if (minProperties !== undefined && count < minProperties)
+    problems.push(invalid(path, count, `${path} in body should have at least ${minProperties} properties`));
+  if (maxProperties !== undefined && count > maxProperties) problems.push(tooMany(path, count, maxProperties));
+  for (const name of schema.required ?? [])
+    if (!Object.hasOwn(value, name) || value[name] === undefined) problems.push(required(child(path, name)));
+  for (const [name, field] of Object.entries(value)) {
+    if (field === undefined || (isObject && objectFields.has(name))) continue;
+    const own = fieldOf(schema, name) ?? (typeof others === "object" ? others : undefined);
+    if (own !== undefined) problems.push(...schemaProblems(field, own, child(path, name), false));
+  }
+  return problems;
+}
+
+function fieldOf(schema: JsonSchema, name: string): JsonSchema | undefined {
+  return schema.properties !== undefined && Object.hasOwn(schema.properties, name)
+    ? schema.properties[name]
+    : undefined;
+}
+
+function sameOr(before: readonly unknown[], after: readonly unknown[]): readonly unknown[] {
+  return after.every((element, index) => element === before[index]) ? before : after;
+}
+
+function isFields(value: unknown): value is Fields {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
