@@ -10,6 +10,7 @@ import { openStore } from "../api/sqlite-store.ts";
 import { createObjectApi } from "../api/write.ts";
 import { microTimeText, timeText } from "./clock.ts";
 import { createFakeClock, type FakeClock } from "./clock.testing.ts";
+import type { EventRetention } from "./event-retention.ts";
 import { leaseNamespace } from "./node-lifecycle.ts";
 import { nodes as nodesResource, pods } from "./resources.ts";
 import type { TypedResource } from "./resources.ts";
@@ -64,6 +65,7 @@ export async function testCluster(
     readonly nodes?: number | readonly Node[];
     readonly enabled?: (name: string) => boolean;
     readonly seed?: number;
+    readonly eventRetention?: EventRetention;
     /** Further steps of every write. */
     readonly admissions?: readonly Admission[];
     readonly config?: Partial<ClusterConfig>;
@@ -95,6 +97,7 @@ export async function testCluster(
       config,
       rootCa: "-----BEGIN CERTIFICATE-----",
       failed: (failure) => failures.push(failure),
+      ...(options.eventRetention === undefined ? {} : { eventRetention: options.eventRetention }),
       ...(options.enabled === undefined ? {} : { enabled: options.enabled }),
     });
   let runtime = start();

@@ -6,7 +6,8 @@ import type { KubeObject } from "../../kube/object.ts";
 import { openStore } from "../api/sqlite-store.ts";
 import { createObjectApi } from "../api/write.ts";
 import { createFakeClock } from "./clock.testing.ts";
-import { namespace, seededRandom } from "./cluster.testing.ts";
+import { timeText } from "./clock.ts";
+import { namespace, seededRandom, testCluster, type TestCluster } from "./cluster.testing.ts";
 import { createEventSink, type EventRecorder } from "./events.ts";
 import { events } from "./resources.ts";
 
@@ -102,22 +103,48 @@ void describe("events", () => {
     );
   });
 
-  void test("are kept for an hour after they were last said", () => {
-    const { clock, recorder, about, written } = start();
-    recorder.record(about("p"), "Normal", "Old", "once");
-    recorder.record(about("p"), "Normal", "Kept", "twice");
-    written();
-    clock.advance(1_800_000);
-    recorder.record(about("p"), "Normal", "Kept", "twice");
-    written();
-    clock.advance(1_800_000);
-    recorder.record(about("q"), "Normal", "New", "now");
-    assert.deepEqual(new Set(written().map(({ reason }) => reason)), new Set(["Kept", "New"]));
-  });
-
   void test("about objects in namespaces that are gone are dropped", () => {
     const { recorder, about, written } = start();
     recorder.record({ ...about("p"), metadata: { name: "p", namespace: "gone" } }, "Normal", "Late", "too late");
     assert.deepEqual(written(), []);
+  });
+});
+
+void describe("retention of events", () => {
+  const event = (name: string, atMs: number): KubeObject => ({
+    apiVersion: "v1",
+    kind: "Event",
+    metadata: { name, namespace: "default" },
+    involvedObject: { kind: "Pod", name: "p", namespace: "default" },
+    reason: "Said",
+    lastTimestamp: timeText(atMs),
+  });
+  const names = (cluster: TestCluster): readonly string[] => cluster.list(events).map(({ metadata }) => metadata.name);
+
+  void test("they go an hour after they were last said, whoever wrote them", async () => {
+    const cluster = await testCluster();
+    const now = cluster.clock.now();
+    cluster.create(event("old", now - 1_800_000), event("again", now - 1_800_000), event("new", now));
+    await cluster.pass(1_000_000);
+    cluster.edit(events, "again", (object) => ({ ...object, lastTimestamp: timeText(cluster.clock.now()) }));
+    await cluster.pass(800_000);
+    assert.deepEqual(names(cluster), ["again", "new"]);
+    await cluster.pass(1_800_000);
+    assert.deepEqual(names(cluster), ["again"]);
+    await cluster.pass(1_000_000);
+    assert.deepEqual(names(cluster), []);
+    cluster.close();
+  });
+
+  void test("the oldest go when there are too many, also after a restart", async () => {
+    const cluster = await testCluster({ eventRetention: { ttlMs: 3_600_000, most: 3 } });
+    for (let i = 0; i < 5; i++) cluster.create(event(`e${i}`, cluster.clock.now()));
+    await cluster.idle();
+    assert.deepEqual(names(cluster), ["e2", "e3", "e4"]);
+    await cluster.restart();
+    cluster.create(event("e5", cluster.clock.now()));
+    await cluster.idle();
+    assert.deepEqual(names(cluster), ["e3", "e4", "e5"]);
+    cluster.close();
   });
 });

@@ -1,12 +1,14 @@
 // Events: what controllers and kubelets say about objects, as `kubectl describe` and `kubectl get events` show it.
 // Recording costs no write: what was said is gathered, joined where it repeats, and written when there is nothing more urgent.
-// Like client-go's EventCorrelator: equal events count up, many similar ones become one, a chatterbox is cut off; and the number kept is bounded.
+// Like client-go's EventCorrelator: equal events count up, many similar ones become one, a chatterbox is cut off.
+//
+// Not here: how long Events are kept, whoever wrote them (event-retention.ts).
 
 import type { Event, ObjectReference } from "../../kube/kinds.ts";
 import type { KubeObject } from "../../kube/object.ts";
 import type { ObjectApi } from "../api/api.ts";
 import { StatusError } from "../api/store.ts";
-import { timeMs, timeText, type Clock } from "./clock.ts";
+import { timeText, type Clock } from "./clock.ts";
 import { events } from "./resources.ts";
 
 export interface EventRecorder {
@@ -23,16 +25,8 @@ export interface EventSink {
   drain(more: () => boolean): boolean;
 }
 
-/** Limits of client-go tools/record events_cache.go (burst, refill, similar) and kube-apiserver --event-ttl; `kept` is ours. */
-const limits = {
-  burst: 25,
-  refillMs: 300_000,
-  similar: 10,
-  similarMs: 600_000,
-  ttlMs: 3_600_000,
-  kept: 10_000,
-  remembered: 4_096,
-};
+/** Limits of client-go tools/record events_cache.go; `remembered` is its maxLruCacheEntries. */
+const limits = { burst: 25, refillMs: 300_000, similar: 10, similarMs: 600_000, remembered: 4_096 };
 
 interface Said {
   readonly object: KubeObject;
@@ -48,7 +42,7 @@ interface Said {
 
 /** Gathers events and writes them through the API. `wake` is called when there is something to drain. */
 export function createEventSink(options: {
-  readonly api: Pick<ObjectApi, "create" | "update" | "get" | "delete" | "list">;
+  readonly api: Pick<ObjectApi, "create" | "update" | "get">;
   readonly clock: Clock;
   readonly random: () => number;
   readonly wake: () => void;
@@ -58,7 +52,6 @@ export function createEventSink(options: {
   const written = createMemory<string>(limits.remembered);
   const spam = createSpamFilter(clock);
   const similar = createSimilarity(clock);
-  const kept = createKept(api, clock);
 
   const record = (entry: Omit<Said, "message" | "firstMs" | "lastMs" | "count">, message: string): void => {
     const source = `${entry.component}|${entry.host ?? ""}|${entry.object.metadata.uid ?? entry.object.metadata.name}`;
@@ -95,7 +88,6 @@ export function createEventSink(options: {
     const event = eventOf(entry, namespace, suffix(options.random));
     api.create(event);
     written.set(id, event.metadata.name);
-    kept.add(namespace, event.metadata.name, entry.lastMs);
   };
 
   return {
@@ -117,7 +109,6 @@ export function createEventSink(options: {
           if (!(error instanceof StatusError)) throw error;
         }
       }
-      kept.sweep();
       return true;
     },
   };
@@ -207,41 +198,6 @@ function createSimilarity(clock: Clock): { isOne(kind: string, message: string):
       messages.add(message);
       seen.set(kind, { messages, sinceMs: now });
       return false;
-    },
-  };
-}
-
-/** Removes events that are too old, and the oldest when there are too many. Knows those that were there before, too. */
-function createKept(
-  api: Pick<ObjectApi, "list" | "get" | "delete">,
-  clock: Clock,
-): { add(namespace: string, name: string, atMs: number): void; sweep(): void } {
-  const queue = new Map<string, { namespace: string; name: string; atMs: number }>();
-  const lastMs = (event: Event): number =>
-    timeMs(event.lastTimestamp ?? event.eventTime ?? event.metadata.creationTimestamp) ?? 0;
-  for (const event of [...(api.list(events).items as readonly Event[])].sort((a, b) => lastMs(a) - lastMs(b))) {
-    const { namespace = "default", name } = event.metadata;
-    queue.set(`${namespace}/${name}`, { namespace, name, atMs: lastMs(event) });
-  }
-  return {
-    add: (namespace, name, atMs) => void queue.set(`${namespace}/${name}`, { namespace, name, atMs }),
-    sweep() {
-      for (const [id, { namespace, name, atMs }] of queue) {
-        if (queue.size <= limits.kept && clock.now() - atMs < limits.ttlMs) return;
-        queue.delete(id);
-        const event = api.get({ ...events, namespace, name }) as Event | undefined;
-        if (event === undefined) continue;
-        if (queue.size < limits.kept && clock.now() - lastMs(event) < limits.ttlMs) {
-          // Counted up since: it goes to the end of the queue.
-          queue.set(id, { namespace, name, atMs: lastMs(event) });
-          continue;
-        }
-        try {
-          api.delete({ ...events, namespace, name });
-        } catch (error) {
-          if (!(error instanceof StatusError)) throw error;
-        }
-      }
     },
   };
 }

@@ -1,5 +1,6 @@
 // What becomes of nodes whose kubelet falls silent: Ready turns Unknown, taints follow the conditions, their pods stop being ready.
-// Upstream: pkg/controller/nodelifecycle. Eviction by taint is taint-eviction.ts, pods of deleted nodes are pod-gc.ts.
+// Upstream: pkg/controller/nodelifecycle. Unlike there, a node that never had a Lease is not watched: nothing that lives stands behind it.
+// Eviction by taint is taint-eviction.ts, pods of deleted nodes are pod-gc.ts.
 
 import { sameJson } from "../../kube/equal.ts";
 import type { Condition, Node, Pod, Taint } from "../../kube/kinds.ts";
@@ -33,6 +34,9 @@ export function nodeLifecycleController({ silentMs }: NodeLifecycleOptions): (cl
       const now = clock.now();
       const ready = conditionOf(node.status?.conditions, "Ready");
       const started = timeMs(node.metadata.creationTimestamp) ?? now;
+      // Without a Lease nobody ever promised to renew one: such a node (a record in an imagined lab) is what its status says.
+      const promised = objects.get(leases, leaseNamespace, name) !== undefined;
+      if (ready !== undefined && !promised) return { node, againInMs: undefined };
       const until =
         ready === undefined ? started + Math.max(nodeGrace.startupMs, silentMs) : (heard.get(name) ?? now) + silentMs;
       if (now < until) return { node, againInMs: ready?.status === "Unknown" ? undefined : until - now };
@@ -66,9 +70,10 @@ export function nodeLifecycleController({ silentMs }: NodeLifecycleOptions): (cl
           if (namespace !== leaseNamespace || object === undefined) return;
           if (object.spec.renewTime === previous?.spec.renewTime) return;
           heard.set(name, clock.now());
-          // The next look is already planned; only a node that was given up needs one now.
+          // From the first Lease on there is always a next look planned; a node that was given up needs one now.
           const node = objects.get(nodes, undefined, name);
-          if (conditionOf(node?.status?.conditions, "Ready")?.status === "Unknown") enqueue(name);
+          const isGivenUp = conditionOf(node?.status?.conditions, "Ready")?.status === "Unknown";
+          if (previous === undefined || isGivenUp) enqueue(name);
         }),
         // A pod that claims to be ready on a node that is not.
         on(pods, ({ object }, enqueue) => {

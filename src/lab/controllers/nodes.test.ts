@@ -74,6 +74,7 @@ void describe("silent nodes", () => {
     const cluster = await testCluster();
     cluster.create(deployment("web", 3), service("web"));
     await cluster.settle();
+    await cluster.pass(1_000);
     cluster.silent.add("node-2");
     await cluster.pass(49_000);
     assert.equal(ready(cluster, "node-2"), "True");
@@ -101,6 +102,7 @@ void describe("silent nodes", () => {
     const cluster = await testCluster();
     cluster.create(deployment("web", 3));
     await cluster.settle();
+    await cluster.pass(1_000);
     cluster.silent.add("node-2");
     await cluster.pass(50_000);
     const there = (): readonly Pod[] => cluster.list(pods).filter(({ spec }) => spec.nodeName === "node-2");
@@ -124,6 +126,7 @@ void describe("silent nodes", () => {
     const cluster = await testCluster();
     cluster.create(deployment("web", 3));
     await cluster.settle();
+    await cluster.pass(1_000);
     cluster.silent.add("node-2");
     await cluster.pass(60_000);
     cluster.silent.delete("node-2");
@@ -135,6 +138,21 @@ void describe("silent nodes", () => {
     assert.deepEqual(taints(cluster, "node-2"), []);
     await cluster.settle();
     assert.equal(cluster.list(pods).length, 3);
+    cluster.close();
+  });
+
+  void test("that never had a Lease are what their status says", async () => {
+    const cluster = await testCluster({ nodes: 1 });
+    cluster.silent.add("node-1");
+    await cluster.pass(600_000);
+    assert.equal(ready(cluster, "node-1"), "True");
+    cluster.silent.delete("node-1");
+    await cluster.pass(1_000);
+    cluster.silent.add("node-1");
+    await cluster.pass(49_000);
+    assert.equal(ready(cluster, "node-1"), "True");
+    await cluster.pass(1_000);
+    assert.equal(ready(cluster, "node-1"), "Unknown");
     cluster.close();
   });
 
@@ -206,6 +224,7 @@ void describe("pods that nobody clears away", () => {
     const tolerations = [{ operator: "Exists" as const }];
     cluster.create({ ...lost("p"), spec: { ...lost("p").spec, nodeName: "node-1", tolerations } });
     await cluster.settle();
+    await cluster.pass(1_000);
     cluster.silent.add("node-1");
     await cluster.pass(600_000);
     assert.equal(cluster.must(pods, "p").metadata.deletionTimestamp, undefined);

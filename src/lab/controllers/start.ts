@@ -10,6 +10,7 @@ import { deploymentController } from "./deployments.ts";
 import { endpointSliceMirroringController } from "./endpoint-slice-mirroring.ts";
 import { endpointSliceController } from "./endpoint-slices.ts";
 import { endpointsController } from "./endpoints.ts";
+import { eventRetentionController, type EventRetention } from "./event-retention.ts";
 import { garbageCollector } from "./garbage-collector.ts";
 import { ipAddressController, serviceCidrController } from "./ip-addresses.ts";
 import { jobController } from "./jobs.ts";
@@ -37,6 +38,8 @@ export interface ControllersOptions {
   readonly random?: () => number;
   /** How long a node may be silent before it counts as unreachable; upstream's 50 s unless given. */
   readonly nodeSilentMs?: number;
+  /** How long and how many Events are kept: an hour and 10,000 unless given. */
+  readonly eventRetention?: EventRetention;
   /** What is reported as not acted upon (not-implemented.ts) unless other rows are given. */
   readonly notImplemented?: readonly NotImplemented[];
   /** Which controllers run, by name; all unless given. */
@@ -87,6 +90,7 @@ function controllerTable(
     ["serviceip", ipAddressController],
     ["servicecidr", serviceCidrController],
     ["garbagecollector", garbageCollector(options.api)],
+    ["eventretention", eventRetentionController(options.eventRetention)],
     ["notimplemented", notImplementedController(options.notImplemented ?? notImplemented)],
   ];
 }
