@@ -53,8 +53,8 @@ export function udp6(from: Address, to: Address, port: number, data: Uint8Array 
   return Uint8Array.from([0x60, 0, 0, 0, 0, length, 17, 64, ...addressBytes(from), ...addressBytes(to), ...datagram]);
 }
 
-/** RFC 1071 */
-function checksum(bytes: Uint8Array): number {
+/** The Internet checksum (RFC 1071). */
+export function checksum(bytes: Uint8Array): number {
   let sum = 0;
   for (let index = 0; index < bytes.length; index += 2) sum += ((bytes[index] ?? 0) << 8) | (bytes[index + 1] ?? 0);
   while (sum > 0xffff) sum = (sum & 0xffff) + (sum >>> 16);

@@ -87,7 +87,7 @@ function senders(attachments: readonly Attachment[], family: Family): readonly N
   });
 }
 
-/** Chains of an IP table that keep the node and its tunnel from strangers; they look at sets `nodes` and `pod-ranges`. */
+/** Chains of an IP table that keep the node and its tunnel from strangers; they look at sets `nodes`, `pod-ranges`, `service-ranges`. */
 export function guardChains(family: Family): readonly NftChain[] {
   const source = family === 4 ? "ip saddr" : "ip6 saddr";
   const destination = family === 4 ? "ip daddr" : "ip6 daddr";
@@ -119,6 +119,8 @@ export function guardChains(family: Family): readonly NftChain[] {
       rules: [
         // A pod's packet to another node would else arrive there with this node's address where it is masqueraded.
         rule("no pod speaks VXLAN to a node", [...isVxlan, isIn("nodes", destination), counter, drop]),
+        // Conntrack calls some packets invalid and translates none of those; each would leave an entry in the machine-wide neighbour table.
+        rule("Services' addresses are nobody's link", [isIn("service-ranges", destination), counter, drop]),
         // What a node port of ours has translated may come from a pod of another node; nothing else of a pod comes by the underlay.
         rule("pods' packets come from pods or tunnel", [
           isNot("meta iifname", names.bridge, names.vxlan),

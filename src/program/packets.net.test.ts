@@ -10,6 +10,7 @@ import { attachment, node, objects, pod, service, slice } from "../model/objects
 import { compile } from "./compile.ts";
 import {
   arp,
+  checksum,
   etherType,
   frame,
   neighbourAdvertisement,
@@ -314,6 +315,18 @@ void describe("packets", () => {
     assert.equal(await ask(lab, "outside", "172.18.0.2", 9000), `node-1 saw ${outside[4]}`);
     assert.equal(await askUdp(lab, "c", "10.244.1.5", 8080), "a saw 10.244.2.9");
     assert.deepEqual(heard(0, "stranger"), []);
+  });
+
+  void it("packets that conntrack does not translate leave no neighbour behind", async () => {
+    // RFC 792: an echo reply that nobody asked for.
+    const packet = udp4("10.244.1.5", "10.96.77.7", 0, "");
+    packet[9] = 1;
+    packet.set([0, 0, 0xff, 0xff, 0, 0, 0, 0], 20);
+    new DataView(packet.buffer).setUint16(10, 0);
+    new DataView(packet.buffer).setUint16(10, checksum(packet.subarray(0, 20)));
+    sendFrame(lab, "a", frame(bridgeMac("node-1"), a.mac, etherType.ip, packet));
+    assert.equal(await ask(lab, "a", "10.244.1.6", 8080), "b saw 10.244.1.5");
+    assert.doesNotMatch(lab.sh("node-1", "ip neigh show dev cbr0"), /10\.96\./);
   });
 
   void it("Debian's nft lists what it was given and loads what it lists", () => {
