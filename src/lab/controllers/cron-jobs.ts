@@ -8,7 +8,7 @@ import { timeMs, timeText } from "./clock.ts";
 import { parseSchedule, type CronSchedule } from "./cron-schedule.ts";
 import type { EventRecorder } from "./events.ts";
 import { controllerOf, controllerReference } from "./pod-state.ts";
-import { isNamespaceTerminating, messageOf } from "./replica-sets.ts";
+import { isNamespaceTerminating, messageOf } from "./errors.ts";
 import { cronJobs, jobs } from "./resources.ts";
 import { on, type Cluster, type Controller } from "./runtime.ts";
 

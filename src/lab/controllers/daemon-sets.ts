@@ -21,7 +21,7 @@ import { matchesRequiredNodeAffinity } from "./node-affinity.ts";
 import type { Change } from "./objects.ts";
 import { claim } from "./ownership.ts";
 import { availableInMs, controllerOf, isReady, isTerminating, podFromTemplate } from "./pod-state.ts";
-import { isNamespaceTerminating, messageOf } from "./replica-sets.ts";
+import { isNamespaceTerminating, messageOf } from "./errors.ts";
 import { controllerRevisions, daemonSets, nodes, pods } from "./resources.ts";
 import { scaledValue } from "./rolling-update.ts";
 import { on, type Cluster, type Controller, type Enqueue } from "./runtime.ts";

@@ -15,7 +15,7 @@ import { jobPod, trackingFinalizer } from "./job-pods.ts";
 import type { Change } from "./objects.ts";
 import { claim } from "./ownership.ts";
 import { controllerOf, isFinished, isReady, isTerminating } from "./pod-state.ts";
-import { isNamespaceTerminating, messageOf } from "./replica-sets.ts";
+import { isNamespaceTerminating, messageOf } from "./errors.ts";
 import { jobs, pods } from "./resources.ts";
 import { on, type Cluster, type Controller, type Enqueue } from "./runtime.ts";
 

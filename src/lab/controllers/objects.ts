@@ -25,7 +25,6 @@ export interface Objects {
   /** By `namespace/name`, or `name`. */
   byKey<T extends KubeObject>(resource: TypedResource<T>, key: string): T | undefined;
   all<T extends KubeObject>(resource: TypedResource<T>): readonly T[];
-  count(resource: TypedResource): number;
   inNamespace<T extends KubeObject>(resource: TypedResource<T>, namespace: string): readonly T[];
   /** Objects of any kind in a namespace, as (resource, object). */
   everythingIn(namespace: string): readonly (readonly [ResourceName, KubeObject])[];
@@ -33,8 +32,6 @@ export interface Objects {
   dependentsOf(uid: string): readonly (readonly [ResourceName, KubeObject])[];
   /** Objects of one kind whose controller (ownerReferences[].controller) is this uid. */
   controlledBy<T extends KubeObject>(resource: TypedResource<T>, uid: string): readonly T[];
-  /** Is any object with this uid there? */
-  hasUid(uid: string): boolean;
   podsOnNode(node: string): readonly Pod[];
   /** Pods of a namespace that carry all of these labels. With no labels: all pods of the namespace. */
   podsLabelled(namespace: string, labels: Labels): readonly Pod[];
@@ -146,12 +143,10 @@ type Reads = Pick<
   | "get"
   | "byKey"
   | "all"
-  | "count"
   | "inNamespace"
   | "everythingIn"
   | "dependentsOf"
   | "controlledBy"
-  | "hasUid"
   | "podsOnNode"
   | "podsLabelled"
 >;
@@ -169,7 +164,6 @@ function createIndex(): {
 } {
   const shelves = new Map<string, Shelf>();
   const dependents = buckets<readonly [ResourceName, KubeObject]>();
-  const uids = new Set<string>();
   const nodePods = buckets<Pod>();
   const labelledPods = buckets<Pod>();
 
@@ -185,7 +179,6 @@ function createIndex(): {
     const { byKey, byNamespace } = shelf(resource);
     byKey.delete(key);
     if (namespace !== undefined) byNamespace.remove(namespace, key);
-    if (uid !== undefined) uids.delete(uid);
     for (const owner of object.metadata.ownerReferences ?? []) dependents.remove(owner.uid, uid ?? key);
     if (!isPod(resource)) return;
     nodePods.remove((object as Pod).spec.nodeName ?? "", key);
@@ -197,7 +190,6 @@ function createIndex(): {
     const { byKey, byNamespace } = shelf(resource);
     byKey.set(key, object);
     if (namespace !== undefined) byNamespace.add(namespace, key, object);
-    if (uid !== undefined) uids.add(uid);
     for (const owner of object.metadata.ownerReferences ?? []) {
       dependents.add(owner.uid, uid ?? key, [resource, object]);
     }
@@ -212,7 +204,6 @@ function createIndex(): {
     byKey: <T extends KubeObject>(resource: TypedResource<T>, key: string) =>
       shelf(resource).byKey.get(key) as T | undefined,
     all: <T extends KubeObject>(resource: TypedResource<T>) => [...(shelf(resource).byKey.values() as Iterable<T>)],
-    count: (resource) => shelf(resource).byKey.size,
     inNamespace: <T extends KubeObject>(resource: TypedResource<T>, namespace: string) =>
       shelf(resource).byNamespace.values(namespace) as readonly T[],
     everythingIn: (namespace) =>
@@ -226,7 +217,6 @@ function createIndex(): {
         .filter(([of]) => of.resource === resource.resource && of.group === resource.group)
         .map(([, object]) => object as T)
         .filter((object) => object.metadata.ownerReferences?.some((owner) => owner.uid === uid && owner.controller)),
-    hasUid: (uid) => uids.has(uid),
     podsOnNode: (node) => nodePods.values(node),
     podsLabelled(namespace, labels) {
       const wanted = Object.entries(labels);

@@ -33,10 +33,6 @@ export function availableInMs(pod: Pod, minReadySeconds: number, nowMs: number):
   return since === undefined ? undefined : Math.max(0, since + minReadySeconds * 1000 - nowMs);
 }
 
-export function isAvailable(pod: Pod, minReadySeconds: number, nowMs: number): boolean {
-  return availableInMs(pod, minReadySeconds, nowMs) === 0;
-}
-
 /** The reference that makes `owner` an object's controller. */
 export function controllerReference(resource: TypedResource, owner: KubeObject): OwnerReference {
   return {

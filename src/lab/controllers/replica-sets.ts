@@ -7,6 +7,7 @@ import { selects } from "../../kube/selector.ts";
 import { StatusError } from "../api/store.ts";
 import { timeMs } from "./clock.ts";
 import { withCondition, withoutCondition } from "./conditions.ts";
+import { isNamespaceTerminating, messageOf } from "./errors.ts";
 import type { EventRecorder } from "./events.ts";
 import { sameJson } from "../../kube/equal.ts";
 import type { Change } from "./objects.ts";
@@ -226,14 +227,4 @@ function writeStatus({ objects }: Cluster, set: ReplicaSet, status: ReplicaSetSt
   const current = objects.get(replicaSets, set.metadata.namespace, set.metadata.name);
   if (current === undefined || current.metadata.uid !== set.metadata.uid || sameJson(current.status, status)) return;
   objects.updateStatus(replicaSets, { ...current, status });
-}
-
-/** What an error says, for Events and conditions. */
-export function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
-}
-
-/** The API refuses to create in a namespace that is being deleted (403, apiserver plugin/namespace/lifecycle). */
-export function isNamespaceTerminating(error: unknown): boolean {
-  return error instanceof StatusError && error.code === 403 && error.message.includes("being terminated");
 }

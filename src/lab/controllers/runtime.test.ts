@@ -112,6 +112,21 @@ void describe("runtime", () => {
     runtime.stop();
   });
 
+  void test("what a namespace on its way out refuses is not tried again", async () => {
+    let tries = 0;
+    const { runtime, clock, failures, configMap } = start(() => {
+      tries++;
+      const why = "unable to create new content in namespace default because it is being terminated";
+      throw new StatusError(403, "Forbidden", why);
+    });
+    configMap("a");
+    await runtime.idle();
+    clock.advance(10_000);
+    await runtime.idle();
+    assert.deepEqual([tries, failures.length], [1, 0]);
+    runtime.stop();
+  });
+
   void test("of several later looks at an object the earliest counts", async () => {
     const seen: number[] = [];
     const times = [500, 100, 300];

@@ -10,8 +10,9 @@ import type { ClusterConfig } from "../../model/network.ts";
 import type { KubeObject } from "../../kube/object.ts";
 import { resourceOf, resources } from "../../kube/resources.ts";
 import type { ObjectApi } from "../api/api.ts";
-import { StatusError, type ResourceName } from "../api/store.ts";
+import type { ResourceName } from "../api/store.ts";
 import type { Clock } from "./clock.ts";
+import { isConflict, isNamespaceTerminating } from "./errors.ts";
 import { createEventSink, type EventRecorder } from "./events.ts";
 import { followObjects, type Change, type Objects } from "./objects.ts";
 import type { TypedResource } from "./resources.ts";
@@ -232,6 +233,8 @@ function createQueue(options: {
 
   const fail = (key: string, error: unknown): void => {
     counts.failed++;
+    // What it wanted to write would go with the namespace; its own object does as well.
+    if (isNamespaceTerminating(error)) return;
     const count = (failures.get(key) ?? 0) + 1;
     failures.set(key, count);
     const atOnce = isConflict(error) && count <= backoff.conflictsAtOnce;
@@ -272,9 +275,4 @@ function createQueue(options: {
       later.clear();
     },
   };
-}
-
-/** Somebody else wrote first: the next reconcile sees what they wrote. */
-function isConflict(error: unknown): boolean {
-  return error instanceof StatusError && error.code === 409 && error.reason === "Conflict";
 }

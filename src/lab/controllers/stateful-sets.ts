@@ -13,7 +13,7 @@ import type { EventRecorder } from "./events.ts";
 import type { Change } from "./objects.ts";
 import { claim } from "./ownership.ts";
 import { availableInMs, controllerOf, isFinished, isReady, isTerminating } from "./pod-state.ts";
-import { isNamespaceTerminating, messageOf } from "./replica-sets.ts";
+import { isNamespaceTerminating, messageOf } from "./errors.ts";
 import { persistentVolumeClaims, pods, statefulSets } from "./resources.ts";
 import { scaledValue } from "./rolling-update.ts";
 import { on, type Cluster, type Controller, type Enqueue } from "./runtime.ts";

@@ -12,7 +12,7 @@ import { preferredTerms, requiredTerms, type Placements } from "./placements.ts"
 /** Says of a node why a pod's or its neighbours' terms forbid it; undefined where nothing does. */
 export type InterPodFilter = (node: Node) => string | undefined;
 
-export const interPodReasons = {
+const interPodReasons = {
   affinity: "node(s) didn't match pod affinity rules",
   antiAffinity: "node(s) didn't match pod anti-affinity rules",
   existing: "node(s) didn't satisfy existing pods anti-affinity rules",
@@ -25,17 +25,16 @@ export function interPodFilter(pod: Pod, objects: Objects, placements: Placement
   const forbidden = forbiddenByOthers(pod, objects, placements);
   if (affinity.length === 0 && anti.length === 0 && forbidden.length === 0) return undefined;
 
-  const near = affinity.map((term) => ({ key: term.topologyKey, values: domainsWith(pod, [term], objects) }));
   // All terms must be met by the same pods (upstream podMatchesAllAffinityTerms): a pod counts where it matches every term.
-  const nearAll = affinity.map((term) => ({
+  const near = affinity.map((term) => ({
     key: term.topologyKey,
     values: domainsWith(pod, affinity, objects, term),
   }));
-  const far = anti.map((term) => ({ key: term.topologyKey, values: domainsWith(pod, [term], objects) }));
+  const far = anti.map((term) => ({ key: term.topologyKey, values: domainsWith(pod, [term], objects, term) }));
   // The first of a group that wants to be together has nobody to be near to.
   const isFirst =
     near.length > 0 &&
-    nearAll.every(({ values }) => values.size === 0) &&
+    near.every(({ values }) => values.size === 0) &&
     affinity.every((term) => matchesPod(term, pod, pod, objects));
 
   return (node) => {
@@ -44,7 +43,7 @@ export function interPodFilter(pod: Pod, objects: Objects, placements: Placement
     if (far.some(({ key, values }) => values.has(value(key) ?? ""))) return interPodReasons.antiAffinity;
     const isNear = isFirst
       ? near.every(({ key }) => value(key) !== undefined)
-      : nearAll.every(({ key, values }) => values.has(value(key) ?? ""));
+      : near.every(({ key, values }) => values.has(value(key) ?? ""));
     return isNear ? undefined : interPodReasons.affinity;
   };
 }
@@ -65,15 +64,14 @@ function forbiddenByOthers(
   return found;
 }
 
-/** The values of a term's topology key on nodes that hold a pod which all of these terms match. */
+/** The values of one term's topology key on nodes that hold a pod which all of `terms` match. */
 function domainsWith(
   pod: Pod,
   terms: readonly PodAffinityTerm[],
   objects: Objects,
-  of: PodAffinityTerm | undefined = terms[0],
+  of: PodAffinityTerm,
 ): ReadonlySet<string> {
   const values = new Set<string>();
-  if (of === undefined) return values;
   for (const other of candidates(of, pod, objects)) {
     const value = nodeLabel(objects, other, of.topologyKey);
     if (value !== undefined && terms.every((term) => matchesPod(term, pod, other, objects))) values.add(value);

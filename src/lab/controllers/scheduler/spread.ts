@@ -10,7 +10,7 @@ import { nodes } from "../resources.ts";
 import { untolerated } from "../taints.ts";
 import { exactLabels, keyRequirements } from "./inter-pod.ts";
 
-export const spreadReasons = {
+const spreadReasons = {
   skew: "node(s) didn't match pod topology spread constraints",
   label: "node(s) didn't match pod topology spread constraints (missing required label)",
 } as const;
