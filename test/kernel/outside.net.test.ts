@@ -1,13 +1,20 @@
 // The cluster's edge: what pods look like from outside, and what neither pods nor outsiders may do.
 
 import assert from "node:assert/strict";
+import { createSocket } from "node:dgram";
 import { after, before, describe, test } from "node:test";
 
-import type { Address, Family } from "../../src/ip/address.ts";
+import { addressBytes, type Address, type Family } from "../../src/ip/address.ts";
+import { macBytes, type Mac } from "../../src/ip/mac.ts";
 import { addressBits } from "../../src/ip/prefix.ts";
 import type { Change } from "../../src/kernel/kernel.ts";
 import { openKernel } from "../../src/kernel/linux.ts";
+import type { NetworkNamespace } from "../../src/kernel/namespaces.ts";
+import { bindUdpFd } from "../../src/kernel/sockets.ts";
+import { serveUdp } from "../../src/kernel/udp.ts";
 import { ping, probeTcp, probeUdp } from "../../src/lab/network/probe.ts";
+import { vxlan } from "../../src/program/links.ts";
+import { tunnelMac } from "../../src/program/places.ts";
 import { podPort, startCluster, type TestCluster, type TestPod } from "./cluster.testing.ts";
 
 const families = [4, 6] as const satisfies readonly Family[];
@@ -97,6 +104,32 @@ describe("the edge of the cluster", () => {
     assert.equal((await probeUdp(c.namespace, target)).outcome, "timeout");
   });
 
+  test("frames of a tunnel are taken from nodes only", async () => {
+    const heard: string[] = [];
+    let told = (): void => {};
+    const server = serveUdp(a.namespace, { port: 9999 }, (datagram) => {
+      heard.push(new TextDecoder().decode(datagram.bytes));
+      told();
+    });
+    const node = addressOf(cluster.node("node-1").machine, 4);
+    const send = async (from: NetworkNamespace, said: string): Promise<void> => {
+      const socket = createSocket("udp4");
+      socket.bind({ fd: bindUdpFd(from, { address: "0.0.0.0", port: 0 }) });
+      const frame = tunnelled(tunnelMac("node-1"), "10.244.2.77", a.address(4), 9999, said);
+      await new Promise((resolve) => void socket.send(frame, vxlan.port, node, resolve));
+      socket.close();
+    };
+    try {
+      await send(cluster.topology.internet.namespace, "stranger");
+      const node2 = new Promise<void>((resolve) => (told = resolve));
+      await send(cluster.node("node-2").machine.namespace, "node");
+      await node2;
+      assert.deepEqual(heard, ["node"]);
+    } finally {
+      server.close();
+    }
+  });
+
   test("packets of a pod's full MTU pass between nodes, and larger ones are refused with the right size", async () => {
     const mtu = cluster.config.underlayMtu - 50;
     const address = b.address(4);
@@ -107,3 +140,38 @@ describe("the edge of the cluster", () => {
     assert.equal((await ping(across, { address, bytes: mtu - 28 })).outcome, "answered");
   });
 });
+
+/** A UDP datagram in IPv4 (RFC 791) in Ethernet in VXLAN (RFC 7348), as the tunnel's other end would send it. */
+function tunnelled(mac: Mac, source: Address, destination: Address, port: number, text: string): Uint8Array {
+  const payload = new TextEncoder().encode(text);
+  const packet = new Uint8Array(8 + 14 + 20 + 8 + payload.length);
+  const view = new DataView(packet.buffer);
+  view.setUint8(0, 0x08);
+  view.setUint32(4, vxlan.vni << 8);
+  packet.set(macBytes(mac), 8);
+  packet.set(macBytes("02:00:00:00:00:77"), 14);
+  view.setUint16(20, 0x0800);
+  const ip = 22;
+  view.setUint8(ip, 0x45);
+  view.setUint16(ip + 2, 28 + payload.length);
+  view.setUint8(ip + 8, 64);
+  view.setUint8(ip + 9, 17);
+  packet.set(addressBytes(source), ip + 12);
+  packet.set(addressBytes(destination), ip + 16);
+  view.setUint16(ip + 10, checksum(packet.subarray(ip, ip + 20)));
+  const udp = ip + 20;
+  view.setUint16(udp, 1234);
+  view.setUint16(udp + 2, port);
+  // A checksum of 0 is none (RFC 768).
+  view.setUint16(udp + 4, 8 + payload.length);
+  packet.set(payload, udp + 8);
+  return packet;
+}
+
+/** RFC 1071. */
+function checksum(bytes: Uint8Array): number {
+  let sum = 0;
+  for (let index = 0; index < bytes.length; index += 2) sum += ((bytes[index] ?? 0) << 8) | (bytes[index + 1] ?? 0);
+  while (sum > 0xffff) sum = (sum & 0xffff) + (sum >>> 16);
+  return ~sum & 0xffff;
+}

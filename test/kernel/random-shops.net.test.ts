@@ -60,7 +60,7 @@ async function withLab(work: (lab: Lab) => Promise<void>): Promise<void> {
   makeLabFolder(paths);
   const cluster = clusterConfig();
   const lab = await startLab({
-    config: { ...cluster, name: "random", nodes: 3, packets: "on" },
+    config: { ...cluster, name: "random", nodes: 3, packets: "on", apiPort: 0 },
     paths,
     outside: { resolve: () => Promise.reject(new Error("no resolver in tests")), close() {} },
     step: () => undefined,
