@@ -133,11 +133,14 @@ export function startRuntime(options: {
     scheduled = false;
     if (stopped) return;
     const until = performance.now() + turnMs;
+    const worked = queues.some((queue) => queue.size > 0);
     while (queues.some((queue) => queue.size > 0)) {
       for (const queue of queues) {
         if (!queue.drain(() => performance.now() < until)) return schedule();
       }
     }
+    // What was written is committed and seen by kubelets before anybody talks about it.
+    if (worked && sink.pending) return schedule();
     if (!sink.drain(() => performance.now() < until)) return schedule();
     if (busy()) return schedule();
     for (const resolve of waiting.splice(0)) resolve();
