@@ -116,7 +116,9 @@ describe("the edge of the cluster", () => {
       const socket = createSocket("udp4");
       socket.bind({ fd: bindUdpFd(from, { address: "0.0.0.0", port: 0 }) });
       const frame = tunnelled(tunnelMac("node-1"), "10.244.2.77", a.address(4), 9999, said);
-      await new Promise((resolve) => void socket.send(frame, vxlan.port, node, resolve));
+      await new Promise((resolve) => {
+        socket.send(frame, vxlan.port, node, resolve);
+      });
       socket.close();
     };
     try {
