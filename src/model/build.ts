@@ -19,7 +19,7 @@ import type {
 } from "./network.ts";
 import { networkNamespace, networkNode } from "./node.ts";
 import { containerPorts, isCompleted, networkPod } from "./pod.ts";
-import { nodeProblems, policyProblems, serviceProblems } from "./problems.ts";
+import { nodeProblems, podProblems, policyProblems, serviceProblems } from "./problems.ts";
 import { networkService, serviceNameLabel } from "./service.ts";
 import { compareText, createGroups, createTable, difference, isSameValue, type Table } from "./table.ts";
 
@@ -45,7 +45,7 @@ export function buildNetwork(cluster: ClusterConfig, objects: ClusterObjects): N
 export function createNetworkBuilder(cluster: ClusterConfig): (objects: ClusterObjects) => Network {
   const nodes = createNodes(cluster);
   const namespaces = createTable<NetworkNamespace>();
-  const pods = createPods();
+  const pods = createPods(cluster);
   const services = createServices(cluster, pods.selectedBy);
   const policies = createTable<readonly Problem[]>();
   let before: ClusterObjects = none;
@@ -68,7 +68,12 @@ export function createNetworkBuilder(cluster: ClusterConfig): (objects: ClusterO
       services: services.values(),
       namespaces: namespaces.values(),
     };
-    const problems = [...nodes.problems(), ...policies.values().flat(), ...services.problems()].sort(compareProblems);
+    const problems = [
+      ...nodes.problems(),
+      ...policies.values().flat(),
+      ...pods.problems(),
+      ...services.problems(),
+    ].sort(compareProblems);
     const isSame =
       network !== undefined &&
       network.nodes === parts.nodes &&
@@ -157,6 +162,7 @@ interface Pods {
     nodesChanged: boolean,
   ): readonly PodLabels[];
   values(): readonly NetworkPod[];
+  problems(): readonly Problem[];
   /** The pods of a namespace that a Service's selector matches and that have not completed, in order of name. */
   readonly selectedBy: (namespace: string, selector: Labels) => readonly Pod[];
 }
@@ -166,11 +172,12 @@ interface PodLabels {
   readonly labels: Labels;
 }
 
-function createPods(): Pods {
+function createPods(cluster: ClusterConfig): Pods {
   const table = createTable<NetworkPod>();
   const objects = new Map<string, Pod>();
   const byLabel = createGroups<string>();
   const onHostNetwork = new Set<string>();
+  const problems = new Map<string, readonly Problem[]>();
 
   const labelKeys = (pod: Pod): readonly string[] =>
     Object.entries(pod.metadata.labels ?? {}).map((pair) => labelKey(namespaceOf(pod), pair));
@@ -178,12 +185,15 @@ function createPods(): Pods {
     const key = keyOf(pod);
     objects.delete(key);
     onHostNetwork.delete(key);
+    problems.delete(key);
     for (const label of labelKeys(pod)) byLabel.delete(label, key);
   };
   const add = (pod: Pod): void => {
     const key = keyOf(pod);
     objects.set(key, pod);
     if (pod.spec.hostNetwork === true) onHostNetwork.add(key);
+    const found = podProblems(pod, cluster);
+    if (found.length > 0) problems.set(key, found);
     if (!isCompleted(pod)) for (const label of labelKeys(pod)) byLabel.add(label, key);
   };
 
@@ -212,6 +222,7 @@ function createPods(): Pods {
       return changed;
     },
     values: () => table.values(),
+    problems: () => [...problems.values()].flat(),
     selectedBy(namespace, selector) {
       const candidates = Object.entries(selector).map((pair) => byLabel.get(labelKey(namespace, pair)));
       const [fewest] = candidates.sort((a, b) => a.size - b.size);

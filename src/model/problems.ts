@@ -8,7 +8,7 @@ import type { EndpointSlice, NetworkPolicy, Pod, Service, ServicePort } from "..
 import type { KubeObject } from "../kube/object.ts";
 import type { ClusterConfig, NetworkNode, Problem } from "./network.ts";
 import { originOf } from "./origin.ts";
-import { containerPorts, protocolOf } from "./pod.ts";
+import { containerPorts, isCompleted, protocolOf } from "./pod.ts";
 import { clusterIpTexts } from "./service.ts";
 
 /** A Service's problems. `pods` are those it selects that have not completed; undefined where it has no selector. */
@@ -25,6 +25,22 @@ export function serviceProblems(
     ...(context.pods === undefined ? [] : selectionProblems(service, context.pods)),
     ...unfinished(service, context.slices),
   ];
+}
+
+/** A Pod's problems: hostPorts that will not, or may not, answer. */
+export function podProblems(pod: Pod, { nodePorts }: ClusterConfig): readonly Problem[] {
+  if (pod.spec.hostNetwork === true || isCompleted(pod)) return [];
+  return containerPorts(pod).flatMap(({ hostPort, hostIp, origin }): Problem[] => {
+    if (hostPort === undefined) return [];
+    const field = `${origin.field ?? "spec.containers"}.hostPort`;
+    if (hostIp === "::1" || hostIp?.startsWith("127.") === true)
+      return [
+        problem("warning", pod, field, `is not served on ${hostIp}: loopback never leaves the node's own processes`),
+      ];
+    if (hostPort < nodePorts.first || hostPort > nodePorts.last) return [];
+    const message = `${hostPort} lies in the range of node ports ${nodePorts.first}-${nodePorts.last}: a Service with that node port takes it`;
+    return [problem("warning", pod, field, message)];
+  });
 }
 
 /** A NetworkPolicy is read and shown; nothing enforces it yet, which its owner has to know. */

@@ -28,8 +28,8 @@ export function hostPortTranslation(
     const pod = pods.find(({ namespace, name }) => namespace === attachment.namespace && name === attachment.name);
     for (const { protocol, hostPort, hostIp, port } of attachment.hostPorts) {
       const address = hostIp === undefined || isAny(hostIp) ? ofFamily(node.addresses, family) : hostIp;
-      if (address === undefined || familyOf(address) !== family || isTaken([address, protocol, String(hostPort)]))
-        continue;
+      if (address === undefined || familyOf(address) !== family || isLoopback(address)) continue;
+      if (isTaken([address, protocol, String(hostPort)])) continue;
       const origin = declarationOf(pod, protocol, hostPort) ?? podOrigin(attachment, "spec.containers");
       const backends = [{ address: podAddress, port, origin }];
       collected.frontend({ address, protocol, port: hostPort }, { backends, otherwise: "refuse", origin });
@@ -41,6 +41,10 @@ export function hostPortTranslation(
 function declarationOf(pod: NetworkPod | undefined, protocol: Protocol, hostPort: number): Origin | undefined {
   const port = pod?.containerPorts.find((port) => port.hostPort === hostPort && port.protocol === protocol);
   return port === undefined ? undefined : { ...port.origin, field: `${port.origin.field ?? ""}.hostPort` };
+}
+
+function isLoopback(address: string): boolean {
+  return address === "::1" || address.startsWith("127.");
 }
 
 function isAny(address: string): boolean {

@@ -208,6 +208,13 @@ void describe("packets", () => {
     assert.equal(await askUdp(lab, "a", "fd00:10:96::23", 80), "ECONNREFUSED");
   });
 
+  void it("packets as large as a pod may send pass the tunnel, larger ones do not leave the pod", () => {
+    const mtu = 1500 - 50;
+    assert.match(lab.sh("a", `ping -c 1 -W 3 -M do -s ${mtu - 28} 10.244.2.9`), / 0% packet loss/);
+    assert.match(lab.sh("a", `ping -c 1 -W 3 -M do -s ${mtu - 27} 10.244.2.9 2>&1 || true`), /message too long/i);
+    assert.match(lab.sh("a", `ping -6 -c 1 -W 3 -M do -s ${mtu - 48} fd00:10:244:2::9`), / 0% packet loss/);
+  });
+
   void it("every endpoint gets its share", async () => {
     const seen = new Set<string>();
     for (let round = 0; round < 64 && seen.size < 2; round++) seen.add(await ask(lab, "a", "10.96.0.20", 80));
@@ -337,6 +344,56 @@ void describe("packets", () => {
       const again = lab.sh(node, "nft list ruleset");
       assert.equal(withoutCounters(again), withoutCounters(listed));
     }
+  });
+});
+
+void describe("packets of a cluster that has IPv6 only", () => {
+  const ipv6 = clusterConfig({ families: [6] });
+  const only6 = <T extends { readonly addresses: readonly string[] }>(attached: T): T => ({
+    ...attached,
+    addresses: attached.addresses.slice(1),
+  });
+  const [a6, c6] = [only6(a), only6(c)];
+  const places = { "node-1": [a6], "node-2": [c6] } as const;
+  const today = buildNetwork(
+    ipv6,
+    objects({
+      nodes: [1, 2].map((n) => {
+        const base = node(n, { podCIDRs: [`fd00:10:244:${n}::/64`] });
+        return { ...base, status: { addresses: (base.status?.addresses ?? []).slice(1) } };
+      }),
+      services: [service("far", { clusterIPs: ["fd00:10:96::22"] })],
+      endpointSlices: [slice("far", [endpoint6.c], { addressType: "IPv6" })],
+    }),
+  );
+  let lab: PacketLab;
+  const servers: { close(): void }[] = [];
+  before(async () => {
+    const nodes = (["node-1", "node-2"] as const).map((name) => {
+      return { name, pods: places[name], program: compile(today, name, places[name]) };
+    });
+    lab = createPacketLab(today, nodes);
+    servers.push(await serve(lab, "a", 8080), await serve(lab, "c", 8080), await serve(lab, "outside", 8080));
+  });
+  after(() => {
+    for (const server of servers) server.close();
+    lab.close();
+  });
+
+  for (const [host, port, answer] of [
+    ["fd00:10:244:2::9", 8080, "c saw fd00:10:244:1::5"],
+    ["fd00:10:96::22", 80, "c saw fd00:10:244:1::5"],
+    [outside[6], 8080, "outside saw fd00:172:18::2"],
+  ] as const) {
+    void it(`a -> ${host}:${port}  ${answer}`, async () => {
+      assert.equal(await ask(lab, "a", host, port), answer);
+    });
+  }
+
+  void it("packets as large as a pod may send pass the tunnel", () => {
+    const mtu = 1500 - 70;
+    assert.match(lab.sh("a", "ip -o link show eth0"), new RegExp(`mtu ${mtu} `));
+    assert.match(lab.sh("a", `ping -6 -c 1 -W 3 -M do -s ${mtu - 48} fd00:10:244:2::9`), / 0% packet loss/);
   });
 });
 

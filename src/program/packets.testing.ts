@@ -64,8 +64,9 @@ export function createPacketLab(network: Network, nodes: readonly LabNode[]): Pa
     const addresses = network.nodes.find(({ name }) => name === node.name)?.addresses ?? [];
     lab.sh(
       node.name,
-      `${addressCommands(addresses, [16, 64])}; ip link set eth0 up
-       ip route add default via ${outside[4]}; ip -6 route add default via ${outside[6]}`,
+      `${addressCommands(addresses, [16, 64])}; ip link set eth0 up\n${addresses
+        .map((address) => `${ip(address)} route add default via ${outside[familyOf(address)]}`)
+        .join("\n")}`,
     );
     lab.sh(
       node.name,

@@ -1,7 +1,8 @@
 // A node's Program: everything its kernel must hold for the network to work, as typed immutable data.
 // Readers: format.ts (text), diff.ts, apply/ (kernel), trace/ (what happens to a packet). Each entry carries the object that caused it.
 //
-// Invariant: a Program is a function of today's objects and attachments only; entries are unique by `key` and sorted by it.
+// Invariant: a Program is a function of today's objects and attachments only; entries are unique by key and in an order that depends on
+// nothing else (by key; elements of sets and maps in the order of the objects they come from).
 
 import type { Address, Family } from "../ip/address.ts";
 import type { Mac } from "../ip/mac.ts";
@@ -48,7 +49,10 @@ export interface VxlanLink extends LinkBase {
   readonly port: number;
   readonly local: Address;
 }
-/** The host's end of a pod's veth pair, a port of the bridge. */
+/**
+ * The host's end of a pod's veth pair, a port of the bridge: isolated, and nothing is learned from it or flooded to it
+ * (forwarding entries are static).
+ */
 export interface PodLink extends LinkBase {
   readonly kind: "pod";
   readonly bridge: string;
