@@ -53,7 +53,7 @@ async function run(what: Command, options: { root?: RootPlan; privileged?: boole
     rights: rightsOf({ privileged: options.privileged ?? false }),
     command: what,
   });
-  const streams = [container.stdout, container.stderr].map((stream) => (stream ? text(stream) : ""));
+  const streams = [container.stdout, container.stderr].map((stream) => (stream ? text(stream) : Promise.resolve("")));
   const end = await container.ended;
   const [stdout = "", stderr = ""] = await Promise.all(streams);
   return { ...end, stdout, stderr };

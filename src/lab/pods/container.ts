@@ -255,7 +255,7 @@ function terminalStreams(): Streams {
   stream.on("error", () => stream.destroy());
   return {
     stdio: [terminal.processFd, terminal.processFd, terminal.processFd],
-    ours: { stdin: stream as unknown as Writable, stdout: stream, resize: (size) => terminal.resize(size) },
+    ours: { stdin: stream, stdout: stream, resize: (size) => terminal.resize(size) },
     async drained(ended) {
       const end = await ended;
       await finished(stream);

@@ -74,7 +74,7 @@ function writeNode(options: NodeOptions): void {
   // Labels that somebody has changed by hand stay changed.
   const labelled = { ...base, metadata: { ...base.metadata, labels: { ...labels, ...base.metadata.labels } } };
   const registered = (existing === undefined ? api.create(labelled) : api.update(labelled)) as Node;
-  api.updateStatus({ ...registered, status: nodeStatus(options, registered.status?.conditions ?? []) } as KubeObject);
+  api.updateStatus({ ...registered, status: nodeStatus(options, registered.status?.conditions ?? []) });
 }
 
 function nodeStatus(options: NodeOptions, previous: readonly Condition[]): object {
