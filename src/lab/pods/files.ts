@@ -1,7 +1,7 @@
 // The files a server inside the daemon may read of its container: what its volumes hold, and nothing else.
 
 import fs from "node:fs";
-import { join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import type { RootMount } from "./root.ts";
 import { isInside } from "./volumes.ts";
 
@@ -44,11 +44,10 @@ export function containerFiles(mounts: readonly RootMount[]): ContainerFiles {
     },
     list(path) {
       const real = find(path);
-      if (real === undefined || !fs.statSync(real).isDirectory()) return [];
-      return fs
-        .readdirSync(real)
-        .filter((name) => !name.startsWith(".."))
-        .sort();
+      const inFolder = real !== undefined && fs.statSync(real).isDirectory() ? fs.readdirSync(real) : [];
+      // Single files of volumes (subPath) lie in folders that are the image's.
+      const mounted = mounts.filter(({ target }) => dirname(target) === path).map(({ target }) => basename(target));
+      return [...new Set([...inFolder, ...mounted])].filter((name) => !name.startsWith("..")).sort();
     },
   };
 }
