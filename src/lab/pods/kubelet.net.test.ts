@@ -1,5 +1,6 @@
 import { after, before, test } from "node:test";
 import assert from "node:assert/strict";
+import { readdirSync } from "node:fs";
 import { text } from "node:stream/consumers";
 import type { Pod, PodSpec } from "../../kube/kinds.ts";
 import type { KubeObject } from "../../kube/object.ts";
@@ -402,6 +403,51 @@ test("probes: HTTP, TCP and command; a failed liveness probe restarts the contai
   const pod = await node.until("probed", (now) => now?.status?.containerStatuses?.[2]?.restartCount === 1);
   assert.deepEqual(pod.status?.containerStatuses?.map(({ ready }) => ready).slice(0, 2), [true, true]);
   await remove("probed", 0);
+});
+
+test("shareProcessNamespace: containers see each other's processes", async () => {
+  node.run("shared", {
+    shareProcessNamespace: true,
+    terminationGracePeriodSeconds: 0,
+    containers: [
+      { name: "a", ...shell("exec sleep 4711") },
+      { name: "b", ...shell("sleep 100") },
+    ],
+  });
+  await node.until("shared", isReady);
+  const where = { namespace: "default", pod: "shared", container: "b" };
+  const process = node.kubelet.exec(where, {
+    argv: ["sh", "-c", "cat /proc/*/cmdline | tr '\\0' ' '"],
+    tty: false,
+    stdin: false,
+  });
+  assert.match(await text(process.stdout!), /hold.*sleep 4711/);
+  await remove("shared", 0);
+});
+
+test("pods that come and go leave no descriptor and no process", async () => {
+  const count = (): number => readdirSync("/proc/self/fd").length;
+  const processes = (): number => readdirSync("/proc").filter((name) => /^\d+$/.test(name)).length;
+  const round = async (): Promise<void> => {
+    node.run("leak-1", {
+      containers: [
+        { name: "c", image: "nginx" },
+        { name: "d", ...shell("sleep 100") },
+      ],
+    });
+    node.run("leak-2", { restartPolicy: "Never", containers: [{ name: "c", ...shell("echo x") }] });
+    await node.until("leak-1", isReady);
+    await node.until("leak-2", phaseIs("Succeeded"));
+    await exec("leak-1", "true");
+    await remove("leak-1", 0);
+    await remove("leak-2", 0);
+  };
+  await round();
+  const before = { descriptors: count(), processes: processes() };
+  for (let rounds = 0; rounds < 5; rounds++) await round();
+  // Fewer is fine: what an earlier test has left may have ended meanwhile.
+  assert.ok(count() <= before.descriptors, `${before.descriptors} descriptors became ${count()}`);
+  assert.ok(processes() <= before.processes, `${before.processes} processes became ${processes()}`);
 });
 
 test("hostNetwork: the pod is in the node's network", async () => {

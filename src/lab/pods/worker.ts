@@ -13,7 +13,9 @@ import type { ContainerState, ContainerStatus, Pod, Quantity } from "../../kube/
 import type { ObjectApi } from "../api/api.ts";
 import { StatusError } from "../api/store.ts";
 import { timeText, type Clock } from "../controllers/clock.ts";
+import type { NamespacedProcess } from "../../kernel/process.ts";
 import type { Backoff } from "./backoff.ts";
+import { holdContainer, rightsOf } from "./container.ts";
 import type { PodFacts } from "./downward.ts";
 import { hostnameOf, type Lookups } from "./env.ts";
 import { ConfigError } from "./errors.ts";
@@ -81,6 +83,10 @@ export function startPodWorker(node: NodeContext, first: Pod, ended: () => void)
   let volumes: ReadonlyMap<string, ReadyVolume> = new Map();
   let writing: NodeJS.Immediate | undefined;
   let asleep = false;
+  /** Ended before this lab started: its status is what it was. */
+  let inert = false;
+  /** With shareProcessNamespace: the process that is number 1 for all containers. */
+  let reaper: NamespacedProcess | undefined;
   let failed: { readonly reason: string; readonly message: string } | undefined;
   /** `stop`: the lab stops; `delete`: the pod is being deleted; `gone`: its object is no more. */
   let ending: "stop" | "delete" | "gone" | undefined;
@@ -99,7 +105,7 @@ export function startPodWorker(node: NodeContext, first: Pod, ended: () => void)
 
   const writeStatus = (): void => {
     writing = undefined;
-    if (asleep || ending === "stop" || ending === "gone") return;
+    if (inert || asleep || ending === "stop" || ending === "gone") return;
     const status = podStatus({
       pod,
       records: runners.map(({ record }) => record),
@@ -246,11 +252,23 @@ export function startPodWorker(node: NodeContext, first: Pod, ended: () => void)
       }
     }
     sandbox = made;
+    if (pod.spec.shareProcessNamespace === true) reaper = holdProcesses(made);
+  }
+
+  /** Process 1 of a pid namespace that all containers will join. */
+  function holdProcesses(made: Sandbox): NamespacedProcess {
+    const workDirectory = join(folder, "root");
+    fs.mkdirSync(workDirectory, { recursive: true });
+    const root = { base: { kind: "host" as const }, workDirectory, readOnly: false, mounts: [], toolbox: node.toolbox };
+    const held = holdContainer({ sandbox: made, root, rights: rightsOf({}) });
+    made.sharePidNamespaceOf(held.pid);
+    return held;
   }
 
   async function removeSandbox(): Promise<void> {
     const old = sandbox;
     sandbox = undefined;
+    reaper?.kill("SIGKILL");
     if (old === undefined) return;
     if (!old.hostNetwork && ending !== "stop") {
       try {
@@ -281,6 +299,7 @@ export function startPodWorker(node: NodeContext, first: Pod, ended: () => void)
     early.cancel();
     if (over.signal.aborted) return;
     changed();
+    for (const message of notImplemented(pod)) events.record(pod, "Warning", "NotImplemented", message);
     startDeadline();
     if (await initialize()) await Promise.all(apps.map((runner) => runner.run()));
     if (over.signal.aborted) return;
@@ -364,8 +383,10 @@ export function startPodWorker(node: NodeContext, first: Pod, ended: () => void)
   };
 
   if (first.metadata.deletionTimestamp !== undefined) startRemoval();
-  else if (!isDone()) {
+  else if (isDone()) inert = true;
+  else {
     const lost = first.spec.restartPolicy === "Never" && hasRun(first);
+    inert = lost;
     if (lost) abandon(node, first);
     else running = guard(main());
   }
@@ -426,6 +447,23 @@ export function startPodWorker(node: NodeContext, first: Pod, ended: () => void)
 }
 
 const tryAgainLater = 11;
+
+/** Fields that the lab accepts and does not honour. Nothing is ignored silently. */
+function notImplemented({ spec }: Pod): readonly string[] {
+  const all = [...(spec.initContainers ?? []), ...spec.containers];
+  const users = [spec.securityContext, ...all.map(({ securityContext }) => securityContext)];
+  const asUser = users.some((context) => (context?.runAsUser ?? 0) !== 0 || context?.runAsNonRoot === true);
+  return [
+    ...(asUser
+      ? ["runAsUser, runAsNonRoot: containers run as uid 0 of the lab's user namespace, which has this one user"]
+      : []),
+    ...(spec.hostPID === true ? ["hostPID: containers see the processes of their own pod only"] : []),
+    ...(spec.hostIPC === true ? ["hostIPC: the pod has an IPC namespace of its own"] : []),
+    ...(all.some(({ volumeDevices }) => (volumeDevices?.length ?? 0) > 0)
+      ? ["volumeDevices: the lab has no block devices"]
+      : []),
+  ];
+}
 
 function containersOf({ spec }: Pod): readonly Pick<ContainerRecord, "spec" | "role">[] {
   return [

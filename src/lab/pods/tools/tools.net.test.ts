@@ -166,6 +166,16 @@ test("getent, hostname, agnhost", async () => {
   assert.equal((await tool("agnhost", "dns-suffix")).out, "default.svc.cluster.local,svc.cluster.local\n");
 });
 
+test("servers started from a shell, and their clients", async () => {
+  const script = `cd /tmp; echo page > index.html
+    (httpd -f -p 8001 -h /tmp & echo $! > p1; nginx & echo $! > p2; redis-server & echo $! > p3) > /dev/null
+    for i in 1 2 3 4 5 6 7 8 9; do redis-cli ping > /dev/null 2>&1 && nc -z 127.0.0.1 80 && nc -z 127.0.0.1 8001 && break; sleep 0.1; done
+    /opt/fairlead/bin/curl -s 127.0.0.1:8001; /opt/fairlead/bin/curl -s 127.0.0.1 | grep -o 'Welcome to nginx!</h1>'
+    redis-cli set a b; redis-cli get a; pg_isready; kill $(cat p1 p2 p3)`;
+  const { out } = await sh(["sh", "-c", `export PATH=/opt/fairlead/bin:$PATH; ${script}`]);
+  assert.equal(out, "page\nWelcome to nginx!</h1>\nOK\nb\n127.0.0.1:5432 - no response\n");
+});
+
 test("the machine's own tools come before ours", async () => {
   const { out } = await sh(["sh", "-c", "command -v sh; command -v agnhost"]);
   assert.match(out, /^\/(usr\/)?bin\/sh\n\/opt\/fairlead\/bin\/agnhost\n$/);

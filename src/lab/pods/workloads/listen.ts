@@ -126,11 +126,9 @@ export function send(
   body: string | Uint8Array,
   headers: Readonly<Record<string, string>> = {},
 ): void {
-  response.writeHead(status, {
-    "content-type": "text/plain; charset=utf-8",
-    ...headers,
-    "content-length": String(Buffer.byteLength(body)),
-  });
+  // Set, not only written: access logs ask for it afterwards.
+  response.setHeader("content-length", Buffer.byteLength(body));
+  response.writeHead(status, { "content-type": "text/plain; charset=utf-8", ...headers });
   response.end(response.req.method === "HEAD" ? undefined : body);
 }
 
