@@ -1,0 +1,155 @@
+// Request bodies as objects: JSON, YAML or protobuf bytes in; an object of the expected kind out, with what was wrong with its fields
+// handled as the client asked (KEP-2885: fieldValidation Strict, Warn or Ignore).
+//
+// Not here: whether the object is valid (the write path).
+
+import type { KubeObject } from "../../kube/object.ts";
+import { problemText } from "../../kube/problem.ts";
+import { structureProblems } from "../../kube/structure.ts";
+import { badRequest } from "../api/errors.ts";
+import type { Kind } from "../api/kinds.ts";
+import { pruned } from "../api/custom-schema.ts";
+import { readBody, type Exchange } from "./exchange.ts";
+import { knownFields } from "./known-fields.ts";
+import { parseRange } from "./negotiate.ts";
+import { unsupportedMedia } from "./status.ts";
+
+/** What can be read as an object. */
+const objectTypes = ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
+
+/** Any JSON object. */
+export type Fields = { readonly [field: string]: unknown };
+
+/** The kind an object must be of. */
+export interface Expected {
+  readonly apiVersion: string;
+  readonly kind: string;
+}
+
+/** Reads the body as an object. Empty bodies give undefined. Throws StatusError 400, 413, 415. */
+export async function readObjectBody(exchange: Exchange, expected: Expected): Promise<Fields | undefined> {
+  const { request } = exchange;
+  const bytes = await readBody(request);
+  if (bytes.length === 0) return undefined;
+  const { type } = parseRange(request.headers["content-type"] ?? "application/json");
+  if (type === "application/vnd.kubernetes.protobuf") {
+    const { decodeProtobuf } = await import("./protobuf/decode.ts");
+    return decodeProtobuf(bytes, expected);
+  }
+  return parseText(bytes.toString(), type);
+}
+
+/** JSON or YAML text as an object. Throws StatusError 400, 415. */
+export async function parseText(text: string, type: string): Promise<Fields> {
+  if (type === "application/yaml" || type === "application/x-yaml") return fieldsOf(await parseYaml(text));
+  // Clients that say nothing, or that it is a form (curl -d), mean JSON.
+  if (["application/json", "", "*/*", "application/x-www-form-urlencoded", "text/plain"].includes(type))
+    return fieldsOf(parseJson(text));
+  throw unsupportedMedia(type, objectTypes);
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw badRequest(
+      `the object provided is unrecognized: couldn't get version/kind; json parse error: ${wordsOf(error)}`,
+    );
+  }
+}
+
+/** YAML as JSON would say it. Throws StatusError 400. */
+export async function parseYaml(text: string): Promise<unknown> {
+  // JSON is YAML, and much cheaper to read.
+  if (text.trimStart().startsWith("{")) {
+    try {
+      return JSON.parse(text);
+    } catch {
+      // It may still be YAML's flow style.
+    }
+  }
+  const { parse } = await import("yaml");
+  try {
+    return JSON.parse(JSON.stringify(parse(text, { maxAliasCount: 100 }) ?? null));
+  } catch (error) {
+    throw badRequest(`error decoding YAML: ${wordsOf(error)}`);
+  }
+}
+
+function wordsOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+function fieldsOf(value: unknown): Fields {
+  if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as Fields;
+  throw badRequest("the object provided is unrecognized (must be of type Object)");
+}
+
+export type FieldValidation = "Strict" | "Warn" | "Ignore";
+
+/** The query's `fieldValidation`; Warn where it says nothing. Throws StatusError 400. */
+export function fieldValidationOf(query: URLSearchParams): FieldValidation {
+  const given = query.get("fieldValidation") ?? "";
+  if (given === "") return "Warn";
+  if (given === "Strict" || given === "Warn" || given === "Ignore") return given;
+  throw badRequest(`invalid fieldValidation ${JSON.stringify(given)}: supported values: "Ignore", "Strict", "Warn"`);
+}
+
+/**
+ * Fields as an object of a kind: apiVersion and kind filled in or checked, metadata there, unknown fields dropped (with a warning or an
+ * error, as asked for). Throws StatusError 400 where they are of another kind or have the wrong types.
+ */
+export function objectOfKind(
+  fields: Fields,
+  kind: Kind,
+  options: { readonly validation: FieldValidation; readonly warnings: Set<string> },
+): KubeObject {
+  checkKind(fields, kind);
+  const object = {
+    ...fields,
+    apiVersion: kind.apiVersion,
+    kind: kind.kind,
+    metadata: fields["metadata"] ?? {},
+  } as KubeObject;
+  const unknown: string[] = [];
+  const schema = kind.custom?.schema?.openAPIV3Schema;
+  const problems = structureProblems(object).filter((problem) => problem.reason !== "UnknownField");
+  if (problems.length > 0) throw badRequest(`${cannotBe(kind)}: ${problems.map(problemText).join(", ")}`);
+  const known = kind.custom === undefined ? knownFields(object, unknown) : withKnownMetadata(object, unknown);
+  const complete = schema === undefined ? known : (pruned(known, schema, unknown) as KubeObject);
+  sayUnknown(unknown, kind, options);
+  return complete;
+}
+
+function withKnownMetadata(object: KubeObject, unknown: string[]): KubeObject {
+  const { metadata } = knownFields({ apiVersion: "v1", kind: "ConfigMap", metadata: object.metadata }, unknown);
+  return metadata === object.metadata ? object : { ...object, metadata };
+}
+
+function sayUnknown(
+  unknown: readonly string[],
+  kind: Kind,
+  { validation, warnings }: { readonly validation: FieldValidation; readonly warnings: Set<string> },
+): void {
+  if (unknown.length === 0) return;
+  const texts = unknown.map((path) => `unknown field ${JSON.stringify(path)}`);
+  if (validation === "Strict") throw badRequest(`${cannotBe(kind)}: strict decoding error: ${texts.join(", ")}`);
+  if (validation === "Warn") for (const text of texts) warnings.add(text);
+}
+
+function cannotBe({ kind, version }: Kind): string {
+  return `${kind} in version ${JSON.stringify(version)} cannot be handled as a ${kind}`;
+}
+
+function checkKind({ apiVersion, kind }: Fields, expected: Expected): void {
+  if (apiVersion !== undefined && apiVersion !== "" && apiVersion !== expected.apiVersion)
+    throw badRequest(
+      `the API version in the data (${textOf(apiVersion)}) does not match the expected API version (${expected.apiVersion})`,
+    );
+  if (kind !== undefined && kind !== "" && kind !== expected.kind)
+    throw badRequest(`the kind in the data (${textOf(kind)}) does not match the expected kind (${expected.kind})`);
+}
+
+function textOf(value: unknown): string {
+  return typeof value === "string" ? value : JSON.stringify(value);
+}

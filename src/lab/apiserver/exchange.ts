@@ -1,0 +1,72 @@
+// One request and its answer: the body read within limits, the answer sent once with its headers.
+//
+// Not here: what is answered (routes in server.ts), watches, which stream (watch.ts).
+
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { StatusError } from "../api/store.ts";
+import type { User } from "./hooks.ts";
+import type { Target } from "./target.ts";
+
+/** A request as its handlers see it. */
+export interface Exchange {
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  readonly target: Target;
+  readonly user: User;
+  /** Said to the client beside the answer (RFC 7234 5.5, code 299), each once. */
+  readonly warnings: Set<string>;
+}
+
+/** Bodies are at most as large as upstream's (apiserver MaxRequestBodyBytes). */
+export const bodyBytesMax: number = 3 * 1024 * 1024;
+
+/** Reads the whole body. Throws StatusError 413. */
+export async function readBody(request: IncomingMessage): Promise<Buffer> {
+  const tooLarge = new StatusError(413, "RequestEntityTooLarge", `Request entity too large: limit is ${bodyBytesMax}`);
+  if (Number(request.headers["content-length"] ?? 0) > bodyBytesMax) throw tooLarge;
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  for await (const chunk of request as AsyncIterable<Buffer>) {
+    bytes += chunk.length;
+    if (bytes > bodyBytesMax) throw tooLarge;
+    chunks.push(chunk);
+  }
+  return chunks.length === 1 && chunks[0] !== undefined ? chunks[0] : Buffer.concat(chunks);
+}
+
+/** Sends a whole answer. */
+export function send(
+  { request, response, warnings }: Pick<Exchange, "request" | "response" | "warnings">,
+  code: number,
+  body: string | Buffer,
+  headers: { readonly [name: string]: string } = {},
+): void {
+  if (response.headersSent || response.destroyed) return;
+  const bytes = typeof body === "string" ? Buffer.from(body) : body;
+  response.writeHead(code, {
+    "Cache-Control": "no-cache, private",
+    "Content-Type": "application/json",
+    ...(warnings.size === 0 ? {} : { Warning: [...warnings].map(warningText) }),
+    ...headers,
+    "Content-Length": bytes.length,
+    // What is left of a body that was refused would be taken for the next request.
+    ...(request.complete ? {} : { Connection: "close" }),
+  });
+  response.end(request.method === "HEAD" ? undefined : bytes);
+}
+
+/** RFC 7234 5.5: `299 - "text"`, without what cannot be in a header. */
+function warningText(text: string): string {
+  const clean = text.replace(/[^\x20-\x7e]/g, "?").replace(/(["\\])/g, "\\$1");
+  return `299 - "${clean.slice(0, 1024)}"`;
+}
+
+/** Sends a value as JSON, with the newline that Go's encoder writes. */
+export function sendJson(
+  exchange: Pick<Exchange, "request" | "response" | "warnings">,
+  code: number,
+  value: unknown,
+  headers: { readonly [name: string]: string } = {},
+): void {
+  send(exchange, code, `${JSON.stringify(value)}\n`, headers);
+}

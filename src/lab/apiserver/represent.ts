@@ -1,0 +1,173 @@
+// Objects as a client sees them: in the version it asked for, whole, as rows of a Table, or as metadata alone.
+//
+// Not here: which form was asked for (negotiate.ts), how versions of one kind differ (conversions.ts), the columns of the built-in
+// kinds (kube/columns.ts).
+
+import { columnsOf, humanDuration } from "../../kube/columns.ts";
+import type { KubeObject } from "../../kube/object.ts";
+import type { PrinterColumn } from "../api/custom-definitions.ts";
+import type { Kind } from "../api/kinds.ts";
+import { fromStored } from "./conversions.ts";
+import { valuesAt } from "./json-path.ts";
+import type { Form } from "./negotiate.ts";
+
+/** How the objects of a kind are shown in a form. */
+export interface View {
+  readonly kind: Kind;
+  readonly form: Form;
+  /** For tables: what a row carries besides its cells. */
+  readonly rowObject: "None" | "Metadata" | "Object";
+  /** Milliseconds since 1970, for ages. */
+  readonly now: () => number;
+}
+
+/** One object, alone. */
+export function showObject(object: KubeObject, view: View): unknown {
+  switch (view.form.as) {
+    case "object":
+      return fromStored(object, view.kind);
+    case "metadata":
+      return partial(object, view.form);
+    case "table":
+      return table([object], object.metadata.resourceVersion, view);
+  }
+}
+
+/** What a list says besides its items. */
+export interface ListMeta {
+  readonly resourceVersion: string;
+  readonly continue?: string;
+  readonly remainingItemCount?: number;
+}
+
+/** A list as JSON text: written item by item, as there may be many. */
+export function listText(items: readonly KubeObject[], metadata: ListMeta, view: View): string {
+  const { kind, form } = view;
+  if (form.as === "table") return JSON.stringify({ ...table(items, undefined, view), metadata });
+  const head =
+    form.as === "metadata"
+      ? { kind: "PartialObjectMetadataList", apiVersion: `meta.k8s.io/${form.version}`, metadata }
+      : { kind: `${kind.kind}List`, apiVersion: kind.apiVersion, metadata };
+  const texts = items.map((object) =>
+    JSON.stringify(form.as === "metadata" ? partial(object, form) : listItem(object, kind)),
+  );
+  return `${JSON.stringify(head).slice(0, -1)},"items":[${texts.join(",")}]}`;
+}
+
+/** Go's typed lists carry no kind and version in their items; lists of custom resources do. */
+function listItem(object: KubeObject, kind: Kind): unknown {
+  const { apiVersion, kind: name, ...rest } = fromStored(object, kind);
+  return isTypedList(kind) ? rest : { apiVersion, kind: name, ...rest };
+}
+
+const customGroups = new Set(["gateway.networking.k8s.io", "policy.networking.k8s.io", "multicluster.x-k8s.io"]);
+
+/** Kinds that upstream compiles in, unlike those it knows from CustomResourceDefinitions only. */
+export function isTypedList({ group, custom }: Kind): boolean {
+  return custom === undefined && !customGroups.has(group);
+}
+
+function partial({ metadata }: KubeObject, { version }: Form): object {
+  return { kind: "PartialObjectMetadata", apiVersion: `meta.k8s.io/${version}`, metadata };
+}
+
+interface TableColumn {
+  readonly name: string;
+  readonly type: string;
+  readonly format: string;
+  readonly description: string;
+  readonly priority: number;
+}
+
+/** meta/v1 Table. */
+function table(items: readonly KubeObject[], resourceVersion: string | undefined, view: View): object {
+  const columns = tableColumns(view.kind);
+  const now = view.now();
+  return {
+    kind: "Table",
+    apiVersion: `meta.k8s.io/${view.form.version}`,
+    metadata: resourceVersion === undefined ? {} : { resourceVersion },
+    columnDefinitions: columns.map(({ definition }) => definition),
+    rows: items.map((object) => ({
+      cells: columns.map(({ cell }) => cell(object, now)),
+      ...rowObject(object, view),
+    })),
+  };
+}
+
+function rowObject(object: KubeObject, view: View): { readonly object?: unknown } {
+  switch (view.rowObject) {
+    case "None":
+      return {};
+    case "Metadata":
+      return { object: partial(object, view.form) };
+    case "Object":
+      return { object: fromStored(object, view.kind) };
+  }
+}
+
+interface CellColumn {
+  readonly definition: TableColumn;
+  readonly cell: (object: KubeObject, now: number) => unknown;
+}
+
+function tableColumns(kind: Kind): readonly CellColumn[] {
+  const known = columnsByKind.get(kind);
+  if (known !== undefined) return known;
+  const columns =
+    kind.custom === undefined ? builtinColumns(kind) : customColumns(kind.custom.additionalPrinterColumns);
+  columnsByKind.set(kind, columns);
+  return columns;
+}
+
+const columnsByKind = new WeakMap<Kind, readonly CellColumn[]>();
+
+function builtinColumns({ stored }: Kind): readonly CellColumn[] {
+  return columnsOf(stored).map(({ name, wide, value }) => ({
+    definition: column(name, { format: name === "Name" ? "name" : "", priority: wide === true ? 1 : 0 }),
+    cell: (object, now) => value(object, now),
+  }));
+}
+
+function column(
+  name: string,
+  options: { format?: string; priority?: number; type?: string; description?: string },
+): TableColumn {
+  const { type = "string", format = "", description = "", priority = 0 } = options;
+  return { name, type, format, description, priority };
+}
+
+const nameColumn: CellColumn = {
+  definition: column("Name", { format: "name" }),
+  cell: ({ metadata }) => metadata.name,
+};
+const ageColumn: PrinterColumn = { name: "Age", type: "date", jsonPath: ".metadata.creationTimestamp" };
+
+// apiextensions-apiserver pkg/registry/customresource/tableconvertor
+function customColumns(columns: readonly PrinterColumn[] | undefined): readonly CellColumn[] {
+  return [nameColumn, ...(columns ?? [ageColumn]).map(customColumn)];
+}
+
+function customColumn({ name, type, format, description, priority, jsonPath }: PrinterColumn): CellColumn {
+  return {
+    definition: column(name, {
+      type,
+      ...(format === undefined ? {} : { format }),
+      ...(description === undefined ? {} : { description }),
+      ...(priority === undefined ? {} : { priority }),
+    }),
+    cell: (object, now) => customCell(valuesAt(object, jsonPath), type, now),
+  };
+}
+
+function customCell(values: readonly unknown[], type: string, now: number): unknown {
+  const [value] = values;
+  if (value === undefined || value === null) return null;
+  if (type === "date") {
+    const time = Date.parse(String(value));
+    return Number.isNaN(time) ? "<invalid>" : humanDuration(now - time);
+  }
+  if (type === "integer" || type === "number") return typeof value === "number" ? value : null;
+  if (type === "boolean") return typeof value === "boolean" ? value : null;
+  return values.map((each) => (typeof each === "object" ? JSON.stringify(each) : String(each))).join(",");
+}

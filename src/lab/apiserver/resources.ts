@@ -1,0 +1,197 @@
+// Requests about resources, by verb: what is read, written or streamed, and how it is answered.
+//
+// Not here: who may (server.ts), and each verb's own rules (read.ts, write.ts, patch.ts, watch.ts, subresources.ts).
+
+import type { KubeObject } from "../../kube/object.ts";
+import type { ServedApi } from "../api/api.ts";
+import { badRequest } from "../api/errors.ts";
+import type { Kind } from "../api/kinds.ts";
+import { fieldValidationOf, readObjectBody } from "./body.ts";
+import { send, sendJson, type Exchange } from "./exchange.ts";
+import { filterOf } from "./filter.ts";
+import type { Answer } from "./hooks.ts";
+import { formOf } from "./negotiate.ts";
+import { patchRequest } from "./patch.ts";
+import { readList, readObject } from "./read.ts";
+import { listText, showObject, type View } from "./represent.ts";
+import { deletedStatus, methodNotAllowed, noSuchResource } from "./status.ts";
+import { subresourceRequest } from "./subresources.ts";
+import { serveWatch, type WatchOptions } from "./watch.ts";
+import {
+  createObject,
+  deleteMatching,
+  deleteObject,
+  deleteOptionsOf,
+  isDryRun,
+  replaceObject,
+  written,
+  type Writing,
+} from "./write.ts";
+
+/** What requests about resources need besides themselves. */
+export interface ResourceOptions {
+  readonly api: ServedApi;
+  /** Milliseconds since 1970. */
+  readonly clock: () => number;
+  readonly watch: WatchOptions;
+  /** Answers to creates of what is not stored, by resource. */
+  readonly answers: { readonly [resource: string]: Answer };
+}
+
+/** Answers a request about a resource, but for streams. Throws StatusError. */
+export async function serveResource(exchange: Exchange, kind: Kind, options: ResourceOptions): Promise<void> {
+  const { target } = exchange;
+  if (!kind.namespaced && target.namespace !== undefined && kind.resource !== "namespaces") throw noSuchResource();
+  const view = viewOf(exchange, kind, options.clock);
+  if (target.subresource !== undefined) return subresourceRequest(exchange, view, options);
+  if (!kind.verbs.includes(target.verb)) throw methodNotAllowed();
+  if (kind.custom?.deprecated === true)
+    exchange.warnings.add(kind.custom.deprecationWarning ?? `${kind.apiVersion} ${kind.kind} is deprecated`);
+  switch (target.verb) {
+    case "get":
+      return answer(exchange, 200, showObject(readObject(options.api, kind, target), view), view);
+    case "list":
+      return answerText(exchange, 200, readList(options.api, target, view), view);
+    case "watch":
+      serveWatch(exchange, view, options.watch);
+      return;
+    case "create":
+      return create(exchange, view, options);
+    case "update":
+      return update(exchange, view, options);
+    case "patch":
+      return patchRequest(exchange, view, options);
+    case "delete":
+      return remove(exchange, view, options);
+    case "deletecollection":
+      return removeAll(exchange, view, options);
+  }
+  throw methodNotAllowed();
+}
+
+function viewOf(exchange: Exchange, kind: Kind, now: () => number): View {
+  const { request, target } = exchange;
+  const includeObject = target.query.get("includeObject") ?? "Metadata";
+  const rowObject = includeObject === "None" || includeObject === "Object" ? includeObject : "Metadata";
+  return { kind, form: formOf(request.headers.accept), rowObject, now };
+}
+
+/** What a write of this request needs. */
+export function writingOf(
+  exchange: Exchange,
+  kind: Kind,
+  { api, clock }: Pick<ResourceOptions, "api" | "clock">,
+): Writing {
+  const { target, warnings, request } = exchange;
+  return {
+    api,
+    kind,
+    target,
+    warnings,
+    manager: managerName(target.query.get("fieldManager"), request.headers["user-agent"]),
+    validation: fieldValidationOf(target.query),
+    nowMs: clock(),
+  };
+}
+
+// apiserver endpoints/handlers/create.go managerOrUserAgent; validation/validation.go: at most 128 characters that can be printed
+function managerName(given: string | null, userAgent: string | undefined): string {
+  if (given !== null && given !== "") {
+    if (given.length > 128 || !/^\P{C}*$/u.test(given))
+      throw badRequest(
+        `fieldManager: Invalid value: ${JSON.stringify(given)}: must be at most 128 printable characters`,
+      );
+    return given;
+  }
+  const name = (userAgent ?? "").split("/", 1)[0]?.replace(/\P{C}/gu, (letter) => letter) ?? "";
+  return name === "" ? "unknown" : name.slice(0, 128);
+}
+
+/** Answers with what has been written, once it is on disk. */
+export async function answerWritten(
+  exchange: Exchange,
+  code: number,
+  object: KubeObject,
+  view: View,
+  api: ServedApi,
+): Promise<void> {
+  await api.flushed();
+  await answer(exchange, code, showObject(object, view), view);
+}
+
+/** Sends a value in the view's encoding. */
+export async function answer(exchange: Exchange, code: number, value: unknown, view: View): Promise<void> {
+  if (view.form.encoding === "json") sendJson(exchange, code, value, contentType(view));
+  else await sendYaml(exchange, code, value);
+}
+
+async function answerText(exchange: Exchange, code: number, text: string, view: View): Promise<void> {
+  if (view.form.encoding === "json") send(exchange, code, `${text}\n`, contentType(view));
+  else await sendYaml(exchange, code, JSON.parse(text));
+}
+
+function contentType({ form }: View): { readonly [name: string]: string } {
+  return form.as === "table" ? { "Content-Type": `application/json;as=Table;v=${form.version};g=meta.k8s.io` } : {};
+}
+
+async function sendYaml(exchange: Exchange, code: number, value: unknown): Promise<void> {
+  const { stringify } = await import("yaml");
+  send(exchange, code, stringify(value), { "Content-Type": "application/yaml" });
+}
+
+async function create(exchange: Exchange, view: View, options: ResourceOptions): Promise<void> {
+  const { kind } = view;
+  const { target, user } = exchange;
+  if (target.name !== undefined) throw methodNotAllowed();
+  const body = (await readObjectBody(exchange, kind)) ?? {};
+  const special = options.answers[kind.group === "" ? kind.resource : `${kind.resource}.${kind.group}`];
+  if (special !== undefined) {
+    const object = body as unknown as KubeObject;
+    return answer(exchange, 201, await special({ user, target, object }), view);
+  }
+  const writing = writingOf(exchange, kind, options);
+  const created = written(writing, isDryRun(target.query.getAll("dryRun")), () => createObject(writing, body));
+  await answerWritten(exchange, 201, created, view, options.api);
+}
+
+async function update(exchange: Exchange, view: View, options: ResourceOptions): Promise<void> {
+  const body = (await readObjectBody(exchange, view.kind)) ?? {};
+  const writing = writingOf(exchange, view.kind, options);
+  const isRehearsal = isDryRun(exchange.target.query.getAll("dryRun"));
+  const { object, isNew } = written(writing, isRehearsal, () => replaceObject(writing, body));
+  await answerWritten(exchange, isNew ? 201 : 200, object, view, options.api);
+}
+
+const deleteOptions = { apiVersion: "v1", kind: "DeleteOptions" };
+
+async function remove(exchange: Exchange, view: View, { api, clock }: ResourceOptions): Promise<void> {
+  const body = await readObjectBody(exchange, deleteOptions);
+  const wanted = deleteOptionsOf(exchange.target.query, body);
+  const writing = writingOf(exchange, view.kind, { api, clock });
+  const { object, isGone } = written(writing, wanted.isDryRun, () => deleteObject(writing, wanted));
+  await api.flushed();
+  const { name, uid } = object.metadata;
+  if (isGone && !returnsObject.has(view.kind.resource)) sendJson(exchange, 200, deletedStatus(view.kind, name, uid));
+  else await answer(exchange, 200, showObject(object, view), view);
+}
+
+/** Kinds whose deletion answers with what was deleted (pkg/registry ReturnDeletedObject). */
+const returnsObject = new Set([
+  "pods",
+  "services",
+  "serviceaccounts",
+  "persistentvolumeclaims",
+  "persistentvolumes",
+  "podtemplates",
+  "resourcequotas",
+]);
+
+async function removeAll(exchange: Exchange, view: View, { api, clock }: ResourceOptions): Promise<void> {
+  const body = await readObjectBody(exchange, deleteOptions);
+  const wanted = deleteOptionsOf(exchange.target.query, body);
+  const filter = filterOf(view.kind, exchange.target);
+  const writing = writingOf(exchange, view.kind, { api, clock });
+  const deleted = written(writing, wanted.isDryRun, () => deleteMatching(writing, filter, wanted));
+  await api.flushed();
+  await answerText(exchange, 200, listText(deleted, { resourceVersion: String(api.revision) }, view), view);
+}

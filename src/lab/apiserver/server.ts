@@ -1,0 +1,284 @@
+// The Kubernetes API over HTTP: one server over the lab's store for kubectl, client-go, helm and everything else that is written for
+// Kubernetes. A request is read, its user known, its permission checked, and then it is answered by a table of paths or by its verb.
+//
+// Not here: TLS and tokens (tls*.ts, authn*.ts), permissions (authz*.ts), streams (streams/): they are passed in (hooks.ts).
+
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { Server as SecureServer } from "node:https";
+import type { Duplex } from "node:stream";
+import type { ServedApi } from "../api/api.ts";
+import { badRequest } from "../api/errors.ts";
+import type { Kind } from "../api/kinds.ts";
+import { StatusError } from "../api/store.ts";
+import { discover } from "./discovery.ts";
+import { send, sendJson, type Exchange } from "./exchange.ts";
+import type { Answer, Authenticate, Authorize, Streams, User } from "./hooks.ts";
+import { openApi } from "./openapi.ts";
+import { readObject } from "./read.ts";
+import { serveResource, type ResourceOptions } from "./resources.ts";
+import { noSuchResource, statusOf, type Status } from "./status.ts";
+import { parseTarget, type Target } from "./target.ts";
+import { createMetrics, type Metrics } from "./metrics.ts";
+import { versionInfo } from "./version.ts";
+import { createWatchLines } from "./watch.ts";
+
+export interface ApiServerOptions {
+  readonly api: ServedApi;
+  /** Servers that listen or will, plain or TLS: this server answers their requests, whoever opened them closes them. */
+  readonly servers: readonly (Server | SecureServer)[];
+  /** Everybody is an administrator where this is left out. */
+  readonly authenticate?: Authenticate;
+  /** Everything is allowed where this is left out. */
+  readonly authorize?: Authorize;
+  /** exec, attach, port-forward, logs and proxy; refused where they are left out. */
+  readonly streams?: Streams;
+  /** Tokens and reviews, by resource (hooks.ts). */
+  readonly answers?: { readonly [resource: string]: Answer };
+  /** Milliseconds since 1970. */
+  readonly clock?: () => number;
+  /** Hears of errors that are ours. */
+  readonly log?: (message: string, error: unknown) => void;
+}
+
+export interface ApiServer {
+  /** Ends watches and stops answering. The servers stay open. */
+  close(): void;
+}
+
+const admin: User = { username: "system:admin", groups: ["system:masters", "system:authenticated"] };
+
+/** Puts the Kubernetes API in front of a store. */
+export function startApiServer(options: ApiServerOptions): ApiServer {
+  const { api, clock = Date.now, log = logError, answers = {} } = options;
+  const metrics = createMetrics();
+  const open = new Set<ServerResponse>();
+  const context: Context = {
+    api,
+    authenticate: options.authenticate ?? (() => admin),
+    authorize: options.authorize ?? (() => ({ allowed: true })),
+    streams: options.streams,
+    metrics,
+    log,
+    resources: {
+      api,
+      clock,
+      answers,
+      watch: {
+        api,
+        lines: createWatchLines(),
+        timeoutSecondsDefault: 1800 + Math.floor(Math.random() * 1800),
+        bytesBehindMax: 16 * 1024 * 1024,
+        bookmarkIntervalMs: 60_000,
+      },
+    },
+  };
+  const onRequest = (request: IncomingMessage, response: ServerResponse): void => {
+    open.add(response);
+    response.once("close", () => open.delete(response));
+    void serve(context, request, response);
+  };
+  const onUpgrade = (request: IncomingMessage, socket: Duplex, head: Buffer): void => {
+    void serveUpgrade(context, request, socket, head);
+  };
+  for (const server of options.servers) {
+    server.requestTimeout = 60_000;
+    server.headersTimeout = 30_000;
+    server.keepAliveTimeout = 120_000;
+    server.on("request", onRequest).on("upgrade", onUpgrade);
+  }
+  return {
+    close() {
+      for (const server of options.servers) server.off("request", onRequest).off("upgrade", onUpgrade);
+      for (const response of open) response.destroy();
+    },
+  };
+}
+
+/** A plain server on a port of the host's loopback, for tests and for `--insecure`. Resolves when it listens. */
+export async function listenPlain(port = 0): Promise<{ readonly server: Server; readonly port: number }> {
+  const server = createServer();
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", reject);
+    server.listen(port, "127.0.0.1", resolve);
+  });
+  const address = server.address();
+  return { server, port: typeof address === "object" && address !== null ? address.port : port };
+}
+
+function logError(message: string, error: unknown): void {
+  console.error(message, error);
+}
+
+interface Context {
+  readonly api: ServedApi;
+  readonly authenticate: Authenticate;
+  readonly authorize: Authorize;
+  readonly streams: Streams | undefined;
+  readonly metrics: Metrics;
+  readonly log: (message: string, error: unknown) => void;
+  readonly resources: ResourceOptions;
+}
+
+async function serve(context: Context, request: IncomingMessage, response: ServerResponse): Promise<void> {
+  const warnings = new Set<string>();
+  const began = performance.now();
+  const target = parseTarget(request.method ?? "GET", request.url ?? "/");
+  response.once("close", () => context.metrics.answered(target, response.statusCode, performance.now() - began));
+  // A client that goes away in the middle of its body is no error of ours.
+  request.on("error", () => undefined);
+  response.on("error", () => undefined);
+  try {
+    if (target === undefined) throw badRequest("the path of the request cannot be read");
+    const user = await admitted(context, request, target);
+    await route(context, { request, response, target, user, warnings });
+  } catch (error) {
+    refuse(context, { request, response, warnings }, error);
+  }
+}
+
+function refuse(context: Context, exchange: Pick<Exchange, "request" | "response" | "warnings">, error: unknown): void {
+  const { request, response } = exchange;
+  if (request.destroyed && !request.complete) return;
+  const status = failed(context, request, error);
+  if (response.headersSent) {
+    response.destroy();
+    return;
+  }
+  sendJson(exchange, status.code, status, headersOf(status));
+}
+
+function failed(context: Context, request: IncomingMessage, error: unknown): Status {
+  return statusOf(error, (unexpected) => context.log(`API server: ${request.method} ${request.url}`, unexpected));
+}
+
+function headersOf({ code, details }: Status): { readonly [name: string]: string } {
+  const { retryAfterSeconds } = (details ?? {}) as { readonly retryAfterSeconds?: number };
+  return {
+    ...(code === 401 ? { "WWW-Authenticate": 'Bearer realm="kubernetes"' } : {}),
+    ...(retryAfterSeconds === undefined ? {} : { "Retry-After": String(retryAfterSeconds) }),
+  };
+}
+
+/** The user, who may do this. Throws StatusError 401 or 403. */
+async function admitted(context: Context, request: IncomingMessage, target: Target): Promise<User> {
+  const user = await context.authenticate(request);
+  const { allowed, reason } = context.authorize(user, target);
+  if (allowed) return user;
+  throw forbiddenTo(user, target, reason);
+}
+
+// apiserver endpoints/handlers/responsewriters/errors.go forbiddenMessage
+function forbiddenTo({ username }: User, target: Target, reason = ""): StatusError {
+  const behind = reason === "" ? "" : `: ${reason}`;
+  const { verb, path, group, resource, subresource, name = "", namespace = "" } = target;
+  if (!target.isResource)
+    return new StatusError(
+      403,
+      "Forbidden",
+      `forbidden: User ${JSON.stringify(username)} cannot ${verb} path ${JSON.stringify(path)}${behind}`,
+    );
+  const what = subresource === undefined ? resource : `${resource}/${subresource}`;
+  const qualified = group === "" ? resource : `${resource}.${group}`;
+  const where = namespace === "" ? "at the cluster scope" : `in the namespace ${JSON.stringify(namespace)}`;
+  const named = name === "" ? qualified : `${qualified} ${JSON.stringify(name)}`;
+  return new StatusError(
+    403,
+    "Forbidden",
+    `${named} is forbidden: User ${JSON.stringify(username)} cannot ${verb} resource ${JSON.stringify(what)} in API group ${JSON.stringify(group)} ${where}${behind}`,
+    { ...(name === "" ? {} : { name }), ...(group === "" ? {} : { group }), kind: resource },
+  );
+}
+
+async function route(context: Context, exchange: Exchange): Promise<void> {
+  const { target, request, response, user } = exchange;
+  if (!target.isResource) return serveFixed(context, exchange);
+  const kind = context.api.kinds.at(target.group, target.version, target.resource);
+  if (kind === undefined) throw noSuchResource();
+  const streamed = streamOf(context, kind, target);
+  if (streamed === undefined) return serveResource(exchange, kind, context.resources);
+  await streamed.respond({ user, target, object: streamObject(context.api, kind, target) }, request, response);
+}
+
+const streamNames = new Set(["exec", "attach", "portforward", "log", "proxy"]);
+
+function streamOf({ streams }: Context, kind: Kind, { subresource }: Target): Streams | undefined {
+  if (subresource === undefined || !streamNames.has(subresource)) return undefined;
+  if (!kind.subresources.some(({ name }) => name === subresource)) throw noSuchResource();
+  if (streams !== undefined) return streams;
+  throw new StatusError(501, "NotImplemented", `${kind.resource}/${subresource} is not served here`);
+}
+
+/** The pod, service or node of a stream. Proxied names may have a scheme before and a port behind them. */
+function streamObject(api: ServedApi, kind: Kind, target: Target): ReturnType<typeof readObject> {
+  if (target.subresource !== "proxy") return readObject(api, kind, target);
+  const parts = (target.name ?? "").split(":");
+  const name = parts.length === 3 ? parts[1] : parts[0];
+  return readObject(api, kind, { ...target, name });
+}
+
+async function serveUpgrade(context: Context, request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
+  socket.on("error", () => socket.destroy());
+  try {
+    const target = parseTarget(request.method ?? "GET", request.url ?? "/");
+    if (target === undefined) throw badRequest("the path of the request cannot be read");
+    const user = await admitted(context, request, target);
+    const kind = context.api.kinds.at(target.group, target.version, target.resource);
+    if (kind === undefined) throw noSuchResource();
+    const streams = streamOf(context, kind, target);
+    if (streams === undefined) throw badRequest("unable to upgrade: this resource has no stream");
+    await streams.upgrade({ user, target, object: streamObject(context.api, kind, target) }, request, socket, head);
+  } catch (error) {
+    if (!socket.writable) return;
+    const status = failed(context, request, error);
+    const body = `${JSON.stringify(status)}\n`;
+    const head = [`HTTP/1.1 ${status.code} ${status.reason ?? ""}`, "Content-Type: application/json"];
+    socket.end(
+      `${[...head, `Content-Length: ${Buffer.byteLength(body)}`, "Connection: close"].join("\r\n")}\r\n\r\n${body}`,
+    );
+  }
+}
+
+type Fixed = (context: Context, exchange: Exchange) => void | Promise<void>;
+
+const ok: Fixed = (_, exchange) => send(exchange, 200, "ok", { "Content-Type": "text/plain; charset=utf-8" });
+
+/** Paths outside of the resources. */
+const fixed: { readonly [path: string]: Fixed } = {
+  "/healthz": ok,
+  "/healthz/ping": ok,
+  "/livez": ok,
+  "/livez/ping": ok,
+  "/readyz": ok,
+  "/readyz/ping": ok,
+  "/version": (_, exchange) => sendJson(exchange, 200, versionInfo),
+  "/metrics": ({ metrics, api }, exchange) =>
+    send(exchange, 200, metrics.text(api), { "Content-Type": "text/plain; version=0.0.4; charset=utf-8" }),
+  "/": ({ api }, exchange) => sendJson(exchange, 200, { paths: allPaths(api) }),
+};
+
+function allPaths({ kinds }: ServedApi): readonly string[] {
+  const versions = new Set(
+    kinds.all().map(({ group, apiVersion }) => `/${group === "" ? "api" : "apis"}/${apiVersion}`),
+  );
+  const groups = new Set(kinds.all().flatMap(({ group }) => (group === "" ? [] : [`/apis/${group}`])));
+  return ["/api", "/apis", ...versions, ...groups, ...Object.keys(fixed), "/openapi/v2", "/openapi/v3"]
+    .filter((path) => path !== "/")
+    .sort();
+}
+
+async function serveFixed(context: Context, exchange: Exchange): Promise<void> {
+  const { target, request } = exchange;
+  const path = target.path.length > 1 ? target.path.replace(/\/+$/, "") : target.path;
+  if (request.method !== "GET" && request.method !== "HEAD")
+    throw new StatusError(405, "MethodNotAllowed", "the server does not allow this method on the requested resource");
+  const handler = Object.hasOwn(fixed, path) ? fixed[path] : undefined;
+  if (handler !== undefined) return handler(context, exchange);
+  const { kinds } = context.api;
+  const { accept } = request.headers;
+  const document = discover(kinds, path, accept) ?? (await openApi(kinds, path, target.query, accept));
+  if (document === undefined) throw noSuchResource();
+  const { etag, contentType, text } = document;
+  const headers = { "Content-Type": contentType, Vary: "Accept", ...(etag === undefined ? {} : { Etag: etag }) };
+  if (etag !== undefined && request.headers["if-none-match"] === etag) send(exchange, 304, "", headers);
+  else send(exchange, 200, text, headers);
+}

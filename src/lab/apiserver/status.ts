@@ -1,0 +1,83 @@
+// Errors as answers: meta/v1 Status. What is thrown as a StatusError keeps its words; anything else is ours to be ashamed of (500).
+//
+// Not here: which errors there are (api/errors.ts).
+
+import { StatusError } from "../api/store.ts";
+import type { Kind } from "../api/kinds.ts";
+
+/** meta/v1 Status. */
+export interface Status {
+  readonly kind: "Status";
+  readonly apiVersion: "v1";
+  readonly metadata: object;
+  readonly status: "Success" | "Failure";
+  readonly message?: string;
+  readonly reason?: string;
+  readonly details?: object;
+  readonly code: number;
+}
+
+/** The Status of an error. `unexpected` hears of errors that are not StatusErrors. */
+export function statusOf(error: unknown, unexpected: (error: unknown) => void): Status {
+  if (!(error instanceof StatusError)) {
+    unexpected(error);
+    const message = error instanceof Error ? error.message : String(error);
+    return failure(500, "InternalError", `Internal error occurred: ${message}`, {
+      causes: [{ message }],
+    });
+  }
+  const { code, reason, message, details } = error;
+  return failure(code, reason, message, details);
+}
+
+function failure(code: number, reason: string, message: string, details: object): Status {
+  const hasDetails = Object.keys(details).length > 0;
+  return {
+    kind: "Status",
+    apiVersion: "v1",
+    metadata: {},
+    status: "Failure",
+    message,
+    reason,
+    ...(hasDetails ? { details } : {}),
+    code,
+  };
+}
+
+/** What a finished deletion answers. */
+export function deletedStatus({ group, resource }: Kind, name: string, uid: string | undefined): Status {
+  const details = { name, ...(group === "" ? {} : { group }), kind: resource, ...(uid === undefined ? {} : { uid }) };
+  return { kind: "Status", apiVersion: "v1", metadata: {}, status: "Success", details, code: 200 };
+}
+
+/** 404 of a path that names no resource. */
+export function noSuchResource(): StatusError {
+  return new StatusError(404, "NotFound", "the server could not find the requested resource");
+}
+
+/** 405. */
+export function methodNotAllowed(): StatusError {
+  return new StatusError(405, "MethodNotAllowed", "the server does not allow this method on the requested resource");
+}
+
+/** 415. */
+export function unsupportedMedia(contentType: string, supported: readonly string[]): StatusError {
+  const list = supported.join(", ");
+  const message = `the body of the request was in an unknown format - accepted media types include: ${list} (it was ${JSON.stringify(contentType)})`;
+  return new StatusError(415, "UnsupportedMediaType", message);
+}
+
+/** 406. */
+export function notAcceptable(supported: readonly string[]): StatusError {
+  const message = `only the following media types are accepted: ${supported.join(", ")}`;
+  return new StatusError(406, "NotAcceptable", message);
+}
+
+/** 504 in the shape that makes clients ask again: they know a newer state than we do. */
+export function tooLargeResourceVersion(given: number, current: number): StatusError {
+  const message = `Too large resource version: ${given}, current: ${current}`;
+  return new StatusError(504, "Timeout", message, {
+    causes: [{ reason: "ResourceVersionTooLarge", message: "Too large resource version" }],
+    retryAfterSeconds: 1,
+  });
+}

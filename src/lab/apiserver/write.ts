@@ -1,0 +1,292 @@
+// Writing: create, replace, delete one and delete many. What is written goes through the lab's own write path; here is what only a
+// request has: names in paths and bodies, preconditions, field managers, dry runs, options of deletion.
+//
+// Not here: patches (patch.ts), subresources (subresources.ts), defaults and validation (api/write.ts).
+
+import { withDefaults } from "../../kube/defaults.ts";
+import { fieldWarnings } from "../../kube/check.ts";
+import type { KubeObject } from "../../kube/object.ts";
+import { required } from "../../kube/problem.ts";
+import type { ServedApi } from "../api/api.ts";
+import { badRequest, conflict, invalidObject, notFound } from "../api/errors.ts";
+import type { Kind } from "../api/kinds.ts";
+import { StatusError, type ObjectKey } from "../api/store.ts";
+import { objectOfKind, type Fields, type FieldValidation } from "./body.ts";
+import { keptByConversion, toStored } from "./conversions.ts";
+import type { Filter } from "./filter.ts";
+import { managedAfterCreate, managedAfterUpdate } from "./managed/managers.ts";
+import { matching } from "./read.ts";
+import { methodNotAllowed } from "./status.ts";
+import type { Target } from "./target.ts";
+
+/** What every write of a request has in common. */
+export interface Writing {
+  readonly api: ServedApi;
+  readonly kind: Kind;
+  readonly target: Target;
+  /** Who is remembered for the fields that change. */
+  readonly manager: string;
+  readonly validation: FieldValidation;
+  readonly warnings: Set<string>;
+  readonly nowMs: number;
+}
+
+/** Runs writes, or only rehearses them where the request says `dryRun=All`. Throws StatusError 400 for other values. */
+export function written<T>({ api }: Writing, isDryRun: boolean, writes: () => T): T {
+  return isDryRun ? api.rehearse(writes) : writes();
+}
+
+/** Does the request ask for a dry run, in its query or its body? Throws StatusError 400. */
+export function isDryRun(values: readonly unknown[]): boolean {
+  for (const value of values)
+    if (value !== "All")
+      throw new StatusError(
+        422,
+        "Invalid",
+        `Options.meta.k8s.io "" is invalid: dryRun: Unsupported value: ${JSON.stringify(value)}: supported values: "All"`,
+        { causes: [{ reason: "FieldValueNotSupported", field: "dryRun", message: "supported values: All" }] },
+      );
+  return values.length > 0;
+}
+
+/** Creates what a body says. Throws StatusError. */
+export function createObject(writing: Writing, body: Fields): KubeObject {
+  const { api, kind, target } = writing;
+  if (kind.namespaced !== (target.namespace !== undefined)) throw methodNotAllowed();
+  const given = placed(objectOfKind(body, kind, writing), writing);
+  const { metadata } = given;
+  if ((metadata.resourceVersion ?? "") !== "" && metadata.resourceVersion !== "0")
+    throw badRequest("resourceVersion should not be set on objects to be created");
+  if ((metadata.name ?? "") === "" && (metadata.generateName ?? "") === "")
+    throw invalidObject(kind, "", [required("metadata.name", "name or generateName is required")]);
+  const complete = withDefaults(toStored(given, kind));
+  const { managedFields: _, ...rest } = complete.metadata;
+  const managedFields = managedAfterCreate(complete, managerOf(writing));
+  warn(writing, complete);
+  return api.create({ ...complete, metadata: { ...rest, ...(managedFields.length === 0 ? {} : { managedFields }) } });
+}
+
+function warn({ warnings, validation }: Writing, object: KubeObject): void {
+  if (validation === "Ignore") return;
+  for (const { field, message } of fieldWarnings(object))
+    warnings.add(field === "kind" ? message : `${field}: ${message}`);
+}
+
+/** Who writes, as managed fields remember it. */
+export function managerOf({ manager, kind, target, nowMs }: Writing): {
+  readonly name: string;
+  readonly kind: Kind;
+  readonly subresource: string;
+  readonly nowMs: number;
+} {
+  return { name: manager, kind, subresource: target.subresource ?? "", nowMs };
+}
+
+/** With the namespace and name that the path says. Throws StatusError 400 where the body says something else. */
+export function placed(object: KubeObject, { kind, target }: Pick<Writing, "kind" | "target">): KubeObject {
+  const { namespace, name, ...metadata } = object.metadata;
+  const given = namespace ?? "";
+  if (kind.namespaced && given !== "" && given !== target.namespace)
+    throw badRequest("the namespace of the provided object does not match the namespace sent on the request");
+  if (target.name !== undefined && (name ?? "") !== "" && name !== target.name)
+    throw badRequest(`the name of the object (${name}) does not match the name on the URL (${target.name})`);
+  const scope = kind.namespaced && target.namespace !== undefined ? { namespace: target.namespace } : {};
+  return { ...object, metadata: { ...metadata, name: target.name ?? name, ...scope } };
+}
+
+/** Where the store keeps what a path names. */
+export function keyOf({ kind, target }: Pick<Writing, "kind" | "target">, name: string = target.name ?? ""): ObjectKey {
+  const { group, resource } = kind.stored;
+  return {
+    group,
+    resource,
+    name,
+    ...(kind.namespaced && target.namespace !== undefined ? { namespace: target.namespace } : {}),
+  };
+}
+
+// Kinds that a PUT creates where they are not there (pkg/registry/…/strategy.go AllowCreateOnUpdate).
+const createdByUpdate = new Set([
+  "endpoints",
+  "events",
+  "limitranges",
+  "services",
+  "leases.coordination.k8s.io",
+  "clusterroles.rbac.authorization.k8s.io",
+  "clusterrolebindings.rbac.authorization.k8s.io",
+  "roles.rbac.authorization.k8s.io",
+  "rolebindings.rbac.authorization.k8s.io",
+  "runtimeclasses.node.k8s.io",
+]);
+
+export type Replaced = { readonly object: KubeObject; readonly isNew: boolean };
+
+/** Replaces what a path names with what a body says. Throws StatusError. */
+export function replaceObject(writing: Writing, body: Fields): Replaced {
+  const { api, kind } = writing;
+  const given = placed(objectOfKind(body, kind, writing), writing);
+  const previous = api.get(keyOf(writing));
+  if (previous === undefined) {
+    const { group, resource } = kind;
+    const text = group === "" ? resource : `${resource}.${group}`;
+    if (
+      !createdByUpdate.has(text) ||
+      (given.metadata.resourceVersion ?? "") !== "" ||
+      (given.metadata.uid ?? "") !== ""
+    )
+      throw notFound({ group, resource, name: given.metadata.name });
+    return { object: createObject(writing, given), isNew: true };
+  }
+  if (kind.custom !== undefined && (given.metadata.resourceVersion ?? "") === "")
+    throw invalidObject(kind, given.metadata.name, [
+      {
+        field: "metadata.resourceVersion",
+        reason: "FieldValueInvalid",
+        message: "Invalid value: 0: must be specified for an update",
+      },
+    ]);
+  return { object: storeReplacement(writing, given, previous), isNew: false };
+}
+
+/** How a subresource takes part of an object over from what was given. */
+export type Scope = (given: KubeObject, previous: KubeObject) => KubeObject;
+
+/** Stores an object in the version of the request in the place of what is there. `managed`: managed fields were settled by the caller. */
+export function storeReplacement(
+  writing: Writing,
+  given: KubeObject,
+  previous: KubeObject,
+  options: { readonly scope?: Scope; readonly managed?: boolean } = {},
+): KubeObject {
+  const { api, kind, target } = writing;
+  const asked = withDefaults(keptByConversion(toStored(withoutEmptyNumbers(given), kind), previous, kind));
+  const scoped = options.scope?.(asked, previous) ?? asked;
+  checkImmutable(kind, scoped, previous);
+  const managedFields =
+    options.managed === true
+      ? (scoped.metadata.managedFields ?? [])
+      : managedAfterUpdate(scoped, previous, managerOf(writing));
+  const { managedFields: _, ...metadata } = scoped.metadata;
+  const next = { ...scoped, metadata: { ...metadata, ...(managedFields.length === 0 ? {} : { managedFields }) } };
+  if (target.subresource === "status" || target.subresource === "approval")
+    return api.updateStatus(next, { metadata: kind.custom === undefined });
+  warn(writing, next);
+  return api.update(next);
+}
+
+/** Empty texts mean that nothing is said: no resourceVersion is no precondition. */
+function withoutEmptyNumbers(object: KubeObject): KubeObject {
+  const { resourceVersion, uid, ...metadata } = object.metadata;
+  return {
+    ...object,
+    metadata: {
+      ...metadata,
+      ...((resourceVersion ?? "") === "" || resourceVersion === "0" ? {} : { resourceVersion: resourceVersion ?? "" }),
+      ...((uid ?? "") === "" ? {} : { uid: uid ?? "" }),
+    },
+  };
+}
+
+function checkImmutable(kind: Kind, next: KubeObject, previous: KubeObject): void {
+  const { name, namespace, uid } = next.metadata;
+  if (name !== previous.metadata.name || namespace !== previous.metadata.namespace)
+    throw badRequest("the name and namespace of an object cannot be changed");
+  if (uid !== undefined && uid !== previous.metadata.uid)
+    throw conflict(
+      { group: kind.group, resource: kind.resource, name },
+      `Precondition failed: UID in precondition: ${uid}, UID in object meta: ${previous.metadata.uid}`,
+    );
+}
+
+/** meta/v1 DeleteOptions, as far as they are read. */
+export interface DeleteOptions {
+  readonly gracePeriodSeconds?: number;
+  readonly propagation?: "Background" | "Foreground" | "Orphan";
+  readonly uid?: string;
+  readonly resourceVersion?: string;
+  readonly isDryRun: boolean;
+}
+
+/** The options of a deletion, from its query and its body. Throws StatusError 400 or 422. */
+export function deleteOptionsOf(query: URLSearchParams, body: Fields | undefined): DeleteOptions {
+  const said = (name: string): unknown => body?.[name] ?? query.get(name) ?? undefined;
+  const grace = said("gracePeriodSeconds");
+  const gracePeriodSeconds = grace === undefined ? undefined : Number(grace);
+  if (gracePeriodSeconds !== undefined && !Number.isSafeInteger(gracePeriodSeconds))
+    throw badRequest(`gracePeriodSeconds: Invalid value: ${JSON.stringify(grace)}: must be a whole number of seconds`);
+  const preconditions = (body?.["preconditions"] ?? {}) as {
+    readonly uid?: unknown;
+    readonly resourceVersion?: unknown;
+  };
+  const dryRun = body?.["dryRun"] ?? query.getAll("dryRun");
+  return {
+    isDryRun: isDryRun(Array.isArray(dryRun) ? dryRun : [dryRun]),
+    ...(gracePeriodSeconds === undefined ? {} : { gracePeriodSeconds }),
+    ...propagationOf(said("propagationPolicy"), said("orphanDependents")),
+    ...(typeof preconditions.uid === "string" ? { uid: preconditions.uid } : {}),
+    ...(typeof preconditions.resourceVersion === "string" ? { resourceVersion: preconditions.resourceVersion } : {}),
+  };
+}
+
+function propagationOf(policy: unknown, orphan: unknown): Pick<DeleteOptions, "propagation"> {
+  if (policy !== undefined && policy !== "" && orphan !== undefined)
+    throw invalidDelete("propagationPolicy", "orphanDependents and deletionPropagation cannot be both set");
+  if (policy === "Background" || policy === "Foreground" || policy === "Orphan") return { propagation: policy };
+  if (policy !== undefined && policy !== "")
+    throw invalidDelete(
+      "propagationPolicy",
+      `Unsupported value: ${JSON.stringify(policy)}: supported values: "Background", "Foreground", "Orphan"`,
+    );
+  if (orphan === undefined) return {};
+  return { propagation: orphan === true || orphan === "true" ? "Orphan" : "Background" };
+}
+
+function invalidDelete(field: string, message: string): StatusError {
+  return new StatusError(422, "Invalid", `DeleteOptions.meta.k8s.io "" is invalid: ${field}: ${message}`, {
+    group: "meta.k8s.io",
+    kind: "DeleteOptions",
+    causes: [{ reason: "FieldValueInvalid", message, field }],
+  });
+}
+
+/** Kinds whose dependents stay where a deletion does not say otherwise (DefaultGarbageCollectionPolicy). */
+const orphaning = new Set(["batch/v1 Job", "v1 ReplicationController"]);
+
+export interface Deleted {
+  readonly object: KubeObject;
+  /** Is it gone, or on its way? */
+  readonly isGone: boolean;
+}
+
+/** Deletes what a path names. Throws StatusError. */
+export function deleteObject(writing: Writing, options: DeleteOptions, name?: string): Deleted {
+  const { api, kind } = writing;
+  const key = keyOf(writing, name);
+  const previous = api.get(key);
+  const shown = { group: kind.group, resource: kind.resource, name: key.name };
+  if (previous === undefined) throw notFound(shown);
+  const { uid, resourceVersion, gracePeriodSeconds } = options;
+  const { metadata } = previous;
+  if (uid !== undefined && uid !== metadata.uid)
+    throw conflict(shown, `Precondition failed: UID in precondition: ${uid}, UID in object meta: ${metadata.uid}`);
+  if (resourceVersion !== undefined && resourceVersion !== metadata.resourceVersion)
+    throw conflict(
+      shown,
+      `Precondition failed: ResourceVersion in precondition: ${resourceVersion}, ResourceVersion in object meta: ${metadata.resourceVersion}`,
+    );
+  const propagation = options.propagation ?? (orphaning.has(`${kind.apiVersion} ${kind.kind}`) ? "Orphan" : undefined);
+  const object = api.delete(key, {
+    ...(gracePeriodSeconds === undefined ? {} : { gracePeriodSeconds }),
+    ...(propagation === undefined ? {} : { propagation }),
+  });
+  return { object, isGone: api.get(key) === undefined };
+}
+
+/** Deletes all that a filter matches; gives what they were. */
+export function deleteMatching(writing: Writing, filter: Filter, options: DeleteOptions): readonly KubeObject[] {
+  const { api, kind, target } = writing;
+  return matching(api, kind, filter).map(({ metadata: { name, namespace } }) => {
+    const one = { ...target, name, namespace };
+    return deleteObject({ ...writing, target: one }, options).object;
+  });
+}
