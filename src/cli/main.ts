@@ -41,6 +41,7 @@ program
   .option("--service-cidr <list>", "range or ranges of Services, one per family")
   .option("--node-cidr <list>", "range or ranges of nodes, one per family")
   .option("--domain <name>", "cluster domain", "cluster.local")
+  .option("--api-port <port>", "of the API server on 127.0.0.1; the next free one where it is taken", "6443")
   .addOption(
     new Option("--packets <mode>", "off: everything but packets, where namespaces are forbidden")
       .choices(["on", "off", "auto"])

@@ -7,7 +7,7 @@ import { parsePrefix } from "../ip/prefix.ts";
 import type { Family } from "../ip/address.ts";
 import { labClient, type LabClient } from "../lab/client.ts";
 import type { LabConfig, Progress } from "../lab/config.ts";
-import { isRunning, killDaemon, launchDaemon, namespacesRefused } from "../lab/launch.ts";
+import { chooseApiPort, isRunning, killDaemon, launchDaemon, namespacesRefused } from "../lab/launch.ts";
 import { labPaths, makeLabFolder, type LabPaths } from "../lab/paths.ts";
 import { clusterConfig } from "../model/cluster.ts";
 import { loadManifests } from "./manifests.ts";
@@ -22,6 +22,7 @@ interface UpOptions {
   readonly serviceCidr?: string;
   readonly nodeCidr?: string;
   readonly domain: string;
+  readonly apiPort: string;
   readonly packets: "on" | "off" | "auto";
   readonly timeout: string;
   readonly wait: boolean;
@@ -38,13 +39,18 @@ export default async function up(options: UpOptions): Promise<number> {
   if (!running) {
     await killDaemon(paths);
     const config = configFor(paths, options);
-    const packets = decidePackets(paths, config, options);
+    const apiPort = await chooseApiPort(config.apiPort);
+    const packets = decidePackets(paths, { ...config, apiPort }, options);
     say(headline(packets));
     if (packets.packets === "off") {
       const word = options.packets === "off" ? "as asked" : packets.packetsOffReason;
       say(`  packets are off (${word}): kubectl-like commands, DNS answers and trace work, nothing is sent`);
     }
-    await launchDaemon(paths, { packets: packets.packets, progress: (line) => sayProgress(line, say) });
+    await launchDaemon(paths, {
+      packets: packets.packets,
+      apiPort: packets.apiPort,
+      progress: (line) => sayProgress(line, say),
+    });
   } else {
     say(`fairlead  lab "${options.name}" is running`);
   }
@@ -85,6 +91,7 @@ function configFor(paths: LabPaths, options: UpOptions): LabConfig {
     serviceCidrs: cluster.serviceCidrs,
     nodeCidrs: cluster.nodeCidrs,
     domain: cluster.domain,
+    apiPort: Number(options.apiPort),
     packets: "on",
   };
 }

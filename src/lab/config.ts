@@ -13,6 +13,8 @@ export interface LabConfig {
   readonly serviceCidrs: readonly Prefix[];
   readonly nodeCidrs: readonly Prefix[];
   readonly domain: string;
+  /** Of the API server, on 127.0.0.1 of the host. */
+  readonly apiPort: number;
   /** `off`: no namespaces, no packets; store, controllers, model, DNS answers and trace work all the same. */
   readonly packets: "on" | "off";
   /** Why packets are off, in words for people. */

@@ -8,7 +8,7 @@ import { StatusError } from "./api/store.ts";
 import { createObjectApi } from "./api/write.ts";
 import { systemClock, type Clock } from "./controllers/clock.ts";
 import { createServiceAllocator } from "./controllers/service-addresses.ts";
-import { startControllers } from "./controllers/start.ts";
+import { admissions, startControllers } from "./controllers/start.ts";
 import { createNetworkSource } from "./network-source.ts";
 import { startRecordKubelet, type RecordKubelet } from "./records.ts";
 import { ensureSystemObjects } from "./system.ts";
@@ -50,7 +50,7 @@ export async function imagine(options: {
   const cluster = clusterConfig(options.families === undefined ? {} : { families: options.families });
   const random = seeded(options.seed ?? 1);
   const store = openStore({ path: ":memory:", random });
-  const api = createObjectApi({ store, admissions: [createServiceAllocator({ ...cluster, random })], random });
+  const api = createObjectApi({ store, admissions: [...admissions, createServiceAllocator({ ...cluster, random })], random });
   const controllers = startControllers({
     api,
     config: cluster,

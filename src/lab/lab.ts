@@ -24,7 +24,7 @@ import { StatusError } from "./api/store.ts";
 import { createObjectApi } from "./api/write.ts";
 import type { LabConfig } from "./config.ts";
 import { createServiceAllocator } from "./controllers/service-addresses.ts";
-import { startControllers } from "./controllers/start.ts";
+import { admissions, startControllers } from "./controllers/start.ts";
 import { createNetworkSource } from "./network-source.ts";
 import { createTopology, type Machine, type Topology } from "./network/topology.ts";
 import { nodeAddressesOf, outsideAddresses, zoneOfNode } from "./node-object.ts";
@@ -88,7 +88,7 @@ export async function startLab(options: LabOptions): Promise<Lab> {
   const { config, paths, outside, step } = options;
   const cluster = clusterConfig(config);
   const store = openStore({ path: paths.store });
-  const api = createObjectApi({ store, admissions: [createServiceAllocator(cluster)] });
+  const api = createObjectApi({ store, admissions: [...admissions, createServiceAllocator(cluster)] });
   mkdirSync(paths.nodes, { recursive: true, mode: 0o700 });
   const images = createImages({ file: paths.images });
   const nodes = new Map<string, LabNode>();

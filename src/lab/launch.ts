@@ -6,7 +6,7 @@
 import { spawn, spawnSync } from "node:child_process";
 import { closeSync, existsSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import type { Socket } from "node:net";
+import { createServer, type Server, type Socket } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
 import process from "node:process";
 import type { Progress } from "./config.ts";
@@ -24,8 +24,9 @@ const unshareArguments = ["-Urnmpuif", "--map-root-user", "--mount-proc", "--kil
  */
 export async function launchDaemon(
   paths: LabPaths,
-  options: { readonly packets: "on" | "off"; readonly progress: (line: Progress) => void },
+  options: { readonly packets: "on" | "off"; readonly apiPort: number; readonly progress: (line: Progress) => void },
 ): Promise<void> {
+  const listener = await openApiListener(options.apiPort);
   const log = openSync(paths.log, "a", 0o600);
   const node = process.execPath;
   const flags = ["--disable-warning=ExperimentalWarning"];
@@ -44,10 +45,12 @@ export async function launchDaemon(
       : [node, daemon.slice(1)];
   const child = spawn(command, commandArguments, {
     detached: true,
-    stdio: ["ignore", log, log, "pipe", toHelper],
+    // Inherited listeners stay what they are: one opened here listens on the host's loopback for a daemon that has no host network.
+    stdio: ["ignore", log, log, "pipe", toHelper, descriptorOf(listener)],
     cwd: "/",
   });
   toHelper.destroy();
+  listener.close();
   helper.unref();
   closeSync(log);
   if (child.pid !== undefined)
@@ -59,6 +62,43 @@ export async function launchDaemon(
     throw error;
   }
   child.unref();
+}
+
+/** The port a lab's API server gets: the wished one, or the next free one. Its kubeconfig names it, so it is kept with the lab. */
+export async function chooseApiPort(wished: number): Promise<number> {
+  for (let port = wished; port < wished + 100; port++) {
+    try {
+      const listener = await openApiListener(port);
+      listener.close();
+      return port;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "EADDRINUSE") throw error;
+    }
+  }
+  throw new Error(`find a port for the API server: 127.0.0.1 ports ${wished} to ${wished + 99} are all taken`);
+}
+
+// Node has no public name for a listener's descriptor; a child takes only numbers and streams.
+function descriptorOf(server: Server): number {
+  const { fd } = (server as unknown as { _handle: { fd: number } })._handle;
+  return fd;
+}
+
+function openApiListener(port: number): Promise<Server> {
+  const server = createServer();
+  return new Promise((resolve, reject) => {
+    server.once("error", (error: NodeJS.ErrnoException) => {
+      const cure =
+        error.code === "EADDRINUSE" ? ": another program has it; give this lab another one with --api-port" : "";
+      reject(
+        Object.assign(
+          new Error(`listen for the API server on 127.0.0.1:${port}: ${error.code}${cure}`, { cause: error }),
+          { code: error.code },
+        ),
+      );
+    });
+    server.listen({ host: "127.0.0.1", port }, () => resolve(server));
+  });
 }
 
 /** Is the lab's outermost process alive? Its start time guards against a reused pid. */

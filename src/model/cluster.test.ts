@@ -33,8 +33,8 @@ const refused: readonly (readonly [ClusterOptions, string])[] = [
     "ipam: service range 172.18.3.0/24 overlaps node range 172.18.0.0/16: choose another --service-cidr",
   ],
   [
-    { podCidrs: ["10.244.0.0/25"] },
-    "ipam: pod range 10.244.0.0/25 is too small for one node's /24: give --pod-cidr a /24 or larger",
+    { podCidrs: ["10.244.0.0/24"] },
+    "ipam: pod range 10.244.0.0/24 is too small for one node's /23: give --pod-cidr a /23 or larger",
   ],
   [
     { serviceCidrs: ["10.96.0.0/29"] },

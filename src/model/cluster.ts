@@ -24,9 +24,12 @@ export class ClusterConfigError extends Error {
   override readonly name = "ClusterConfigError";
 }
 
-/** How long a node's own pod range is, per family: every node gets a /24 and a /64 (kube-controller-manager's defaults). */
+/**
+ * How long a node's own pod range is, per family: every node gets a /23 and a /64.
+ * kube-controller-manager gives a /24, which holds 110 pods well and 300 not at all; a lab's node is meant to hold some hundreds.
+ */
 export function nodePodCidrBits(family: Family): number {
-  return family === 4 ? 24 : 64;
+  return family === 4 ? 23 : 64;
 }
 
 /** The configuration of a cluster, checked: one range per kind and family, none overlapping. Throws ClusterConfigError. */
@@ -67,7 +70,7 @@ const pods: RangeKind = {
   option: "--pod-cidr",
   defaults: { 4: "10.244.0.0/16", 6: "fd00:10:244::/56" },
   bitsMax: { 4: nodePodCidrBits(4), 6: nodePodCidrBits(6) },
-  content: { 4: "one node's /24", 6: "one node's /64" },
+  content: { 4: "one node's /23", 6: "one node's /64" },
 };
 const services: RangeKind = {
   name: "service",

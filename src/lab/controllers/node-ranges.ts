@@ -1,13 +1,12 @@
 // Pod ranges of nodes: every node gets one of each of the cluster's, never shared and never changed.
-// Upstream: pkg/controller/nodeipam/ipam/range_allocator.go with --node-cidr-mask-size-ipv4=24 and -ipv6=64.
+// Upstream: pkg/controller/nodeipam/ipam/range_allocator.go; how long the ranges are says model/cluster.ts.
 
+import { nodePodCidrBits } from "../../model/cluster.ts";
 import { familyOf } from "../../ip/address.ts";
 import { overlaps, prefixBits, subnet, type Prefix } from "../../ip/prefix.ts";
 import type { Node } from "../../kube/kinds.ts";
 import { nodes } from "./resources.ts";
 import { on, type Cluster, type Controller } from "./runtime.ts";
-
-const nodeBits = { 4: 24, 6: 64 } as const;
 
 export function nodeRangeController({ objects, config, ...cluster }: Cluster): Controller {
   const events = cluster.events("cidrAllocator");
@@ -38,14 +37,14 @@ export function nodeRangeController({ objects, config, ...cluster }: Cluster): C
   };
 }
 
-/** The lowest free subnet of each of the cluster's pod ranges: /24 and /64. Undefined where one of them is used up. */
+/** The lowest free subnet of each of the cluster's pod ranges: of the length that model/cluster.ts gives. Undefined where one of them is used up. */
 export function freeNodeRanges(podCidrs: readonly Prefix[], taken: readonly Prefix[]): readonly Prefix[] | undefined {
   const found = podCidrs.map((range) => freeSubnet(range, taken));
   return found.every((range) => range !== undefined) ? found : undefined;
 }
 
 function freeSubnet(range: Prefix, taken: readonly Prefix[]): Prefix | undefined {
-  const bits = Math.max(prefixBits(range), nodeBits[familyOf(range)]);
+  const bits = Math.max(prefixBits(range), nodePodCidrBits(familyOf(range)));
   const count = 2 ** (bits - prefixBits(range));
   const exact = new Set(taken);
   const odd = taken.filter((prefix) => familyOf(prefix) === familyOf(range) && prefixBits(prefix) !== bits);

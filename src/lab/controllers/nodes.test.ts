@@ -18,32 +18,32 @@ const ready = (cluster: TestCluster, name: string): string | undefined =>
   conditionOf(cluster.must(nodes, name).status?.conditions, "Ready")?.status;
 
 void describe("pod ranges of nodes", () => {
-  void test("every node gets a /24 and a /64, the lowest that is free, and keeps it", async () => {
+  void test("every node gets a /23 and a /64, the lowest that is free, and keeps it", async () => {
     const cluster = await testCluster({ nodes: 3 });
-    assert.deepEqual(ranges(cluster, "node-2"), ["10.244.1.0/24", "fd00:10:244:1::/64"]);
+    assert.deepEqual(ranges(cluster, "node-2"), ["10.244.2.0/23", "fd00:10:244:1::/64"]);
     cluster.remove(nodes, "node-2");
     await cluster.idle();
     cluster.api.create(testNode("node-4"));
     cluster.api.create(testNode("node-5"));
     await cluster.idle();
-    assert.deepEqual(ranges(cluster, "node-3"), ["10.244.2.0/24", "fd00:10:244:2::/64"]);
-    assert.deepEqual(ranges(cluster, "node-4"), ["10.244.1.0/24", "fd00:10:244:1::/64"]);
-    assert.deepEqual(ranges(cluster, "node-5"), ["10.244.3.0/24", "fd00:10:244:3::/64"]);
-    assert.equal(cluster.must(nodes, "node-5").spec.podCIDR, "10.244.3.0/24");
+    assert.deepEqual(ranges(cluster, "node-3"), ["10.244.4.0/23", "fd00:10:244:2::/64"]);
+    assert.deepEqual(ranges(cluster, "node-4"), ["10.244.2.0/23", "fd00:10:244:1::/64"]);
+    assert.deepEqual(ranges(cluster, "node-5"), ["10.244.6.0/23", "fd00:10:244:3::/64"]);
+    assert.equal(cluster.must(nodes, "node-5").spec.podCIDR, "10.244.6.0/23");
     cluster.close();
   });
 
   void test("a range that a node brought along is respected, also of another size", async () => {
     const cluster = await testCluster({
-      nodes: [testNode("odd", { spec: { podCIDR: "10.244.0.0/23", podCIDRs: ["10.244.0.0/23"] } }), testNode("node-1")],
+      nodes: [testNode("odd", { spec: { podCIDR: "10.244.0.0/22", podCIDRs: ["10.244.0.0/22"] } }), testNode("node-1")],
     });
-    assert.deepEqual(ranges(cluster, "odd"), ["10.244.0.0/23"]);
-    assert.deepEqual(ranges(cluster, "node-1"), ["10.244.2.0/24", "fd00:10:244::/64"]);
+    assert.deepEqual(ranges(cluster, "odd"), ["10.244.0.0/22"]);
+    assert.deepEqual(ranges(cluster, "node-1"), ["10.244.4.0/23", "fd00:10:244::/64"]);
     cluster.close();
   });
 
   void test("a node for which there is none says so, and gets one when one comes free", async () => {
-    const cluster = await testCluster({ nodes: 3, config: { podCidrs: ["10.244.0.0/23"] } });
+    const cluster = await testCluster({ nodes: 3, config: { podCidrs: ["10.244.0.0/22"] } });
     assert.deepEqual(ranges(cluster, "node-3"), []);
     assert.ok(
       cluster
@@ -52,7 +52,7 @@ void describe("pod ranges of nodes", () => {
     );
     cluster.remove(nodes, "node-1");
     await cluster.idle();
-    assert.deepEqual(ranges(cluster, "node-3"), ["10.244.0.0/24"]);
+    assert.deepEqual(ranges(cluster, "node-3"), ["10.244.0.0/23"]);
     cluster.close();
   });
 
