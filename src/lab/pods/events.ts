@@ -17,8 +17,9 @@ export interface EventRecorder {
   resume(): void;
 }
 
-const batchSize = 50;
-const batchDelayMs = 200;
+// A node writes at most 200 Events a second: pods that start matter more.
+const batchSize = 20;
+const batchDelayMs = 100;
 // Enough for equal Events to be counted together, small enough to forget.
 const rememberedMax = 4096;
 
@@ -43,6 +44,7 @@ export function createEventRecorder(options: {
 }): EventRecorder {
   const { api, clock, node } = options;
   const known = new Map<string, Entry>();
+  const urgent: Entry[] = [];
   const queue: Entry[] = [];
   let timer: { cancel(): void } | undefined;
   let serial = 0;
@@ -58,7 +60,8 @@ export function createEventRecorder(options: {
     known.set(key, entry);
     if (known.size > rememberedMax)
       for (const [oldest] of known.entries().take(rememberedMax / 2)) known.delete(oldest);
-    if (!entry.dirty) queue.push(entry);
+    // What went wrong is told first.
+    if (!entry.dirty) (type === "Warning" ? urgent : queue).push(entry);
     entry.dirty = true;
     timer ??= clock.after(batchDelayMs, writeSome);
   };
@@ -82,8 +85,10 @@ export function createEventRecorder(options: {
 
   const writeSome = (): void => {
     timer = undefined;
-    for (const entry of queue.splice(0, batchSize)) write(entry);
-    if (queue.length > 0) timer = clock.after(batchDelayMs / 4, writeSome);
+    const batch = urgent.splice(0, batchSize);
+    batch.push(...queue.splice(0, batchSize - batch.length));
+    for (const entry of batch) write(entry);
+    if (urgent.length + queue.length > 0) timer = clock.after(batchDelayMs, writeSome);
   };
 
   return {
@@ -91,7 +96,7 @@ export function createEventRecorder(options: {
     recordNode: (type, reason, message) =>
       add({ apiVersion: "v1", kind: "Node", name: node, uid: node }, type, reason, message),
     flush: () => {
-      for (const entry of queue.splice(0)) write(entry);
+      for (const entry of [...urgent.splice(0), ...queue.splice(0)]) write(entry);
     },
     stop() {
       stopped = true;

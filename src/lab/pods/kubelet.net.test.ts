@@ -450,6 +450,24 @@ test("pods that come and go leave no descriptor and no process", async () => {
   assert.ok(processes() <= before.processes, `${before.processes} processes became ${processes()}`);
 });
 
+test("an ephemeral container joins a running pod and leaves its state alone", async () => {
+  node.run("debugged", { containers: [{ name: "c", image: "agnhost", args: ["netexec"] }] });
+  const pod = await node.until("debugged", isReady);
+  const script = shell("/opt/fairlead/bin/curl -s localhost:8080/hostname; exit 3");
+  const ephemeralContainers = [
+    { name: "debug", ...script, imagePullPolicy: "IfNotPresent" as const, terminationMessagePolicy: "File" as const },
+  ];
+  node.api.update({ ...pod, spec: { ...pod.spec, ephemeralContainers } });
+  const after = await node.until(
+    "debugged",
+    (now) => now?.status?.ephemeralContainerStatuses?.[0]?.state?.terminated !== undefined,
+  );
+  assert.equal(after.status?.ephemeralContainerStatuses?.[0]?.state?.terminated?.exitCode, 3);
+  assert.ok(isReady(after));
+  assert.equal(await logs("debugged", {}, "debug"), "debugged\n");
+  await remove("debugged");
+});
+
 test("hostNetwork: the pod is in the node's network", async () => {
   const seen = await output("host", "readlink /proc/self/ns/net; cat /etc/hosts", { hostNetwork: true });
   assert.match(seen, new RegExp(`^${node.node.id.replaceAll(/[[\]]/g, "\\$&")}\n127.0.0.1\tlocalhost`));

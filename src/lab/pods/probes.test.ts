@@ -9,9 +9,12 @@ test("thresholds: so many in a row change the verdict, a single other result doe
   const probe = { successThreshold: 2, failureThreshold: 3 };
   const verdicts = (results: string): string => {
     let state: ProbeState = initialProbeState;
-    return [...results].map((letter) => (state = afterCheck(state, letter === "+", probe)).verdict[0]).join("");
+    return results
+      .split("")
+      .map((letter) => (state = afterCheck(state, letter === "+", probe)).verdict[0])
+      .join("");
   };
-  assert.equal(verdicts("+++---++"), "usss" + "sf" + "fs");
+  assert.equal(verdicts("+++---++"), "ussssffs");
   assert.equal(verdicts("-+-+-+"), "uuuuuu");
 });
 

@@ -634,12 +634,15 @@ const configRetryMs = 10_000;
 export function restarts(pod: Pod, role: ContainerRecord["role"], code: number): boolean {
   const { restartPolicy = "Always" } = pod.spec;
   if (role === "sidecar") return true;
+  if (role === "ephemeral") return false;
   if (role === "init") return code !== 0 && restartPolicy !== "Never";
   return restartPolicy === "Always" || (restartPolicy === "OnFailure" && code !== 0);
 }
 
 function waitingReason(pod: Pod, role: ContainerRecord["role"]): string {
-  return role === "app" && (pod.spec.initContainers?.length ?? 0) === 0 ? "ContainerCreating" : "PodInitializing";
+  return role === "ephemeral" || (role === "app" && (pod.spec.initContainers?.length ?? 0) === 0)
+    ? "ContainerCreating"
+    : "PodInitializing";
 }
 
 function expandedCommand(

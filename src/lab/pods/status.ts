@@ -6,8 +6,8 @@ import type { Condition, Container, ContainerState, ContainerStatus, Pod, PodSta
 /** What the kubelet knows of one container. */
 export interface ContainerRecord {
   readonly spec: Container;
-  /** A sidecar is an init container with restartPolicy Always. */
-  readonly role: "init" | "sidecar" | "app";
+  /** A sidecar is an init container with restartPolicy Always; an ephemeral one (kubectl debug) has no part in the pod's state. */
+  readonly role: "init" | "sidecar" | "app" | "ephemeral";
   readonly state: ContainerState;
   readonly lastState: ContainerState;
   readonly restartCount: number;
@@ -38,7 +38,8 @@ export interface StatusInput {
 export function podStatus(input: StatusInput): PodStatus {
   const { pod, records, podIps, hostIps, failed } = input;
   const phase = failed === undefined ? podPhase(pod, records) : "Failed";
-  const inits = records.filter(({ role }) => role !== "app");
+  const inits = records.filter(isBefore);
+  const ephemeral = records.filter(({ role }) => role === "ephemeral");
   const apps = records.filter(({ role }) => role === "app");
   const previous = pod.status?.conditions ?? [];
   const own = kubeletConditions(input, phase).map((condition) => withTransition(condition, previous, input.now));
@@ -57,6 +58,7 @@ export function podStatus(input: StatusInput): PodStatus {
     startTime: input.startTime,
     ...(inits.length === 0 ? {} : { initContainerStatuses: inits.map(containerStatus) }),
     containerStatuses: apps.map(containerStatus),
+    ...(ephemeral.length === 0 ? {} : { ephemeralContainerStatuses: ephemeral.map(containerStatus) }),
   };
 }
 
@@ -68,15 +70,21 @@ export function podPhase(pod: Pod, records: readonly ContainerRecord[]): NonNull
     return "Failed";
   const apps = records.filter(({ role }) => role === "app");
   const begun = apps.some(({ state, lastState }) => state.waiting === undefined || lastState.terminated !== undefined);
-  if (!begun && records.some((record) => record.role !== "app" && !isInitialized(record))) return "Pending";
+  if (!begun && records.some((record) => isBefore(record) && !isInitialized(record))) return "Pending";
   if (apps.some(({ state, lastState }) => state.waiting !== undefined && lastState.terminated === undefined))
     return "Pending";
   // A sidecar that still runs keeps the pod running, one that has ended does not count.
-  if (records.some(({ role, state }) => role !== "init" && state.running !== undefined)) return "Running";
+  if (records.some(({ role, state }) => (role === "app" || role === "sidecar") && state.running !== undefined))
+    return "Running";
   if (restartPolicy === "Always") return "Running";
   const codes = apps.map((record) => exitCode(record) ?? record.lastState.terminated?.exitCode ?? 0);
   if (codes.every((code) => code === 0)) return "Succeeded";
   return restartPolicy === "Never" ? "Failed" : "Running";
+}
+
+/** One of spec.initContainers. */
+function isBefore({ role }: ContainerRecord): boolean {
+  return role === "init" || role === "sidecar";
 }
 
 /** Has this init container done its part? */
@@ -107,8 +115,8 @@ function containerStatus(record: ContainerRecord): ContainerStatus {
 function kubeletConditions(input: StatusInput, phase: PodStatus["phase"]): readonly Condition[] {
   const { pod, records } = input;
   const done = phase === "Succeeded" ? "PodCompleted" : phase === "Failed" ? "PodFailed" : undefined;
-  const uninitialized = records.filter((record) => record.role !== "app" && !isInitialized(record)).map(nameOf);
-  const unready = records.filter(({ role, ready }) => role !== "init" && !ready).map(nameOf);
+  const uninitialized = records.filter((record) => isBefore(record) && !isInitialized(record)).map(nameOf);
+  const unready = records.filter(({ role, ready }) => (role === "app" || role === "sidecar") && !ready).map(nameOf);
   const initialized: Condition =
     phase === "Succeeded" || uninitialized.length === 0
       ? { type: "Initialized", status: "True", ...(phase === "Succeeded" ? { reason: "PodCompleted" } : {}) }

@@ -157,10 +157,10 @@ export function startPodWorker(node: NodeContext, first: Pod, ended: () => void)
     random: node.random,
     changed,
   };
-  const runners: readonly ContainerRunner[] = containersOf(first).map(({ spec, role }) =>
+  const runners: ContainerRunner[] = containersOf(first).map(({ spec, role }) =>
     createRunner(context, spec, role, beforeRestart(first, spec.name)),
   );
-  const inits = runners.filter(({ record }) => record.role !== "app");
+  const inits = runners.filter(({ record }) => record.role === "init" || record.role === "sidecar");
   const apps = runners.filter(({ record }) => record.role === "app");
 
   let nudge = (): void => {};
@@ -293,6 +293,17 @@ export function startPodWorker(node: NodeContext, first: Pod, ended: () => void)
     return true;
   }
 
+  /** Ephemeral containers come later, by `kubectl debug`; each runs once. */
+  function startEphemeral(): void {
+    if (sandbox === undefined || over.signal.aborted) return;
+    for (const spec of pod.spec.ephemeralContainers ?? []) {
+      if (runners.some(({ name }) => name === spec.name)) continue;
+      const runner = createRunner(context, spec, "ephemeral");
+      runners.push(runner);
+      void guard(runner.run());
+    }
+  }
+
   async function main(): Promise<void> {
     const early = clock.after(250, changed);
     await prepare();
@@ -301,6 +312,7 @@ export function startPodWorker(node: NodeContext, first: Pod, ended: () => void)
     changed();
     for (const message of notImplemented(pod)) events.record(pod, "Warning", "NotImplemented", message);
     startDeadline();
+    startEphemeral();
     if (await initialize()) await Promise.all(apps.map((runner) => runner.run()));
     if (over.signal.aborted) return;
     await stopSidecars(graceMs());
@@ -327,7 +339,8 @@ export function startPodWorker(node: NodeContext, first: Pod, ended: () => void)
   }
 
   async function stopContainers(grace: number): Promise<void> {
-    await Promise.all(apps.map((runner) => runner.stop(grace, `Stopping container ${runner.name}`)));
+    const others = runners.filter((runner) => !inits.includes(runner));
+    await Promise.all(others.map((runner) => runner.stop(grace, `Stopping container ${runner.name}`)));
     await stopSidecars(grace);
   }
 
@@ -404,7 +417,10 @@ export function startPodWorker(node: NodeContext, first: Pod, ended: () => void)
         const grace = next.metadata.deletionGracePeriodSeconds;
         if (grace !== undefined && graceBefore !== undefined && grace < graceBefore)
           for (const runner of runners) runner.hurry(grace * 1000);
-      } else if (gates) changed();
+      } else {
+        startEphemeral();
+        if (gates) changed();
+      }
     },
     async gone() {
       if (ending === "gone") return;
