@@ -5,6 +5,7 @@ import * as fc from "fast-check";
 
 import { buildNetwork, createNetworkBuilder } from "./build.ts";
 import { clusterConfig } from "./cluster.ts";
+import type { NetworkPolicy } from "../kube/kinds.ts";
 import type { Network } from "./network.ts";
 import { namespace, node, objects, pod, service, slice } from "./objects.testing.ts";
 import { clusterArbitrary, shuffled } from "./random.testing.ts";
@@ -198,6 +199,23 @@ void test("hostPorts that will not answer, or may not, are said", () => {
   ]);
 });
 
+void test("policies that nobody enforces are said, loudly", () => {
+  const deny: NetworkPolicy = {
+    apiVersion: "networking.k8s.io/v1",
+    kind: "NetworkPolicy",
+    metadata: { name: "deny", namespace: "default" },
+    spec: { podSelector: {} },
+  };
+  const all = objects({ networkPolicies: [deny] });
+  assert.deepEqual(said(buildNetwork(cluster, all)), []);
+  const off = buildNetwork({ ...cluster, policy: "off" }, all);
+  assert.deepEqual(off.policies, []);
+  assert.deepEqual(said(off), [
+    "deny spec : is not enforced: policies are switched off, every packet it would stop passes",
+  ]);
+  assert.equal(off.problems[0]?.severity, "error");
+});
+
 void test("what is not done yet is said", () => {
   const network = buildNetwork(
     cluster,
@@ -205,18 +223,9 @@ void test("what is not done yet is said", () => {
       services: [
         service("a", { type: "LoadBalancer", clusterIPs: ["10.96.0.9"], externalIPs: ["192.0.2.1"], selector: {} }),
       ],
-      networkPolicies: [
-        {
-          apiVersion: "networking.k8s.io/v1",
-          kind: "NetworkPolicy",
-          metadata: { name: "deny", namespace: "default" },
-          spec: { podSelector: {} },
-        },
-      ],
     }),
   );
   assert.deepEqual(said(network), [
-    "deny spec : is not enforced yet: every packet it would stop passes",
     "a spec.externalIPs : external addresses are not served yet; cluster address and node ports answer",
     "a spec.type : no load balancer gives it an address yet; cluster address and node ports answer",
   ]);

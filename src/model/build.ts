@@ -15,10 +15,12 @@ import type {
   NetworkNode,
   NetworkPod,
   NetworkService,
+  Policy,
   Problem,
 } from "./network.ts";
 import { networkNamespace, networkNode } from "./node.ts";
 import { containerPorts, isCompleted, networkPod } from "./pod.ts";
+import { networkPolicy } from "./policy.ts";
 import { nodeProblems, podProblems, policyProblems, serviceProblems } from "./problems.ts";
 import { networkService, serviceNameLabel } from "./service.ts";
 import { compareText, createGroups, createTable, difference, isSameValue, type Table } from "./table.ts";
@@ -47,14 +49,18 @@ export function createNetworkBuilder(cluster: ClusterConfig): (objects: ClusterO
   const namespaces = createTable<NetworkNamespace>();
   const pods = createPods(cluster);
   const services = createServices(cluster, pods.selectedBy);
-  const policies = createTable<readonly Problem[]>();
+  const policies = createTable<Policy>();
+  const policyObjections = createTable<readonly Problem[]>();
+  const isEnforced = cluster.policy !== "off";
   let before: ClusterObjects = none;
   let network: Network | undefined;
 
   return (objects) => {
     const changedNodes = nodes.update(difference(before.nodes, objects.nodes));
     replace(difference(before.namespaces, objects.namespaces), namespaces, networkNamespace);
-    replace(difference(before.networkPolicies, objects.networkPolicies), policies, policyProblems);
+    const changedPolicies = difference(before.networkPolicies, objects.networkPolicies);
+    if (isEnforced) replace(changedPolicies, policies, networkPolicy);
+    replace(changedPolicies, policyObjections, (policy) => policyProblems(policy, cluster));
     const changedPods = pods.update(difference(before.pods, objects.pods), nodes.addressesOf, changedNodes);
     services.update(
       difference(before.services, objects.services),
@@ -67,10 +73,11 @@ export function createNetworkBuilder(cluster: ClusterConfig): (objects: ClusterO
       pods: pods.values(),
       services: services.values(),
       namespaces: namespaces.values(),
+      policies: policies.values(),
     };
     const problems = [
       ...nodes.problems(),
-      ...policies.values().flat(),
+      ...policyObjections.values().flat(),
       ...pods.problems(),
       ...services.problems(),
     ].sort(compareProblems);
@@ -80,6 +87,7 @@ export function createNetworkBuilder(cluster: ClusterConfig): (objects: ClusterO
       network.pods === parts.pods &&
       network.services === parts.services &&
       network.namespaces === parts.namespaces &&
+      network.policies === parts.policies &&
       isSameValue(network.problems, problems);
     if (network === undefined || !isSame) network = { cluster, ...parts, problems };
     return network;

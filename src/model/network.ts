@@ -7,6 +7,7 @@ import type { Address, Family } from "../ip/address.ts";
 import type { Mac } from "../ip/mac.ts";
 import type { Prefix } from "../ip/prefix.ts";
 import type { Labels, Origin } from "../kube/object.ts";
+import type { Requirement } from "../kube/selector.ts";
 
 /** Everything the compilers need to know. Arrays are sorted by name, so that equal clusters are equal values. */
 export interface Network {
@@ -16,6 +17,8 @@ export interface Network {
   readonly services: readonly NetworkService[];
   /** Namespaces with their labels: policies and DNS need them. */
   readonly namespaces: readonly NetworkNamespace[];
+  /** NetworkPolicies; empty where enforcement is off. */
+  readonly policies: readonly Policy[];
   /** What was asked for and is not (fully) done, or makes no sense; shown by `status`, `diagnose` and as Events. */
   readonly problems: readonly Problem[];
 }
@@ -36,6 +39,13 @@ export interface ClusterConfig {
   /** MTU of the underlay in bytes; pods get this minus the encapsulation. */
   readonly underlayMtu: number;
   readonly nodePorts: { readonly first: number; readonly last: number };
+  /** `off`: another engine enforces NetworkPolicies, or nobody does. On where absent. */
+  readonly policy?: "on" | "off";
+  /**
+   * What becomes of connections that a changed policy would not let begin: `keep` lets them end by themselves (the default), `strict`
+   * stops their packets.
+   */
+  readonly establishedConnections?: "keep" | "strict";
 }
 
 export interface NetworkNode {
@@ -130,6 +140,51 @@ export interface Endpoint {
   readonly forNodes?: readonly string[];
   readonly origin: Origin;
 }
+
+/** A NetworkPolicy: it isolates the pods of its namespace that `pods` matches, in the directions that it has. */
+export interface Policy {
+  readonly namespace: string;
+  readonly name: string;
+  /** spec.podSelector; none: every pod of the namespace. */
+  readonly pods: readonly Requirement[];
+  /** Absent: it says nothing about this direction. Empty: it isolates and allows nothing. */
+  readonly ingress?: readonly PolicyRule[];
+  readonly egress?: readonly PolicyRule[];
+  /** Of spec.podSelector. */
+  readonly origin: Origin;
+}
+
+/** Lets through what one of the peers sends or gets on one of the ports. */
+export interface PolicyRule {
+  readonly peers: "anyone" | readonly PolicyPeer[];
+  /** `all`: of every protocol, ICMP too. */
+  readonly ports: "all" | readonly PolicyPort[];
+  readonly origin: Origin;
+}
+
+export type PolicyPeer =
+  /** Pods whose namespace and whose labels both match. No requirements: all of them. Never hostNetwork pods: those are their node. */
+  | {
+      readonly kind: "pods";
+      /** `own`: the policy's. */
+      readonly namespaces: "own" | readonly Requirement[];
+      readonly pods: readonly Requirement[];
+      readonly origin: Origin;
+    }
+  /** Addresses, pods' and nodes' as well. */
+  | { readonly kind: "block"; readonly cidr: Prefix; readonly except: readonly Prefix[]; readonly origin: Origin };
+
+export type PolicyPort =
+  /** First and last are included. */
+  | {
+      readonly kind: "range";
+      readonly protocol: Protocol;
+      readonly first: number;
+      readonly last: number;
+      readonly origin: Origin;
+    }
+  /** What the destination pod's containers call so, which may be another number in each. */
+  | { readonly kind: "named"; readonly protocol: Protocol; readonly name: string; readonly origin: Origin };
 
 /** Something a person should know about an object. */
 export interface Problem {

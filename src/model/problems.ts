@@ -43,9 +43,12 @@ export function podProblems(pod: Pod, { nodePorts }: ClusterConfig): readonly Pr
   });
 }
 
-/** A NetworkPolicy is read and shown; nothing enforces it yet, which its owner has to know. */
-export function policyProblems(policy: NetworkPolicy): readonly Problem[] {
-  return [problem("error", policy, "spec", "is not enforced yet: every packet it would stop passes")];
+/** What is odd about one NetworkPolicy by itself; whom it selects is looked at in lab/policy-status.ts. */
+export function policyProblems(policy: NetworkPolicy, cluster: ClusterConfig): readonly Problem[] {
+  if (cluster.policy !== "off") return [];
+  return [
+    problem("error", policy, "spec", "is not enforced: policies are switched off, every packet it would stop passes"),
+  ];
 }
 
 /** What keeps a node's pods from being reached. */

@@ -9,6 +9,7 @@ import { hostPortTranslation } from "./hostports.ts";
 import { masqueradeChain } from "./masquerade.ts";
 import { memoized } from "./memo.ts";
 import type { NftElement, NftSet, NftTable } from "./nftables/ruleset.ts";
+import { policyPart, type PolicyPart } from "./policy.ts";
 import { names } from "./program.ts";
 import { hasAffinity, serviceSets, translationOf } from "./services.ts";
 import { translationParts, type Translation, type TranslationPart } from "./translation.ts";
@@ -34,19 +35,30 @@ function createIpTable(
       nodes: Network["nodes"],
       attachments: readonly Attachment[],
       translations: Assembly<TranslationPart>,
+      policies: PolicyPart,
     ): NftTable => {
       const services = serviceSets(cluster, family, translations);
       return {
         family: family === 4 ? "ip" : "ip6",
         name: names.table,
-        // NetworkPolicy's chains belong between guard and masquerade: forward and input at filter priority, where destinations are final.
-        chains: [...guard, masquerade[hasAffinity(translations) ? "used" : "unused"], ...services.chains],
-        sets: [...clusterPart(cluster, nodes), ...podPart(attachments), ...services.sets],
+        chains: [
+          ...guard,
+          ...policies.chains,
+          masquerade[hasAffinity(translations) ? "used" : "unused"],
+          ...services.chains,
+        ],
+        sets: [...clusterPart(cluster, nodes), ...podPart(attachments), ...policies.sets, ...services.sets],
       };
     },
   );
   return (network, node, attachments) =>
-    table(network.cluster, network.nodes, attachments, servicePart(network, node, attachments));
+    table(
+      network.cluster,
+      network.nodes,
+      attachments,
+      servicePart(network, node, attachments),
+      policyPart(network, node, attachments, family),
+    );
 }
 
 /** Services, and hostPorts after them. */

@@ -26,6 +26,7 @@ export function network(parts: Partial<Network>): Network {
       labels: {},
       origin: { kind: "Namespace", name },
     })),
+    policies: [],
     problems: [],
     ...parts,
   };

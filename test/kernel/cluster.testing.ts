@@ -218,7 +218,7 @@ function createSource(
   cluster: ClusterConfig,
   nodes: readonly NetworkNode[],
 ): NetworkSource & { set(change: Partial<Network>): void } {
-  let network: Network = { cluster, nodes, pods: [], services: [], namespaces: [], problems: [] };
+  let network: Network = { cluster, nodes, pods: [], services: [], namespaces: [], policies: [], problems: [] };
   const listeners = new Set<() => void>();
   return {
     current: () => network,

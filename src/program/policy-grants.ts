@@ -1,0 +1,283 @@
+// What the policies that select a pod let through, as elements of the sets that the policy chains ask (policy.ts): one piece per identity
+// that lives on the node and direction. The mark is the pod's own number, the priority that of the other end.
+//
+// Not here: which pods are isolated (policy.ts), whom a peer means (policy-peers.ts).
+
+import { addressValue, familyOf, type Address, type Family } from "../ip/address.ts";
+import type { NetworkNode, NetworkPod, Policy, PolicyPeer, PolicyPort, PolicyRule } from "../model/network.ts";
+import type { Origin } from "../kube/object.ts";
+import type { NftElement } from "./nftables/ruleset.ts";
+import { gatewayOf, tunnelAddressOf } from "./places.ts";
+import {
+  disjointBlocks,
+  disjointPorts,
+  portText,
+  rangesWithout,
+  rangeText,
+  type Block,
+  type PortRange,
+} from "./policy-blocks.ts";
+import { classId, markOf, type Identities, type Identity } from "./policy-identities.ts";
+import { identitiesWithPort, peerIdentities, peerNumbers, peerNumbersOf } from "./policy-peers.ts";
+
+export type Direction = "ingress" | "egress";
+
+/** Elements by kind: the sets of one direction. `blocks` are of one family, the others of both. */
+export interface Grants {
+  /** pod . other end: every port of every protocol. */
+  readonly all: readonly NftElement[];
+  /** pod . other end . protocol . port */
+  readonly ports: readonly NftElement[];
+  /** The same with ranges of ports. */
+  readonly ranges: readonly NftElement[];
+  /** pod . addresses . protocol . ports */
+  readonly blocks: Readonly<Record<Family, readonly NftElement[]>>;
+  /** pod . addresses: every port of every protocol. */
+  readonly allBlocks: Readonly<Record<Family, readonly NftElement[]>>;
+}
+
+/** What grants are made of besides the policies. */
+export interface Surroundings {
+  readonly identities: Identities;
+  readonly nodes: readonly NetworkNode[];
+}
+
+const memory = new WeakMap<
+  Identity,
+  Partial<Record<Direction, { readonly causes: readonly unknown[]; readonly grants: Grants }>>
+>();
+
+/** What a pod of this identity may get (ingress) or send (egress) by these policies, all of which select it. The same value until a cause changes. */
+export function grantsOf(
+  identity: Identity,
+  direction: Direction,
+  policies: readonly Policy[],
+  surroundings: Surroundings,
+): Grants {
+  const causes: unknown[] = [];
+  const terms = policies.flatMap((policy) => {
+    causes.push(policy);
+    return (policy[direction] ?? []).flatMap((rule) =>
+      termsOf(rule, policy, { identity, direction, causes, surroundings }),
+    );
+  });
+  const known = memory.get(identity);
+  const before = known?.[direction];
+  if (before?.causes.length === causes.length && causes.every((cause, index) => cause === before.causes[index]))
+    return before.grants;
+  const grants = elementsOf(identity, terms);
+  memory.set(identity, { ...known, [direction]: { causes, grants } });
+  return grants;
+}
+
+/** Numbers or addresses on the other end, and the ports that are open to them. */
+type Term =
+  | {
+      readonly kind: "numbers";
+      readonly numbers: readonly number[];
+      readonly ports: "all" | readonly PortRange[];
+      readonly origin: Origin;
+    }
+  | {
+      readonly kind: "block";
+      readonly family: Family;
+      readonly block: Omit<Block, "ports">;
+      readonly ports: "all" | readonly PortRange[];
+      readonly origin: Origin;
+    };
+
+interface Situation {
+  readonly identity: Identity;
+  readonly direction: Direction;
+  /** Everything the result depends on, by identity. */
+  readonly causes: unknown[];
+  readonly surroundings: Surroundings;
+}
+
+function termsOf(rule: PolicyRule, policy: Policy, situation: Situation): readonly Term[] {
+  const { identity, direction } = situation;
+  const named = rule.ports === "all" ? [] : rule.ports.filter((port) => port.kind === "named");
+  const numbered = rule.ports === "all" ? [] : rule.ports.filter((port) => port.kind === "range");
+  const own = direction === "ingress" ? named.flatMap((port) => portsNamed(port, identity)) : [];
+  const fixed: "all" | readonly PortRange[] = rule.ports === "all" ? "all" : [...numbered, ...own];
+  const elsewhere = direction === "egress" ? named : [];
+  const peers = rule.peers === "anyone" ? [undefined] : rule.peers;
+  return peers.flatMap((peer) => {
+    const open = fixed === "all" || fixed.length > 0 ? openTerms(peer, fixed, rule, policy, situation) : [];
+    return [...open, ...elsewhere.flatMap((port) => namedTerms(peer, port, rule, policy, situation))];
+  });
+}
+
+/** Ports that are the same whoever is on the other end. */
+function openTerms(
+  peer: PolicyPeer | undefined,
+  ports: "all" | readonly PortRange[],
+  rule: PolicyRule,
+  policy: Policy,
+  { causes, surroundings, direction }: Situation,
+): readonly Term[] {
+  if (peer === undefined) return [{ kind: "numbers", numbers: [peerNumbers.anyone], ports, origin: rule.origin }];
+  const { origin } = peer;
+  switch (peer.kind) {
+    case "pods": {
+      const found = peerNumbersOf(peer, policy, surroundings.identities);
+      causes.push(found);
+      return [{ kind: "numbers", numbers: found.numbers, ports, origin }];
+    }
+    case "block": {
+      const family = familyOf(peer.cidr);
+      const ranges = rangesWithout(peer.cidr, peer.except);
+      const nodes = direction === "ingress" ? nodeAddresses(peer, surroundings.nodes) : [];
+      if (direction === "ingress") causes.push(surroundings.nodes);
+      const all = [...ranges, ...nodes.map(single)];
+      return all.map((range) => ({ kind: "block", family, block: { range }, ports, origin }));
+    }
+  }
+}
+
+/** A name that means another port in each destination. */
+function namedTerms(
+  peer: PolicyPeer | undefined,
+  port: PolicyPort & { readonly kind: "named" },
+  rule: PolicyRule,
+  policy: Policy,
+  { causes, surroundings: { identities } }: Situation,
+): readonly Term[] {
+  const origin = peer?.origin ?? rule.origin;
+  if (peer?.kind === "block") {
+    causes.push(identities.pods);
+    return identities.pods.flatMap((pod) => podBlocks(pod, peer, port, identities));
+  }
+  const found = peer === undefined ? identitiesWithPort(port, identities) : peerIdentities(peer, policy, identities);
+  causes.push(found);
+  return found.identities.flatMap((identity): readonly Term[] => {
+    const ports = portsNamed(port, identity);
+    return ports.length === 0 ? [] : [{ kind: "numbers", numbers: [identity.number], ports, origin }];
+  });
+}
+
+function podBlocks(
+  pod: NetworkPod,
+  peer: PolicyPeer & { readonly kind: "block" },
+  port: PolicyPort & { readonly kind: "named" },
+  identities: Identities,
+): readonly Term[] {
+  const identity = identities.of(pod);
+  const ports = identity === undefined ? [] : portsNamed(port, identity);
+  if (ports.length === 0) return [];
+  const ranges = rangesWithout(peer.cidr, peer.except);
+  const family = familyOf(peer.cidr);
+  return pod.addresses
+    .filter((address) => familyOf(address) === family && isInside(address, ranges))
+    .map((address) => ({ kind: "block", family, block: { range: single(address) }, ports, origin: peer.origin }));
+}
+
+function portsNamed(port: PolicyPort & { readonly kind: "named" }, { ports }: Identity): readonly PortRange[] {
+  return ports
+    .filter(({ name, protocol }) => name === port.name && protocol === port.protocol)
+    .map((found) => ({ protocol: port.protocol, first: found.port, last: found.port, origin: port.origin }));
+}
+
+/** A block that means a node means it under all addresses its packets to pods carry: those of its bridge and its tunnel. */
+function nodeAddresses(
+  { cidr, except }: PolicyPeer & { readonly kind: "block" },
+  nodes: readonly NetworkNode[],
+): readonly Address[] {
+  const family = familyOf(cidr);
+  const ranges = rangesWithout(cidr, except);
+  return nodes.flatMap((node) => {
+    const isMeant = node.addresses.some((address) => familyOf(address) === family && isInside(address, ranges));
+    const podCidr = node.podCidrs.find((range) => familyOf(range) === family);
+    return isMeant && podCidr !== undefined ? [gatewayOf(podCidr), tunnelAddressOf(podCidr)] : [];
+  });
+}
+
+function isInside(address: Address, ranges: readonly { readonly first: bigint; readonly last: bigint }[]): boolean {
+  const value = addressValue(address);
+  return ranges.some(({ first, last }) => value >= first && value <= last);
+}
+
+function single(address: Address): { readonly first: bigint; readonly last: bigint } {
+  const value = addressValue(address);
+  return { first: value, last: value };
+}
+
+function elementsOf(identity: Identity, terms: readonly Term[]): Grants {
+  const mark = markOf(identity.number);
+  const all = new Map<number, Origin>();
+  for (const term of terms) {
+    if (term.kind !== "numbers" || term.ports !== "all") continue;
+    for (const number of term.numbers) if (!all.has(number)) all.set(number, term.origin);
+  }
+  const byNumber = new Map<number, PortRange[]>();
+  for (const term of terms) {
+    if (term.kind !== "numbers" || term.ports === "all") continue;
+    for (const number of term.numbers) {
+      if (all.has(number)) continue;
+      const list = byNumber.get(number);
+      const ports = term.ports.map((range) => ({ ...range, origin: term.origin }));
+      if (list === undefined) byNumber.set(number, ports);
+      else list.push(...ports);
+    }
+  }
+  const ports: NftElement[] = [];
+  const ranges: NftElement[] = [];
+  for (const [number, open] of [...byNumber].sort(([a], [b]) => a - b)) {
+    const id = classId(number);
+    const isSingle = ({ first, last }: PortRange): boolean => first === last;
+    for (const { protocol, first, origin } of uniquePorts(open.filter(isSingle)))
+      ports.push({ key: [mark, id, protocol, String(first)], origin });
+    for (const range of disjointPorts(open.filter((range) => !isSingle(range))))
+      ranges.push({ key: [mark, id, range.protocol, portText(range)], origin: range.origin });
+  }
+  return {
+    all: [...all].sort(([a], [b]) => a - b).map(([number, origin]) => ({ key: [mark, classId(number)], origin })),
+    ports,
+    ranges,
+    blocks: { 4: blockElements(mark, 4, terms), 6: blockElements(mark, 6, terms) },
+    allBlocks: { 4: allBlockElements(mark, 4, terms), 6: allBlockElements(mark, 6, terms) },
+  };
+}
+
+function uniquePorts(ports: readonly PortRange[]): readonly PortRange[] {
+  const seen = new Set<string>();
+  return ports
+    .filter(({ protocol, first }) => {
+      const key = `${protocol} ${first}`;
+      if (seen.has(key)) return false;
+      seen.add(key);
+      return true;
+    })
+    .sort((a, b) => (a.protocol < b.protocol ? -1 : a.protocol > b.protocol ? 1 : 0) || a.first - b.first);
+}
+
+const noElements: readonly NftElement[] = [];
+
+function blockElements(mark: string, family: Family, terms: readonly Term[]): readonly NftElement[] {
+  const blocks = terms.flatMap((term): readonly Block[] =>
+    term.kind === "block" && term.family === family && term.ports !== "all"
+      ? [{ range: term.block.range, ports: term.ports.map((range) => ({ ...range, origin: term.origin })) }]
+      : [],
+  );
+  if (blocks.length === 0) return noElements;
+  return disjointBlocks(blocks).flatMap(({ range, ports }) =>
+    ports.map((open) => ({
+      key: [mark, rangeText(family, range), open.protocol, portText(open)],
+      origin: open.origin,
+    })),
+  );
+}
+
+/** Every port of every protocol: as if it were one port of one protocol. */
+function allBlockElements(mark: string, family: Family, terms: readonly Term[]): readonly NftElement[] {
+  const blocks = terms.flatMap((term): readonly Block[] =>
+    term.kind === "block" && term.family === family && term.ports === "all"
+      ? [{ range: term.block.range, ports: [{ protocol: "tcp", first: 0, last: 0, origin: term.origin }] }]
+      : [],
+  );
+  if (blocks.length === 0) return noElements;
+  return disjointBlocks(blocks).map(({ range, ports }) => ({
+    key: [mark, rangeText(family, range)],
+    origin: ports[0]?.origin ?? { kind: "NetworkPolicy", name: "" },
+  }));
+}
