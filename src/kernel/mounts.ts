@@ -14,7 +14,6 @@ export const MS_NOEXEC = 8;
 export const MS_REMOUNT = 32;
 export const MS_BIND = 4096;
 export const MS_REC = 16384;
-export const MS_PRIVATE = 0x40000;
 export const MNT_DETACH = 2;
 
 const mount = libc(
@@ -61,11 +60,6 @@ export function changeRoot(directory: string): void {
   check(`make ${directory} the root`, pivot_root(".", "."));
   check("let go of the old root", umount2(".", MNT_DETACH));
   check("enter the new root", chdir("/"));
-}
-
-/** Nothing mounted here from now on shows in the namespace this one was copied from. */
-export function makeMountsPrivate(): void {
-  check("make all mounts private", mount("none", "/", null, MS_PRIVATE | MS_REC, null));
 }
 
 // Not process.chdir: that would have Node remember a directory of another mount namespace.

@@ -148,8 +148,10 @@ export function startKubelet(options: KubeletOptions): Kubelet {
         if (worker.pod.metadata.namespace === namespace) worker.objectChanged(`${kind}/${name}`);
     };
   const since = api.revision;
+  // At once and not with the first events: pods that were running when the lab ended must not look ready for another moment.
+  for (const object of api.list(podResource).items) podEvent({ type: "ADDED", object, resourceVersion: since });
   const watches = [
-    api.watch(podResource, 0, podEvent),
+    api.watch(podResource, since, podEvent),
     api.watch({ group: "", resource: "configmaps" }, since, objectEvent("configmap")),
     api.watch({ group: "", resource: "secrets" }, since, objectEvent("secret")),
     services,

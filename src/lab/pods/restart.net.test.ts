@@ -80,6 +80,9 @@ test("after the lab has ended without notice its pods run again, counted, and po
   lab.run("once", { restartPolicy: "Never", containers: [{ name: "c", image: "busybox", command: ["sleep", "100"] }] });
   for (const name of ["server", "process", "once"]) await lab.until(name, runs(0));
   await lab.restart("kill");
+  const { conditions = [], podIP } = lab.get("server")?.status ?? {};
+  assert.equal(conditions.find(({ type }) => type === "Ready")?.status, "False", "not ready from the first moment on");
+  assert.equal(podIP, undefined);
   for (const name of ["server", "process"]) {
     const pod = await lab.until(name, runs(1));
     assert.equal(first(pod)?.lastState?.terminated?.reason, "ContainerStatusUnknown");

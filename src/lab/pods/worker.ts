@@ -110,7 +110,7 @@ export function startPodWorker(node: NodeContext, first: Pod, ended: () => void)
       pod,
       records: runners.map(({ record }) => record),
       sandboxReady: sandbox !== undefined && podIps.length > 0,
-      podIps: podIps.length > 0 ? podIps : (pod.status?.podIPs ?? []).map(({ ip }) => ip),
+      podIps,
       hostIps: node.nodeAddresses,
       startTime,
       now: timeText(clock.now()),
@@ -305,6 +305,8 @@ export function startPodWorker(node: NodeContext, first: Pod, ended: () => void)
   }
 
   async function main(): Promise<void> {
+    // What the status says of an earlier sandbox is over: nobody must be sent to its addresses.
+    if (first.status?.podIP !== undefined) writeStatus();
     const early = clock.after(250, changed);
     await prepare();
     early.cancel();
