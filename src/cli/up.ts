@@ -1,10 +1,12 @@
 // `fairlead up`: starts the lab (or meets the one that runs), brings the manifests, waits until all is ready, checks with real packets.
 
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { homedir } from "node:os";
 import { relative } from "node:path";
 import process from "node:process";
 import { parsePrefix } from "../ip/prefix.ts";
 import type { Family } from "../ip/address.ts";
+import type { KubeObject } from "../kube/object.ts";
 import { labClient, type LabClient } from "../lab/client.ts";
 import type { LabConfig, Progress } from "../lab/config.ts";
 import { chooseApiPort, isRunning, killDaemon, launchDaemon, namespacesRefused } from "../lab/launch.ts";
@@ -57,6 +59,7 @@ export default async function up(options: UpOptions): Promise<number> {
 
   if (objects.length > 0) {
     const { results } = await lab.call<{ results: readonly { result: string }[] }>("/apply", { objects });
+    setContextNamespace(paths, objects);
     const label = options.filename.map((file) => relative(process.cwd(), file) || file).join(" ");
     if (!options.wait) {
       say(stepLine("✔", label, `${count(results.length, "object")} stored`, since(started)));
@@ -66,7 +69,7 @@ export default async function up(options: UpOptions): Promise<number> {
   } else if (options.wait && !(await waitUntilReady(lab, "kube-system", Number(options.timeout), say))) return 1;
   if (options.wait && !(await check(lab, say))) return 1;
   say(`Ready in ${since(started).toFixed(2)} s.`);
-  say(nextSteps(options));
+  say(nextSteps(options, paths));
   return 0;
 }
 
@@ -160,11 +163,12 @@ function headline(config: LabConfig): string {
   return `fairlead  lab "${config.name}"  ${count(config.nodes, "node")} · vxlan · nftables · ${families}`;
 }
 
-function nextSteps(options: UpOptions): string {
+function nextSteps(options: UpOptions, paths: LabPaths): string {
   const name = options.name === "default" ? "" : ` --name ${options.name}`;
   const shop = options.filename.some((file) => /(^|\/)shop\/?$/.test(file));
   const lines = [
-    `npx fairlead get pods -A -o wide${name}`,
+    `export KUBECONFIG=${paths.kubeconfig.replace(homedir(), "~")}`,
+    "kubectl get pods -A -o wide",
     ...(shop
       ? [
           `npx fairlead trace production/frontend http://api-server${name}`,
@@ -174,6 +178,13 @@ function nextSteps(options: UpOptions): string {
     `npx fairlead down${name}`,
   ];
   return `\n${lines.map((line) => `  ${line}`).join("\n")}`;
+}
+
+/** People work in `production` where their manifests make it: then kubectl's commands need no -n. */
+function setContextNamespace(paths: LabPaths, objects: readonly KubeObject[]): void {
+  if (!objects.some(({ kind, metadata }) => kind === "Namespace" && metadata.name === "production")) return;
+  const text = readFileSync(paths.kubeconfig, "utf8");
+  writeFileSync(paths.kubeconfig, text.replace(/^( +namespace: ).*$/m, '$1"production"'), { mode: 0o600 });
 }
 
 function familiesOf(text: string): readonly Family[] {

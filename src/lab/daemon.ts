@@ -1,5 +1,5 @@
 // The lab's daemon: one process that holds store, controllers, agents, kubelets and every built-in server of one lab.
-// Started by launch.ts inside its namespaces; its argument is the lab's folder. Descriptor 3 takes progress, 4 leads to the helper outside.
+// Started by launch.ts inside its namespaces; its argument is the lab's folder. Descriptor 3 takes progress, 4 leads to the helper outside, 5 listens for the API server.
 
 import { closeSync, readFileSync, statSync, writeSync } from "node:fs";
 import { stat } from "node:fs/promises";
@@ -29,6 +29,7 @@ try {
     config,
     paths,
     outside,
+    apiListenerFd: 5,
     step(what, detail) {
       const now = performance.now();
       say({ kind: "step", what, detail, seconds: (now - last) / 1000 });

@@ -18,7 +18,8 @@ import { compile } from "../program/compile.ts";
 import type { Program } from "../program/program.ts";
 import type { Zone } from "../program/zone.ts";
 import type { World } from "../trace/world.ts";
-import type { ObjectApi } from "./api/api.ts";
+import type { ServedApi } from "./api/api.ts";
+import { openApiDoor, openIdentity } from "./api-door.ts";
 import { openStore } from "./api/sqlite-store.ts";
 import { StatusError } from "./api/store.ts";
 import { createObjectApi } from "./api/write.ts";
@@ -26,7 +27,7 @@ import type { LabConfig } from "./config.ts";
 import { createServiceAllocator } from "./controllers/service-addresses.ts";
 import { admissions, startControllers } from "./controllers/start.ts";
 import { createNetworkSource } from "./network-source.ts";
-import { createTopology, type Machine, type Topology } from "./network/topology.ts";
+import { createTopology, routerAddress, type Machine, type Topology } from "./network/topology.ts";
 import { nodeAddressesOf, outsideAddresses, zoneOfNode } from "./node-object.ts";
 import type { Outside } from "./outside/connect.ts";
 import type { LabPaths } from "./paths.ts";
@@ -43,7 +44,7 @@ import { makeWorld, zoneOf } from "./world.ts";
 export interface Lab {
   readonly config: LabConfig;
   readonly cluster: ClusterConfig;
-  readonly api: ObjectApi;
+  readonly api: ServedApi;
   readonly images: Images;
   readonly topology: Topology | undefined;
   nodes(): ReadonlyMap<string, LabNode>;
@@ -79,6 +80,8 @@ export interface LabOptions {
   readonly config: LabConfig;
   readonly paths: LabPaths;
   readonly outside: Outside;
+  /** The listener on the host's loopback for the API server; without it the API is open inside only. */
+  readonly apiListenerFd?: number;
   /** Tells a finished step of the start. */
   readonly step: (what: string, detail: string) => void;
 }
@@ -107,10 +110,12 @@ export async function startLab(options: LabOptions): Promise<Lab> {
   );
   if (topology !== undefined) step("links and namespaces", `${wanted.length} nodes, 1 underlay, internet`);
 
+  const insideAddresses = packets ? config.nodeCidrs.map(routerAddress) : [];
+  const identity = openIdentity({ api, cluster, paths, insideAddresses });
   const controllers = startControllers({
     api,
     config: cluster,
-    rootCa: "",
+    rootCa: identity.certificates.authority,
     failed: (failure) =>
       console.error(`${new Date().toISOString()} controller ${failure.controller}: ${failure.key}:`, failure.error),
   });
@@ -179,6 +184,7 @@ export async function startLab(options: LabOptions): Promise<Lab> {
       node.records = startRecordKubelet({
         node: node.name,
         api,
+        zone: zoneOfNode(node.index),
         nodeAddresses: node.addresses,
         clock: Date.now,
         attachments: node.attachments,
@@ -195,10 +201,22 @@ export async function startLab(options: LabOptions): Promise<Lab> {
       images,
       stateDir: folder,
       cluster: { domain: cluster.domain, dnsAddresses: cluster.dnsAddresses },
+      serviceAccountToken: (request) => identity.tokens.podToken(request),
       report: (line) => node.log.write(line),
     });
   };
 
+  const door = await openApiDoor({
+    api,
+    cluster,
+    identity,
+    name: config.name,
+    paths,
+    outside: options.apiListenerFd === undefined ? undefined : { fd: options.apiListenerFd, port: config.apiPort },
+    inside: topology && { namespace: topology.underlay.namespace, addresses: insideAddresses },
+    nodeOf: (name) => nodes.get(name),
+  });
+  if (options.apiListenerFd !== undefined) step("api server", `https://127.0.0.1:${config.apiPort}`);
   for (const name of wanted) startNode(name);
   await programmed();
   const programs = [...nodes.values()].map((node) => node.agent?.program());
@@ -293,6 +311,7 @@ export async function startLab(options: LabOptions): Promise<Lab> {
       await Promise.all([...nodes.values()].map(async (node) => node.kubelet?.stop({ pods: "kill" })));
       for (const node of nodes.values()) node.records?.stop();
       await Promise.all([...nodes.values()].map(async (node) => node.agent?.stop()));
+      door.close();
       controllers.stop();
       source.close();
       await api.flushed();

@@ -87,7 +87,6 @@ void test("the chains, as nft reads them", () => {
     "ct status dnat ip saddr . ip daddr @hairpin masquerade fully-random",
     "ct status dnat meta l4proto { tcp, udp, sctp } ct original ip daddr . meta l4proto . ct original proto-dst @masquerade-ports masquerade fully-random",
     "ct status dnat ct original ip daddr @service-ranges ip saddr != @local-pods masquerade fully-random",
-    "ct status dnat accept",
     "ip saddr @local-pods ip daddr != @pod-ranges ip daddr != @nodes masquerade fully-random",
   ]);
   assert.deepEqual(chain("refuse"), [

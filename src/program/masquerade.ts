@@ -7,7 +7,7 @@
 import type { Family } from "../ip/address.ts";
 import { forgetNumber } from "./choice.ts";
 import type { NftChain, NftRule } from "./nftables/ruleset.ts";
-import { accept, is, isIn, isNotIn, rule } from "./statements.ts";
+import { is, isIn, isNotIn, rule } from "./statements.ts";
 
 /** The chain. `affinity`: packets may carry an endpoint's number (choice.ts), which ends here. It looks at sets `hairpin`, `masquerade-ports`, `service-ranges`, `local-pods`, `pod-ranges`, `nodes`. */
 export function masqueradeChain(family: Family, affinity: "used" | "unused"): NftChain {
@@ -44,8 +44,7 @@ function rules(family: Family): readonly NftRule[] {
       isNotIn("local-pods", source),
       masquerade,
     ]),
-    rule("other translations keep the source", [translated, accept]),
-    // Nobody outside of the cluster knows the way to a pod.
+    // Nobody outside of the cluster knows the way to a pod: neither who is asked directly, nor who stands behind a Service.
     rule("our pods to the outside", [
       isIn("local-pods", source),
       isNotIn("pod-ranges", destination),
