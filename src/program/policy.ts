@@ -31,10 +31,20 @@ export interface PolicyPart {
 }
 
 /** Names of the chains that decide, for those who read a packet's way. */
-export const policyChains = {
-  egress: { base: ["policy-egress", "policy-egress-node"], judge: "judge-egress", denied: "denied-egress" },
-  ingress: { base: ["policy-ingress"], judge: "judge-ingress", denied: "denied-ingress" },
-} as const;
+export const policyChains: Readonly<
+  Record<
+    Direction,
+    { readonly base: readonly string[]; readonly judge: string; readonly allowed: string; readonly denied: string }
+  >
+> = {
+  egress: {
+    base: ["policy-egress", "policy-egress-node"],
+    judge: "judge-egress",
+    allowed: "allowed-egress",
+    denied: "denied-egress",
+  },
+  ingress: { base: ["policy-ingress"], judge: "judge-ingress", allowed: "allowed-ingress", denied: "denied-ingress" },
+};
 
 /** Policies of one node and family. Pieces that did not change keep their identity. */
 export function policyPart(
@@ -341,8 +351,7 @@ function policyChainsOf(family: Family, established: "keep" | "strict"): readonl
 
 /** `own` is the field with the isolated pod's address, `other` that of the other end. */
 function judgeChains(direction: Direction, own: Field, other: Field): readonly NftChain[] {
-  const { judge, denied } = policyChains[direction];
-  const allowed = `allowed-${direction}`;
+  const { judge, allowed, denied } = policyChains[direction];
   const forget: readonly Statement[] = [
     { kind: "set-mark", value: "0x0" },
     { kind: "set-mark", target: "meta priority", value: "none" },

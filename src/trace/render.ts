@@ -49,9 +49,9 @@ export function renderSummary(trace: Trace): string {
         lines.push({ ...line, label: "", text: `${line.label.padEnd(8)}${line.text}` });
     });
   } else if (first !== undefined) {
-    for (const line of pathLines(first)) add(line.label, line.text, line.origin);
+    for (const line of pathLines(first)) lines.push({ ...line, number: ++number });
   }
-  return `${trace.from} → ${trace.to}${" ".repeat(6)}${headline(trace)}\n\n${columns(lines)}`;
+  return `${trace.from} → ${trace.to}${" ".repeat(6)}${headline(trace)}\n\n${columns(lines)}${causeLines(trace)}`;
 }
 
 /** Everything: each hop, each rule met, with the table, the chain and the object behind it. */
@@ -76,6 +76,8 @@ interface Line {
   readonly label: string;
   readonly text: string;
   readonly origin: Origin | undefined;
+  /** What the last column says, where the text names the object already. */
+  readonly place?: string;
 }
 
 function headline(trace: Trace): string {
@@ -93,9 +95,31 @@ function headline(trace: Trace): string {
     case "dropped":
     case "unreachable": {
       const place = trace.paths[0]?.hops.at(-1)?.place;
+      const denied = deniedStep(trace);
+      if (place !== undefined && denied !== undefined)
+        return `${trace.disposition.toUpperCase()} ${where(place)}, ${denied.direction} of ${shortName(denied.pod)}`;
       return `${trace.disposition.toUpperCase()}${place === undefined ? ": the two share no IP family" : ` ${where(place)}`}`;
     }
   }
+}
+
+/** The policy step that ended the first path that a policy ended. */
+function deniedStep(trace: Trace): (Step & { readonly kind: "policy" }) | undefined {
+  for (const path of trace.paths) {
+    const last = path.hops.at(-1)?.steps.at(-1);
+    if (last?.kind === "policy" && last.verdict === "denied") return last;
+  }
+  return undefined;
+}
+
+function causeLines(trace: Trace): string {
+  const causes = deniedStep(trace)?.causes ?? [];
+  if (causes.length === 0) return "";
+  const width = Math.min(78, Math.max(...causes.map(({ text }) => text.length)));
+  const lines = causes.map(({ text, origin }, index) =>
+    `${index === 0 ? "    cause " : "          "}${text.padEnd(width)}  ${placeText(origin)}`.trimEnd(),
+  );
+  return `\n${lines.join("\n")}\n`;
 }
 
 function where(place: Hop["place"]): string {
@@ -157,11 +181,7 @@ function summaryLine(step: Step, hop: Hop, nodes: readonly Hop[], seen?: Step): 
     case "tunnel":
       return undefined;
     case "policy":
-      return {
-        label: step.direction,
-        text: step.verdict === "not-isolated" ? `allowed, no policy isolates it for ${step.direction}` : step.verdict,
-        origin: step.origin,
-      };
+      return { label: step.direction, ...policyLine(step) };
     case "guard":
       return { label: "guard", text: `${step.verdict}: ${step.detail}`, origin: step.origin };
     case "reject":
@@ -174,6 +194,26 @@ function summaryLine(step: Step, hop: Hop, nodes: readonly Hop[], seen?: Step): 
       return { label: "socket", text: socketText(step), origin: undefined };
     case "reply":
       return { label: "reply", text: `comes back from ${step.restored}`, origin: undefined };
+  }
+}
+
+function policyLine(step: Step & { kind: "policy" }): Pick<Line, "text" | "origin" | "place"> {
+  const { origin, direction, detail, also = [] } = step;
+  switch (step.verdict) {
+    case "not-isolated":
+      return {
+        text: `allowed, ${detail ?? `no policy isolates ${shortName(step.pod)} for ${direction}`}`,
+        origin: undefined,
+      };
+    case "allowed":
+      if (origin === undefined) return { text: "allowed", origin };
+      return {
+        text: `allowed by ${origin.kind} ${origin.namespace ?? ""}/${[origin.name, ...also].join(", ")}`,
+        origin,
+        place: placeText(origin),
+      };
+    case "denied":
+      return { text: `denied, nothing lets it ${direction === "ingress" ? "in" : "out"}`, origin };
   }
 }
 
@@ -282,6 +322,11 @@ export function originText(origin: Origin | undefined): string {
   return `${origin.kind} ${name}${origin.field === undefined ? "" : ` ${origin.field}`}${origin.source === undefined ? "" : ` (${origin.source})`}`;
 }
 
+/** `spec.podSelector (db.yaml:7)`: the object is named already. */
+function placeText({ field = "", source }: Origin): string {
+  return `${field}${source === undefined ? "" : ` (${source})`}`;
+}
+
 function shortOrigin(origin: Origin): string {
   return `${origin.kind} ${origin.name}`;
 }
@@ -292,7 +337,9 @@ function columns(lines: readonly Line[]): string {
       `${line.number === undefined ? "  " : String(line.number).padStart(2)} ${line.label.padEnd(8)} ${line.text}`,
   );
   const width = Math.min(78, Math.max(...texts.map((text) => text.length), 0));
-  return texts.map((text, i) => `${`${text.padEnd(width)}  ${originText(lines[i]?.origin)}`.trimEnd()}\n`).join("");
+  return texts
+    .map((text, i) => `${`${text.padEnd(width)}  ${lines[i]?.place ?? originText(lines[i]?.origin)}`.trimEnd()}\n`)
+    .join("");
 }
 
 function steps(path: TracePath): readonly Step[] {

@@ -67,7 +67,16 @@ export type Step =
       readonly kind: "policy";
       readonly direction: "egress" | "ingress";
       readonly verdict: "allowed" | "denied" | "not-isolated";
+      /** The pod whose policies were asked: `production/backend-db-0`. */
+      readonly pod: string;
+      /** Why, where it is no policy's doing. */
+      readonly detail?: string;
+      /** The rule's peer that let it through, or the selector of the first policy that isolates the pod. */
       readonly origin?: Origin;
+      /** Names of other policies that let it through as well. */
+      readonly also?: readonly string[];
+      /** Denied: every policy that isolates the pod, and what each would let through. */
+      readonly causes?: readonly PolicyCause[];
     }
   | { readonly kind: "guard"; readonly verdict: "passed" | "denied"; readonly detail: string; readonly origin: Origin }
   /** A rule of a table passed; only in the full rendering. */
@@ -90,6 +99,12 @@ export type Step =
       readonly pod?: string;
     }
   | { readonly kind: "reply"; readonly restored: string };
+
+/** One line of an explanation, and the field that says so. */
+export interface PolicyCause {
+  readonly text: string;
+  readonly origin: Origin;
+}
 
 export interface EndpointChoice {
   readonly address: Address;

@@ -10,6 +10,7 @@ import type { NetworkNode, NetworkPod } from "../model/network.ts";
 import type { Program, VxlanLink } from "../program/program.ts";
 import { names } from "../program/program.ts";
 import { runHook, type Hook, type HookResult, type NodeFacts, type PacketState } from "./machine.ts";
+import { policySteps } from "./policy.ts";
 import type { Disposition, Hop, Packet, Step, TracePath } from "./trace.ts";
 import { isLocal, nodeAt, nodeNamed, ofFamily, podAt, routeOn, type World } from "./world.ts";
 
@@ -157,6 +158,7 @@ function throughNode(walk: Walk, node: NetworkNode, program: Program, incoming: 
       const moving: PacketState = { ...moved, output: route.link };
       const forward = runHook(program.tables, "ip", "forward", moving, facts);
       steps.push(...forward.steps);
+      if (judged(walk, steps, node, "forward", forward, moving.packet) === "denied") return gone("dropped");
       if (forward.verdict !== "accept") return refused(steps, forward, node);
       steps.push(routeStep(route));
       return sendOut(walk, node, program, moving, before, route);
@@ -195,10 +197,28 @@ function deliverToNode(walk: Walk, node: NetworkNode, program: Program, state: P
   const steps = stepsOf(walk, { kind: "node", node });
   const input = runHook(program.tables, "ip", "input", { ...state, output: undefined }, factsOf(walk, node, program));
   steps.push(...input.steps);
+  if (judged(walk, steps, node, "input", input, state.packet) === "denied") return gone("dropped");
   if (input.verdict !== "accept") return refused(steps, input, node);
   remember(walk, node.name, before, state.packet);
   const packet = walk.direction === "reply" ? takeBack(walk, node.name, state.packet, "postrouting") : state.packet;
   return { kind: "arrived", place: { kind: "node", node }, packet };
+}
+
+/** Tells what policies did to a connection's first packet. */
+function judged(
+  walk: Walk,
+  steps: Step[],
+  node: NetworkNode,
+  hook: "forward" | "input",
+  result: HookResult,
+  packet: Packet,
+): "denied" | "passed" {
+  if (walk.direction === "reply") return "passed";
+  const found = policySteps(walk.world, node, hook, result, packet);
+  const isDenied = found.at(-1)?.verdict === "denied";
+  // What another chain dropped before was not judged.
+  if (result.verdict === "accept" || isDenied) steps.push(...found);
+  return isDenied ? "denied" : "passed";
 }
 
 /** postrouting, then onto the link: to a pod of this node, through the tunnel, or to the underlay. */
