@@ -275,7 +275,7 @@ async function serveFixed(context: Context, exchange: Exchange): Promise<void> {
   if (handler !== undefined) return handler(context, exchange);
   const { kinds } = context.api;
   const { accept } = request.headers;
-  const document = discover(kinds, path, accept) ?? (await openApi(kinds, path, target.query, accept));
+  const document = discover(kinds, path, accept) ?? openApi(kinds, path, accept);
   if (document === undefined) throw noSuchResource();
   const { etag, contentType, text } = document;
   const headers = { "Content-Type": contentType, Vary: "Accept", ...(etag === undefined ? {} : { Etag: etag }) };
