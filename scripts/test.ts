@@ -8,6 +8,8 @@ import { spawnSync } from "node:child_process";
 import { globSync } from "node:fs";
 import process from "node:process";
 
+import { probeUserNamespaces, unshareFlags } from "../src/kernel/refusal.ts";
+
 const words = process.argv.slice(2);
 const files = globSync(["src/**/*.test.ts", "test/**/*.test.ts", "scripts/**/*.test.ts"])
   .filter((file) => words.length === 0 || words.some((word) => file.includes(word)))
@@ -15,17 +17,23 @@ const files = globSync(["src/**/*.test.ts", "test/**/*.test.ts", "scripts/**/*.t
 const packetFiles = files.filter((file) => file.endsWith(".net.test.ts"));
 const plainFiles = files.filter((file) => !file.endsWith(".net.test.ts"));
 
-const unshare = ["-Urnmpuif", "--map-root-user", "--mount-proc", "--kill-child", "--"];
 let failed = false;
 
 if (plainFiles.length > 0) run(process.execPath, testArguments(plainFiles, 2));
 if (packetFiles.length > 0) {
-  const reason = namespacesRefused();
-  if (reason === undefined) {
+  const namespaces = probeUserNamespaces();
+  if (namespaces.available) {
     // One after another: each makes whole networks, and packets under load tell little.
-    run("unshare", [...unshare, "sh", "-c", '"$0" "$@"; exit $?', process.execPath, ...testArguments(packetFiles, 1)]);
+    run("unshare", [
+      ...unshareFlags,
+      "sh",
+      "-c",
+      '"$0" "$@"; exit $?',
+      process.execPath,
+      ...testArguments(packetFiles, 1),
+    ]);
   } else {
-    console.log(`\n${packetFiles.length} files with packet tests SKIPPED: ${reason}`);
+    console.log(`\n${packetFiles.length} files with packet tests SKIPPED: ${namespaces.reason}`);
     for (const file of packetFiles) console.log(`  skipped ${file}`);
     if (process.env["CI"] === "true") failed = true;
   }
@@ -39,11 +47,4 @@ function testArguments(tests: readonly string[], concurrency: number): string[] 
 function run(command: string, commandArguments: readonly string[]): void {
   const result = spawnSync(command, commandArguments, { stdio: ["ignore", "inherit", "inherit"] });
   if (result.status !== 0) failed = true;
-}
-
-/** Why packet tests cannot run here, or undefined when they can. */
-function namespacesRefused(): string | undefined {
-  const probe = spawnSync("unshare", [...unshare, "true"], { encoding: "utf8" });
-  if (probe.status === 0) return undefined;
-  return `user namespaces are refused here (${(probe.stderr || String(probe.error)).trim()}); see docs/requirements.md`;
 }

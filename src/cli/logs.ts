@@ -16,6 +16,7 @@ interface LogsOptions {
 
 export default async function logs(pod: string, options: LogsOptions): Promise<number> {
   const { name, tail, ...rest } = options;
+  if (tail !== undefined && !/^\d+$/.test(tail)) throw new Error(`--tail ${tail}: must be a number of lines`);
   const body = { pod, ...rest, ...(tail !== undefined && { tail: Number(tail) }) };
   await labClient(labPaths(name)).lines<{ line: string }>("/logs", body, ({ line }) =>
     process.stdout.write(`${line}\n`),

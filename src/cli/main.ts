@@ -34,13 +34,13 @@ program
     "start the lab, or bring more manifests to the one that runs; returns when everything is ready and checked",
   )
   .option("-f, --filename <path...>", "manifests: files or folders", [])
-  .option("--nodes <n>", "how many nodes", "3")
+  .option("--nodes <n>", "how many nodes (default: 3)")
   .addOption(nameOption())
-  .option("--ip-families <list>", "ipv4, ipv6 or both", "ipv4,ipv6")
+  .option("--ip-families <list>", "ipv4, ipv6 or both (default: ipv4,ipv6)")
   .option("--pod-cidr <list>", "range or ranges of pods, one per family")
   .option("--service-cidr <list>", "range or ranges of Services, one per family")
   .option("--node-cidr <list>", "range or ranges of nodes, one per family")
-  .option("--domain <name>", "cluster domain", "cluster.local")
+  .option("--domain <name>", "cluster domain (default: cluster.local)")
   .option("--api-port <port>", "of the API server on 127.0.0.1; the next free one where it is taken", "6443")
   .addOption(
     new Option("--packets <mode>", "off: everything but packets, where namespaces are forbidden")

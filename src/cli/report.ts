@@ -5,7 +5,12 @@ import process from "node:process";
 /** Prints `fairlead up: …` to standard error and gives the exit status. */
 export function fail(command: string, error: unknown): number {
   const messages = messagesOf(error);
-  for (const message of messages) process.stderr.write(`fairlead ${command}: ${message}\n`);
+  for (const message of messages) {
+    // Some messages open with the command's own name, as they are said elsewhere too.
+    const text =
+      message.startsWith(`${command} `) || message.startsWith(`${command}: `) ? message : `${command}: ${message}`;
+    process.stderr.write(`fairlead ${text}\n`);
+  }
   if (process.env["FAIRLEAD_DEBUG"] && error instanceof Error) process.stderr.write(`${error.stack}\n`);
   return 1;
 }

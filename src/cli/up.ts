@@ -7,9 +7,10 @@ import process from "node:process";
 import { parsePrefix } from "../ip/prefix.ts";
 import type { Family } from "../ip/address.ts";
 import type { KubeObject } from "../kube/object.ts";
+import { probeUserNamespaces } from "../kernel/refusal.ts";
 import { labClient, type LabClient } from "../lab/client.ts";
 import type { LabConfig, Progress } from "../lab/config.ts";
-import { chooseApiPort, isRunning, killDaemon, launchDaemon, namespacesRefused } from "../lab/launch.ts";
+import { chooseApiPort, isRunning, killDaemon, launchDaemon } from "../lab/launch.ts";
 import { labPaths, makeLabFolder, type LabPaths } from "../lab/paths.ts";
 import { clusterConfig } from "../model/cluster.ts";
 import { loadManifests } from "./manifests.ts";
@@ -17,13 +18,13 @@ import { count, stepLine } from "./report.ts";
 
 interface UpOptions {
   readonly filename: readonly string[];
-  readonly nodes: string;
+  readonly nodes?: string;
   readonly name: string;
-  readonly ipFamilies: string;
+  readonly ipFamilies?: string;
   readonly podCidr?: string;
   readonly serviceCidr?: string;
   readonly nodeCidr?: string;
-  readonly domain: string;
+  readonly domain?: string;
   readonly apiPort: string;
   readonly packets: "on" | "off" | "auto";
   readonly timeout: string;
@@ -35,6 +36,7 @@ export default async function up(options: UpOptions): Promise<number> {
   const started = performance.now();
   const say = (text: string): void => void (options.quiet === true || process.stdout.write(`${text}\n`));
   const paths = labPaths(options.name);
+  const seconds = secondsOf(options.timeout);
   const objects = loadManifests(options.filename, "default", (warning) => process.stderr.write(`${warning}\n`));
   const lab = labClient(paths);
   const running = isRunning(paths) && (await lab.alive());
@@ -45,8 +47,9 @@ export default async function up(options: UpOptions): Promise<number> {
     const packets = decidePackets(paths, { ...config, apiPort }, options);
     say(headline(packets));
     if (packets.packets === "off") {
-      const word = options.packets === "off" ? "as asked" : packets.packetsOffReason;
-      say(`  packets are off (${word}): kubectl-like commands, DNS answers and trace work, nothing is sent`);
+      if (options.packets !== "off") say(`  namespaces are refused here: ${packets.packetsOffReason}`);
+      const word = options.packets === "off" ? "as asked" : "as if --packets=off";
+      say(`  going on without packets (${word}): kubectl, DNS answers and trace work, nothing is sent`);
     }
     await launchDaemon(paths, {
       packets: packets.packets,
@@ -54,6 +57,11 @@ export default async function up(options: UpOptions): Promise<number> {
       progress: (line) => sayProgress(line, say),
     });
   } else {
+    const config = resumed(readConfig(paths), options);
+    if (options.packets !== "auto" && options.packets !== config.packets)
+      throw new Error(
+        `lab "${options.name}" runs with packets ${config.packets}: stop it first (fairlead down --keep${nameFlag(options)})`,
+      );
     say(`fairlead  lab "${options.name}" is running`);
   }
 
@@ -65,8 +73,8 @@ export default async function up(options: UpOptions): Promise<number> {
       say(stepLine("✔", label, `${count(results.length, "object")} stored`, since(started)));
       return 0;
     }
-    if (!(await waitUntilReady(lab, label, Number(options.timeout), say))) return 1;
-  } else if (options.wait && !(await waitUntilReady(lab, "kube-system", Number(options.timeout), say))) return 1;
+    if (!(await waitUntilReady(lab, label, seconds, say))) return 1;
+  } else if (options.wait && !(await waitUntilReady(lab, "kube-system", seconds, say))) return 1;
   if (options.wait && !(await check(lab, say))) return 1;
   say(`Ready in ${since(started).toFixed(2)} s.`);
   say(nextSteps(options, paths));
@@ -74,14 +82,17 @@ export default async function up(options: UpOptions): Promise<number> {
 }
 
 function configFor(paths: LabPaths, options: UpOptions): LabConfig {
-  if (existsSync(paths.config)) return JSON.parse(readFileSync(paths.config, "utf8")) as LabConfig;
-  const families = familiesOf(options.ipFamilies);
-  const nodes = Number(options.nodes);
+  if (existsSync(paths.config)) return resumed(readConfig(paths), options);
+  const families = familiesOf(options.ipFamilies ?? "ipv4,ipv6");
+  const nodes = Number(options.nodes ?? 3);
   if (!Number.isInteger(nodes) || nodes < 1 || nodes > 250)
     throw new Error(`--nodes ${options.nodes}: must be a number from 1 to 250`);
+  const apiPort = Number(options.apiPort);
+  if (!Number.isInteger(apiPort) || apiPort < 1 || apiPort > 65_535)
+    throw new Error(`--api-port ${options.apiPort}: must be a port from 1 to 65535`);
   const cluster = clusterConfig({
     families,
-    domain: options.domain,
+    ...(options.domain !== undefined && { domain: options.domain }),
     ...(options.podCidr !== undefined && { podCidrs: prefixes("--pod-cidr", options.podCidr) }),
     ...(options.serviceCidr !== undefined && { serviceCidrs: prefixes("--service-cidr", options.serviceCidr) }),
     ...(options.nodeCidr !== undefined && { nodeCidrs: prefixes("--node-cidr", options.nodeCidr) }),
@@ -94,22 +105,51 @@ function configFor(paths: LabPaths, options: UpOptions): LabConfig {
     serviceCidrs: cluster.serviceCidrs,
     nodeCidrs: cluster.nodeCidrs,
     domain: cluster.domain,
-    apiPort: Number(options.apiPort),
+    apiPort,
     packets: "on",
   };
 }
 
+function readConfig(paths: LabPaths): LabConfig {
+  return JSON.parse(readFileSync(paths.config, "utf8")) as LabConfig;
+}
+
+/** The settings of a lab that exists already. What it was made with stays: an option that says otherwise is an error. */
+function resumed(config: LabConfig, options: UpOptions): LabConfig {
+  const given: readonly (readonly [string, string | undefined, string])[] = [
+    ["--nodes", options.nodes, String(config.nodes)],
+    ["--ip-families", options.ipFamilies, config.families.map((family) => `ipv${family}`).join(",")],
+    ["--pod-cidr", options.podCidr, config.podCidrs.join(",")],
+    ["--service-cidr", options.serviceCidr, config.serviceCidrs.join(",")],
+    ["--node-cidr", options.nodeCidr, config.nodeCidrs.join(",")],
+    ["--domain", options.domain, config.domain],
+  ];
+  for (const [option, wanted, has] of given) {
+    if (wanted === undefined || wanted === has) continue;
+    const cure = option === "--nodes" ? "fairlead node add adds one; " : "";
+    throw new Error(
+      `${option} ${wanted}: lab "${config.name}" was made with ${has}: ${cure}fairlead down${nameFlag(options)} removes it, then up starts anew`,
+    );
+  }
+  return config;
+}
+
 /** Settles whether packets are possible, and keeps the decision in the lab's folder for the daemon. */
 function decidePackets(paths: LabPaths, config: LabConfig, options: UpOptions): LabConfig {
-  const refused = options.packets === "off" ? "--packets=off" : namespacesRefused();
-  if (refused !== undefined && options.packets === "on")
-    throw new Error(`user namespaces are refused here: ${refused}`);
+  const refused = options.packets === "off" ? "--packets=off" : refusal();
+  if (refused !== undefined && options.packets === "on") throw new Error(`namespaces are refused here: ${refused}`);
   const { packetsOffReason: _, ...rest } = config;
   const decided: LabConfig =
     refused === undefined ? { ...rest, packets: "on" } : { ...rest, packets: "off", packetsOffReason: refused };
   makeLabFolder(paths);
   writeFileSync(paths.config, JSON.stringify(decided, undefined, 2), { mode: 0o600 });
   return decided;
+}
+
+/** What forbids namespaces here and what would allow them; undefined where they are allowed. */
+function refusal(): string | undefined {
+  const answer = probeUserNamespaces();
+  return answer.available ? undefined : answer.reason;
 }
 
 async function waitUntilReady(
@@ -164,7 +204,7 @@ function headline(config: LabConfig): string {
 }
 
 function nextSteps(options: UpOptions, paths: LabPaths): string {
-  const name = options.name === "default" ? "" : ` --name ${options.name}`;
+  const name = nameFlag(options);
   const shop = options.filename.some((file) => /(^|\/)shop\/?$/.test(file));
   const lines = [
     `export KUBECONFIG=${paths.kubeconfig.replace(homedir(), "~")}`,
@@ -185,6 +225,17 @@ function setContextNamespace(paths: LabPaths, objects: readonly KubeObject[]): v
   if (!objects.some(({ kind, metadata }) => kind === "Namespace" && metadata.name === "production")) return;
   const text = readFileSync(paths.kubeconfig, "utf8");
   writeFileSync(paths.kubeconfig, text.replace(/^( +namespace: ).*$/m, '$1"production"'), { mode: 0o600 });
+}
+
+function nameFlag(options: UpOptions): string {
+  return options.name === "default" ? "" : ` --name ${options.name}`;
+}
+
+function secondsOf(text: string): number {
+  const seconds = Number(text);
+  if (text === "" || !(seconds > 0) || seconds > 86_400)
+    throw new Error(`--timeout ${text}: must be a number of seconds, such as 120`);
+  return seconds;
 }
 
 function familiesOf(text: string): readonly Family[] {

@@ -9,7 +9,10 @@ import fs from "node:fs";
 /** The answer of a probe; `reason` says what forbids it and what would allow it. */
 export type Answer = { readonly available: true } | { readonly available: false; readonly reason: string };
 
-/** Flags of `unshare` for the lab's user, network, mount, pid, uts and ipc namespaces. */
+/**
+ * Flags of `unshare` for the lab's user, network, mount, pid, uts and ipc namespaces. Without -p, -u and -i setns back to the first pid
+ * namespace is refused; with --kill-child everything inside dies with the outer process.
+ */
 export const unshareFlags: readonly string[] = ["-Urnmpuif", "--map-root-user", "--mount-proc", "--kill-child", "--"];
 
 /** Makes the namespaces, mounts in them, writes a sysctl in them, and throws them away: about 10 ms. */

@@ -33,7 +33,11 @@ export async function execInPod(lab: Lab, body: ExecBody, socket: Duplex): Promi
     const { kubelet, where } = placeOf(lab, body);
     started = kubelet.exec(where, { argv: body.command, tty: body.tty, stdin: body.stdin });
   } catch (error) {
-    end({ exitCode: 126, message: error instanceof Error ? error.message : String(error) });
+    // 126: the shells' status of a command that cannot be run; what names no container was never tried.
+    end({
+      exitCode: error instanceof StatusError ? 1 : 126,
+      message: error instanceof Error ? error.message : String(error),
+    });
     return;
   }
   if (body.columns !== undefined && body.rows !== undefined)

@@ -3,6 +3,7 @@
 import process from "node:process";
 import type { Node } from "../kube/kinds.ts";
 import type { Pod } from "../kube/kinds.ts";
+import type { Program } from "../program/program.ts";
 import { originText } from "../trace/render.ts";
 import type { Lab, LabNode } from "./lab.ts";
 import { readiness } from "./wait.ts";
@@ -10,13 +11,14 @@ import { readiness } from "./wait.ts";
 export function status(lab: Lab): object {
   const { pods, podsReady, missing } = readiness(lab.api);
   const network = lab.network();
+  const { programs } = lab.world();
   return {
     name: lab.config.name,
     upSeconds: process.uptime(),
     memoryMiB: Math.round(process.memoryUsage.rss() / 1024 / 1024),
     packets: lab.config.packets,
     ...(lab.config.packetsOffReason !== undefined && { packetsOffReason: lab.config.packetsOffReason }),
-    nodes: [...lab.nodes().values()].map((node) => nodeStatus(lab, node)),
+    nodes: [...lab.nodes().values()].map((node) => nodeStatus(lab, node, programs.get(node.name))),
     pods,
     podsReady,
     services: network.services.length,
@@ -29,9 +31,8 @@ export function status(lab: Lab): object {
   };
 }
 
-function nodeStatus(lab: Lab, node: LabNode): object {
+function nodeStatus(lab: Lab, node: LabNode, program: Program | undefined): object {
   const object = lab.api.get({ group: "", resource: "nodes", name: node.name }) as Node | undefined;
-  const program = node.agent?.program();
   const pods = lab.api.list({ group: "", resource: "pods" }).items as readonly Pod[];
   return {
     name: node.name,

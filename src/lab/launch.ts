@@ -3,20 +3,18 @@
 //
 // Not here: what the daemon does (daemon.ts), what it is asked (control.ts).
 
-import { spawn, spawnSync } from "node:child_process";
+import { spawn } from "node:child_process";
 import { closeSync, existsSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { createServer, type Server, type Socket } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
 import process from "node:process";
+import { unshareFlags } from "../kernel/refusal.ts";
 import type { Progress } from "./config.ts";
 import type { LabPaths } from "./paths.ts";
 
 const daemonFile = fileURLToPath(new URL("daemon.ts", import.meta.url));
 const outsideFile = fileURLToPath(new URL("outside/main.ts", import.meta.url));
-
-// -p -u -i: without them setns back to the first pid namespace is refused; --kill-child: when the outer process dies, everything dies.
-const unshareArguments = ["-Urnmpuif", "--map-root-user", "--mount-proc", "--kill-child", "--"];
 
 /**
  * Starts the daemon and resolves when it is ready to be asked. `packets: "off"` starts it as a plain process without namespaces.
@@ -41,7 +39,7 @@ export async function launchDaemon(
   const [command, commandArguments] =
     options.packets === "on"
       ? // sh stays as process 1 and reaps orphans.
-        ["unshare", [...unshareArguments, "sh", "-c", '"$0" "$@"; exit $?', ...daemon]]
+        ["unshare", [...unshareFlags, "sh", "-c", '"$0" "$@"; exit $?', ...daemon]]
       : [node, daemon.slice(1)];
   const child = spawn(command, commandArguments, {
     detached: true,
@@ -116,17 +114,6 @@ export async function killDaemon(paths: LabPaths): Promise<void> {
 export function removeLab(paths: LabPaths): void {
   rmSync(paths.control, { force: true });
   rmSync(paths.folder, { recursive: true, force: true });
-}
-
-/** Why namespaces are refused here, as `unshare` says it, or undefined where they are allowed. Tries exactly what the lab needs. */
-export function namespacesRefused(): string | undefined {
-  const probe = spawnSync(
-    "unshare",
-    [...unshareArguments, "sh", "-c", "mount -t tmpfs t /run && echo 1 > /proc/sys/net/ipv4/ip_forward"],
-    { encoding: "utf8" },
-  );
-  if (probe.status === 0) return undefined;
-  return (probe.stderr || probe.error?.message || `exit status ${probe.status}`).trim().split("\n")[0];
 }
 
 function readUntilReady(

@@ -10,7 +10,10 @@ import { protocolOf } from "../model/pod.ts";
 import type { Address } from "../ip/address.ts";
 import type { Pod } from "../kube/kinds.ts";
 import type { ObjectApi } from "./api/api.ts";
+import { StatusError } from "./api/store.ts";
+import { systemClock } from "./controllers/clock.ts";
 import { podCidrsOf } from "./node-object.ts";
+import { keepNode, nodeCapacity } from "./pods/node-status.ts";
 
 export interface RecordKubelet {
   readonly attachments: AttachmentStore;
@@ -34,6 +37,8 @@ export function startRecordKubelet(options: {
   /** Where the addresses are kept; in memory unless given. */
   readonly attachments?: AttachmentStore;
   readonly isReady?: (pod: Pod) => boolean;
+  /** Registers the Node in this zone and keeps it alive, as a kubelet does; otherwise somebody else makes the Node. */
+  readonly zone?: string;
 }): RecordKubelet {
   const { node, api, nodeAddresses, clock, isReady = () => true, attachments = openAttachments() } = options;
   let ipam: Ipam | undefined;
@@ -88,21 +93,43 @@ export function startRecordKubelet(options: {
     if (wanted !== undefined) api.updateStatus({ ...pod, status: wanted });
   };
 
+  // An event tells of an object as it was: where somebody has written it meanwhile, the next event says so.
+  const lookAgainLater = (pod: Pod): void => {
+    try {
+      look(pod);
+    } catch (error) {
+      if (!(error instanceof StatusError) || (error.reason !== "Conflict" && error.reason !== "NotFound")) throw error;
+    }
+  };
+
   const watch = api.watch({ group: "", resource: "pods" }, 0, (event) => {
     if (event.type === "BOOKMARK") return;
     if (event.type === "DELETED") remove(event.object as Pod);
-    else look(event.object as Pod);
+    else lookAgainLater(event.object as Pod);
   });
   const lookAtAll = (): void => {
-    for (const pod of api.list({ group: "", resource: "pods" }).items) look(pod as Pod);
+    for (const pod of api.list({ group: "", resource: "pods" }).items) lookAgainLater(pod as Pod);
   };
   const nodes = api.watch({ group: "", resource: "nodes" }, 0, (event) => {
     if (event.type !== "BOOKMARK" && event.object.metadata.name === node) lookAtAll();
   });
+  const registration =
+    options.zone === undefined
+      ? undefined
+      : keepNode({
+          node,
+          zone: options.zone,
+          api,
+          nodeAddresses,
+          clock: systemClock,
+          allocatable: nodeCapacity(),
+          report: (line) => console.error(line),
+        });
   return {
     attachments,
     look: lookAtAll,
     stop() {
+      registration?.stop();
       watch.close();
       nodes.close();
     },

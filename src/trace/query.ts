@@ -25,6 +25,8 @@ export class TraceQueryError extends Error {
 export function trace(world: World, query: TraceQuery): Trace {
   const start = findStart(world, query);
   const target = findTarget(world, query, start);
+  if (target.port !== undefined && (target.port < 1 || target.port > 65_535))
+    throw new TraceQueryError(`${query.to}: port ${target.port} must be between 1 and 65535`);
   const from = startName(start);
   const to = `${target.label}${target.port === undefined ? "/icmp" : `:${target.port}/${query.protocol}`}`;
   const name = target.name === undefined ? {} : { name: target.name };
@@ -75,6 +77,7 @@ function findTarget(world: World, query: TraceQuery, start: Start): Target {
     const port = url[3] === undefined ? (url[1] === "https" ? 443 : 80) : Number(url[3]);
     return hostTarget(world, start, query, (url[2] ?? "").replace(/^\[|\]$/g, ""), port);
   }
+  if (/^https?:/.test(query.to)) throw new TraceQueryError(`${query.to} is no URL such as http://api-server:8080/path`);
   const [head, port] = splitPort(query.to);
   const nodeName = /^node\/(.+)$/.exec(head)?.[1];
   if (nodeName !== undefined) {

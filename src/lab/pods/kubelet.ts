@@ -5,13 +5,12 @@
 
 import { randomBytes } from "node:crypto";
 import fs from "node:fs";
-import os from "node:os";
 import { dirname, join } from "node:path";
 import type { PodNetwork } from "../../agent/cni.ts";
 import type { Address } from "../../ip/address.ts";
 import type { NetworkNamespace } from "../../kernel/namespaces.ts";
 import { openHome } from "../../kernel/process.ts";
-import type { ConfigMap, Pod, Quantity, Secret, Service } from "../../kube/kinds.ts";
+import type { ConfigMap, Pod, Secret, Service } from "../../kube/kinds.ts";
 import type { ObjectApi } from "../api/api.ts";
 import type { WatchEvent } from "../api/store.ts";
 import { systemClock, type Clock } from "../controllers/clock.ts";
@@ -23,7 +22,7 @@ import { parseResolvConf, type ResolverSettings } from "./identity-files.ts";
 import type { Images } from "./images/images.ts";
 import { listenersOf, type Listener } from "./listeners.ts";
 import { createLogStore, type LogOptions, type LogReader } from "./logs.ts";
-import { keepNode } from "./node-status.ts";
+import { keepNode, nodeCapacity } from "./node-status.ts";
 import { logPod, type ContainerRunner } from "./runner.ts";
 import { createToolbox } from "./toolbox.ts";
 import type { TokenRequest } from "./volumes.ts";
@@ -229,16 +228,6 @@ function readFolder(path: string): readonly string[] {
   } catch {
     return [];
   }
-}
-
-function nodeCapacity(): Readonly<Record<string, Quantity>> {
-  return {
-    cpu: String(os.availableParallelism()),
-    memory: `${Math.floor(os.totalmem() / 1024)}Ki`,
-    "ephemeral-storage": "10Gi",
-    // A bridge takes 1,023 ports.
-    pods: "1000",
-  };
 }
 
 function machineResolvers(): ResolverSettings {

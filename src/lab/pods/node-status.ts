@@ -152,6 +152,17 @@ function writeLease({ api, node, clock }: NodeOptions): void {
   });
 }
 
+/** What a node of this machine holds; every node has all of it, as the scheduler asks for no resources. */
+export function nodeCapacity(): Readonly<Record<string, Quantity>> {
+  return {
+    cpu: String(os.availableParallelism()),
+    memory: `${Math.floor(os.totalmem() / 1024)}Ki`,
+    "ephemeral-storage": "10Gi",
+    // A bridge takes 1,023 ports.
+    pods: "1000",
+  };
+}
+
 function architecture(): string {
   return process.arch === "x64" ? "amd64" : process.arch;
 }
