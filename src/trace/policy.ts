@@ -90,8 +90,10 @@ export function isolatingPolicies(network: Network, direction: Direction, pod: s
   );
 }
 
-const causesMax = 8;
+/** Rules told of all policies together. */
+const rulesToldMax = 8;
 
+/** Every policy that isolates the pod, and what each would let through. */
 function causesOf(
   isolating: readonly Policy[],
   direction: Direction,
@@ -99,21 +101,26 @@ function causesOf(
   pod: string,
 ): readonly PolicyCause[] {
   if (isolating.length === 0) return [{ text: `${pod} is isolated`, origin }];
-  const causes = isolating.flatMap((policy): readonly PolicyCause[] => {
-    const name = `NetworkPolicy ${policy.namespace}/${policy.name}`;
+  let told = 0;
+  return isolating.flatMap((policy): readonly PolicyCause[] => {
     const rules = policy[direction] ?? [];
+    const shown = rules.slice(0, Math.max(0, rulesToldMax - told));
+    told += shown.length;
+    const left = rules.length - shown.length;
+    const nothing = rules.length === 0 ? [`and lets nothing ${direction === "ingress" ? "in" : "out"}`] : [];
+    const more = left > 0 ? [`and has ${left} more rule${left === 1 ? "" : "s"}`] : [];
     return [
-      { text: `${name} isolates ${subjectText(policy)}`, origin: policy.origin },
-      ...(rules.length === 0
-        ? [{ text: `and lets nothing ${direction === "ingress" ? "in" : "out"}`, origin: policy.origin }]
-        : rules.map((rule) => ({
-            text: `and ${ruleText(rule, direction, policy)}`,
-            origin: rule.peers === "anyone" ? rule.origin : (rule.peers[0]?.origin ?? rule.origin),
-          }))),
+      {
+        text: `NetworkPolicy ${policy.namespace}/${policy.name} isolates ${subjectText(policy)}`,
+        origin: policy.origin,
+      },
+      ...shown.map((rule) => ({
+        text: `and ${ruleText(rule, direction, policy)}`,
+        origin: rule.peers === "anyone" ? rule.origin : (rule.peers[0]?.origin ?? rule.origin),
+      })),
+      ...[...nothing, ...more].map((text) => ({ text, origin: policy.origin })),
     ];
   });
-  if (causes.length <= causesMax) return causes;
-  return [...causes.slice(0, causesMax), { text: `and ${causes.length - causesMax} more lines of policies`, origin }];
 }
 
 function letsThrough(world: World, direction: Direction, policy: Policy, rule: PolicyRule, packet: Packet): boolean {

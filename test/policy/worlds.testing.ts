@@ -1,0 +1,604 @@
+// Small clusters with policies: all of a grammar, and random ones by seed; every connection that can be asked of them; the compiled
+// Programs' answer by the tracer; and how a world that two judges disagree about becomes small.
+
+import type {
+  Namespace,
+  NetworkPolicy,
+  NetworkPolicyPeer,
+  NetworkPolicyPort,
+  Node,
+  Pod,
+} from "../../src/kube/kinds.ts";
+import type { LabelSelector } from "../../src/kube/pod.ts";
+import { buildNetwork, createNetworkBuilder, type ClusterObjects } from "../../src/model/build.ts";
+import { clusterConfig } from "../../src/model/cluster.ts";
+import type { Attachment, Network } from "../../src/model/network.ts";
+import { namespace, node, objects, service, slice } from "../../src/model/objects.testing.ts";
+import { compile } from "../../src/program/compile.ts";
+import { tunnelAddressOf } from "../../src/program/places.ts";
+import { compileZone } from "../../src/program/zone.ts";
+import { walkAll, type Start } from "../../src/trace/walk.ts";
+import type { Packet } from "../../src/trace/trace.ts";
+import type { World } from "../../src/trace/world.ts";
+import { isIn, judge, type Answer, type End, type Question } from "./oracle.ts";
+
+export const cluster = clusterConfig();
+export const outsideAddresses = ["203.0.113.10", "2001:db8::10"] as const;
+
+/** Objects of one small cluster; pods have addresses as if they ran. */
+export interface PolicyWorld {
+  readonly nodes: readonly Node[];
+  readonly namespaces: readonly Namespace[];
+  readonly pods: readonly Pod[];
+  readonly policies: readonly NetworkPolicy[];
+}
+
+export function pod(
+  name: string,
+  place: { readonly namespace: string; readonly node: number; readonly host: number },
+  options: { readonly labels?: Record<string, string>; readonly http?: number; readonly hostNetwork?: boolean } = {},
+): Pod {
+  const { labels = {}, http = 80, hostNetwork = false } = options;
+  const ips = hostNetwork
+    ? [`172.18.0.${place.node + 1}`, `fd00:172:18::${place.node + 1}`]
+    : [`10.244.${place.node}.${place.host}`, `fd00:10:244:${place.node}::${place.host.toString(16)}`];
+  return {
+    apiVersion: "v1",
+    kind: "Pod",
+    metadata: { name, namespace: place.namespace, labels },
+    spec: {
+      nodeName: `node-${place.node}`,
+      ...(hostNetwork && { hostNetwork }),
+      containers: [
+        {
+          name: "main",
+          ports: [
+            { name: "http", containerPort: http },
+            { name: "dns", containerPort: 53, protocol: "UDP" },
+          ],
+        },
+      ],
+    },
+    status: { phase: "Running", conditions: [{ type: "Ready", status: "True" }], podIPs: ips.map((ip) => ({ ip })) },
+  };
+}
+
+export function policy(name: string, namespaceName: string, spec: NetworkPolicy["spec"]): NetworkPolicy {
+  return {
+    apiVersion: "networking.k8s.io/v1",
+    kind: "NetworkPolicy",
+    metadata: { name, namespace: namespaceName },
+    spec,
+  };
+}
+
+export function clusterObjects(world: PolicyWorld): ClusterObjects {
+  const services = world.pods.filter(isOwnAddress).map((each, index) => ({
+    ...service(`s-${each.metadata.name}`, {
+      clusterIPs: [`10.96.0.${20 + index}`, `fd00:10:96::${20 + index}`],
+      type: "NodePort",
+      selector: {},
+      ports: servicePorts(each, index),
+    }),
+  }));
+  const slices = world.pods.filter(isOwnAddress).flatMap((each) =>
+    ([4, 6] as const).map((family) =>
+      slice(
+        `s-${each.metadata.name}`,
+        [{ addresses: [addressOf(each, family)], conditions: { ready: true }, nodeName: each.spec.nodeName ?? "" }],
+        {
+          name: `s-${each.metadata.name}-${family}`,
+          addressType: family === 4 ? "IPv4" : "IPv6",
+          ports: [
+            { name: "http", port: httpPort(each), protocol: "TCP" },
+            { name: "dns", port: 53, protocol: "UDP" },
+          ],
+        },
+      ),
+    ),
+  );
+  return objects({
+    nodes: world.nodes,
+    namespaces: world.namespaces,
+    pods: world.pods,
+    services,
+    endpointSlices: slices,
+    networkPolicies: world.policies,
+  });
+}
+
+function servicePorts(
+  each: Pod,
+  index: number,
+): { name: string; port: number; protocol: "TCP" | "UDP"; nodePort: number }[] {
+  void each;
+  return [
+    { name: "http", port: 1000, protocol: "TCP", nodePort: 30000 + index },
+    { name: "dns", port: 1053, protocol: "UDP", nodePort: 31000 + index },
+  ];
+}
+
+export function isOwnAddress(each: Pod): boolean {
+  return each.spec.hostNetwork !== true;
+}
+
+export function addressOf(each: Pod, family: 4 | 6): string {
+  return each.status?.podIPs?.find(({ ip }) => ip.includes(":") === (family === 6))?.ip ?? "";
+}
+
+function httpPort(each: Pod): number {
+  return each.spec.containers[0]?.ports?.[0]?.containerPort ?? 80;
+}
+
+/** A question for the oracle, and how the same connection is begun: perhaps by a Service or a node port. */
+export interface Probe {
+  readonly question: Question;
+  readonly start:
+    | { readonly kind: "pod"; readonly name: string }
+    | { readonly kind: "node"; readonly name: string }
+    | { readonly kind: "outside" };
+  readonly packet: Packet;
+  readonly by: "address" | "service" | "node port";
+}
+
+/** Every connection worth asking about, in one family. */
+export function probesOf(world: PolicyWorld, family: 4 | 6): readonly Probe[] {
+  const outside = outsideAddresses[family === 4 ? 0 : 1];
+  const podEnds = world.pods.filter(isOwnAddress);
+  const targets = [
+    ...podEnds.map((each): End => ({ kind: "pod", pod: each, address: addressOf(each, family) })),
+    ...world.nodes.map((each): End => ({ kind: "node", node: each, address: nodeAddress(each, family) })),
+    { kind: "outside", address: outside } satisfies End,
+  ];
+  const asked = [
+    ["tcp", 80],
+    ["tcp", 8080],
+    ["tcp", 90],
+    ["udp", 53],
+    ["udp", 80],
+    ["sctp", 80],
+    ["icmp", 0],
+  ] as const;
+  const probes: Probe[] = [];
+  const ask = (
+    start: Probe["start"],
+    from: End,
+    to: End,
+    [protocol, port]: readonly [Question["protocol"], number],
+    packet: { readonly destination: string; readonly port: number; readonly by: Probe["by"] },
+  ): void => {
+    const source = start.kind === "node" ? sourceOfNode(world, start.name, to, family) : from.address;
+    probes.push({
+      question: { from: from.kind === "node" ? { ...from, address: source } : from, to, protocol, port },
+      start,
+      packet: {
+        protocol,
+        source: start.kind === "outside" ? outside : source,
+        destination: packet.destination,
+        sourcePort: protocol === "icmp" ? 0 : 49152,
+        destinationPort: packet.port,
+      },
+      by: packet.by,
+    });
+  };
+  const services = new Map(podEnds.map((each, index) => [each, index]));
+  for (const to of targets) {
+    for (const each of podEnds) {
+      const from: End = { kind: "pod", pod: each, address: addressOf(each, family) };
+      const start = { kind: "pod", name: keyOf(each) } as const;
+      for (const what of asked) ask(start, from, to, what, { destination: to.address, port: what[1], by: "address" });
+      if (to.kind !== "pod") continue;
+      const index = services.get(to.pod) ?? 0;
+      const vip = family === 4 ? `10.96.0.${20 + index}` : `fd00:10:96::${20 + index}`;
+      ask(start, from, to, ["tcp", httpPort(to.pod)], { destination: vip, port: 1000, by: "service" });
+      ask(start, from, to, ["udp", 53], { destination: vip, port: 1053, by: "service" });
+    }
+    if (to.kind !== "pod") continue;
+    for (const each of world.nodes) {
+      const from: End = { kind: "node", node: each, address: nodeAddress(each, family) };
+      const start = { kind: "node", name: each.metadata.name } as const;
+      for (const what of asked) ask(start, from, to, what, { destination: to.address, port: what[1], by: "address" });
+      // From outside through a node's port: where the pod is elsewhere it sees that node, else the client.
+      const index = services.get(to.pod) ?? 0;
+      const isHere = to.pod.spec.nodeName === each.metadata.name;
+      const podCidr = each.spec.podCIDRs?.find((range) => range.includes(":") === (family === 6)) ?? "";
+      const seen: End = isHere
+        ? { kind: "outside", address: outside }
+        : { kind: "node", node: each, address: tunnelAddressOf(podCidr) };
+      ask({ kind: "outside" }, seen, to, ["tcp", httpPort(to.pod)], {
+        destination: nodeAddress(each, family),
+        port: 30000 + index,
+        by: "node port",
+      });
+    }
+  }
+  return probes;
+}
+
+/** A node speaks to its own pods as their gateway, to other nodes' pods by its end of the tunnel. */
+function sourceOfNode(world: PolicyWorld, name: string, to: End, family: 4 | 6): string {
+  const found = world.nodes.find((each) => each.metadata.name === name);
+  const podCidr = found?.spec.podCIDRs?.find((range) => range.includes(":") === (family === 6)) ?? "";
+  const tunnel = tunnelAddressOf(podCidr);
+  if (to.kind !== "pod") return found === undefined ? "" : nodeAddress(found, family);
+  return to.pod.spec.nodeName === name ? tunnel.replace(/0$|$/, "1") : tunnel;
+}
+
+export function nodeAddress(each: Node, family: 4 | 6): string {
+  return (
+    each.status?.addresses?.find(
+      ({ type, address }) => type === "InternalIP" && address.includes(":") === (family === 6),
+    )?.address ?? ""
+  );
+}
+
+function keyOf(each: Pod): string {
+  return `${each.metadata.namespace ?? ""}/${each.metadata.name}`;
+}
+
+export function oracleAnswer(world: PolicyWorld, question: Question): Answer {
+  return judge(
+    {
+      namespaces: world.namespaces.map(({ metadata }) => ({ name: metadata.name, labels: metadata.labels ?? {} })),
+      policies: world.policies,
+    },
+    question,
+  );
+}
+
+/** The compiled Programs of a world, to be asked with packets. */
+export interface Compiled {
+  readonly network: Network;
+  answer(probe: Probe): { readonly answer: Answer; readonly other?: string };
+}
+
+export function compileWorld(
+  world: PolicyWorld,
+  build: (objects: ClusterObjects) => Network = (all) => buildNetwork(cluster, all),
+): Compiled {
+  const network = build(clusterObjects(world));
+  const attachments = attachmentsOf(world);
+  const tracerWorld: World = {
+    network,
+    programs: new Map(network.nodes.map(({ name }) => [name, compile(network, name, attachments.get(name) ?? [])])),
+    attachments,
+    zone: emptyZone(network),
+    outside: [...outsideAddresses],
+    uplink: "eth0",
+    listening: () => ({ listening: "yes" }),
+    resolver: () => ({ search: [], ndots: 1 }),
+  };
+  return {
+    network,
+    answer(probe) {
+      const [path] = walkAll(tracerWorld, startOf(network, probe.start), probe.packet);
+      const last = path?.hops.at(-1)?.steps.at(-1);
+      if (last?.kind === "policy" && last.verdict === "denied") {
+        const isolatedBy = (last.causes ?? []).flatMap(
+          ({ text }) => /^NetworkPolicy \S+\/(\S+) isolates/.exec(text)?.[1] ?? [],
+        );
+        return { answer: { kind: "denied", by: last.direction, isolatedBy: isolatedBy.sort() } };
+      }
+      if (path?.disposition === "delivered") return { answer: { kind: "allowed" } };
+      return { answer: { kind: "allowed" }, other: `${path?.disposition}: ${JSON.stringify(last)}` };
+    },
+  };
+}
+
+let zone: World["zone"] | undefined;
+function emptyZone(network: Network): World["zone"] {
+  return (zone ??= compileZone({ ...network, services: [], pods: [] }, { previous: undefined }));
+}
+
+function startOf(network: Network, start: Probe["start"]): Start {
+  switch (start.kind) {
+    case "outside":
+      return start;
+    case "pod": {
+      const found = network.pods.find((each) => `${each.namespace}/${each.name}` === start.name);
+      if (found === undefined) throw new Error(`no pod ${start.name}`);
+      return { kind: "pod", pod: found };
+    }
+    case "node": {
+      const found = network.nodes.find(({ name }) => name === start.name);
+      if (found === undefined) throw new Error(`no node ${start.name}`);
+      return { kind: "node", node: found };
+    }
+  }
+}
+
+export function attachmentsOf(world: PolicyWorld): ReadonlyMap<string, readonly Attachment[]> {
+  const all = new Map<string, Attachment[]>();
+  for (const each of world.pods.filter(isOwnAddress)) {
+    const addresses = each.status?.podIPs?.map(({ ip }) => ip) ?? [];
+    const bytes = (addresses[0] ?? "").split(".").map((byte) => Number(byte).toString(16).padStart(2, "0"));
+    const list = all.get(each.spec.nodeName ?? "") ?? [];
+    list.push({
+      id: keyOf(each),
+      namespace: each.metadata.namespace ?? "",
+      name: each.metadata.name,
+      uid: keyOf(each),
+      link: `flp${bytes.join("")}`,
+      mac: `0a:58:${bytes.join(":")}`,
+      addresses,
+      hostPorts: [],
+    });
+    all.set(each.spec.nodeName ?? "", list);
+  }
+  return all;
+}
+
+/** Where oracle and Programs differ; empty where they agree on every probe of both families. */
+export function disagreements(
+  world: PolicyWorld,
+  build?: (objects: ClusterObjects) => Network,
+): { readonly asked: number; readonly found: readonly string[] } {
+  const compiled = compileWorld(world, build);
+  const found: string[] = [];
+  let asked = 0;
+  for (const family of [4, 6] as const) {
+    for (const probe of probesOf(world, family)) {
+      asked++;
+      const expected = oracleAnswer(world, probe.question);
+      const { answer, other } = compiled.answer(probe);
+      if (other === undefined && JSON.stringify(answer) === JSON.stringify(expected)) continue;
+      const { packet, by } = probe;
+      const name = probe.start.kind === "outside" ? "outside" : probe.start.name;
+      found.push(
+        `${name} -> ${packet.protocol} ${packet.destination} ${packet.destinationPort} (by ${by}): ` +
+          `oracle ${JSON.stringify(expected)}, program ${other ?? JSON.stringify(answer)}`,
+      );
+    }
+  }
+  return { asked, found };
+}
+
+/** The smallest world, by leaving things out one after another, about which `fails` still says true. */
+export function shrink(world: PolicyWorld, fails: (world: PolicyWorld) => boolean): PolicyWorld {
+  let small = world;
+  for (let progress = true; progress;) {
+    progress = false;
+    for (const candidate of smaller(small)) {
+      if (!fails(candidate)) continue;
+      small = candidate;
+      progress = true;
+      break;
+    }
+  }
+  return small;
+}
+
+function* smaller(world: PolicyWorld): Iterable<PolicyWorld> {
+  for (const index of world.policies.keys()) yield { ...world, policies: without(world.policies, index) };
+  for (const index of world.pods.keys()) yield { ...world, pods: without(world.pods, index) };
+  for (const [index, each] of world.policies.entries())
+    for (const spec of smallerValues(each.spec))
+      yield { ...world, policies: world.policies.with(index, { ...each, spec: spec as NetworkPolicy["spec"] }) };
+}
+
+/** The same value with one item or field less, at any depth. */
+function* smallerValues(value: unknown): Iterable<unknown> {
+  if (Array.isArray(value)) {
+    for (const index of value.keys()) {
+      yield without(value, index);
+      for (const inner of smallerValues(value[index])) yield value.with(index, inner);
+    }
+  } else if (typeof value === "object" && value !== null) {
+    for (const [key, inner] of Object.entries(value)) {
+      const { [key]: _, ...rest } = value as Record<string, unknown>;
+      yield rest;
+      for (const small of smallerValues(inner)) yield { ...value, [key]: small };
+    }
+  }
+}
+
+function without<T>(list: readonly T[], index: number): T[] {
+  return list.filter((_, at) => at !== index);
+}
+
+/** mulberry32 */
+export interface Dice {
+  roll(below: number): number;
+  pick<T>(values: readonly T[]): T;
+  once(n: number): boolean;
+}
+
+export function createDice(seed: number): Dice {
+  let state = (seed * 0x9e3779b9) >>> 0;
+  const next = (): number => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let t = Math.imul(state ^ (state >>> 15), state | 1);
+    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
+    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
+  };
+  const roll = (below: number): number => Math.floor(next() * below);
+  return { roll, pick: (values) => values[roll(values.length)] as (typeof values)[number], once: (n) => roll(n) === 0 };
+}
+
+const apps = ["web", "api", "db"] as const;
+const namespaceNames = ["red", "blue"] as const;
+
+/** A random world: up to six pods on two nodes, up to five policies, full of the awkward. */
+export function randomWorld(seed: number): PolicyWorld {
+  const dice = createDice(seed);
+  const namespaces = namespaceNames.map((name) => namespace(name, dice.once(2) ? { team: dice.pick(["a", "b"]) } : {}));
+  const pods = Array.from({ length: 3 + dice.roll(3) }, (_, index) => {
+    const labels: Record<string, string> = { app: dice.pick(apps) };
+    if (dice.once(2)) labels["tier"] = dice.pick(["front", "back"]);
+    return pod(
+      `p${index}`,
+      { namespace: dice.pick(namespaceNames), node: 1 + dice.roll(2), host: 10 + index },
+      { labels, http: dice.pick([80, 8080]), hostNetwork: dice.once(9) },
+    );
+  });
+  const world = { nodes: [node(1), node(2)], namespaces, pods };
+  const policies = Array.from({ length: 1 + dice.roll(5) }, (_, index) =>
+    policy(`n${index}`, dice.pick(namespaceNames), randomSpec(dice, world)),
+  );
+  return { ...world, policies };
+}
+
+type Places = Omit<PolicyWorld, "policies">;
+
+function randomSpec(dice: Dice, world: Places): NetworkPolicy["spec"] {
+  const rules = <T>(make: () => T): readonly T[] | undefined =>
+    dice.pick([undefined, [], [make()], [make()], [make(), make()]]);
+  const ingress = rules(() => randomRule(dice, world, "from"));
+  const egress = rules(() => randomRule(dice, world, "to"));
+  const policyTypes = dice.pick([undefined, ["Ingress"], ["Egress"], ["Ingress", "Egress"]] as const);
+  return {
+    podSelector: randomSelector(dice),
+    ...(ingress !== undefined && { ingress }),
+    ...(egress !== undefined && { egress }),
+    ...(policyTypes !== undefined && { policyTypes }),
+  };
+}
+
+function randomRule(dice: Dice, world: Places, field: "from" | "to"): Record<string, unknown> {
+  const peers = dice.pick([
+    undefined,
+    [],
+    [randomPeer(dice, world)],
+    [randomPeer(dice, world), randomPeer(dice, world)],
+  ]);
+  const ports = dice.pick([
+    undefined,
+    undefined,
+    [],
+    [randomPort(dice)],
+    [randomPort(dice), randomPort(dice), randomPort(dice)],
+  ]);
+  return { ...(peers !== undefined && { [field]: peers }), ...(ports !== undefined && { ports }) };
+}
+
+function randomSelector(dice: Dice): LabelSelector {
+  const app = dice.pick(apps);
+  return dice.pick<LabelSelector>([
+    {},
+    { matchLabels: { app } },
+    { matchLabels: { app } },
+    { matchExpressions: [{ key: "app", operator: "NotIn", values: [app] }] },
+    { matchExpressions: [{ key: "tier", operator: "Exists" }] },
+    { matchExpressions: [{ key: "tier", operator: "DoesNotExist" }] },
+    { matchLabels: { app }, matchExpressions: [{ key: "tier", operator: "In", values: ["front", "back"] }] },
+    { matchExpressions: [{ key: "tier", operator: "NotIn", values: ["front"] }] },
+  ]);
+}
+
+function randomNamespaceSelector(dice: Dice): LabelSelector {
+  return dice.pick<LabelSelector>([
+    {},
+    { matchLabels: { "kubernetes.io/metadata.name": dice.pick(namespaceNames) } },
+    { matchLabels: { team: "a" } },
+    { matchExpressions: [{ key: "team", operator: "DoesNotExist" }] },
+  ]);
+}
+
+function randomPeer(dice: Dice, world: Places): NetworkPolicyPeer {
+  switch (dice.roll(4)) {
+    case 0:
+      return { podSelector: randomSelector(dice) };
+    case 1:
+      return { namespaceSelector: randomNamespaceSelector(dice) };
+    case 2:
+      return { namespaceSelector: randomNamespaceSelector(dice), podSelector: randomSelector(dice) };
+    default:
+      return { ipBlock: randomBlock(dice, world) };
+  }
+}
+
+function randomBlock(dice: Dice, world: Places): NonNullable<NetworkPolicyPeer["ipBlock"]> {
+  const six = dice.once(3);
+  const family = six ? 6 : 4;
+  const someone = dice.pick(world.pods);
+  const machine = dice.pick(world.nodes);
+  const exact = `/${six ? 128 : 32}`;
+  const wide = six
+    ? ["::/0", "fd00:10:244::/56", "fd00:10:244:1::/64", "fd00:172:18::/64", "2001:db8::/32"]
+    : ["0.0.0.0/0", "10.244.0.0/16", "10.244.1.0/24", "10.0.0.0/8", "172.18.0.0/16", "203.0.113.0/24"];
+  const cidr = dice.pick([...wide, `${addressOf(someone, family)}${exact}`, `${nodeAddress(machine, family)}${exact}`]);
+  const holes = [
+    `${addressOf(dice.pick(world.pods), family)}${exact}`,
+    `${nodeAddress(dice.pick(world.nodes), family)}${exact}`,
+    ...(six ? ["fd00:10:244:1::/64", "fd00:10:244:1:8000::/65"] : ["10.244.1.0/24", "10.244.1.0/28", "10.244.2.8/29"]),
+  ].filter((hole) => isIn(cidr, hole.split("/")[0] ?? "") && Number(hole.split("/")[1]) > Number(cidr.split("/")[1]));
+  const except = holes.filter(() => dice.once(2));
+  return { cidr, ...(except.length > 0 && { except }) };
+}
+
+function randomPort(dice: Dice): NetworkPolicyPort {
+  const base = dice.pick([80, 8080, 53, 90]);
+  return dice.pick<NetworkPolicyPort>([
+    { port: base },
+    { port: base, protocol: "TCP" },
+    { port: base, protocol: "UDP" },
+    { port: base, protocol: "SCTP" },
+    { protocol: dice.pick(["TCP", "UDP", "SCTP"]) },
+    { port: "http" },
+    { port: "dns", protocol: "UDP" },
+    { port: "nobody" },
+    { port: 53, endPort: dice.pick([80, 90, 9000]), protocol: dice.pick(["TCP", "UDP"]) },
+    { port: 81, endPort: 8080 },
+    {},
+  ]);
+}
+
+/** Every policy of a small grammar, each alone in the same little cluster. */
+export function* everyWorld(): Iterable<PolicyWorld> {
+  const nodes = [node(1), node(2)];
+  const namespaces = [namespace("red", { team: "a" }), namespace("blue")];
+  const pods = [
+    pod("a", { namespace: "red", node: 1, host: 10 }, { labels: { app: "web" } }),
+    pod("b", { namespace: "red", node: 2, host: 11 }, { labels: { app: "api" }, http: 8080 }),
+    pod("c", { namespace: "blue", node: 1, host: 12 }, { labels: { app: "web" }, http: 8080 }),
+  ];
+  const selectors: readonly LabelSelector[] = [{}, { matchLabels: { app: "web" } }];
+  const peers: readonly (readonly NetworkPolicyPeer[] | undefined)[] = [
+    undefined,
+    [],
+    ...selectors.map((podSelector) => [{ podSelector }]),
+    ...selectors.map((namespaceSelector) => [{ namespaceSelector }]),
+    [{ namespaceSelector: { matchLabels: { team: "a" } } }],
+    [
+      {
+        namespaceSelector: { matchExpressions: [{ key: "team", operator: "DoesNotExist" }] },
+        podSelector: selectors[1] ?? {},
+      },
+    ],
+    [{ namespaceSelector: {} }, { podSelector: { matchLabels: { app: "api" } } }],
+    [{ ipBlock: { cidr: "10.244.0.0/16", except: ["10.244.1.12/32"] } }],
+    [{ ipBlock: { cidr: "172.18.0.3/32" } }, { ipBlock: { cidr: "fd00:10:244::/56" } }],
+    [{ ipBlock: { cidr: "0.0.0.0/0", except: ["10.244.1.0/24"] } }, { ipBlock: { cidr: "10.244.1.8/29" } }],
+  ];
+  const ports: readonly (readonly NetworkPolicyPort[] | undefined)[] = [
+    undefined,
+    [],
+    [{ port: 80 }],
+    [{ port: "http" }],
+    [{ port: 53, endPort: 80, protocol: "UDP" }, { port: 8080 }],
+    [{ protocol: "SCTP" }],
+  ];
+  for (const podSelector of selectors)
+    for (const from of peers)
+      for (const open of ports) {
+        const rule = { ...(open !== undefined && { ports: open }) };
+        const ingress = [{ ...rule, ...(from !== undefined && { from }) }];
+        const egress = [{ ...rule, ...(from !== undefined && { to: from }) }];
+        const world = { nodes, namespaces, pods };
+        yield { ...world, policies: [policy("in", "red", { podSelector, ingress })] };
+        yield { ...world, policies: [policy("out", "red", { podSelector, policyTypes: ["Egress"], egress })] };
+      }
+  for (const policyTypes of [undefined, ["Ingress"], ["Egress"], ["Ingress", "Egress"]] as const)
+    for (const podSelector of selectors)
+      yield {
+        nodes,
+        namespaces,
+        pods,
+        policies: [policy("deny", "red", { podSelector, ...(policyTypes && { policyTypes }) })],
+      };
+}
+
+/** A builder that remembers, as a lab's does. */
+export function rememberingBuilder(): (objects: ClusterObjects) => Network {
+  return createNetworkBuilder(cluster);
+}
