@@ -432,10 +432,14 @@ export function randomWorld(seed: number): PolicyWorld {
     );
   });
   const world = { nodes: [node(1), node(2)], namespaces, pods };
-  const policies = Array.from({ length: 1 + dice.roll(5) }, (_, index) =>
+  return { ...world, policies: randomPolicies(dice, world) };
+}
+
+/** Up to five policies over the places of a world. */
+export function randomPolicies(dice: Dice, world: Places): readonly NetworkPolicy[] {
+  return Array.from({ length: 1 + dice.roll(5) }, (_, index) =>
     policy(`n${index}`, dice.pick(namespaceNames), randomSpec(dice, world)),
   );
-  return { ...world, policies };
 }
 
 type Places = Omit<PolicyWorld, "policies">;

@@ -1,0 +1,236 @@
+// NetworkPolicies by real packets: pods that serve, random policies over them, and every connection between pods and nodes asked of the
+// oracle and then of the kernel. SEED=7 ROUNDS=1 runs one set of policies again.
+
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import process from "node:process";
+import { test } from "node:test";
+
+import { stringify } from "yaml";
+
+import type { NetworkNamespace } from "../../src/kernel/namespaces.ts";
+import type { Namespace, NetworkPolicy, Node, Pod } from "../../src/kube/kinds.ts";
+import type { KubeObject } from "../../src/kube/object.ts";
+import { applyObjects } from "../../src/lab/control-objects.ts";
+import { startLab, type Lab } from "../../src/lab/lab.ts";
+import { ping, probeTcp, probeUdp } from "../../src/lab/network/probe.ts";
+import { labPaths, makeLabFolder } from "../../src/lab/paths.ts";
+import { readiness } from "../../src/lab/wait.ts";
+import { clusterConfig } from "../../src/model/cluster.ts";
+import {
+  addressOf,
+  createDice,
+  isOwnAddress,
+  nodeAddress,
+  oracleAnswer,
+  randomPolicies,
+  type Dice,
+  type PolicyWorld,
+} from "./worlds.testing.ts";
+import type { End, Question } from "./oracle.ts";
+
+const firstSeed = Number(process.env["SEED"] ?? 1);
+const rounds = Number(process.env["ROUNDS"] ?? 12);
+
+/** Silence longer than this is a drop: answers take less than a tenth of it on a busy machine. */
+const silenceMs = 700;
+
+void test("random policies: the oracle says what packets do", async (t) => {
+  await withLab(async (lab) => {
+    const dice = createDice(firstSeed);
+    applyObjects(lab, { objects: manyPods(dice) });
+    await ready(lab);
+    let asked = 0;
+    for (let seed = firstSeed; seed < firstSeed + rounds; seed++) {
+      const world = worldOf(lab, randomPolicies(createDice(seed), worldOf(lab, [])));
+      applyObjects(lab, { objects: world.policies });
+      await lab.programmed();
+      const wrong = await compare(lab, world);
+      asked += wrong.asked;
+      assert.deepEqual(
+        wrong.found,
+        [],
+        `seed ${seed}:\n${wrong.found.join("\n")}\n${world.policies.map((each) => stringify(each)).join("---\n")}`,
+      );
+      for (const { metadata } of world.policies)
+        lab.api.delete({
+          group: "networking.k8s.io",
+          resource: "networkpolicies",
+          namespace: metadata.namespace ?? "",
+          name: metadata.name,
+        });
+    }
+    t.diagnostic(`${rounds} sets of policies, ${asked} connections`);
+  });
+});
+
+async function withLab(work: (lab: Lab) => Promise<void>): Promise<void> {
+  const home = mkdtempSync(join(tmpdir(), "fairlead-test-"));
+  process.env["FAIRLEAD_HOME"] = home;
+  const paths = labPaths("policy");
+  makeLabFolder(paths);
+  const lab = await startLab({
+    config: { ...clusterConfig(), name: "policy", nodes: 2, apiPort: 6443, packets: "on" },
+    paths,
+    outside: { resolve: () => Promise.reject(new Error("no resolver in tests")), close() {} },
+    step: () => undefined,
+  });
+  try {
+    await work(lab);
+  } finally {
+    await lab.stop();
+    rmSync(home, { recursive: true, force: true });
+  }
+}
+
+function manyPods(dice: Dice): readonly KubeObject[] {
+  const namespaces = [
+    { apiVersion: "v1", kind: "Namespace", metadata: { name: "red", labels: { team: "a" } } },
+    { apiVersion: "v1", kind: "Namespace", metadata: { name: "blue" } },
+  ];
+  const pods = Array.from({ length: 5 }, (_, index) => {
+    const labels: Record<string, string> = { app: dice.pick(["web", "api", "db"]) };
+    if (dice.once(2)) labels["tier"] = dice.pick(["front", "back"]);
+    const http = dice.pick([80, 8080]);
+    const server = (port: number, udp: number): object => ({
+      name: `s-${port}`,
+      image: "registry.k8s.io/e2e-test-images/agnhost:2.53",
+      args: ["netexec", `--http-port=${port}`, `--udp-port=${udp}`],
+      ports: [
+        { containerPort: port, ...(port === http && { name: "http" }) },
+        { containerPort: udp, protocol: "UDP", ...(udp === 53 && { name: "dns" }) },
+      ],
+    });
+    return {
+      apiVersion: "v1",
+      kind: "Pod",
+      metadata: { name: `p${index}`, namespace: index % 2 === 0 ? "red" : "blue", labels },
+      spec: { nodeName: `node-${1 + (index % 3 === 0 ? 0 : 1)}`, containers: [server(80, 53), server(8080, 80)] },
+    };
+  });
+  return [...namespaces, ...pods];
+}
+
+async function ready(lab: Lab): Promise<void> {
+  const deadline = performance.now() + 30_000;
+  for (;;) {
+    await lab.programmed();
+    const { missing } = readiness(lab.api);
+    if (missing.length === 0) return;
+    assert.ok(performance.now() < deadline, `not ready: ${missing.join("; ")}`);
+    await new Promise((resolve) => void setTimeout(resolve, 50));
+  }
+}
+
+function worldOf(lab: Lab, policies: readonly NetworkPolicy[]): PolicyWorld {
+  const all = (resource: string): readonly KubeObject[] => lab.api.list({ group: "", resource }).items;
+  const mine = ({ metadata }: KubeObject): boolean => ["red", "blue"].includes(metadata.namespace ?? metadata.name);
+  return {
+    nodes: all("nodes") as readonly Node[],
+    namespaces: (all("namespaces") as readonly Namespace[]).filter(mine),
+    pods: (all("pods") as readonly Pod[]).filter(mine),
+    policies,
+  };
+}
+
+async function compare(lab: Lab, world: PolicyWorld): Promise<{ asked: number; found: readonly string[] }> {
+  const found: string[] = [];
+  const probes = [4 as const, 6 as const].flatMap((family) => questionsOf(world, family));
+  await Promise.all(
+    probes.map(async ({ question, namespaceOf }) => {
+      const expected = oracleAnswer(world, question);
+      const namespace = namespaceOf(lab);
+      assert.ok(namespace);
+      const passed = await passes(namespace, question);
+      if (passed === (expected.kind === "allowed")) return;
+      const { from, to, protocol, port } = question;
+      found.push(
+        `${nameOf(from)} -> ${nameOf(to)} ${to.address} ${protocol} ${port}: oracle ${JSON.stringify(expected)}, packet ${passed ? "passed" : "lost"}`,
+      );
+    }),
+  );
+  return { asked: probes.length, found: found.sort() };
+}
+
+/** An answer of any kind: a refusal comes from the pod as well. */
+async function passes(namespace: NetworkNamespace, { to, protocol, port }: Question): Promise<boolean> {
+  const target = { address: to.address, port, timeoutMs: silenceMs };
+  switch (protocol) {
+    case "tcp":
+      return (await probeTcp(namespace, target)).outcome !== "timeout";
+    case "udp":
+      return (await probeUdp(namespace, { ...target, send: "hostname" })).outcome !== "timeout";
+    case "icmp":
+      return (await ping(namespace, target)).outcome !== "timeout";
+    case "sctp":
+      throw new Error("this kernel has no sctp sockets");
+  }
+}
+
+interface RealProbe {
+  readonly question: Question;
+  readonly namespaceOf: (lab: Lab) => NetworkNamespace | undefined;
+}
+
+function questionsOf(world: PolicyWorld, family: 4 | 6): readonly RealProbe[] {
+  const asked = [
+    ["tcp", 80],
+    ["tcp", 8080],
+    ["tcp", 90],
+    ["udp", 53],
+    ["udp", 80],
+    ["icmp", 0],
+  ] as const;
+  const pods = world.pods.filter(isOwnAddress);
+  const ends = pods.map((pod): End => ({ kind: "pod", pod, address: addressOf(pod, family) }));
+  const machines = world.nodes.map((node): End => ({ kind: "node", node, address: nodeAddress(node, family) }));
+  return ends.flatMap((to) => [
+    ...ends.flatMap((from) => asked.map((what) => podProbe(from, to, what))),
+    ...machines.flatMap((from) => asked.map((what) => nodeProbe(from, to, what, family))),
+    // From this pod to the nodes, its own as well: nothing listens there, which is an answer.
+    ...machines.flatMap((node) => ([asked[0], asked[5]] as const).map((what) => podProbe(to, node, what))),
+  ]);
+}
+
+function podProbe(from: End, to: End, [protocol, port]: readonly [Question["protocol"], number]): RealProbe {
+  return {
+    question: { from, to, protocol, port },
+    namespaceOf: (lab) =>
+      from.kind !== "pod"
+        ? undefined
+        : lab
+            .nodes()
+            .get(from.pod.spec.nodeName ?? "")
+            ?.kubelet?.sandboxOf({ namespace: from.pod.metadata.namespace ?? "", pod: from.pod.metadata.name }),
+  };
+}
+
+function nodeProbe(
+  from: End,
+  to: End,
+  [protocol, port]: readonly [Question["protocol"], number],
+  family: 4 | 6,
+): RealProbe {
+  const podCidrs = from.kind === "node" ? (from.node.spec.podCIDRs ?? []) : [];
+  const range = podCidrs.find((each) => each.includes(":") === (family === 6)) ?? "";
+  // A node speaks to other nodes' pods from its end of the tunnel.
+  const seen: End = from.kind === "node" ? { ...from, address: range.slice(0, range.indexOf("/")) } : from;
+  return {
+    question: { from: seen, to, protocol, port },
+    namespaceOf: (lab) =>
+      from.kind !== "node" ? undefined : lab.nodes().get(from.node.metadata.name)?.machine?.namespace,
+  };
+}
+
+function nameOf(end: End): string {
+  switch (end.kind) {
+    case "pod":
+      return `${end.pod.metadata.namespace}/${end.pod.metadata.name}`;
+    case "node":
+      return end.node.metadata.name;
+    case "outside":
+      return "outside";
+  }
+}
