@@ -53,3 +53,15 @@ export type Answer = (request: {
   /** For subresources: what they belong to (the ServiceAccount of a token). */
   readonly parent?: KubeObject;
 }) => KubeObject | Promise<KubeObject>;
+
+/**
+ * Looks at a write that is allowed as such, when it is known what would be stored: whether this user may store that. Called once before the
+ * write, with `object` what is to be stored (undefined for a delete) and `previous` what is there. Throws StatusError 403.
+ */
+export type Guard = (write: {
+  readonly user: User;
+  readonly target: Target;
+  readonly operation: "create" | "update" | "delete";
+  readonly object?: KubeObject | undefined;
+  readonly previous?: KubeObject | undefined;
+}) => void;

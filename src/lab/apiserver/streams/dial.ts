@@ -28,6 +28,7 @@ export function dial(
 /** What Go's net package calls the failure, as people know it from kubectl. */
 export function dialProblem(error: unknown): string {
   const { code = "", message } = error as NodeJS.ErrnoException;
+  if (code.startsWith("ERR_SSL_WRONG_VERSION")) return "http: server gave HTTP response to HTTPS client";
   return problemTexts[code] ?? message;
 }
 

@@ -3,7 +3,7 @@
 
 import { familyOf, parseAddress, type Address } from "../../../ip/address.ts";
 import { contains } from "../../../ip/prefix.ts";
-import type { EndpointSlice, Node, Pod, Service } from "../../../kube/kinds.ts";
+import type { Endpoint, EndpointSlice, Node, Pod, Service } from "../../../kube/kinds.ts";
 import type { ObjectApi } from "../../api/api.ts";
 import { badRequest } from "../../api/errors.ts";
 import { StatusError } from "../../api/store.ts";
@@ -48,7 +48,7 @@ export function podAddress(pod: Pod, given: string): ProxyAddress {
 
 /** The address of one of a Service's endpoints, chosen by `random`. Throws StatusError 503 where there is none. */
 export function serviceAddress(
-  api: Pick<ObjectApi, "list">,
+  api: Pick<ObjectApi, "get" | "list">,
   service: Service,
   given: string,
   random: () => number,
@@ -69,14 +69,19 @@ export function serviceAddress(
     const number = slice.ports?.find((each) => (each.name ?? "") === portName)?.port;
     if (number === undefined) return [];
     return (slice.endpoints ?? [])
-      .filter((endpoint) => endpoint.conditions?.ready !== false)
-      .flatMap((endpoint) =>
-        endpoint.addresses.slice(0, 1).map((address) => ({ address, port: number, node: endpoint.nodeName })),
-      );
+      .filter((endpoint) => endpoint.conditions?.ready !== false && isPodsOwn(api, namespace, endpoint))
+      .map(({ addresses, nodeName }) => ({ address: addresses[0], port: number, node: nodeName }));
   });
   const chosen = candidates[Math.floor(random() * candidates.length)];
   if (chosen === undefined) throw unavailable(`no endpoints available for service ${JSON.stringify(given)}`);
   return { secure: scheme === "https", address: allowed(chosen.address), port: chosen.port, node: chosen.node };
+}
+
+// pkg/registry/core/service/storage isValidAddress: whoever may write EndpointSlices must not be led to any address of their choice.
+function isPodsOwn(api: Pick<ObjectApi, "get">, namespace: string, { addresses, targetRef }: Endpoint): boolean {
+  if (targetRef?.kind !== "Pod" || (targetRef.namespace ?? namespace) !== namespace) return false;
+  const pod = api.get({ group: "", resource: "pods", namespace, name: targetRef.name ?? "" }) as Pod | undefined;
+  return pod?.status?.podIPs?.some(({ ip }) => ip === addresses[0]) === true;
 }
 
 /** The address of a node's port; the kubelet's where none is named. Throws StatusError. */

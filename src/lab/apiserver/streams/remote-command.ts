@@ -7,6 +7,7 @@ import { badRequest } from "../../api/errors.ts";
 import { isTrue } from "../target.ts";
 import type { ContainerProcess } from "../../pods/container.ts";
 import type { ContainerName, Kubelet } from "../../pods/kubelet.ts";
+import type { LogReader } from "../../pods/logs.ts";
 import { openRemoteStreams, type EndStatus, type RemoteStreams, type StreamChoice } from "./remote-streams.ts";
 
 /** Runs a command in a container for a client. Throws StatusError before the upgrade is answered. */
@@ -39,18 +40,14 @@ export async function serveExec(
 
 /** Joins a client to a container's first process. Throws StatusError before the upgrade is answered. */
 export async function serveAttach(
-  kubelet: Pick<Kubelet, "attach">,
+  kubelet: Pick<Kubelet, "attach" | "logs">,
   where: ContainerName,
   options: { readonly query: URLSearchParams; readonly tty: boolean; readonly stdinOnce: boolean },
   connection: readonly [IncomingMessage, Duplex, Buffer],
 ): Promise<void> {
   const choice = choiceOf(options.query);
-  let process: ContainerProcess;
-  try {
-    process = kubelet.attach(where);
-  } catch (error) {
-    throw badRequest((error as Error).message);
-  }
+  const process = attached(kubelet, where);
+  if (process === undefined) return followLog(kubelet, where, choice, connection);
   const streams = await openRemoteStreams(...connection, choice);
   const leave = [
     copyAttached(process.stdout, streams.stdout, streams),
@@ -68,6 +65,40 @@ export async function serveAttach(
   if (options.tty) streams.onResize((size) => process.resize(size));
   await Promise.race([process.ended, streams.closed]);
   for (const end of leave) end();
+  await delivered(streams);
+  await streams.finish(success);
+}
+
+/** Undefined for a server in the daemon: it has no process. */
+function attached(kubelet: Pick<Kubelet, "attach">, where: ContainerName): ContainerProcess | undefined {
+  try {
+    return kubelet.attach(where);
+  } catch {
+    return undefined;
+  }
+}
+
+/** What a server in the daemon says is its log; so attaching to it is following that. Throws StatusError 400 where there is none. */
+async function followLog(
+  kubelet: Pick<Kubelet, "logs">,
+  where: ContainerName,
+  choice: StreamChoice,
+  connection: readonly [IncomingMessage, Duplex, Buffer],
+): Promise<void> {
+  let reader: LogReader;
+  try {
+    reader = kubelet.logs(where, { follow: true, tailLines: 0 });
+  } catch (error) {
+    throw badRequest((error as Error).message);
+  }
+  const streams = await openRemoteStreams(...connection, choice);
+  streams.stdin?.resume();
+  void streams.closed.then(() => reader.close());
+  await reader.each((text) => {
+    if (streams.stdout?.writable !== true) return;
+    streams.stdout.write(text);
+    if (streams.stdout.writableLength > lagBytesMax) reader.close();
+  });
   await delivered(streams);
   await streams.finish(success);
 }

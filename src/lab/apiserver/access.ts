@@ -1,0 +1,78 @@
+// Who is who and who may do what, wired over one store: the parts that the API server, the write path and the kubelets need of it.
+//
+// Not here: any of the parts (authn*.ts, authz*.ts, rbac*.ts, tokens*.ts).
+
+import type { Admission, ObjectApi } from "../api/api.ts";
+import type { Store } from "../api/store.ts";
+import type { TokenRequest } from "../pods/volumes.ts";
+import { serviceAccountAdmission } from "./authn-accounts.ts";
+import { openIdDocument } from "./authn-discovery.ts";
+import { createAuthenticate } from "./authn.ts";
+import { createGuard } from "./authz-guard.ts";
+import { createReviews } from "./authz-reviews.ts";
+import { createAuthorize } from "./authz.ts";
+import type { Answer, Authenticate, Authorize, Guard } from "./hooks.ts";
+import { startRoleAggregation } from "./rbac-aggregation.ts";
+import { ensureDefaultPolicy } from "./rbac-policy.ts";
+import { createRbac } from "./rbac.ts";
+import type { Certificates } from "./tls.ts";
+import { createTokens, type Tokens } from "./tokens.ts";
+
+export interface Access {
+  readonly tokens: Tokens;
+  /** For createObjectApi: before validation, behind the defaults. */
+  readonly admission: Admission;
+  /** For kubelets (KubeletOptions.serviceAccountToken). */
+  readonly podToken: (request: TokenRequest) => string;
+  /** Needs the namespace kube-system; brings the default roles. */
+  start(api: ObjectApi): RunningAccess;
+}
+
+/** What the API server is started with (ApiServerOptions). */
+export interface RunningAccess {
+  readonly authenticate: Authenticate;
+  readonly authorize: Authorize;
+  readonly guard: Guard;
+  readonly answers: { readonly [resource: string]: Answer };
+  /** Public documents outside of the resources: OpenID Connect discovery. */
+  readonly document: (path: string) => { readonly contentType: string; readonly body: string } | undefined;
+  stop(): void;
+}
+
+/** Prepares access over a store. `domain`: the cluster's, such as cluster.local. */
+export function openAccess(options: {
+  readonly store: Pick<Store, "get">;
+  readonly certificates: Pick<Certificates, "authority" | "tokenKey">;
+  readonly domain: string;
+  readonly clock?: () => number;
+}): Access {
+  const { store, certificates, domain, clock = Date.now } = options;
+  const tokens = createTokens({
+    key: certificates.tokenKey,
+    api: store,
+    issuer: `https://kubernetes.default.svc.${domain}`,
+    clock,
+  });
+  return {
+    tokens,
+    admission: serviceAccountAdmission({ tokens, rootCa: certificates.authority }),
+    podToken: tokens.podToken,
+    start(api) {
+      ensureDefaultPolicy(api);
+      const aggregation = startRoleAggregation(api);
+      const rbac = createRbac(api);
+      const authorize = createAuthorize(api, rbac);
+      return {
+        authenticate: createAuthenticate({ tokens, authorize }),
+        authorize,
+        guard: createGuard({ api, authorize, rbac }),
+        answers: createReviews({ api, tokens, authorize, rbac }),
+        document: (path) => openIdDocument(tokens, path),
+        stop() {
+          aggregation.stop();
+          rbac.close();
+        },
+      };
+    },
+  };
+}
