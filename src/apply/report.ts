@@ -61,13 +61,25 @@ export function tablePart(table: { readonly family: string; readonly name: strin
   return `table ${table.family} ${table.name}`;
 }
 
-/** One line per thing done, failed or found, for logs. */
+/** More things done at once than this are counted by part: hundreds of pods that start are no reading, and their words cost more than they. */
+const madeInWordsMax = 24;
+
+/** One line per thing done, failed or found, for logs; many things done are counted. */
 export function formatReport(report: ReconcileReport): string {
   return [
     ...report.drift.map((one) => `put back (${one.kind})  ${one.text}${formatOrigin(one.origin)}`),
-    ...report.made.map((one) => `done  ${one.text}${formatOrigin(one.origin)}`),
+    ...(report.made.length > madeInWordsMax
+      ? [`done  ${madeCounts(report.made)}`]
+      : report.made.map((one) => `done  ${one.text}${formatOrigin(one.origin)}`)),
     ...report.failures.map((one) => `FAILED  ${one.text}: ${one.error.message}${formatOrigin(one.origin)}`),
   ].join("\n");
+}
+
+/** `12 links, 24 routes, 31 changes of table ip fairlead`. */
+function madeCounts(made: readonly Made[]): string {
+  const counts = new Map<Part, number>();
+  for (const { part } of made) counts.set(part, (counts.get(part) ?? 0) + 1);
+  return [...counts].map(([part, n]) => `${n} ${part.startsWith("table ") ? `changes of ${part}` : part}`).join(", ");
 }
 
 function formatOrigin(origin: Origin | undefined): string {

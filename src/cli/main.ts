@@ -202,6 +202,12 @@ program
   )
   .action(run(() => import("./trace.ts")));
 
+// `fairlead … | head`: the reader has seen enough.
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  if (error.code === "EPIPE") process.exit(0);
+  throw error;
+});
+
 await program.parseAsync(process.argv);
 
 interface CommandModule {
