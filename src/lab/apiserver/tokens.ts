@@ -7,6 +7,7 @@ import { randomUUID, type KeyObject } from "node:crypto";
 import type { Pod, Secret, ServiceAccount } from "../../kube/kinds.ts";
 import type { KubeObject } from "../../kube/object.ts";
 import type { ObjectApi } from "../api/api.ts";
+import { ConfigError } from "../pods/errors.ts";
 import type { TokenRequest } from "../pods/volumes.ts";
 import type { User } from "./hooks.ts";
 import { keyIdOf, publicOf, signJwt, unverifiedClaims, verifyJwt, type Claims } from "./tokens-jwt.ts";
@@ -43,7 +44,7 @@ export interface Tokens {
     token: string,
     audiences: readonly string[],
   ): { readonly user: User; readonly audiences: readonly string[] } | undefined;
-  /** The token a projected volume holds: the same until four fifths of its time are over, or a day (for the kubelet). */
+  /** The token a projected volume holds: the same until four fifths of its time are over, or a day. Throws ConfigError where there is no such account. */
   podToken(request: TokenRequest): string;
 }
 
@@ -120,7 +121,8 @@ export function createTokens(options: {
     podToken(request) {
       const { namespace, serviceAccount, pod, expirationSeconds, audience: wanted } = request;
       const account = accountOf(api, namespace, serviceAccount);
-      if (account === undefined) throw new Error(`serviceaccounts "${serviceAccount}" not found in ${namespace}`);
+      if (account === undefined)
+        throw new ConfigError(`failed to fetch token: serviceaccounts "${serviceAccount}" not found`);
       const now = clock();
       const id = [pod.metadata.uid, account.metadata.uid, wanted, expirationSeconds].join(" ");
       const kept = projected.get(id);

@@ -102,6 +102,13 @@ export function startPodWorker(node: NodeContext, first: Pod, ended: () => void)
     allocatable: node.allocatable,
   });
   const lookups = node.lookups(first.metadata.namespace ?? "");
+  /** The tokens in the pod's volumes, and what asked for them. */
+  const tokens = new Map<string, { readonly request: TokenRequest; readonly token: string }>();
+  const tokenFor = (request: TokenRequest): string => {
+    const token = node.serviceAccountToken(request);
+    tokens.set(`${request.expirationSeconds} ${request.audience ?? ""}`, { request, token });
+    return token;
+  };
 
   const writeStatus = (): void => {
     writing = undefined;
@@ -202,12 +209,13 @@ export function startPodWorker(node: NodeContext, first: Pod, ended: () => void)
       volumes = prepareVolumes(pod.spec.volumes ?? [], volumeFolders(), {
         facts: facts(),
         lookups,
-        serviceAccountToken: node.serviceAccountToken,
+        serviceAccountToken: tokenFor,
       });
     });
     if (over.signal.aborted) return;
     await tryUntilDone("FailedCreatePodSandBox", "Failed to create pod sandbox: ", makeSandbox);
     if (over.signal.aborted || (pod.spec.volumes?.length ?? 0) === 0) return;
+    keepTokens();
     // Files of the downward API know the pod's addresses only now.
     refreshVolumes();
   }
@@ -221,11 +229,32 @@ export function startPodWorker(node: NodeContext, first: Pod, ended: () => void)
       volumes = prepareVolumes(pod.spec.volumes ?? [], volumeFolders(), {
         facts: facts(),
         lookups,
-        serviceAccountToken: node.serviceAccountToken,
+        serviceAccountToken: tokenFor,
       });
     } catch (error) {
       if (!(error instanceof ConfigError)) throw error;
       events.record(pod, "Warning", "FailedMount", error.message);
+    }
+  }
+
+  /** Looks now and then whether a token in a volume is due to be replaced; who gives them out decides when. */
+  function keepTokens(): void {
+    if (tokens.size === 0) return;
+    let timer = clock.after(tokenLookMs, look);
+    over.signal.addEventListener("abort", () => timer.cancel(), { once: true });
+    function look(): void {
+      if ([...tokens.values()].some(({ request, token }) => isReplaced(request, token))) refreshVolumes();
+      timer = clock.after(tokenLookMs, look);
+    }
+  }
+
+  function isReplaced(request: TokenRequest, token: string): boolean {
+    try {
+      return node.serviceAccountToken(request) !== token;
+    } catch (error) {
+      if (!(error instanceof ConfigError)) throw error;
+      // The ServiceAccount is gone: the old token stays, and is refused by whoever checks it.
+      return false;
     }
   }
 
@@ -465,6 +494,8 @@ export function startPodWorker(node: NodeContext, first: Pod, ended: () => void)
 }
 
 const tryAgainLater = 11;
+/** Tokens live ten minutes at least and are replaced after four fifths of their time. */
+const tokenLookMs = 60_000;
 
 /** Fields that the lab accepts and does not honour. Nothing is ignored silently. */
 function notImplemented({ spec }: Pod): readonly string[] {
