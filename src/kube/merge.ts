@@ -92,7 +92,7 @@ function mergeElements(
 }
 
 /** The order that is there, as long as the manifest does not contradict it; then the manifest's, and after it what others added. */
-function ordered(kept: readonly string[], wanted: readonly string[]): readonly string[] {
+export function ordered(kept: readonly string[], wanted: readonly string[]): readonly string[] {
   const common = kept.filter((key) => wanted.includes(key));
   const isInOrder = sameJson(
     common,

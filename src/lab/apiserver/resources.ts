@@ -6,7 +6,8 @@ import type { KubeObject } from "../../kube/object.ts";
 import type { ServedApi } from "../api/api.ts";
 import { badRequest } from "../api/errors.ts";
 import type { Kind } from "../api/kinds.ts";
-import { fieldValidationOf, readObjectBody } from "./body.ts";
+import { bindPod } from "./binding.ts";
+import { fieldValidationOf, objectOfKind, readObjectBody } from "./body.ts";
 import { send, sendJson, type Exchange } from "./exchange.ts";
 import { filterOf } from "./filter.ts";
 import type { Answer } from "./hooks.ts";
@@ -116,7 +117,18 @@ export async function answerWritten(
   api: ServedApi,
 ): Promise<void> {
   await api.flushed();
-  await answer(exchange, code, showObject(object, view), view);
+  const isRehearsal = exchange.target.query.has("dryRun");
+  await answer(exchange, code, showObject(isRehearsal ? unwritten(object, view, api) : object, view), view);
+}
+
+/** What was only rehearsed has no number of its own. */
+function unwritten(object: KubeObject, { kind }: View, api: ServedApi): KubeObject {
+  const { group, resource } = kind.stored;
+  const { name, namespace } = object.metadata;
+  const live = api.get({ group, resource, name, ...(namespace === undefined ? {} : { namespace }) });
+  const { resourceVersion: _, ...metadata } = object.metadata;
+  const resourceVersion = live?.metadata.resourceVersion;
+  return { ...object, metadata: { ...metadata, ...(resourceVersion === undefined ? {} : { resourceVersion }) } };
 }
 
 /** Sends a value in the view's encoding. */
@@ -143,13 +155,16 @@ async function create(exchange: Exchange, view: View, options: ResourceOptions):
   const { kind } = view;
   const { target, user } = exchange;
   if (target.name !== undefined) throw methodNotAllowed();
+  if (kind.kind === "Binding" && kind.group === "") return bindPod(exchange, view, options);
   const body = (await readObjectBody(exchange, kind)) ?? {};
   const special = options.answers[kind.group === "" ? kind.resource : `${kind.resource}.${kind.group}`];
+  const writing = writingOf(exchange, kind, options);
   if (special !== undefined) {
-    const object = body as unknown as KubeObject;
+    const object = objectOfKind(body, kind, writing);
     return answer(exchange, 201, await special({ user, target, object }), view);
   }
-  const writing = writingOf(exchange, kind, options);
+  // Reviews are answered or there is nothing to do with them.
+  if (!kind.verbs.includes("get")) throw methodNotAllowed();
   const created = written(writing, isDryRun(target.query.getAll("dryRun")), () => createObject(writing, body));
   await answerWritten(exchange, 201, created, view, options.api);
 }

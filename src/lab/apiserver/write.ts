@@ -49,8 +49,8 @@ export function isDryRun(values: readonly unknown[]): boolean {
   return values.length > 0;
 }
 
-/** Creates what a body says. Throws StatusError. */
-export function createObject(writing: Writing, body: Fields): KubeObject {
+/** Creates what a body says. `managedFields`: who owns what, where the caller has settled it. Throws StatusError. */
+export function createObject(writing: Writing, body: Fields, managedFields?: readonly unknown[]): KubeObject {
   const { api, kind, target } = writing;
   if (kind.namespaced !== (target.namespace !== undefined)) throw methodNotAllowed();
   const given = placed(objectOfKind(body, kind, writing), writing);
@@ -60,10 +60,13 @@ export function createObject(writing: Writing, body: Fields): KubeObject {
   if ((metadata.name ?? "") === "" && (metadata.generateName ?? "") === "")
     throw invalidObject(kind, "", [required("metadata.name", "name or generateName is required")]);
   const complete = withDefaults(toStored(given, kind));
-  const { managedFields: _, ...rest } = complete.metadata;
-  const managedFields = managedAfterCreate(complete, managerOf(writing));
   warn(writing, complete);
-  return api.create({ ...complete, metadata: { ...rest, ...(managedFields.length === 0 ? {} : { managedFields }) } });
+  return api.create(withManaged(complete, managedFields ?? managedAfterCreate(complete, managerOf(writing))));
+}
+
+function withManaged(object: KubeObject, managedFields: readonly unknown[]): KubeObject {
+  const { managedFields: _, ...metadata } = object.metadata;
+  return { ...object, metadata: { ...metadata, ...(managedFields.length === 0 ? {} : { managedFields }) } };
 }
 
 function warn({ warnings, validation }: Writing, object: KubeObject): void {
@@ -122,7 +125,7 @@ const createdByUpdate = new Set([
 export type Replaced = { readonly object: KubeObject; readonly isNew: boolean };
 
 /** Replaces what a path names with what a body says. Throws StatusError. */
-export function replaceObject(writing: Writing, body: Fields): Replaced {
+export function replaceObject(writing: Writing, body: Fields, scope?: Scope): Replaced {
   const { api, kind } = writing;
   const given = placed(objectOfKind(body, kind, writing), writing);
   const previous = api.get(keyOf(writing));
@@ -145,7 +148,7 @@ export function replaceObject(writing: Writing, body: Fields): Replaced {
         message: "Invalid value: 0: must be specified for an update",
       },
     ]);
-  return { object: storeReplacement(writing, given, previous), isNew: false };
+  return { object: storeReplacement(writing, given, previous, scope === undefined ? {} : { scope }), isNew: false };
 }
 
 /** How a subresource takes part of an object over from what was given. */
@@ -166,8 +169,7 @@ export function storeReplacement(
     options.managed === true
       ? (scoped.metadata.managedFields ?? [])
       : managedAfterUpdate(scoped, previous, managerOf(writing));
-  const { managedFields: _, ...metadata } = scoped.metadata;
-  const next = { ...scoped, metadata: { ...metadata, ...(managedFields.length === 0 ? {} : { managedFields }) } };
+  const next = withManaged(scoped, managedFields);
   if (target.subresource === "status" || target.subresource === "approval")
     return api.updateStatus(next, { metadata: kind.custom === undefined });
   warn(writing, next);

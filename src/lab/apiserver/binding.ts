@@ -1,0 +1,52 @@
+// Binding: a scheduler's word on which node a pod runs (pods/binding, and the older POST of bindings).
+
+import type { Condition, Pod } from "../../kube/kinds.ts";
+import { timeText } from "../api/bookkeeping.ts";
+import { badRequest, conflict, notFound } from "../api/errors.ts";
+import { readObjectBody, type Fields } from "./body.ts";
+import { sendJson, type Exchange } from "./exchange.ts";
+import type { View } from "./represent.ts";
+import type { ResourceOptions } from "./resources.ts";
+import { isDryRun } from "./write.ts";
+
+/** Answers POST of a binding. Throws StatusError. */
+export async function bindPod(exchange: Exchange, _: View, { api, clock }: ResourceOptions): Promise<void> {
+  const { target } = exchange;
+  const body = (await readObjectBody(exchange, { apiVersion: "v1", kind: "Binding" })) ?? {};
+  const metadata = (body["metadata"] ?? {}) as { readonly name?: string; readonly annotations?: object };
+  const name = target.name ?? metadata.name ?? "";
+  const node = nodeOf(body);
+  const key = { group: "", resource: "pods", name, namespace: target.namespace ?? "" };
+  const bind = (): void => {
+    const pod = api.get(key) as Pod | undefined;
+    if (pod === undefined) throw notFound(key);
+    if (pod.metadata.deletionTimestamp !== undefined)
+      throw conflict(key, `pod ${name} is being deleted, cannot be assigned to a host`);
+    if ((pod.spec.nodeName ?? "") !== "")
+      throw conflict(key, `pod ${name} is already assigned to node ${JSON.stringify(pod.spec.nodeName)}`);
+    const annotations = { ...pod.metadata.annotations, ...metadata.annotations };
+    const hasAny = Object.keys(annotations).length > 0;
+    const bound = api.update({
+      ...pod,
+      metadata: { ...pod.metadata, ...(hasAny ? { annotations } : {}) },
+      spec: { ...pod.spec, nodeName: node },
+    });
+    api.updateStatus({ ...bound, status: { ...pod.status, conditions: scheduled(pod, clock()) } });
+  };
+  if (isDryRun(target.query.getAll("dryRun"))) api.rehearse(bind);
+  else bind();
+  await api.flushed();
+  sendJson(exchange, 201, { kind: "Status", apiVersion: "v1", metadata: {}, status: "Success", code: 201 });
+}
+
+function nodeOf(body: Fields): string {
+  const { kind = "Node", name } = (body["target"] ?? {}) as { readonly kind?: unknown; readonly name?: unknown };
+  if (typeof name !== "string" || name === "") throw badRequest("target.name: Required value");
+  if (kind !== "Node" && kind !== "") throw badRequest('target.kind: Unsupported value: supported values: "Node"');
+  return name;
+}
+
+function scheduled({ status }: Pod, nowMs: number): readonly Condition[] {
+  const others = (status?.conditions ?? []).filter(({ type }) => type !== "PodScheduled");
+  return [...others, { type: "PodScheduled", status: "True", lastTransitionTime: timeText(nowMs) }];
+}

@@ -1,0 +1,80 @@
+// Eviction: a deletion that asks the pod's disruption budgets first (policy/v1; pkg/registry/core/pod/storage/eviction.go).
+
+import type { KubeObject } from "../../kube/object.ts";
+import type { Pod, PodDisruptionBudget } from "../../kube/kinds.ts";
+import { selects } from "../../kube/selector.ts";
+import type { ServedApi } from "../api/api.ts";
+import { StatusError } from "../api/store.ts";
+import { disruptionsAllowed } from "./disruptions.ts";
+import { readObjectBody, type Fields } from "./body.ts";
+import { sendJson, type Exchange } from "./exchange.ts";
+import { readObject } from "./read.ts";
+import type { View } from "./represent.ts";
+import { writingOf, type ResourceOptions } from "./resources.ts";
+import { deleteObject, deleteOptionsOf, written } from "./write.ts";
+
+/** Answers POST of an eviction. Throws StatusError 429 where a budget does not allow it. */
+export async function evictPod(exchange: Exchange, view: View, options: ResourceOptions): Promise<void> {
+  const { api, clock } = options;
+  const { target } = exchange;
+  const body = (await readObjectBody(exchange, { apiVersion: "policy/v1", kind: "Eviction" })) ?? {};
+  const wanted = deleteOptionsOf(target.query, (body["deleteOptions"] ?? {}) as Fields);
+  const pod = readObject(api, view.kind, target) as Pod;
+  if (needsBudget(pod)) checkBudgets(api, pod, clock());
+  const writing = writingOf(exchange, view.kind, options);
+  written(writing, wanted.isDryRun, () => deleteObject(writing, wanted));
+  await api.flushed();
+  sendJson(exchange, 201, { kind: "Status", apiVersion: "v1", metadata: {}, status: "Success", code: 201 });
+}
+
+/** Pods that do nothing, or are going anyway, may always go. */
+function needsBudget({ metadata, status }: Pod): boolean {
+  const phase = status?.phase;
+  return metadata.deletionTimestamp === undefined && phase !== "Succeeded" && phase !== "Failed" && phase !== "Pending";
+}
+
+function checkBudgets(api: ServedApi, pod: Pod, nowMs: number): void {
+  const { namespace = "", labels, name } = pod.metadata;
+  const resource = { group: "policy", resource: "poddisruptionbudgets" };
+  const budgets = api
+    .list(resource, { namespace })
+    .items.filter((budget) => selects((budget as PodDisruptionBudget).spec?.selector, labels));
+  if (budgets.length > 1)
+    throw new StatusError(
+      500,
+      "InternalError",
+      `This pod has more than one PodDisruptionBudget, which the eviction subresource does not support: ${name}`,
+    );
+  const [budget] = budgets;
+  if (budget !== undefined) checkBudget(api, budget, pod, nowMs);
+}
+
+function checkBudget(api: ServedApi, budget: KubeObject, pod: Pod, nowMs: number): void {
+  const state = disruptionsAllowed(api, budget as PodDisruptionBudget);
+  const isReady = pod.status?.conditions?.some(({ type, status }) => type === "Ready" && status === "True") ?? false;
+  const always = (budget as PodDisruptionBudget).spec?.unhealthyPodEvictionPolicy === "AlwaysAllow";
+  // What does not work costs nothing, as long as enough others do.
+  if (!isReady && (always || state.healthy >= state.desired)) return;
+  if (state.allowed > 0) {
+    noteDisruption(api, budget, pod, nowMs);
+    return;
+  }
+  const cause = `The disruption budget ${budget.metadata.name} needs ${state.desired} healthy pods and has ${state.healthy} currently`;
+  throw new StatusError(429, "TooManyRequests", "Cannot evict pod as it would violate the pod's disruption budget.", {
+    causes: [{ reason: "DisruptionBudget", message: cause }],
+  });
+}
+
+/** A disruption controller counts by the status: one disruption less is allowed until it has counted again. */
+function noteDisruption(api: ServedApi, budget: KubeObject, pod: Pod, nowMs: number): void {
+  const status = (budget as PodDisruptionBudget).status;
+  if (status?.disruptionsAllowed === undefined) return;
+  api.updateStatus({
+    ...budget,
+    status: {
+      ...status,
+      disruptionsAllowed: status.disruptionsAllowed - 1,
+      disruptedPods: { ...status.disruptedPods, [pod.metadata.name]: new Date(nowMs).toISOString() },
+    },
+  });
+}
