@@ -25,17 +25,16 @@ export async function serveExec(
   try {
     process = kubelet.exec(where, { argv: command, tty: choice.tty, stdin: choice.stdin });
   } catch (error) {
-    await streams.finish(
-      internalError(`error executing command in container: failed to exec in container: ${(error as Error).message}`),
-    );
+    await streams.finish(notStarted((error as Error).message));
     return;
   }
   join(process, streams, choice.tty);
   // Whoever asked is gone: nobody would ever read what it says, or end it.
   void streams.closed.then(() => process.kill("SIGKILL"));
-  const { code } = await process.ended;
+  const { code, failure } = await process.ended;
   await delivered(streams);
-  await streams.finish(code === 0 ? success : exitStatus(code, command));
+  if (failure !== undefined) await streams.finish(notStarted(failure));
+  else await streams.finish(code === 0 ? success : exitStatus(code, command));
 }
 
 /** Joins a client to a container's first process. Throws StatusError before the upgrade is answered. */
@@ -115,6 +114,10 @@ export function exitStatus(code: number, command: readonly string[]): EndStatus 
     reason: "NonZeroExitCode",
     details: { causes: [{ reason: "ExitCode", message: String(code) }] },
   };
+}
+
+function notStarted(why: string): EndStatus {
+  return internalError(`error executing command in container: failed to exec in container: ${why}`);
 }
 
 /** What went wrong on our side. */
