@@ -72,7 +72,7 @@ export function pruned(value: unknown, schema: JsonSchema, unknown: string[], pa
   const keepsUnknown = schema["x-kubernetes-preserve-unknown-fields"] === true;
   const others = schema.additionalProperties;
   const isEmbedded = isObject || schema["x-kubernetes-embedded-resource"] === true;
-  let result = value;
+  let result: { [name: string]: unknown } | undefined;
   for (const [name, field] of Object.entries(value)) {
     if (isEmbedded && objectFields.has(name)) continue;
     const own = fieldOf(schema, name);
@@ -81,11 +81,11 @@ export function pruned(value: unknown, schema: JsonSchema, unknown: string[], pa
     if (!isKept) unknown.push(child(path, name));
     const next = known === undefined ? field : pruned(field, known, unknown, child(path, name), false);
     if (isKept && next === field) continue;
-    if (result === value) result = { ...value };
-    if (isKept) (result as { [name: string]: unknown })[name] = next;
-    else delete (result as { [name: string]: unknown })[name];
+    result ??= { ...value };
+    if (isKept) result[name] = next;
+    else delete result[name];
   }
-  return result;
+  return result ?? value;
 }
 
 /** The value with the schema's defaults filled in; null counts as absent where it is not allowed and there is a default. */
@@ -142,7 +142,7 @@ function typeProblem(value: unknown, schema: JsonSchema, path: string): FieldPro
   });
   if (schema["x-kubernetes-int-or-string"] === true)
     return typeof value === "string" || Number.isInteger(value) ? undefined : wrong("integer,string");
-  switch (schema.type) {
+  switch (schema.type ?? "") {
     case "object":
       return isFields(value) ? undefined : wrong("object");
     case "array":
@@ -172,7 +172,7 @@ function valueProblems(value: unknown, schema: JsonSchema, path: string): FieldP
     problems.push(notSupported(path, value, schema.enum.map(String)));
   if (typeof value === "number") numberProblems(value, schema, wrong);
   if (typeof value === "string") {
-    const length = [...value].length;
+    const length = Array.from(value).length;
     if (schema.minLength !== undefined && length < schema.minLength)
       wrong(`should be at least ${schema.minLength} chars long`);
     if (schema.maxLength !== undefined && length > schema.maxLength)

@@ -35,7 +35,7 @@ export function filterOf(kind: Kind, { namespace, name, query }: Target): Filter
         (scope === undefined || object.metadata.namespace === scope) &&
         (name === undefined || object.metadata.name === name) &&
         (labels.length === 0 || matches(labels, object.metadata.labels)) &&
-        (fields.length === 0 || fields.every((each) => matchesField(each, object))),
+        fields.every((each) => matchesField(each, object)),
     };
   } catch (error) {
     if (error instanceof SelectorError) throw badRequest(error.message);

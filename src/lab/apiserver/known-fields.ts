@@ -2,7 +2,7 @@
 
 import type { KubeObject } from "../../kube/object.ts";
 import { at, child } from "../../kube/problem.ts";
-import { schemaOf, typeNamed, type TypeSchema, type ValueType } from "../../kube/schema.ts";
+import { schemaOf, typeNamed, type FieldSchema, type TypeSchema, type ValueType } from "../../kube/schema.ts";
 
 type Fields = { readonly [field: string]: unknown };
 
@@ -22,9 +22,16 @@ function known(value: Fields, type: TypeSchema, unknown: string[], path: string)
       continue;
     }
     const next = knownValue(field, schema.type, unknown, path, name);
-    if (next !== field) (result ??= { ...value })[name] = next;
+    if (isNothing(next, schema, type)) delete (result ??= { ...value })[name];
+    else if (next !== field) (result ??= { ...value })[name] = next;
   }
   return result ?? value;
+}
+
+/** Go writes no empty list or map (omitempty), so one is as good as none; CRDs' types, whose names have a dash, keep theirs. */
+function isNothing(value: unknown, { type, required }: FieldSchema, { name }: TypeSchema): boolean {
+  if ((type.kind !== "list" && type.kind !== "map") || required || name.includes("-")) return false;
+  return typeof value === "object" && value !== null && Object.keys(value).length === 0;
 }
 
 function knownValue(value: unknown, type: ValueType, unknown: string[], path: string, name: string): unknown {

@@ -164,10 +164,14 @@ function customCell(values: readonly unknown[], type: string, now: number): unkn
   const [value] = values;
   if (value === undefined || value === null) return null;
   if (type === "date") {
-    const time = Date.parse(String(value));
+    const time = Date.parse(textOf(value));
     return Number.isNaN(time) ? "<invalid>" : humanDuration(now - time);
   }
   if (type === "integer" || type === "number") return typeof value === "number" ? value : null;
   if (type === "boolean") return typeof value === "boolean" ? value : null;
-  return values.map((each) => (typeof each === "object" ? JSON.stringify(each) : String(each))).join(",");
+  return values.map(textOf).join(",");
+}
+
+function textOf(value: unknown): string {
+  return typeof value === "string" ? value : JSON.stringify(value);
 }

@@ -10,6 +10,7 @@ import type { ServedApi } from "../api/api.ts";
 import { badRequest } from "../api/errors.ts";
 import type { Kind } from "../api/kinds.ts";
 import { StatusError } from "../api/store.ts";
+import { startCustomCleanup } from "./custom-cleanup.ts";
 import { discover } from "./discovery.ts";
 import { send, sendJson, type Exchange } from "./exchange.ts";
 import type { Answer, Authenticate, Authorize, Streams, User } from "./hooks.ts";
@@ -72,6 +73,7 @@ export function startApiServer(options: ApiServerOptions): ApiServer {
       },
     },
   };
+  const cleanup = startCustomCleanup(api);
   const onRequest = (request: IncomingMessage, response: ServerResponse): void => {
     open.add(response);
     response.once("close", () => open.delete(response));
@@ -88,6 +90,7 @@ export function startApiServer(options: ApiServerOptions): ApiServer {
   }
   return {
     close() {
+      cleanup.close();
       for (const server of options.servers) server.off("request", onRequest).off("upgrade", onUpgrade);
       for (const response of open) response.destroy();
     },

@@ -136,7 +136,7 @@ function shapeOfSchema(schema: JsonSchema): Shape {
 
 function shapeOfList(schema: JsonSchema): Shape {
   const { items } = schema;
-  switch (schema["x-kubernetes-list-type"]) {
+  switch (schema["x-kubernetes-list-type"] ?? "atomic") {
     case "set":
       return { kind: "set" };
     case "map":

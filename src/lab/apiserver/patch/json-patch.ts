@@ -112,7 +112,7 @@ function changed(
       return value.with(index, step(value[index], depth + 1));
     }
     if (!Object.hasOwn(value, part)) throw missing(path);
-    return withField(value, part, step((value as Fields)[part], depth + 1));
+    return withField(value, part, step(value[part], depth + 1));
   };
   return step(document, 0);
 }
