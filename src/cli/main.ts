@@ -47,6 +47,18 @@ program
       .choices(["on", "off", "auto"])
       .default("auto"),
   )
+  .addOption(
+    new Option("--policy <mode>", "off: NetworkPolicies are stored and not enforced (default: on)").choices([
+      "on",
+      "off",
+    ]),
+  )
+  .addOption(
+    new Option(
+      "--policy-connections <mode>",
+      "what a changed policy does to connections that began before: keep lets them end by themselves, strict stops them (default: keep)",
+    ).choices(["keep", "strict"]),
+  )
   .option("--timeout <seconds>", "how long to wait until all is ready", "120")
   .option("--no-wait", "return as soon as the objects are stored")
   .option("--quiet", "print errors only")

@@ -27,6 +27,8 @@ interface UpOptions {
   readonly domain?: string;
   readonly apiPort: string;
   readonly packets: "on" | "off" | "auto";
+  readonly policy?: "on" | "off";
+  readonly policyConnections?: "keep" | "strict";
   readonly timeout: string;
   readonly wait: boolean;
   readonly quiet?: boolean;
@@ -42,10 +44,12 @@ export default async function up(options: UpOptions): Promise<number> {
   const running = isRunning(paths) && (await lab.alive());
   if (!running) {
     await killDaemon(paths);
-    const config = configFor(paths, options);
+    const config = { ...configFor(paths, options), ...policySettings(options) };
     const apiPort = await chooseApiPort(config.apiPort);
     const packets = decidePackets(paths, { ...config, apiPort }, options);
     say(headline(packets));
+    if (packets.policy === "off")
+      say("  NetworkPolicies are NOT enforced (--policy off): every packet they would stop passes");
     if (packets.packets === "off") {
       if (options.packets !== "off") say(`  namespaces are refused here: ${packets.packetsOffReason}`);
       const word = options.packets === "off" ? "as asked" : "as if --packets=off";
@@ -107,6 +111,17 @@ function configFor(paths: LabPaths, options: UpOptions): LabConfig {
     domain: cluster.domain,
     apiPort,
     packets: "on",
+  };
+}
+
+/** Policy may be switched with every start. */
+function policySettings({
+  policy,
+  policyConnections,
+}: UpOptions): Pick<LabConfig, "policy" | "establishedConnections"> {
+  return {
+    ...(policy !== undefined && { policy }),
+    ...(policyConnections !== undefined && { establishedConnections: policyConnections }),
   };
 }
 

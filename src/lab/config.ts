@@ -19,6 +19,10 @@ export interface LabConfig {
   readonly packets: "on" | "off";
   /** Why packets are off, in words for people. */
   readonly packetsOffReason?: string;
+  /** `off`: NetworkPolicies are not enforced. On where absent. */
+  readonly policy?: "on" | "off";
+  /** Whether a changed policy lets connections that began before go on. `keep` where absent. */
+  readonly establishedConnections?: "keep" | "strict";
 }
 
 /** One line of progress of a starting lab, as the daemon writes it to its launcher. */

@@ -17,6 +17,8 @@ export interface ClusterOptions {
   /** Bytes. */
   readonly underlayMtu?: number;
   readonly nodePorts?: { readonly first: number; readonly last: number };
+  readonly policy?: "on" | "off";
+  readonly establishedConnections?: "keep" | "strict";
 }
 
 /** A configuration that cannot work. The message says which option to change. */
@@ -53,6 +55,8 @@ export function clusterConfig(options: ClusterOptions = {}): ClusterConfig {
     overlay: "vxlan",
     underlayMtu: checkedMtu(options.underlayMtu ?? 1500, families),
     nodePorts: checkedNodePorts(options.nodePorts ?? { first: 30000, last: 32767 }),
+    ...(options.policy !== undefined && { policy: options.policy }),
+    ...(options.establishedConnections !== undefined && { establishedConnections: options.establishedConnections }),
   };
 }
 

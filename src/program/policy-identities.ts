@@ -7,7 +7,8 @@
 import { familyOf, type Address, type Family } from "../ip/address.ts";
 import type { Labels } from "../kube/object.ts";
 import type { NetworkNamespace, NetworkPod, Protocol } from "../model/network.ts";
-import { compareText, difference, isSameValue } from "../model/table.ts";
+import { compareText, createGroups, createTable, difference, isSameValue } from "../model/table.ts";
+import { createAssembler, type Assembly } from "./assemble.ts";
 import type { NftElement } from "./nftables/ruleset.ts";
 import { createNumbers, type Numbers } from "./policy-numbers.ts";
 
@@ -77,15 +78,36 @@ export function createIdentities(
   const inNamespace = new Map<string, Set<string>>();
   const byName = new Map<string, NetworkPod>();
   const log: { readonly generation: number; readonly keys: ReadonlySet<string> }[] = [];
-  const addressLists = { 4: createAddressList(4), 6: createAddressList(6) };
+  const owners = createGroups<NetworkPod>();
+  const contested = new Set<Address>();
+  const namespaceElements = createTable<NftElement>();
   const source = {};
-  let namespaceElements: readonly NftElement[] = [];
   let namespaceList: Identities["namespaceList"] = [];
   let generation = 0;
   let last: Identities | undefined;
 
+  const of = (pod: NetworkPod): Identity | undefined =>
+    pod.hostNetwork ? undefined : identities.get(identityKey(pod));
+  const makeLists = (): Record<Family, ReturnType<typeof addressAssembler>> => ({
+    4: addressAssembler(4, of, (address) => contested.has(address)),
+    6: addressAssembler(6, of, (address) => contested.has(address)),
+  });
+  let lists = makeLists();
+  /** Whoever else says it has one of these addresses has to be looked at again: true where there is somebody. */
+  const claim = (pod: NetworkPod, change: "add" | "delete"): boolean => {
+    let isContest = false;
+    for (const address of pod.addresses) {
+      owners[change](address, pod);
+      const isShared = owners.get(address).size > 1;
+      if (isShared === contested.has(address)) continue;
+      isContest = true;
+      if (isShared) contested.add(address);
+      else contested.delete(address);
+    }
+    return isContest;
+  };
+
   const join = (pod: NetworkPod, changed: Set<string>): boolean => {
-    byName.set(podKey(pod), pod);
     if (pod.hostNetwork) return false;
     const key = identityKey(pod);
     const count = members.get(key) ?? 0;
@@ -147,6 +169,9 @@ export function createIdentities(
     const changed = new Set<string>();
     const { removed, added } = difference(before.pods, pods);
     let renumbered = false;
+    let isContest = false;
+    for (const pod of removed) if (!pod.hostNetwork) isContest = claim(pod, "delete") || isContest;
+    for (const pod of added) if (!pod.hostNetwork) isContest = claim(pod, "add") || isContest;
     // First in, then out: an identity that a pod leaves and another enters stays what it is.
     for (const pod of added) renumbered = join(pod, changed) || renumbered;
     for (const pod of removed) renumbered = part(pod, changed) || renumbered;
@@ -162,27 +187,31 @@ export function createIdentities(
     if (renumbered) for (const key of members.keys()) changed.add(key);
     const examples = new Map(added.filter((pod) => !pod.hostNetwork).map((pod) => [identityKey(pod), pod]));
     for (const key of changed) settle(key, members.has(key) ? examples.get(key) : undefined);
-    for (const key of changed) if (!members.has(key)) identities.delete(key);
+    for (const key of changed) {
+      if (!members.has(key)) identities.delete(key);
+      const identity = identities.get(key);
+      namespaceElements.set(key, identity && namespaceElement(identity));
+    }
+    // Then pods that are the same have other elements.
+    if (renumbered || isContest) lists = makeLists();
+    if (
+      renumbered ||
+      before.namespaces !== namespaces ||
+      inNamespace.size !== namespaceList.length ||
+      changed.size > 0
+    ) {
+      const listed = [...inNamespace.keys()].sort(compareText).flatMap((name) => {
+        const number = numbers.of(namespaceKey(name));
+        return number === undefined ? [] : [{ name, labels: labelsOf.get(name) ?? impliedLabels(name), number }];
+      });
+      if (!isSameValue(listed, namespaceList)) namespaceList = listed;
+    }
     before = { pods, namespaces };
-    const listed = [...inNamespace.keys()].sort(compareText).flatMap((name) => {
-      const number = numbers.of(namespaceKey(name));
-      return number === undefined ? [] : [{ name, labels: labelsOf.get(name) ?? impliedLabels(name), number }];
-    });
-    if (!isSameValue(listed, namespaceList)) namespaceList = listed;
     if (changed.size > 0) {
       generation++;
       log.push({ generation, keys: changed });
       if (log.length > generationsKept) log.shift();
-      namespaceElements = [...identities.values()]
-        .sort((a, b) => compareText(a.key, b.key))
-        .map((identity) => ({
-          key: [classId(identity.number)],
-          data: [classId(identity.namespaceNumber)],
-          origin: { kind: "Namespace", name: identity.namespace },
-        }));
     }
-    const of = (pod: NetworkPod): Identity | undefined =>
-      pod.hostNetwork ? undefined : identities.get(identityKey(pod));
     const atGeneration = generation;
     last = {
       of,
@@ -194,8 +223,8 @@ export function createIdentities(
         if (log[0] === undefined || log[0].generation > since + 1) return undefined;
         return new Set(log.filter((entry) => entry.generation > since).flatMap((entry) => [...entry.keys]));
       },
-      addresses: { 4: addressLists[4](pods, of), 6: addressLists[6](pods, of) },
-      namespaces: namespaceElements,
+      addresses: { 4: lists[4](pods).elements.addresses, 6: lists[6](pods).elements.addresses },
+      namespaces: namespaceElements.values(),
       namespaceList,
       source,
       namespaceNumber: (name) => (inNamespace.has(name) ? numbers.of(namespaceKey(name)) : undefined),
@@ -207,6 +236,14 @@ export function createIdentities(
 }
 
 const none: ReadonlySet<string> = new Set();
+
+function namespaceElement({ number, namespaceNumber, namespace }: Identity): NftElement {
+  return {
+    key: [classId(number)],
+    data: [classId(namespaceNumber)],
+    origin: { kind: "Namespace", name: namespace },
+  };
+}
 
 // kube-apiserver sets this label on every namespace; manifests alone need not have it.
 function impliedLabels(namespace: string): Labels {
@@ -238,43 +275,23 @@ function namedPorts({ containerPorts }: NetworkPod): readonly NamedPort[] {
   return containerPorts.flatMap(({ name, protocol, port }) => (name === undefined ? [] : [{ name, protocol, port }]));
 }
 
-/** Elements for the addresses of pods, in the pods' order. */
-function createAddressList(
+/** Elements for the addresses of pods of one family, in the pods' order. `isContested`: more than one pod says it has that address. */
+function addressAssembler(
   family: Family,
-): (pods: readonly NetworkPod[], of: (pod: NetworkPod) => Identity | undefined) => readonly NftElement[] {
-  const made = new WeakMap<NetworkPod, { readonly identity: Identity; readonly elements: readonly NftElement[] }>();
-  let elements: readonly NftElement[] = [];
-
-  const elementsOf = (pod: NetworkPod, identity: Identity): readonly NftElement[] => {
-    const known = made.get(pod);
-    if (known?.identity.number === identity.number) return known.elements;
-    const fresh = pod.addresses
-      .filter((address) => familyOf(address) === family)
-      .map((address) => ({
-        key: [address],
-        data: [classId(identity.number)],
-        origin: { ...pod.origin, field: "status.podIPs" },
-      }));
-    made.set(pod, { identity, elements: fresh });
-    return fresh;
-  };
-
-  return (pods, of) => {
-    const next: NftElement[] = [];
-    const owners = new Map<Address, number>();
-    const contested = new Set<Address>();
-    for (const pod of pods) {
-      const identity = of(pod);
-      if (identity === undefined) continue;
-      for (const element of elementsOf(pod, identity)) {
-        const [address = ""] = element.key;
-        if (owners.has(address)) contested.add(address);
-        else owners.set(address, next.push(element) - 1);
-      }
-    }
-    const settled = contested.size === 0 ? next : next.filter(({ key }) => !contested.has(key[0] ?? ""));
-    const isSame = settled.length === elements.length && settled.every((element, index) => element === elements[index]);
-    if (!isSame) elements = settled;
-    return elements;
-  };
+  of: (pod: NetworkPod) => Identity | undefined,
+  isContested: (address: Address) => boolean,
+): (pods: readonly NetworkPod[]) => Assembly<"addresses"> {
+  return createAssembler(["addresses"], (pod: NetworkPod) => {
+    const identity = of(pod);
+    const own =
+      identity === undefined
+        ? []
+        : pod.addresses.filter((address) => familyOf(address) === family && !isContested(address));
+    const elements = own.map((address) => ({
+      key: [address],
+      data: [classId(identity?.number ?? 0)],
+      origin: { ...pod.origin, field: "status.podIPs" },
+    }));
+    return { elements: { addresses: elements }, chains: [] };
+  });
 }

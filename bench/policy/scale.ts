@@ -1,0 +1,198 @@
+// How long NetworkPolicy takes in the pure part and in the plan of what to write: 10,000 pods in 500 namespaces, 2,000 policies, a node with
+// 100 of the pods; from nothing, and for one pod and one policy that change. Run: node bench/policy/scale.ts
+import { performance } from "node:perf_hooks";
+import process from "node:process";
+
+import type { Namespace, NetworkPolicy, Node, Pod } from "../../src/kube/kinds.ts";
+import { createNetworkBuilder, type ClusterObjects } from "../../src/model/build.ts";
+import { clusterConfig } from "../../src/model/cluster.ts";
+import type { Attachment } from "../../src/model/network.ts";
+import { namespace, objects } from "../../src/model/objects.testing.ts";
+import { compile } from "../../src/program/compile.ts";
+import { diffTables, planTable } from "../../src/program/nftables/diff.ts";
+import type { Program } from "../../src/program/program.ts";
+
+const namespacesCount = 500;
+const podsCount = 10_000;
+const policiesCount = 2_000;
+const localPods = 100;
+const changes = 100;
+
+const cluster = clusterConfig({ podCidrs: ["10.128.0.0/10", "fd00:10:128::/48"] });
+const nodesCount = podsCount / localPods;
+
+const all = manyObjects();
+const attachments = attachmentsOf(all.pods.slice(0, localPods));
+const build = createNetworkBuilder(cluster);
+
+let network = build(all);
+const compiled = timed(() => compile(network, "node-1", attachments));
+let program = compiled.result;
+report("compile from nothing", [compiled.tookMs]);
+report("compile from nothing, and plan of the whole", [
+  compiled.tookMs + timed(() => program.tables.map((table) => planTable(table, undefined))).tookMs,
+]);
+const sizes = program.tables.flatMap((table) => table.sets.map((set) => set.elements.length));
+const rules = program.tables.reduce(
+  (sum, table) => sum + table.chains.reduce((n, chain) => n + chain.rules.length, 0),
+  0,
+);
+console.log(
+  `  ${sizes.reduce((sum, size) => sum + size, 0)} elements, ${rules} rules, ${Math.round(process.memoryUsage().rss / 1e6)} MB`,
+);
+
+let current = all;
+report(
+  "one pod more, with labels of its own",
+  measure((index) => withPod(current, index, { app: "web", fresh: `f${index}` })),
+);
+report(
+  "one pod more, like others",
+  measure((index) => withPod(current, index + changes, { app: "web" })),
+);
+report(
+  "one policy changed",
+  measure((index) => withPolicy(current, (index * 7919) % policiesCount)),
+);
+report(
+  "one policy of a pod of this node changed",
+  measure((index) => withPolicy(current, (index % 5) * 1)),
+);
+
+/** Builds, compiles and plans after each change. */
+function measure(change: (index: number) => ClusterObjects): readonly number[] {
+  const each: number[] = [];
+  for (let index = 0; index < changes; index++) {
+    current = change(index);
+    const started = performance.now();
+    network = build(current);
+    const next: Program = compile(network, "node-1", attachments);
+    next.tables.forEach((table, at) => diffTables(program.tables[at], table));
+    each.push(performance.now() - started);
+    program = next;
+  }
+  return each;
+}
+
+function report(what: string, each: readonly number[]): void {
+  const sorted = [...each].sort((a, b) => a - b);
+  const at = (part: number): string =>
+    (sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * part))] ?? 0).toFixed(1);
+  console.log(sorted.length === 1 ? `${what}  ${at(0)} ms` : `${what}  median ${at(0.5)} ms, 99 of 100 ${at(0.99)} ms`);
+}
+
+function timed<T>(work: () => T): { readonly result: T; readonly tookMs: number } {
+  const started = performance.now();
+  const result = work();
+  return { result, tookMs: performance.now() - started };
+}
+
+function manyObjects(): ClusterObjects {
+  const namespaces: Namespace[] = Array.from({ length: namespacesCount }, (_, index) =>
+    namespace(`ns-${index}`, { "kubernetes.io/metadata.name": `ns-${index}`, team: `t${index % 20}` }),
+  );
+  const nodes = Array.from({ length: nodesCount }, (_, index) => bigNode(index + 1));
+  const pods = Array.from({ length: podsCount }, (_, index) => bigPod(index, {}));
+  const networkPolicies = Array.from({ length: policiesCount }, (_, index) => bigPolicy(index, 8080));
+  return objects({ namespaces, nodes, pods, networkPolicies });
+}
+
+function bigNode(n: number): Node {
+  return {
+    apiVersion: "v1",
+    kind: "Node",
+    metadata: { name: `node-${n}` },
+    spec: { podCIDRs: [`10.${128 + (n >> 8)}.${n & 255}.0/24`, `fd00:10:128:${n.toString(16)}::/64`] },
+    status: { addresses: [{ type: "InternalIP", address: `172.18.0.${n}` }] },
+  };
+}
+
+function bigPod(index: number, labels: Record<string, string>): Pod {
+  const n = Math.floor(index / localPods) + 1;
+  const host = (index % localPods) + 2;
+  const name = `pod-${index}`;
+  return {
+    apiVersion: "v1",
+    kind: "Pod",
+    metadata: {
+      name,
+      namespace: `ns-${(index * 7) % namespacesCount}`,
+      labels: { app: `app-${index % 5}`, tier: `tier-${index % 3}`, version: `v${index % 7}`, ...labels },
+    },
+    spec: { nodeName: `node-${n}`, containers: [{ name: "main", ports: [{ name: "http", containerPort: 8080 }] }] },
+    status: {
+      phase: "Running",
+      podIPs: [
+        { ip: `10.${128 + (n >> 8)}.${n & 255}.${host}` },
+        { ip: `fd00:10:128:${n.toString(16)}::${host.toString(16)}` },
+      ],
+    },
+  };
+}
+
+function bigPolicy(index: number, port: number): NetworkPolicy {
+  const space = index % namespacesCount;
+  const app = `app-${index % 5}`;
+  return {
+    apiVersion: "networking.k8s.io/v1",
+    kind: "NetworkPolicy",
+    metadata: { name: `policy-${index}`, namespace: `ns-${space}` },
+    spec: {
+      podSelector: index % 4 === 0 ? {} : { matchLabels: { app } },
+      policyTypes: ["Ingress", "Egress"],
+      ingress: [
+        { from: [{ podSelector: { matchLabels: { tier: "tier-1" } } }], ports: [{ port }, { port: "http" }] },
+        {
+          from: [
+            { namespaceSelector: { matchLabels: { team: `t${index % 20}` } }, podSelector: { matchLabels: { app } } },
+          ],
+        },
+      ],
+      egress: [
+        {
+          to: [{ namespaceSelector: {} }],
+          ports: [
+            { port: 53, protocol: "UDP" },
+            { port: 8000, endPort: 9000 },
+          ],
+        },
+        {
+          to: [{ ipBlock: { cidr: `192.168.${index % 256}.0/24`, except: [`192.168.${index % 256}.128/25`] } }],
+          ports: [{ port: 443 }],
+        },
+      ],
+    },
+  };
+}
+
+function withPod(before: ClusterObjects, index: number, labels: Record<string, string>): ClusterObjects {
+  const made = bigPod(podsCount - 1 - index, labels);
+  const podIPs = [{ ip: `10.150.${index >> 8}.${(index & 255) + 1}` }];
+  const pod: Pod = {
+    ...made,
+    metadata: { ...made.metadata, name: `more-${index}` },
+    status: { phase: "Running", podIPs },
+  };
+  return { ...before, pods: [...before.pods, pod] };
+}
+
+function withPolicy(before: ClusterObjects, index: number): ClusterObjects {
+  const networkPolicies = [...before.networkPolicies];
+  const old = networkPolicies[index] as NetworkPolicy;
+  const port = old.spec.ingress?.[0]?.ports?.[0]?.port === 8080 ? 9090 : 8080;
+  networkPolicies[index] = bigPolicy(index, port);
+  return { ...before, networkPolicies };
+}
+
+function attachmentsOf(pods: readonly Pod[]): readonly Attachment[] {
+  return pods.map((pod, index) => ({
+    id: `sandbox-${index}`,
+    namespace: pod.metadata.namespace ?? "",
+    name: pod.metadata.name,
+    uid: `uid-${index}`,
+    link: `flp${index}`,
+    mac: `0a:58:0a:80:01:${(index + 2).toString(16).padStart(2, "0")}`,
+    addresses: pod.status?.podIPs?.map(({ ip }) => ip) ?? [],
+    hostPorts: [],
+  }));
+}
