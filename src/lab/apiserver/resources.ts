@@ -10,7 +10,8 @@ import { bindPod } from "./binding.ts";
 import { fieldValidationOf, objectOfKind, readObjectBody } from "./body.ts";
 import { send, sendJson, type Exchange } from "./exchange.ts";
 import { filterOf } from "./filter.ts";
-import type { Answer } from "./hooks.ts";
+import { guardedApi } from "./authz-guarded-api.ts";
+import type { Answer, Guard } from "./hooks.ts";
 import { formOf } from "./negotiate.ts";
 import { patchRequest } from "./patch.ts";
 import { readList, readObject } from "./read.ts";
@@ -37,6 +38,8 @@ export interface ResourceOptions {
   readonly watch: WatchOptions;
   /** Answers to creates of what is not stored, by resource. */
   readonly answers: { readonly [resource: string]: Answer };
+  /** Looks at every write before it is made. */
+  readonly guard?: Guard | undefined;
 }
 
 /** Answers a request about a resource, but for streams. Throws StatusError. */
@@ -81,11 +84,11 @@ function viewOf(exchange: Exchange, kind: Kind, now: () => number): View {
 export function writingOf(
   exchange: Exchange,
   kind: Kind,
-  { api, clock }: Pick<ResourceOptions, "api" | "clock">,
+  { api, clock, guard }: Pick<ResourceOptions, "api" | "clock" | "guard">,
 ): Writing {
-  const { target, warnings, request } = exchange;
+  const { target, warnings, request, user } = exchange;
   return {
-    api,
+    api: guard === undefined ? api : guardedApi(api, { guard, kind, user, target }),
     kind,
     target,
     warnings,
@@ -179,10 +182,11 @@ async function update(exchange: Exchange, view: View, options: ResourceOptions):
 
 const deleteOptions = { apiVersion: "v1", kind: "DeleteOptions" };
 
-async function remove(exchange: Exchange, view: View, { api, clock }: ResourceOptions): Promise<void> {
+async function remove(exchange: Exchange, view: View, options: ResourceOptions): Promise<void> {
+  const { api } = options;
   const body = await readObjectBody(exchange, deleteOptions);
   const wanted = deleteOptionsOf(exchange.target.query, body);
-  const writing = writingOf(exchange, view.kind, { api, clock });
+  const writing = writingOf(exchange, view.kind, options);
   const { object, isGone } = written(writing, wanted.isDryRun, () => deleteObject(writing, wanted));
   await api.flushed();
   const { name, uid } = object.metadata;
@@ -201,11 +205,12 @@ const returnsObject = new Set([
   "resourcequotas",
 ]);
 
-async function removeAll(exchange: Exchange, view: View, { api, clock }: ResourceOptions): Promise<void> {
+async function removeAll(exchange: Exchange, view: View, options: ResourceOptions): Promise<void> {
+  const { api } = options;
   const body = await readObjectBody(exchange, deleteOptions);
   const wanted = deleteOptionsOf(exchange.target.query, body);
   const filter = filterOf(view.kind, exchange.target);
-  const writing = writingOf(exchange, view.kind, { api, clock });
+  const writing = writingOf(exchange, view.kind, options);
   const deleted = written(writing, wanted.isDryRun, () => deleteMatching(writing, filter, wanted));
   await api.flushed();
   await answerText(exchange, 200, listText(deleted, { resourceVersion: String(api.revision) }, view), view);

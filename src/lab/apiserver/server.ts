@@ -13,7 +13,7 @@ import { StatusError } from "../api/store.ts";
 import { startCustomCleanup } from "./custom-cleanup.ts";
 import { discover } from "./discovery.ts";
 import { send, sendJson, type Exchange } from "./exchange.ts";
-import type { Answer, Authenticate, Authorize, Streams, User } from "./hooks.ts";
+import type { Answer, Authenticate, Authorize, Guard, Streams, User } from "./hooks.ts";
 import { openApi } from "./openapi.ts";
 import { readObject } from "./read.ts";
 import { serveResource, type ResourceOptions } from "./resources.ts";
@@ -35,6 +35,10 @@ export interface ApiServerOptions {
   readonly streams?: Streams;
   /** Tokens and reviews, by resource (hooks.ts). */
   readonly answers?: { readonly [resource: string]: Answer };
+  /** Looks at every write that is allowed before it is made: whether this user may store that. */
+  readonly guard?: Guard;
+  /** More documents outside of the resources, by path: OpenID Connect discovery. */
+  readonly document?: (path: string) => { readonly contentType: string; readonly body: string } | undefined;
   /** Milliseconds since 1970. */
   readonly clock?: () => number;
   /** Hears of errors that are ours. */
@@ -58,12 +62,14 @@ export function startApiServer(options: ApiServerOptions): ApiServer {
     authenticate: options.authenticate ?? (() => admin),
     authorize: options.authorize ?? (() => ({ allowed: true })),
     streams: options.streams,
+    document: options.document,
     metrics,
     log,
     resources: {
       api,
       clock,
       answers,
+      guard: options.guard,
       watch: {
         api,
         lines: createWatchLines(),
@@ -117,6 +123,7 @@ interface Context {
   readonly authenticate: Authenticate;
   readonly authorize: Authorize;
   readonly streams: Streams | undefined;
+  readonly document: ApiServerOptions["document"];
   readonly metrics: Metrics;
   readonly log: (message: string, error: unknown) => void;
   readonly resources: ResourceOptions;
@@ -276,6 +283,8 @@ async function serveFixed(context: Context, exchange: Exchange): Promise<void> {
     throw new StatusError(405, "MethodNotAllowed", "the server does not allow this method on the requested resource");
   const handler = Object.hasOwn(fixed, path) ? fixed[path] : undefined;
   if (handler !== undefined) return handler(context, exchange);
+  const more = context.document?.(path);
+  if (more !== undefined) return send(exchange, 200, more.body, { "Content-Type": more.contentType });
   const { kinds } = context.api;
   const { accept } = request.headers;
   const document = discover(kinds, path, accept) ?? openApi(kinds, path, accept);
