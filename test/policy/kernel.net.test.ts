@@ -1,0 +1,208 @@
+// What random policies do not show: connections that outlive a change, what a drop says, nft beside us, a pod's first packet.
+
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync } from "node:fs";
+import net from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import process from "node:process";
+import { test } from "node:test";
+
+import { createNetworkNamespace, type NetworkNamespace } from "../../src/kernel/namespaces.ts";
+import { createNftablesSocket } from "../../src/kernel/nftables.ts";
+import { tcpSocketFd } from "../../src/kernel/sockets.ts";
+import type { NetworkPolicy, Pod } from "../../src/kube/kinds.ts";
+import type { KubeObject } from "../../src/kube/object.ts";
+import { applyObjects } from "../../src/lab/control-objects.ts";
+import { startLab, type Lab } from "../../src/lab/lab.ts";
+import { probeTcp } from "../../src/lab/network/probe.ts";
+import { labPaths, makeLabFolder } from "../../src/lab/paths.ts";
+import { readiness } from "../../src/lab/wait.ts";
+import { buildNetwork } from "../../src/model/build.ts";
+import { clusterConfig } from "../../src/model/cluster.ts";
+import { compile } from "../../src/program/compile.ts";
+import { diffTables, planTable, splitPlan } from "../../src/program/nftables/diff.ts";
+import { nft, nftMissing } from "../../src/program/nftables/nft.testing.ts";
+import { attachmentsOf, clusterObjects, cluster, policy, randomWorld } from "./worlds.testing.ts";
+
+void test("nft lists the tables of policies and loads them again to the same", { skip: nftMissing() }, () => {
+  const namespace = createNetworkNamespace();
+  const socket = createNftablesSocket(namespace);
+  try {
+    for (const seed of [3, 5, 11]) {
+      const world = randomWorld(seed);
+      const network = buildNetwork(cluster, clusterObjects(world));
+      const program = compile(network, "node-1", attachmentsOf(world).get("node-1") ?? []);
+      for (const table of program.tables.filter(({ family }) => family !== "bridge")) {
+        for (const batch of splitPlan(diffTables(undefined, table), socket.batchBytesMax)) socket.commit(batch);
+        const text = namespace.run(() => nft(["list", "ruleset"]));
+        namespace.run(() => nft(["flush", "ruleset"]));
+        namespace.run(() => nft(["-f", "-"], text));
+        assert.equal(
+          namespace.run(() => nft(["list", "ruleset"])),
+          text,
+        );
+        assert.deepEqual(planTable(table, socket.table(table.family, table.name)), [], `seed ${seed}`);
+        namespace.run(() => nft(["flush", "ruleset"]));
+      }
+    }
+  } finally {
+    socket.close();
+    namespace.close();
+  }
+});
+
+for (const mode of ["keep", "strict"] as const) {
+  void test(`a connection that began before its policy: ${mode}`, async () => {
+    await withLab({ establishedConnections: mode }, async (lab) => {
+      applyObjects(lab, { objects: twoPods });
+      await ready(lab);
+      const connection = await open(sandbox(lab, "client"), addressOf(lab, "server"));
+      assert.match(await connection.ask("GET /hostname HTTP/1.1\r\nHost: a\r\n\r\n"), /server/);
+      applyObjects(lab, { objects: [denyAll] });
+      await lab.programmed();
+      const answer = await Promise.race([
+        connection.ask("GET /hostname HTTP/1.1\r\nHost: a\r\n\r\n"),
+        new Promise<string>((resolve) => void setTimeout(resolve, 600, "silence")),
+      ]);
+      if (mode === "keep") assert.match(answer, /server/);
+      else assert.equal(answer, "silence");
+      const fresh = await probeTcp(sandbox(lab, "client"), {
+        address: addressOf(lab, "server"),
+        port: 8080,
+        timeoutMs: 400,
+      });
+      assert.equal(fresh.outcome, "timeout");
+      connection.close();
+    });
+  });
+}
+
+void test("a pod that a policy selects gets no packet from its first moment on", async () => {
+  await withLab({}, async (lab) => {
+    applyObjects(lab, { objects: [{ ...twoPods[0] } as KubeObject, denyAll] });
+    await ready(lab);
+    // Every change of the pod is looked at as it comes: once there is an address, nobody may reach it.
+    const outcomes: Promise<string>[] = [];
+    const watch = lab.api.watch({ group: "", resource: "pods" }, lab.api.revision, (event) => {
+      if (event.type === "BOOKMARK" || event.object.metadata.name !== "late") return;
+      const address = (event.object as Pod).status?.podIP;
+      if (address === undefined) return;
+      const target = { address, port: 8080, timeoutMs: 400 };
+      outcomes.push(probeTcp(sandbox(lab, "client"), target).then(({ outcome }) => outcome));
+    });
+    const late = { ...twoPods[1], metadata: { name: "late", namespace: "default" } } as KubeObject;
+    applyObjects(lab, { objects: [late] });
+    await ready(lab);
+    watch.close();
+    assert.ok(outcomes.length > 0);
+    assert.deepEqual([...new Set(await Promise.all(outcomes))], ["timeout"]);
+  });
+});
+
+void test("drops are counted by the rule that says so, and policies that are off stop nothing and are said", async () => {
+  await withLab({}, async (lab) => {
+    applyObjects(lab, { objects: [...twoPods, denyAll] });
+    await ready(lab);
+    const target = { address: addressOf(lab, "server"), port: 8080, timeoutMs: 400 };
+    assert.equal((await probeTcp(sandbox(lab, "client"), target)).outcome, "timeout");
+    const table = [...lab.nodes().values()].map((node) => node.machine?.kernel).length;
+    assert.ok(table > 0);
+    const dropped = lab
+      .nodes()
+      .get("node-2")
+      ?.machine?.namespace.run(() => nft(["list", "chain", "ip", "fairlead", "denied-ingress"]));
+    assert.match(dropped ?? "", /counter packets [1-9]/);
+  });
+  await withLab({ policy: "off" }, async (lab) => {
+    applyObjects(lab, { objects: [...twoPods, denyAll] });
+    await ready(lab);
+    const target = { address: addressOf(lab, "server"), port: 8080, timeoutMs: 2000 };
+    assert.equal((await probeTcp(sandbox(lab, "client"), target)).outcome, "answered");
+    assert.match(
+      lab
+        .network()
+        .problems.map(({ message }) => message)
+        .join("\n"),
+      /is not enforced/,
+    );
+  });
+});
+
+const denyAll: NetworkPolicy = policy("deny", "default", { podSelector: {}, policyTypes: ["Ingress"] });
+
+const twoPods: readonly KubeObject[] = [
+  ["client", "node-1"],
+  ["server", "node-2"],
+].map(([name, nodeName]) => ({
+  apiVersion: "v1",
+  kind: "Pod",
+  metadata: { name: name ?? "", namespace: "default" },
+  spec: {
+    nodeName,
+    containers: [
+      { name: "main", image: "registry.k8s.io/e2e-test-images/agnhost:2.53", args: ["netexec", "--http-port=8080"] },
+    ],
+  },
+}));
+
+async function withLab(
+  settings: { readonly policy?: "off"; readonly establishedConnections?: "keep" | "strict" },
+  work: (lab: Lab) => Promise<void>,
+): Promise<void> {
+  const home = mkdtempSync(join(tmpdir(), "fairlead-test-"));
+  process.env["FAIRLEAD_HOME"] = home;
+  const paths = labPaths("policy");
+  makeLabFolder(paths);
+  const lab = await startLab({
+    config: { ...clusterConfig(settings), name: "policy", nodes: 2, apiPort: 6443, packets: "on" },
+    paths,
+    outside: { resolve: () => Promise.reject(new Error("no resolver in tests")), close() {} },
+    step: () => undefined,
+  });
+  try {
+    await work(lab);
+  } finally {
+    await lab.stop();
+    rmSync(home, { recursive: true, force: true });
+  }
+}
+
+async function ready(lab: Lab): Promise<void> {
+  const deadline = performance.now() + 30_000;
+  for (;;) {
+    await lab.programmed();
+    const { missing } = readiness(lab.api);
+    if (missing.length === 0) return;
+    assert.ok(performance.now() < deadline, `not ready: ${missing.join("; ")}`);
+    await new Promise((resolve) => void setTimeout(resolve, 50));
+  }
+}
+
+function sandbox(lab: Lab, pod: string): NetworkNamespace {
+  const found = [...lab.nodes().values()].map((node) => node.kubelet?.sandboxOf({ namespace: "default", pod }));
+  return found.find((each) => each !== undefined) ?? assert.fail(`no pod ${pod}`);
+}
+
+function addressOf(lab: Lab, name: string): string {
+  const pod = lab.api.get({ group: "", resource: "pods", namespace: "default", name }) as Pod | undefined;
+  return pod?.status?.podIP ?? assert.fail(`${name} has no address`);
+}
+
+async function open(
+  namespace: NetworkNamespace,
+  address: string,
+): Promise<{ ask(text: string): Promise<string>; close(): void }> {
+  const socket = new net.Socket({ fd: tcpSocketFd(namespace, 4) });
+  socket.setEncoding("utf8");
+  socket.on("error", () => {});
+  await new Promise<void>((resolve) => void socket.connect({ host: address, port: 8080 }, resolve));
+  return {
+    ask(text) {
+      const answer = new Promise<string>((resolve) => void socket.once("data", (data) => resolve(String(data))));
+      socket.write(text);
+      return answer;
+    },
+    close: () => void socket.destroy(),
+  };
+}
