@@ -12,25 +12,18 @@ import { listenTcpFd } from "../kernel/sockets.ts";
 import type { KubeObject } from "../kube/object.ts";
 import type { ClusterConfig } from "../model/network.ts";
 import type { ServedApi } from "./api/api.ts";
-import { anonymous, createAuthenticate } from "./apiserver/authn.ts";
-import type { Authorize } from "./apiserver/hooks.ts";
+import type { Access } from "./apiserver/access.ts";
 import { kubeconfigText } from "./apiserver/kubeconfig.ts";
 import { startApiServer } from "./apiserver/server.ts";
 import { createPodStreams, type StreamNode } from "./apiserver/streams/pod-streams.ts";
 import { openCertificates, serviceNames, type Certificates } from "./apiserver/tls.ts";
-import { createTokens, type Tokens } from "./apiserver/tokens.ts";
 import type { LabPaths } from "./paths.ts";
-
-/** Certificates and tokens of a lab; made before anything starts that needs them. */
-export interface Identity {
-  readonly certificates: Certificates;
-  readonly tokens: Tokens;
-}
 
 export interface ApiDoorOptions {
   readonly api: ServedApi;
   readonly cluster: ClusterConfig;
-  readonly identity: Identity;
+  readonly certificates: Certificates;
+  readonly access: Access;
   readonly name: string;
   readonly paths: LabPaths;
   /** The descriptor of the listener on the host's loopback, and its port. */
@@ -43,44 +36,43 @@ export interface ApiDoorOptions {
 /** Of the API server inside the lab. */
 const insidePort = 6443;
 
-/** The lab's certificates and tokens, kept in its folder. The first time takes some milliseconds. */
-export function openIdentity(options: {
-  readonly api: ServedApi;
+/** The lab's certificates, kept in its folder. The first time takes some milliseconds. `insideAddresses`: where pods reach the server. */
+export function openLabCertificates(options: {
   readonly cluster: ClusterConfig;
   readonly paths: LabPaths;
   readonly insideAddresses: readonly Address[];
-}): Identity {
-  const { api, cluster, paths, insideAddresses } = options;
-  const { names, addresses } = serviceNames(cluster);
-  const certificates = openCertificates({
-    folder: join(paths.folder, "pki"),
+}): Certificates {
+  const { names, addresses } = serviceNames(options.cluster);
+  return openCertificates({
+    folder: join(options.paths.folder, "pki"),
     names,
-    addresses: [...addresses, ...insideAddresses],
+    addresses: [...addresses, ...options.insideAddresses],
   });
-  const issuer = `https://kubernetes.default.svc.${cluster.domain}`;
-  return { certificates, tokens: createTokens({ key: certificates.tokenKey, api, issuer }) };
 }
 
 /** Starts answering. Resolves when both listeners are open. */
 export async function openApiDoor(options: ApiDoorOptions): Promise<{ close(): void }> {
-  const { api, identity, outside, inside } = options;
+  const { api, certificates, outside, inside } = options;
   const servers: Server[] = [];
-  if (outside !== undefined) servers.push(await listen(identity, outside.fd));
+  if (outside !== undefined) servers.push(await listen(certificates, outside.fd));
   if (inside !== undefined) {
-    servers.push(await listen(identity, listenTcpFd(inside.namespace, { port: insidePort })));
+    servers.push(await listen(certificates, listenTcpFd(inside.namespace, { port: insidePort })));
     for (const object of serviceEndpoints(inside.addresses)) api.apply(object);
   }
+  const access = options.access.start(api);
   const server = startApiServer({
     api,
     servers,
-    authenticate: createAuthenticate({ tokens: identity.tokens, authorize: ownersOnly }),
-    authorize: ownersOnly,
+    authenticate: access.authenticate,
+    authorize: access.authorize,
+    answers: access.answers,
     streams: createPodStreams({ api, nodeOf: options.nodeOf }),
   });
   if (outside !== undefined) writeKubeconfig(options, outside.port);
   return {
     close() {
       server.close();
+      access.stop();
       for (const each of servers) {
         each.close();
         each.closeAllConnections();
@@ -89,7 +81,7 @@ export async function openApiDoor(options: ApiDoorOptions): Promise<{ close(): v
   };
 }
 
-function listen({ certificates }: Identity, fd: number): Promise<Server> {
+function listen(certificates: Certificates, fd: number): Promise<Server> {
   const server = createServer({
     key: certificates.server.key,
     cert: certificates.server.certificate,
@@ -104,17 +96,8 @@ function listen({ certificates }: Identity, fd: number): Promise<Server> {
   });
 }
 
-const publicPaths = new Set(["/healthz", "/livez", "/readyz", "/version"]);
-
-// The lab's owner may do everything, everybody may ask whether the server lives, nobody else may do anything.
-const ownersOnly: Authorize = (user, target) => {
-  if (user.groups.includes("system:masters")) return { allowed: true };
-  if (!target.isResource && publicPaths.has(target.path) && target.verb === "get") return { allowed: true };
-  return { allowed: false, reason: user.username === anonymous.username ? "" : "only the lab's owner may do this" };
-};
-
-function writeKubeconfig({ name, paths, identity }: ApiDoorOptions, port: number): void {
-  const { authority, admin } = identity.certificates;
+function writeKubeconfig({ name, paths, certificates }: ApiDoorOptions, port: number): void {
+  const { authority, admin } = certificates;
   const text = kubeconfigText({
     name,
     server: `https://127.0.0.1:${port}`,

@@ -19,7 +19,8 @@ import type { Program } from "../program/program.ts";
 import type { Zone } from "../program/zone.ts";
 import type { World } from "../trace/world.ts";
 import type { ServedApi } from "./api/api.ts";
-import { openApiDoor, openIdentity } from "./api-door.ts";
+import { openApiDoor, openLabCertificates } from "./api-door.ts";
+import { openAccess } from "./apiserver/access.ts";
 import { openStore } from "./api/sqlite-store.ts";
 import { StatusError } from "./api/store.ts";
 import { createObjectApi } from "./api/write.ts";
@@ -91,11 +92,17 @@ export async function startLab(options: LabOptions): Promise<Lab> {
   const { config, paths, outside, step } = options;
   const cluster = clusterConfig(config);
   const store = openStore({ path: paths.store });
-  const api = createObjectApi({ store, admissions: [...admissions, createServiceAllocator(cluster)] });
+  const packets = config.packets === "on";
+  const insideAddresses = packets ? config.nodeCidrs.map(routerAddress) : [];
+  const certificates = openLabCertificates({ cluster, paths, insideAddresses });
+  const access = openAccess({ store, certificates, domain: cluster.domain });
+  const api = createObjectApi({
+    store,
+    admissions: [...admissions, access.admission, createServiceAllocator(cluster)],
+  });
   mkdirSync(paths.nodes, { recursive: true, mode: 0o700 });
   const images = createImages({ file: paths.images });
   const nodes = new Map<string, LabNode>();
-  const packets = config.packets === "on";
 
   const topology = packets
     ? createTopology({ families: config.families, nodeCidrs: config.nodeCidrs, mtu: cluster.underlayMtu })
@@ -110,12 +117,10 @@ export async function startLab(options: LabOptions): Promise<Lab> {
   );
   if (topology !== undefined) step("links and namespaces", `${wanted.length} nodes, 1 underlay, internet`);
 
-  const insideAddresses = packets ? config.nodeCidrs.map(routerAddress) : [];
-  const identity = openIdentity({ api, cluster, paths, insideAddresses });
   const controllers = startControllers({
     api,
     config: cluster,
-    rootCa: identity.certificates.authority,
+    rootCa: certificates.authority,
     failed: (failure) =>
       console.error(`${new Date().toISOString()} controller ${failure.controller}: ${failure.key}:`, failure.error),
   });
@@ -201,7 +206,7 @@ export async function startLab(options: LabOptions): Promise<Lab> {
       images,
       stateDir: folder,
       cluster: { domain: cluster.domain, dnsAddresses: cluster.dnsAddresses },
-      serviceAccountToken: (request) => identity.tokens.podToken(request),
+      serviceAccountToken: (request) => access.podToken(request),
       report: (line) => node.log.write(line),
     });
   };
@@ -209,7 +214,8 @@ export async function startLab(options: LabOptions): Promise<Lab> {
   const door = await openApiDoor({
     api,
     cluster,
-    identity,
+    certificates,
+    access,
     name: config.name,
     paths,
     outside: options.apiListenerFd === undefined ? undefined : { fd: options.apiListenerFd, port: config.apiPort },
