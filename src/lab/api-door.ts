@@ -66,6 +66,8 @@ export async function openApiDoor(options: ApiDoorOptions): Promise<{ close(): v
     authenticate: access.authenticate,
     authorize: access.authorize,
     answers: access.answers,
+    guard: access.guard,
+    document: access.document,
     streams: createPodStreams({ api, nodeOf: options.nodeOf }),
   });
   if (outside !== undefined) writeKubeconfig(options, outside.port);

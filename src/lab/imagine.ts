@@ -50,7 +50,11 @@ export async function imagine(options: {
   const cluster = clusterConfig(options.families === undefined ? {} : { families: options.families });
   const random = seeded(options.seed ?? 1);
   const store = openStore({ path: ":memory:", random });
-  const api = createObjectApi({ store, admissions: [...admissions, createServiceAllocator({ ...cluster, random })], random });
+  const api = createObjectApi({
+    store,
+    admissions: [...admissions, createServiceAllocator({ ...cluster, random })],
+    random,
+  });
   const controllers = startControllers({
     api,
     config: cluster,
