@@ -3,7 +3,7 @@
 import type { KubeObject } from "../kube/object.ts";
 import { findResource, resourceOf, type Resource } from "../kube/resources.ts";
 import { matches, parseSelector } from "../kube/selector.ts";
-import type { Send } from "./control.ts";
+import type { Send } from "./send.ts";
 import { StatusError, type ResourceName } from "./api/store.ts";
 import { checkAll } from "./api/check.ts";
 import type { Lab } from "./lab.ts";

@@ -5,7 +5,7 @@ import type { Deployment, Pod } from "../kube/kinds.ts";
 import { findResource } from "../kube/resources.ts";
 import { selects } from "../kube/selector.ts";
 import { StatusError } from "./api/store.ts";
-import type { Send } from "./control.ts";
+import type { Send } from "./send.ts";
 import { channel, createFrameReader, frame } from "./frames.ts";
 import type { Lab } from "./lab.ts";
 import type { Kubelet } from "./pods/kubelet.ts";

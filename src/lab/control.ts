@@ -13,12 +13,10 @@ import { status } from "./control-status.ts";
 import { traceInLab } from "./control-trace.ts";
 import type { Lab } from "./lab.ts";
 import type { LabPaths } from "./paths.ts";
+import type { Send } from "./send.ts";
 
 /** A body larger than this is refused: a thousand manifests have a few megabytes. */
 const bodyBytesMax = 64 * 1024 * 1024;
-
-/** Sends one line of JSON; resolves when the reader can take more. */
-export type Send = (value: unknown) => void;
 
 type Answer = (lab: Lab, body: never) => unknown;
 type Lines = (lab: Lab, body: never, send: Send, signal: AbortSignal) => Promise<void>;
