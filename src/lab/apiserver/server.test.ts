@@ -1,0 +1,434 @@
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+
+import { startTestServer, watchEvents, type TestServer } from "./server.testing.ts";
+
+let server: TestServer;
+before(async () => {
+  server = await startTestServer();
+});
+after(() => {
+  assert.deepEqual(server.errors, []);
+  server.close();
+});
+
+const configMaps = "/api/v1/namespaces/default/configmaps";
+const pods = "/api/v1/namespaces/default/pods";
+const deployments = "/apis/apps/v1/namespaces/default/deployments";
+const configMap = (name: string, rest: object = {}, metadata: object = {}): object => ({
+  apiVersion: "v1",
+  kind: "ConfigMap",
+  metadata: { name, ...metadata },
+  ...rest,
+});
+const pod = (name: string, spec: object = {}, metadata: object = {}): object => ({
+  apiVersion: "v1",
+  kind: "Pod",
+  metadata: { name, ...metadata },
+  spec: { containers: [{ name: "c", image: "nginx" }], ...spec },
+});
+const deployment = (name: string, spec: object = {}): object => ({
+  apiVersion: "apps/v1",
+  kind: "Deployment",
+  metadata: { name },
+  spec: {
+    selector: { matchLabels: { app: name } },
+    template: { metadata: { labels: { app: name } }, spec: { containers: [{ name: "c", image: "nginx" }] } },
+    ...spec,
+  },
+});
+
+test("fixed paths answer as a Kubernetes API server's", async () => {
+  assert.equal((await server.send("GET", "/healthz")).text, "ok");
+  assert.equal((await server.send("GET", "/readyz?verbose")).text, "ok");
+  assert.equal((await server.send("GET", "/version")).body.major, "1");
+  assert.match((await server.send("GET", "/metrics")).text, /^apiserver_storage_objects\{resource="namespaces"\} 2$/m);
+  assert.ok((await server.send("GET", "/")).body.paths.includes("/apis/apps/v1"));
+  assert.equal((await server.send("GET", "/nothing")).status, 404);
+  assert.equal((await server.send("POST", "/version", {})).status, 405);
+});
+
+test("discovery comes in both forms, the aggregated one with an ETag", async () => {
+  assert.deepEqual((await server.send("GET", "/api")).body.versions, ["v1"]);
+  const groups = (await server.send("GET", "/apis")).body.groups as {
+    name: string;
+    preferredVersion: { version: string };
+  }[];
+  assert.equal(groups.find(({ name }) => name === "autoscaling")?.preferredVersion.version, "v2");
+  const apps = (await server.send("GET", "/apis/apps/v1")).body;
+  assert.ok(apps.resources.some(({ name }: { name: string }) => name === "deployments/scale"));
+  assert.equal((await server.send("GET", "/apis/apps")).body.kind, "APIGroup");
+  assert.equal((await server.send("GET", "/apis/apps/v9")).status, 404);
+  const accept = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json";
+  const aggregated = await server.send("GET", "/apis", undefined, { Accept: accept });
+  assert.equal(
+    aggregated.headers.get("content-type"),
+    "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
+  );
+  const etag = aggregated.headers.get("etag") ?? "";
+  const again = await server.send("GET", "/apis", undefined, { Accept: accept, "If-None-Match": etag });
+  assert.deepEqual([again.status, again.text], [304, ""]);
+});
+
+test("OpenAPI names every kind and its patches; no reference leads nowhere", async () => {
+  const index = (await server.send("GET", "/openapi/v3")).body.paths as {
+    [name: string]: { serverRelativeURL: string };
+  };
+  for (const { serverRelativeURL } of Object.values(index)) {
+    const { text, body } = await server.send("GET", serverRelativeURL);
+    const schemas = Object.keys(body.components.schemas as object);
+    for (const [, name] of text.matchAll(/#\/components\/schemas\/([^"]+)/g))
+      assert.ok(schemas.includes(name ?? ""), name);
+  }
+  const apps = (await server.send("GET", "/openapi/v3/apis/apps/v1")).body;
+  const patch = apps.paths["/apis/apps/v1/namespaces/{namespace}/deployments/{name}"].patch;
+  assert.deepEqual(patch["x-kubernetes-group-version-kind"], { group: "apps", version: "v1", kind: "Deployment" });
+  assert.ok(patch.parameters.some(({ name }: { name: string }) => name === "fieldValidation"));
+  assert.equal((await server.send("GET", "/openapi/v2")).body.swagger, "2.0");
+  const protobuf = { Accept: "application/com.github.proto-openapi.spec.v2@v1.0+protobuf" };
+  assert.equal((await server.send("GET", "/openapi/v2", undefined, protobuf)).status, 406);
+});
+
+test("an object is created, read, replaced and deleted", async () => {
+  const created = await server.send("POST", configMaps, configMap("crud", { data: { a: "b" } }));
+  assert.equal(created.status, 201);
+  const { body: read } = await server.send("GET", `${configMaps}/crud`);
+  assert.deepEqual(read, created.body);
+  const replaced = await server.send("PUT", `${configMaps}/crud`, { ...read, data: { a: "c" } });
+  assert.deepEqual([replaced.status, replaced.body.data], [200, { a: "c" }]);
+  const stale = await server.send("PUT", `${configMaps}/crud`, read);
+  assert.deepEqual([stale.status, stale.body.reason], [409, "Conflict"]);
+  const deleted = await server.send("DELETE", `${configMaps}/crud`);
+  assert.deepEqual(
+    [deleted.status, deleted.body.status, deleted.body.details.uid],
+    [200, "Success", read.metadata.uid],
+  );
+  const gone = await server.send("GET", `${configMaps}/crud`);
+  assert.deepEqual(gone.body, {
+    kind: "Status",
+    apiVersion: "v1",
+    metadata: {},
+    status: "Failure",
+    message: 'configmaps "crud" not found',
+    reason: "NotFound",
+    details: { name: "crud", kind: "configmaps" },
+    code: 404,
+  });
+});
+
+test("requests that make no sense are refused in words", async () => {
+  await server.send("POST", configMaps, configMap("taken"));
+  const cases: [method: string, path: string, body: unknown, code: number, message: RegExp][] = [
+    ["POST", configMaps, configMap("taken"), 409, /configmaps "taken" already exists/],
+    [
+      "POST",
+      configMaps,
+      configMap("x", {}, { namespace: "other" }),
+      400,
+      /namespace of the provided object does not match/,
+    ],
+    [
+      "POST",
+      configMaps,
+      { apiVersion: "v1", kind: "Secret", metadata: { name: "x" } },
+      400,
+      /does not match the expected kind/,
+    ],
+    ["POST", configMaps, { apiVersion: "v2", kind: "ConfigMap" }, 400, /does not match the expected API version/],
+    ["POST", configMaps, { apiVersion: "v1", kind: "ConfigMap" }, 422, /name or generateName is required/],
+    ["POST", configMaps, configMap("x", { data: 1 }), 400, /cannot be handled as a ConfigMap/],
+    ["POST", configMaps, configMap("x", {}, { resourceVersion: "7" }), 400, /resourceVersion should not be set/],
+    ["POST", configMaps, "{", 400, /json parse error/],
+    ["POST", configMaps, "[]", 400, /must be of type Object/],
+    ["POST", "/api/v1/namespaces/none/configmaps", configMap("x"), 404, /namespaces "none" not found/],
+    ["POST", "/api/v1/configmaps", configMap("x"), 405, /does not allow this method/],
+    ["PUT", `${configMaps}/none`, configMap("none"), 404, /configmaps "none" not found/],
+    ["PUT", `${configMaps}/taken`, configMap("else"), 400, /does not match the name on the URL/],
+    ["POST", pods, pod("x", { containers: [] }), 422, /spec.containers: Required value/],
+    ["GET", "/api/v1/nothing", undefined, 404, /could not find the requested resource/],
+    ["GET", "/api/v1/namespaces/default/nodes", undefined, 404, /could not find the requested resource/],
+    ["GET", `${pods}?fieldSelector=spec.foo%3Dx`, undefined, 400, /not a known field selector/],
+    ["GET", `${pods}?labelSelector=a%3D%3D%3D`, undefined, 400, /unable to parse selector/],
+    ["GET", `${pods}?resourceVersion=x`, undefined, 400, /must be a whole number/],
+    ["GET", `${pods}?resourceVersion=999999999`, undefined, 504, /Too large resource version/],
+    ["GET", `${pods}?continue=zzz`, undefined, 400, /continue key is not valid/],
+    ["DELETE", `${configMaps}/taken?propagationPolicy=Nothing`, undefined, 422, /Unsupported value/],
+    ["DELETE", `${configMaps}/taken`, { preconditions: { uid: "x" } }, 409, /Precondition failed: UID/],
+    ["POST", `${configMaps}?dryRun=Some`, configMap("x"), 422, /supported values: "All"/],
+    ["POST", `${configMaps}?fieldValidation=Some`, configMap("x"), 400, /invalid fieldValidation/],
+    ["GET", "/api/v1/namespaces/%zz", undefined, 400, /path of the request cannot be read/],
+  ];
+  for (const [method, path, body, code, message] of cases) {
+    const answer = await server.send(method, path, body);
+    assert.equal(answer.status, code, `${method} ${path}: ${answer.text}`);
+    assert.equal(answer.body.code, code);
+    assert.match(answer.body.message, message);
+  }
+});
+
+test("bodies come as YAML too, and answers on request", async () => {
+  const yaml = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: yaml}\ndata: {a: 'b'}\n";
+  const created = await server.send("POST", configMaps, yaml, {
+    "Content-Type": "application/yaml",
+    Accept: "application/yaml",
+  });
+  assert.equal(created.headers.get("content-type"), "application/yaml");
+  assert.match(created.text, /^data:\n {2}a: b$/m);
+  const other = await server.send("POST", configMaps, yaml, { "Content-Type": "text/html" });
+  assert.equal(other.status, 415);
+  assert.equal((await server.send("GET", configMaps, undefined, { Accept: "text/html" })).status, 406);
+});
+
+test("unknown fields: refused, warned about or dropped, as the request says", async () => {
+  const odd = configMap("odd", { foo: 1 });
+  const strict = await server.send("POST", `${configMaps}?fieldValidation=Strict`, odd);
+  assert.deepEqual([strict.status, /unknown field "foo"/.test(strict.body.message)], [400, true]);
+  const warned = await server.send("POST", `${configMaps}?dryRun=All`, odd);
+  assert.equal(warned.headers.get("warning"), String.raw`299 - "unknown field \"foo\""`);
+  assert.equal(warned.body.foo, undefined);
+  const ignored = await server.send("POST", `${configMaps}?dryRun=All&fieldValidation=Ignore`, odd);
+  assert.equal(ignored.headers.get("warning"), null);
+});
+
+test("a dry run answers and changes nothing", async () => {
+  const revision = server.api.revision;
+  const created = await server.send("POST", `${configMaps}?dryRun=All`, configMap("dry"));
+  assert.deepEqual([created.status, created.body.metadata.resourceVersion], [201, undefined]);
+  assert.equal((await server.send("GET", `${configMaps}/dry`)).status, 404);
+  assert.equal((await server.send("DELETE", `${configMaps}/yaml?dryRun=All`)).status, 200);
+  assert.equal((await server.send("GET", `${configMaps}/yaml`)).status, 200);
+  assert.equal(server.api.revision, revision);
+});
+
+test("lists: pages, selectors, tables and metadata alone", async () => {
+  for (const name of ["l1", "l2", "l3"])
+    await server.send("POST", "/api/v1/namespaces/other/configmaps", configMap(name, {}, { labels: { n: name } }));
+  const all = "/api/v1/namespaces/other/configmaps";
+  const first = (await server.send("GET", `${all}?limit=2`)).body;
+  assert.deepEqual([first.items.length, first.metadata.remainingItemCount], [2, 1]);
+  const second = (await server.send("GET", `${all}?limit=2&continue=${first.metadata.continue}`)).body;
+  assert.deepEqual(
+    second.items.map((each: { metadata: { name: string } }) => each.metadata.name),
+    ["l3"],
+  );
+  assert.equal(second.metadata.continue, undefined);
+  const selected = (await server.send("GET", `${all}?labelSelector=n+in+(l1,l2)&fieldSelector=metadata.name!%3Dl1`))
+    .body;
+  assert.equal(selected.items.length, 1);
+  assert.equal(selected.kind, "ConfigMapList");
+  assert.equal(selected.items[0].kind, undefined, "Go's typed lists have no kind in their items");
+  const table = (await server.send("GET", all, undefined, { Accept: "application/json;as=Table;v=v1;g=meta.k8s.io" }))
+    .body;
+  assert.deepEqual(
+    table.columnDefinitions.map(({ name }: { name: string }) => name),
+    ["Name", "Data", "Age"],
+  );
+  assert.deepEqual(table.rows[0].cells, ["l1", "0", "0s"]);
+  assert.equal(table.rows[0].object.kind, "PartialObjectMetadata");
+  const accept = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io,application/json";
+  const partial = (await server.send("GET", all, undefined, { Accept: accept })).body;
+  assert.deepEqual(
+    [partial.kind, partial.items[0].kind, partial.items[0].data],
+    ["PartialObjectMetadataList", "PartialObjectMetadata", undefined],
+  );
+});
+
+test("deletion of many: those that the selectors choose", async () => {
+  const all = "/api/v1/namespaces/other/configmaps";
+  assert.equal((await server.send("DELETE", `${all}?labelSelector=n%3Dl1`)).body.items.length, 1);
+  assert.equal((await server.send("GET", all)).body.items.length, 2);
+  await server.send("DELETE", all);
+  assert.equal((await server.send("GET", all)).body.items.length, 0);
+});
+
+test("pods go gracefully: the object answers, then a second deletion ends it", async () => {
+  await server.send("POST", pods, pod("grace", { nodeName: "n" }));
+  const deleted = await server.send("DELETE", `${pods}/grace`, { gracePeriodSeconds: 5 });
+  assert.deepEqual([deleted.body.kind, deleted.body.metadata.deletionGracePeriodSeconds], ["Pod", 5]);
+  assert.equal((await server.send("DELETE", `${pods}/grace?gracePeriodSeconds=0`)).status, 200);
+  assert.equal((await server.send("GET", `${pods}/grace`)).status, 404);
+});
+
+test("a watch begins with what is there, marks its end, and follows selectors", async () => {
+  const all = "/api/v1/namespaces/other/secrets";
+  const secret = (name: string, labels: object): object => ({
+    apiVersion: "v1",
+    kind: "Secret",
+    metadata: { name, labels },
+  });
+  await server.send("POST", all, secret("old", { watched: "yes" }));
+  const options =
+    "watch=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true&timeoutSeconds=1";
+  const events = watchEvents(`${server.url}${all}?${options}&labelSelector=watched`);
+  const next = async (): Promise<string> => {
+    const { value } = await events.next();
+    return value === undefined
+      ? "end"
+      : `${value.type} ${value.object.metadata["name"] ?? JSON.stringify(value.object.metadata["annotations"])}`;
+  };
+  assert.equal(await next(), "ADDED old");
+  assert.equal(await next(), 'BOOKMARK {"k8s.io/initial-events-end":"true"}');
+  await server.send("POST", all, secret("unseen", {}));
+  await server.send("PUT", `${all}/old`, secret("old", { watched: "yes", more: "x" }));
+  await server.send("PUT", `${all}/old`, secret("old", {}));
+  await server.send("PUT", `${all}/unseen`, secret("unseen", { watched: "yes" }));
+  await server.send("DELETE", `${all}/unseen`);
+  const seen = [await next(), await next(), await next(), await next()];
+  assert.deepEqual(seen, ["MODIFIED old", "DELETED old", "ADDED unseen", "DELETED unseen"]);
+  assert.equal(await next(), "BOOKMARK undefined", "a last bookmark, when its time is over");
+  assert.equal(await next(), "end");
+});
+
+test("a watch resumes after a revision; what a list saw is not told again", async () => {
+  const { body: list } = await server.send("GET", configMaps);
+  await server.send("POST", configMaps, configMap("resumed"));
+  const events = watchEvents(
+    `${server.url}${configMaps}?watch=1&resourceVersion=${list.metadata.resourceVersion}&timeoutSeconds=1`,
+  );
+  const { value } = await events.next();
+  assert.deepEqual([value?.type, value?.object.metadata["name"]], ["ADDED", "resumed"]);
+  await events.return(undefined);
+});
+
+test("watches that cannot be are refused in a way that clients get over", async () => {
+  const refused = async (query: string): Promise<number> =>
+    (await server.send("GET", `${configMaps}?watch=true&${query}`)).status;
+  assert.equal(await refused("sendInitialEvents=true"), 422);
+  assert.equal(await refused("resourceVersionMatch=NotOlderThan"), 422);
+  assert.equal(await refused("resourceVersion=99999999"), 504);
+});
+
+test("scale is one shape for all that scales", async () => {
+  await server.send("POST", deployments, deployment("scaled", { replicas: 2 }));
+  const scale = (await server.send("GET", `${deployments}/scaled/scale`)).body;
+  assert.deepEqual(
+    [scale.kind, scale.spec, scale.status],
+    ["Scale", { replicas: 2 }, { replicas: 0, selector: "app=scaled" }],
+  );
+  const merge = { "Content-Type": "application/merge-patch+json" };
+  assert.equal(
+    (await server.send("PATCH", `${deployments}/scaled/scale`, { spec: { replicas: 5 } }, merge)).body.spec.replicas,
+    5,
+  );
+  assert.equal(
+    (await server.send("PUT", `${deployments}/scaled/scale`, { ...scale, spec: { replicas: 6 } })).status,
+    409,
+  );
+  assert.equal(
+    (await server.send("PATCH", `${deployments}/scaled/scale`, { spec: { replicas: -1 } }, merge)).status,
+    422,
+  );
+  assert.equal((await server.send("GET", `${deployments}/scaled`)).body.spec.replicas, 5);
+});
+
+test("status has a door of its own", async () => {
+  const { body } = await server.send("GET", `${deployments}/scaled`);
+  const both = { ...body, spec: { ...body.spec, replicas: 9 }, status: { replicas: 3 } };
+  const answer = (await server.send("PUT", `${deployments}/scaled/status`, both)).body;
+  assert.deepEqual([answer.spec.replicas, answer.status.replicas], [5, 3]);
+  const main = (
+    await server.send("PUT", `${deployments}/scaled`, { ...both, metadata: { name: "scaled" }, status: {} })
+  ).body;
+  assert.deepEqual([main.spec.replicas, main.status.replicas], [9, 3]);
+});
+
+test("binding puts a pod on a node, once", async () => {
+  await server.send("POST", pods, pod("bound"));
+  const binding = {
+    apiVersion: "v1",
+    kind: "Binding",
+    metadata: { name: "bound" },
+    target: { kind: "Node", name: "n1" },
+  };
+  assert.equal((await server.send("POST", `${pods}/bound/binding`, binding)).status, 201);
+  const { body } = await server.send("GET", `${pods}/bound`);
+  assert.equal(body.spec.nodeName, "n1");
+  assert.ok(
+    body.status.conditions.some(
+      ({ type, status }: { type: string; status: string }) => type === "PodScheduled" && status === "True",
+    ),
+  );
+  assert.equal((await server.send("POST", `${pods}/bound/binding`, binding)).status, 409);
+});
+
+test("eviction asks the disruption budget", async () => {
+  const budgets = "/apis/policy/v1/namespaces/default/poddisruptionbudgets";
+  const spec = { minAvailable: 1, selector: { matchLabels: { app: "guarded" } } };
+  await server.send("POST", budgets, {
+    apiVersion: "policy/v1",
+    kind: "PodDisruptionBudget",
+    metadata: { name: "b" },
+    spec,
+  });
+  for (const name of ["e1", "e2"]) {
+    await server.send("POST", pods, pod(name, { nodeName: "n" }, { labels: { app: "guarded" } }));
+    const status = { phase: "Running", conditions: [{ type: "Ready", status: "True" }] };
+    await server.send(
+      "PATCH",
+      `${pods}/${name}/status`,
+      { status },
+      { "Content-Type": "application/merge-patch+json" },
+    );
+  }
+  const evict = (name: string) =>
+    server.send("POST", `${pods}/${name}/eviction`, { apiVersion: "policy/v1", kind: "Eviction", metadata: { name } });
+  assert.equal((await evict("e1")).status, 201);
+  const refused = await evict("e2");
+  assert.equal(refused.status, 429);
+  assert.match(refused.body.details.causes[0].message, /needs 1 healthy pods and has 1 currently/);
+});
+
+test("ephemeral containers are added by their own door", async () => {
+  await server.send("POST", pods, pod("debugged"));
+  const patch = { spec: { ephemeralContainers: [{ name: "debug", image: "busybox", targetContainerName: "c" }] } };
+  const headers = { "Content-Type": "application/strategic-merge-patch+json" };
+  const answer = await server.send("PATCH", `${pods}/debugged/ephemeralcontainers`, patch, headers);
+  assert.equal(answer.body.spec.ephemeralContainers[0].name, "debug");
+});
+
+test("a namespace that goes takes nothing more in, and ends by its finalizers", async () => {
+  await server.send("POST", "/api/v1/namespaces", { apiVersion: "v1", kind: "Namespace", metadata: { name: "going" } });
+  const deleted = await server.send("DELETE", "/api/v1/namespaces/going");
+  assert.equal(deleted.body.status.phase, "Terminating");
+  const refused = await server.send("POST", "/api/v1/namespaces/going/configmaps", configMap("x"));
+  assert.deepEqual([refused.status, /because it is being terminated/.test(refused.body.message)], [403, true]);
+  const { body } = await server.send("GET", "/api/v1/namespaces/going");
+  await server.send("PUT", "/api/v1/namespaces/going/finalize", { ...body, spec: { finalizers: [] } });
+  assert.equal((await server.send("GET", "/api/v1/namespaces/going")).status, 404);
+});
+
+test("versions of a kind are one object", async () => {
+  const events = "/apis/events.k8s.io/v1/namespaces/default/events";
+  const created = await server.send("POST", events, {
+    apiVersion: "events.k8s.io/v1",
+    kind: "Event",
+    metadata: { name: "e" },
+    regarding: { kind: "Pod", name: "p", namespace: "default" },
+    note: "it happened",
+    reason: "R",
+    action: "A",
+    type: "Normal",
+    eventTime: "2026-01-31T12:00:00.000000Z",
+    reportingController: "x/y",
+    reportingInstance: "z",
+  });
+  assert.equal(created.status, 201, created.text);
+  assert.equal(created.body.note, "it happened");
+  const core = (await server.send("GET", "/api/v1/namespaces/default/events?fieldSelector=involvedObject.name%3Dp"))
+    .body;
+  assert.equal(core.items[0].message, "it happened");
+});
+
+test("those who may not are told so", async () => {
+  const refusing = await startTestServer({
+    authenticate: () => ({ username: "eve", groups: [] }),
+    authorize: (_, { verb }) => ({ allowed: verb !== "list", reason: "no" }),
+  });
+  const { status, body } = await refusing.send("GET", pods);
+  assert.equal(status, 403);
+  assert.equal(
+    body.message,
+    'pods is forbidden: User "eve" cannot list resource "pods" in API group "" in the namespace "default": no',
+  );
+  refusing.close();
+});
