@@ -3,6 +3,7 @@
 import process from "node:process";
 import type { Node } from "../kube/kinds.ts";
 import type { Pod } from "../kube/kinds.ts";
+import { policyWarnings } from "../model/policy-problems.ts";
 import type { Program } from "../program/program.ts";
 import { originText } from "../trace/render.ts";
 import type { Lab, LabNode } from "./lab.ts";
@@ -23,7 +24,7 @@ export function status(lab: Lab): object {
     podsReady,
     services: network.services.length,
     missing,
-    problems: network.problems.map(({ severity, origin, message }) => ({
+    problems: [...network.problems, ...policyWarnings(network)].map(({ severity, origin, message }) => ({
       severity,
       where: originText(origin),
       message,

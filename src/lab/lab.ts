@@ -38,6 +38,7 @@ import { startKubelet, type Kubelet } from "./pods/kubelet.ts";
 import { startRecordKubelet, type RecordKubelet } from "./records.ts";
 import { lazyIpam, lazyPodNetwork, openPodKernel } from "./node-network.ts";
 import { createNodeLog, type NodeLog } from "./node-log.ts";
+import { startPolicyStatus } from "./policy-status.ts";
 import { ensureSystemObjects } from "./system.ts";
 import { registerSystemWorkloads } from "./system-workloads.ts";
 import { makeWorld, zoneOf } from "./world.ts";
@@ -132,6 +133,12 @@ export async function startLab(options: LabOptions): Promise<Lab> {
     outside,
     cluster,
     log: (node) => nodes.get(node)?.log,
+  });
+
+  const policyStatus = startPolicyStatus({
+    api,
+    source,
+    agents: () => [...nodes.values()].flatMap(({ agent }) => agent ?? []),
   });
 
   const startNode = (name: string): void => {
@@ -318,6 +325,7 @@ export async function startLab(options: LabOptions): Promise<Lab> {
       for (const node of nodes.values()) node.records?.stop();
       await Promise.all([...nodes.values()].map(async (node) => node.agent?.stop()));
       door.close();
+      policyStatus.close();
       controllers.stop();
       source.close();
       await api.flushed();

@@ -160,7 +160,7 @@ void test("names that hash alike: identities stay apart, and everybody follows w
     objects({ nodes: [node(1)], pods: [db, pod("webb", { node: 1, host: 6 }, { labels: { app: "webb" } })] }),
   );
   const both = identities(two.pods, two.namespaces);
-  const data = both.addresses[4].map((element) => String(element.data));
+  const data = both.addresses[4].map((element) => JSON.stringify(element.data));
   assert.equal(new Set(data).size, 2);
   assert.equal(both.namespaces.length, 2);
   const again = identities(network.pods, network.namespaces);

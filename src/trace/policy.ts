@@ -4,9 +4,9 @@
 // Not here: the rules themselves (program/policy.ts), words (policy-words.ts).
 
 import type { Address } from "../ip/address.ts";
-import { contains } from "../ip/prefix.ts";
 import { matches } from "../kube/selector.ts";
-import type { Network, NetworkNode, NetworkPod, Policy, PolicyPeer, PolicyPort, PolicyRule } from "../model/network.ts";
+import type { Network, NetworkNode, Policy } from "../model/network.ts";
+import { letsThrough } from "../model/policy-match.ts";
 import { policyChains } from "../program/policy.ts";
 import { linkLocalOf } from "../program/places.ts";
 import type { HookResult } from "./machine.ts";
@@ -72,9 +72,15 @@ function stepOf(
     };
   const accepted = met.find(({ chain, verdict }) => [allowed, judge].includes(chain) && verdict === "accept");
   const origin = accepted?.origin ?? sent.origin;
+  const connection = {
+    from: { address: packet.source, pod: podAt(world, packet.source) },
+    to: { address: packet.destination, pod: podAt(world, packet.destination) },
+    protocol: packet.protocol,
+    port: packet.destinationPort,
+  };
   const others = isolating
     .filter((policy) => !(policy.namespace === origin.namespace && policy.name === origin.name))
-    .filter((policy) => (policy[direction] ?? []).some((rule) => letsThrough(world, direction, policy, rule, packet)));
+    .filter((policy) => letsThrough(network, policy, direction, connection));
   return { ...step, verdict: "allowed", origin, ...(others.length > 0 && { also: others.map(({ name }) => name) }) };
 }
 
@@ -123,44 +129,3 @@ function causesOf(
   });
 }
 
-function letsThrough(world: World, direction: Direction, policy: Policy, rule: PolicyRule, packet: Packet): boolean {
-  const other = direction === "ingress" ? packet.source : packet.destination;
-  const destination = podAt(world, packet.destination);
-  return (
-    (rule.peers === "anyone" || rule.peers.some((peer) => isMeant(world, policy, peer, other))) &&
-    (rule.ports === "all" || rule.ports.some((port) => isOpen(port, packet, destination)))
-  );
-}
-
-function isMeant(world: World, policy: Policy, peer: PolicyPeer, address: Address): boolean {
-  switch (peer.kind) {
-    case "block":
-      return isInBlock(peer, address);
-    case "pods": {
-      const pod = podAt(world, address);
-      if (pod === undefined || !matches(peer.pods, pod.labels)) return false;
-      if (peer.namespaces === "own") return pod.namespace === policy.namespace;
-      const labels = world.network.namespaces.find(({ name }) => name === pod.namespace)?.labels;
-      return matches(peer.namespaces, { "kubernetes.io/metadata.name": pod.namespace, ...labels });
-    }
-  }
-}
-
-function isInBlock({ cidr, except }: PolicyPeer & { readonly kind: "block" }, address: Address): boolean {
-  return contains(cidr, address) && !except.some((hole) => contains(hole, address));
-}
-
-function isOpen(port: PolicyPort, packet: Packet, destination: NetworkPod | undefined): boolean {
-  if (packet.protocol !== port.protocol) return false;
-  switch (port.kind) {
-    case "range":
-      return packet.destinationPort >= port.first && packet.destinationPort <= port.last;
-    case "named":
-      return (
-        destination?.containerPorts.some(
-          ({ name, protocol, port: number }) =>
-            name === port.name && protocol === port.protocol && number === packet.destinationPort,
-        ) === true
-      );
-  }
-}

@@ -9,9 +9,8 @@ const storage = "the object is kept, no storage is provisioned yet; use emptyDir
 
 /** What does not happen, by resource. */
 const reasons: { readonly [resource: string]: string } = {
-  "networkpolicies.networking.k8s.io": "the object is kept, policies are not enforced yet: all traffic is allowed",
   "clusternetworkpolicies.policy.networking.k8s.io":
-    "the object is kept, policies are not enforced yet: all traffic is allowed",
+    "the object is kept, cluster-wide policies are not enforced yet: only NetworkPolicies are",
   "ingresses.networking.k8s.io": route,
   "gateways.gateway.networking.k8s.io": route,
   "httproutes.gateway.networking.k8s.io": route,
