@@ -24,7 +24,7 @@ export interface Access {
   readonly admission: Admission;
   /** For kubelets (KubeletOptions.serviceAccountToken). */
   readonly podToken: (request: TokenRequest) => string;
-  /** Needs the namespace kube-system; brings the default roles. */
+  /** Needs the namespaces kube-system and kube-public; brings the default roles. */
   start(api: ObjectApi): RunningAccess;
 }
 

@@ -11,7 +11,7 @@ import { coversAll, type PolicyRule, type Role, type RoleBinding, type Subject }
 const group = "rbac.authorization.k8s.io";
 const apiVersion = `${group}/v1`;
 /** Someone who wants to keep a change sets it to "false". */
-const autoUpdate = `${group}/autoupdate`;
+const autoUpdate = "rbac.authorization.kubernetes.io/autoupdate";
 
 /** Brings the default roles and bindings into the store. Idempotent; rules that somebody added stay. */
 export function ensureDefaultPolicy(api: Pick<ObjectApi, "get" | "create" | "update">): void {
