@@ -59,6 +59,11 @@ program
       "what a changed policy does to connections that began before: keep lets them end by themselves, strict stops them (default: keep)",
     ).choices(["keep", "strict"]),
   )
+  .addOption(
+    new Option("--controllers <whose>", "none: you bring kube-controller-manager and kube-scheduler")
+      .choices(["own", "none"])
+      .default("own"),
+  )
   .option("--timeout <seconds>", "how long to wait until all is ready", "120")
   .option("--no-wait", "return as soon as the objects are stored")
   .option("--quiet", "print errors only")

@@ -29,6 +29,7 @@ interface UpOptions {
   readonly packets: "on" | "off" | "auto";
   readonly policy?: "on" | "off";
   readonly policyConnections?: "keep" | "strict";
+  readonly controllers: "own" | "none";
   readonly timeout: string;
   readonly wait: boolean;
   readonly quiet?: boolean;
@@ -44,7 +45,7 @@ export default async function up(options: UpOptions): Promise<number> {
   const running = isRunning(paths) && (await lab.alive());
   if (!running) {
     await killDaemon(paths);
-    const config = { ...configFor(paths, options), ...policySettings(options) };
+    const config = { ...configFor(paths, options), ...switchableSettings(options) };
     const apiPort = await chooseApiPort(config.apiPort);
     const packets = decidePackets(paths, { ...config, apiPort }, options);
     say(headline(packets));
@@ -114,12 +115,14 @@ function configFor(paths: LabPaths, options: UpOptions): LabConfig {
   };
 }
 
-/** Policy may be switched with every start. */
-function policySettings({
+/** Policy and controllers may be switched with every start. */
+function switchableSettings({
   policy,
   policyConnections,
-}: UpOptions): Pick<LabConfig, "policy" | "establishedConnections"> {
+  controllers,
+}: UpOptions): Pick<LabConfig, "policy" | "establishedConnections" | "controllers"> {
   return {
+    controllers,
     ...(policy !== undefined && { policy }),
     ...(policyConnections !== undefined && { establishedConnections: policyConnections }),
   };

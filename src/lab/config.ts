@@ -19,6 +19,8 @@ export interface LabConfig {
   readonly packets: "on" | "off";
   /** Why packets are off, in words for people. */
   readonly packetsOffReason?: string;
+  /** `none`: kube-scheduler and kube-controller-manager are brought by the user; what belongs to the API server itself still runs. */
+  readonly controllers?: "own" | "none";
   /** `off`: NetworkPolicies are not enforced. On where absent. */
   readonly policy?: "on" | "off";
   /** Whether a changed policy lets connections that began before go on. `keep` where absent. */

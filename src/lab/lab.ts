@@ -26,7 +26,7 @@ import { StatusError } from "./api/store.ts";
 import { createObjectApi } from "./api/write.ts";
 import type { LabConfig } from "./config.ts";
 import { createServiceAllocator } from "./controllers/service-addresses.ts";
-import { admissions, startControllers } from "./controllers/start.ts";
+import { admissions, apiSideControllers, startControllers } from "./controllers/start.ts";
 import { createNetworkSource } from "./network-source.ts";
 import { createTopology, routerAddress, type Machine, type Topology } from "./network/topology.ts";
 import { nodeAddressesOf, outsideAddresses, zoneOfNode } from "./node-object.ts";
@@ -122,6 +122,7 @@ export async function startLab(options: LabOptions): Promise<Lab> {
     api,
     config: cluster,
     rootCa: certificates.authority,
+    enabled: (name) => config.controllers !== "none" || apiSideControllers.has(name),
     failed: (failure) =>
       console.error(`${new Date().toISOString()} controller ${failure.controller}: ${failure.key}:`, failure.error),
   });

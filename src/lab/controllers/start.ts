@@ -66,6 +66,14 @@ export function startControllers(options: ControllersOptions): Runtime {
   });
 }
 
+/** Controllers that are part of kube-apiserver or of this lab, and so run although others do kube-controller-manager's work. */
+export const apiSideControllers: ReadonlySet<string> = new Set([
+  "serviceip",
+  "servicecidr",
+  "eventretention",
+  "notimplemented",
+]);
+
 /** Every controller under its name, in order. */
 function controllerTable(
   options: ControllersOptions,
