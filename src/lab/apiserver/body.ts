@@ -70,7 +70,7 @@ export async function parseYaml(text: string): Promise<unknown> {
   }
   const { parse } = await import("yaml");
   try {
-    return JSON.parse(JSON.stringify(parse(text, { maxAliasCount: 100 }) ?? null));
+    return JSON.parse(JSON.stringify(parse(text, { maxAliasCount: 100, logLevel: "error" }) ?? null));
   } catch (error) {
     throw badRequest(`error decoding YAML: ${wordsOf(error)}`);
   }

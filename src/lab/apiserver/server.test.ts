@@ -77,8 +77,8 @@ test("OpenAPI names every kind and its patches; no reference leads nowhere", asy
   for (const { serverRelativeURL } of Object.values(index)) {
     const { text, body } = await server.send("GET", serverRelativeURL);
     const schemas = Object.keys(body.components.schemas as object);
-    for (const [, name] of text.matchAll(/#\/components\/schemas\/([^"]+)/g))
-      assert.ok(schemas.includes(name ?? ""), name);
+    for (const [, name = ""] of text.matchAll(/#\/components\/schemas\/([^"]+)/g))
+      assert.ok(schemas.includes(name), `${serverRelativeURL}: ${name}`);
   }
   const apps = (await server.send("GET", "/openapi/v3/apis/apps/v1")).body;
   const patch = apps.paths["/apis/apps/v1/namespaces/{namespace}/deployments/{name}"].patch;
