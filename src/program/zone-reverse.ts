@@ -1,7 +1,14 @@
 // Addresses as DNS names: `7.41.96.10.in-addr.arpa` (RFC 1035 3.5), nibbles under ip6.arpa (RFC 3596 2.5), and dashed as in pod names.
 
-import { addressBytes, addressFromBytes, familyOf, parseAddress, type Address } from "../ip/address.ts";
-import { contains, prefixBits, type Prefix } from "../ip/prefix.ts";
+import {
+  addressBytes,
+  addressFromBytes,
+  addressFromValue,
+  familyOf,
+  parseAddress,
+  type Address,
+} from "../ip/address.ts";
+import { contains, prefixBits, prefixRange, type Prefix } from "../ip/prefix.ts";
 import { isWithin, type DnsName } from "../wire/dns/name.ts";
 
 /** The name that holds an address's PTR records. */
@@ -35,6 +42,20 @@ export function reverseZoneOf(name: DnsName, ranges: readonly Prefix[]): DnsName
       .join(".");
   }
   return undefined;
+}
+
+/** The reverse zones that together hold a range: `10.96.0.0/15` is `96.10.in-addr.arpa` and `97.10.in-addr.arpa`. */
+export function reverseZones(range: Prefix): DnsName[] {
+  const unitBits = familyOf(range) === 4 ? 8 : 4;
+  const cut = Math.max(Math.ceil(prefixBits(range) / unitBits), 1);
+  const { first } = prefixRange(range);
+  const step = 1n << BigInt((familyOf(range) === 4 ? 32 : 128) - cut * unitBits);
+  return Array.from({ length: 2 ** (cut * unitBits - prefixBits(range)) }, (_, index) =>
+    reverseName(addressFromValue(familyOf(range), first + BigInt(index) * step))
+      .split(".")
+      .slice(-cut - 2)
+      .join("."),
+  );
 }
 
 /** `10-244-1-5`, `fd00-10-244-1--5`. */

@@ -1,0 +1,183 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { parseCorefile } from "./corefile.ts";
+import { CorefileError } from "./corefile-tokens.ts";
+
+/** One server block around the lines. */
+const block = (lines: string) => parseCorefile(`.:53 {\n${lines}\n}\n`).servers[0]!;
+
+const kubeadm = `.:53 {
+    errors
+    health {
+       lameduck 5s
+    }
+    ready
+    kubernetes cluster.local in-addr.arpa ip6.arpa {
+       pods insecure
+       fallthrough in-addr.arpa ip6.arpa
+       ttl 30
+    }
+    prometheus :9153
+    forward . /etc/resolv.conf {
+       max_concurrent 1000
+    }
+    cache 30 {
+       disable success cluster.local
+       disable denial cluster.local
+    }
+    loop
+    reload
+    loadbalance
+}
+`;
+
+await test("kubeadm's Corefile", () => {
+  const { servers } = parseCorefile(kubeadm);
+  assert.equal(servers.length, 1);
+  const [server] = servers;
+  assert.deepEqual(server?.zones, [{ name: ".", port: 53 }]);
+  assert.deepEqual(server.health, { port: 8080, lameduckMs: 5000 });
+  assert.deepEqual(server.kubernetes?.zones, ["cluster.local", "in-addr.arpa", "ip6.arpa"]);
+  assert.equal(server.kubernetes.pods, "insecure");
+  assert.equal(server.kubernetes.ttl, 30);
+  assert.deepEqual(server.kubernetes.fallthrough, ["in-addr.arpa", "ip6.arpa"]);
+  assert.equal(server.forwards[0]?.maxConcurrent, 1000);
+  assert.deepEqual(server.forwards[0].to, [{ kind: "file", path: "/etc/resolv.conf" }]);
+  assert.equal(server.cache?.success.maxSeconds, 30);
+  assert.deepEqual(server.cache.denial.disabled, ["cluster.local"]);
+  assert.deepEqual(server.reload, { intervalMs: 30_000 });
+  assert.ok(server.loop && server.loadbalance && server.errors);
+});
+
+await test("several server blocks, ports, stub domains, ranges as reverse zones", () => {
+  const { servers } = parseCorefile(`
+    example.org, dns://example.net:1053 { forward . 10.0.0.2 }
+    10.96.0.0/15:54 fd00::/60 {
+      bind 127.0.0.1 eth0
+    }`);
+  assert.deepEqual(servers[0]?.zones, [
+    { name: "example.org", port: 53 },
+    { name: "example.net", port: 1053 },
+  ]);
+  assert.deepEqual(servers[1]?.zones, [
+    { name: "96.10.in-addr.arpa", port: 54 },
+    { name: "97.10.in-addr.arpa", port: 54 },
+    { name: "0.0.0.0.0.0.0.0.0.0.0.0.0.d.f.ip6.arpa".split(".").slice(-17).join("."), port: 53 },
+  ]);
+  assert.deepEqual(servers[1]?.bind, ["127.0.0.1", "eth0"]);
+});
+
+await test("snippets, files, the environment, comments, quotes", () => {
+  const files: Record<string, string> = {
+    "/etc/coredns/custom/a.override": "log # says it all\n",
+    "/etc/coredns/custom/b.override": 'hosts {\n  10.1.1.1 "db.internal" # twice\n}\n',
+    "/etc/coredns/custom/stub.server": "corp.example:53 {\n forward . {$CORP}\n}\n",
+  };
+  const { servers } = parseCorefile(
+    `(common) {\n errors\n cache {\n  serve_stale\n }\n}\n.:53 {\n import common\n import custom/*.override\n import custom/*.none\n}\nimport /etc/coredns/custom/*.server\n`,
+    {
+      file: "/etc/coredns/Corefile",
+      read: (path) => files[path],
+      list: (folder) =>
+        Object.keys(files)
+          .filter((path) => path.startsWith(`${folder}/`))
+          .map((path) => path.slice(folder.length + 1)),
+      env: { CORP: "10.9.9.9" },
+    },
+  );
+  assert.deepEqual(servers[0]?.cache?.stale, { seconds: 3600, verify: false });
+  assert.deepEqual(servers[0].hosts?.inline, ["10.1.1.1 db.internal"]);
+  assert.equal(servers[0].log?.[0]?.scope, ".");
+  assert.deepEqual(servers[1]?.forwards[0]?.to, [{ kind: "server", protocol: "dns", address: "10.9.9.9", port: 53 }]);
+});
+
+await test("forward: every kind of upstream and option", () => {
+  const [forward] =
+    block(`forward example.org 1.1.1.1 10.0.0.2:5353 fd00::2 [fd00::3]:54 tls://9.9.9.9%dns.quad9.net tls://1.0.0.1:8853 {
+    except a.example.org b.example.org
+    policy round_robin
+    max_fails 3
+    health_check 5s no_rec domain example.org
+    force_tcp
+    expire 20s
+    tls /ca.pem
+    next NXDOMAIN
+    failover SERVFAIL REFUSED
+  }`).forwards;
+  assert.deepEqual(
+    forward?.to.map((to) =>
+      to.kind === "file" ? to.path : `${to.protocol} ${to.address} ${to.port} ${to.serverName ?? ""}`,
+    ),
+    [
+      "dns 1.1.1.1 53 ",
+      "dns 10.0.0.2 5353 ",
+      "dns fd00::2 53 ",
+      "dns fd00::3 54 ",
+      "tls 9.9.9.9 853 dns.quad9.net",
+      "tls 1.0.0.1 8853 ",
+    ],
+  );
+  assert.deepEqual(forward?.healthCheck, { intervalMs: 5000, recursionDesired: false, domain: "example.org" });
+  assert.deepEqual(
+    [forward.policy, forward.maxFails, forward.transport, forward.expireMs],
+    ["round_robin", 3, "tcp", 20_000],
+  );
+  assert.deepEqual([forward.next, forward.failover, forward.tls], [[3], [2, 5], { ca: "/ca.pem" }]);
+});
+
+await test("rewrite: each kind of match, answers back", () => {
+  const [exact, prefix, suffix, substring, regex] = block(`
+    rewrite name old.example.org new.example.org
+    rewrite continue name prefix a- b-
+    rewrite name suffix .schmoogle.com. .google.com. answer auto
+    rewrite name substring one two
+    rewrite stop {
+      name regex (.*)-(us-west-1)\\.coredns\\.rocks {1}.service.{2}.consul
+      answer name (.*)\\.service\\.(us-west-1)\\.consul {1}-{2}.coredns.rocks
+    }`).rewrites;
+  assert.equal(exact?.rename("old.example.org."), "new.example.org.");
+  assert.equal(exact.rename("x.old.example.org."), undefined);
+  assert.deepEqual(exact.answers, [{ kind: "back" }]);
+  assert.equal(prefix?.after, "continue");
+  assert.equal(prefix.rename("a-b.org."), "b-b.org.");
+  assert.equal(suffix?.rename("www.schmoogle.com."), "www.google.com.");
+  assert.equal(suffix.answers.length, 2);
+  assert.equal(substring?.rename("x.one.org."), "x.two.org.");
+  assert.equal(regex?.rename("ftp-us-west-1.coredns.rocks."), "ftp.service.us-west-1.consul.");
+  const [back] = regex.answers;
+  assert.ok(back?.kind === "replace");
+  assert.equal(back.rename("ftp.service.us-west-1.consul."), "ftp-us-west-1.coredns.rocks.");
+});
+
+await test("what is wrong is named, with its line", () => {
+  const cases: readonly (readonly [string, number, RegExp])[] = [
+    [".:53 {\n errors\n erors\n}", 3, /unknown plugin "erors"/],
+    [".:53 {\n kubernetes cluster.local {\n  podz insecure\n }\n}", 3, /plugin kubernetes: unknown option "podz"/],
+    [".:53 {\n kubernetes in-addr.arpa\n}", 2, /no reverse zone/],
+    [".:53 {\n cache 30 {\n  prefetch 10 1m 5%\n }\n}", 3, /10 to 90/],
+    [".:53 {\n forward . https://1.1.1.1\n}", 2, /https:\/\/ is not supported/],
+    [".:53 {\n forward . resolver.example\n}", 2, /neither an address/],
+    [".:53 {\n errors\n", 1, /no "}"/],
+    [".:53\n errors\n", 1, /has no "{"/],
+    [".:53 {\n errors\n errors\n}", 3, /twice/],
+    [".:53 {\n autopath @kubernetes\n}", 1, /needs the kubernetes plugin/],
+    [".:53 {\n rewrite type A AAAA\n}", 2, /only names/],
+    [".:53 {\n import missing\n}", 2, /no snippet/],
+    ['.:53 {\n log . "{nope}"\n}', 2, /unknown field {nope}/],
+    [". {\n}\n.:53 {\n}", 3, /defined twice/],
+    ["", 1, /no server block/],
+    ['. {\n hosts {\n 10.1.1.1 "x\n }\n}', 3, /no end/],
+  ];
+  for (const [text, line, message] of cases) {
+    assert.throws(
+      () => parseCorefile(text),
+      (error) => error instanceof CorefileError && error.line === line && message.test(error.message),
+      text,
+    );
+  }
+});
+
+await test("a snippet that imports itself ends in an error", () => {
+  assert.throws(() => parseCorefile("import a", { file: "/a", read: () => "import a\nimport a\n" }), /1000 imports/);
+});
