@@ -219,6 +219,45 @@ program
   )
   .action(run(() => import("./trace.ts")));
 
+program
+  .command("policy")
+  .description("say in plain words what a NetworkPolicy does, and to which pods today")
+  .argument("<action>", "explain")
+  .argument("<policy>", "NAME or NAMESPACE/NAME")
+  .option("-n, --namespace <name>", "of a name that says none", "default")
+  .option("-f, --filename <path...>", "explain manifests without a lab")
+  .addOption(nameOption())
+  .addHelpText(
+    "after",
+    "\nExamples:\n  fairlead policy explain production/db-security-policy\n  fairlead policy explain deny-all -n production -f manifests/",
+  )
+  .action(run(() => import("./policy.ts")));
+
+program
+  .command("matrix")
+  .description("who may reach whom: every kind of pod against every port that pods declare")
+  .option("-n, --namespace <name...>", "only pods of these namespaces")
+  .option("-f, --filename <path...>", "of manifests, without a lab")
+  .addOption(outputOption(["text", "json"]))
+  .addOption(nameOption())
+  .addHelpText("after", "\nExamples:\n  fairlead matrix -n production\n  fairlead matrix -f manifests/ -o json")
+  .action(run(() => import("./matrix.ts")));
+
+program
+  .command("test")
+  .description("check expectations: who may reach whom, and by which policy")
+  .argument("<files...>", "YAML: a list tests of {from, to, protocol, expect: allow|deny, by}")
+  .option("-n, --namespace <name>", "of names that say none", "default")
+  .option("-f, --filename <path...>", "of manifests, without a lab")
+  .option("--live", "send the real packets too")
+  .addOption(outputOption(["tap", "junit"]).default("tap"))
+  .addOption(nameOption())
+  .addHelpText(
+    "after",
+    "\nExamples:\n  fairlead test expectations.yaml -f manifests/       in CI: no privileges, no lab\n  fairlead test expectations.yaml --live             real packets in the lab\nExit status 1 when an expectation is not met.",
+  )
+  .action(run(() => import("./test.ts")));
+
 // `fairlead … | head`: the reader has seen enough.
 process.stdout.on("error", (error: NodeJS.ErrnoException) => {
   if (error.code === "EPIPE") process.exit(0);

@@ -8,6 +8,7 @@ import { StatusError } from "./api/store.ts";
 import { checkWithPackets } from "./check.ts";
 import { applyObjects, deleteObjects, getObjects, waitUntilReady, watchObjects } from "./control-objects.ts";
 import { execInPod, imageRequest, logLines } from "./control-pods.ts";
+import { explainInLab, matrixInLab } from "./control-policy.ts";
 import { show } from "./control-show.ts";
 import { status } from "./control-status.ts";
 import { traceInLab } from "./control-trace.ts";
@@ -31,6 +32,8 @@ const answers: Readonly<Record<string, Answer>> = {
   "/check": checkWithPackets,
   "/show": show,
   "/trace": traceInLab,
+  "/policy": explainInLab,
+  "/matrix": matrixInLab,
   "/image": imageRequest,
   "/node": async (lab: Lab, body: { action: "stop" | "start" | "add" | "delete"; node?: string }) => ({
     message: await lab.nodeAction(body.action, body.node),
