@@ -249,6 +249,7 @@ export function oracleAnswer(world: PolicyWorld, question: Question): Answer {
 /** The compiled Programs of a world, to be asked with packets. */
 export interface Compiled {
   readonly network: Network;
+  readonly world: World;
   answer(probe: Probe): { readonly answer: Answer; readonly other?: string };
 }
 
@@ -270,6 +271,7 @@ export function compileWorld(
   };
   return {
     network,
+    world: tracerWorld,
     answer(probe) {
       const [path] = walkAll(tracerWorld, startOf(network, probe.start), probe.packet);
       const last = path?.hops.at(-1)?.steps.at(-1);

@@ -1,0 +1,154 @@
+// What people read about policies: traces, explanations, matrices, expectations.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { readExpectations } from "../../src/cli/test.ts";
+import { namespace, node } from "../../src/model/objects.testing.ts";
+import { expectationText, formatJunit, formatTap, meets, type Expectation } from "../../src/trace/expectation.ts";
+import { reachability, renderMatrix } from "../../src/trace/matrix.ts";
+import { explainPolicy } from "../../src/trace/policy-explain.ts";
+import { trace } from "../../src/trace/query.ts";
+import { renderMinimal, renderSummary } from "../../src/trace/render.ts";
+import { compileWorld, pod, policy, type PolicyWorld } from "./worlds.testing.ts";
+
+const shop: PolicyWorld = {
+  nodes: [node(1), node(2)],
+  namespaces: [namespace("red", { team: "a" }), namespace("blue")],
+  pods: [
+    pod("api", { namespace: "red", node: 1, host: 10 }, { labels: { app: "api" } }),
+    pod("db", { namespace: "red", node: 2, host: 11 }, { labels: { app: "db" }, http: 8080 }),
+    pod("other", { namespace: "blue", node: 1, host: 12 }, { labels: { app: "web" } }),
+  ],
+  policies: [
+    policy("db-in", "red", {
+      podSelector: { matchLabels: { app: "db" } },
+      ingress: [{ from: [{ podSelector: { matchLabels: { app: "api" } } }], ports: [{ port: "http" }] }],
+    }),
+    policy("db-more", "red", {
+      podSelector: { matchLabels: { app: "db" } },
+      ingress: [
+        {
+          from: [{ ipBlock: { cidr: "10.244.1.8/29", except: ["10.244.1.12/32"] } }],
+          ports: [{ port: 80, endPort: 9000 }],
+        },
+      ],
+    }),
+  ],
+};
+
+const { network, world } = compileWorld(shop);
+const ask = (from: string, to: string): ReturnType<typeof trace> =>
+  trace(world, { from, to, namespace: "red", protocol: "tcp" });
+
+void test("a trace that policies stop names the way, the cause and the fields", () => {
+  const value = ask("blue/other", "red/db:8080");
+  assert.equal(renderMinimal(value), "other -> db:8080/tcp  tunnel  drop ingress db-in  dropped\n");
+  assert.equal(
+    renderSummary(value),
+    `\
+blue/other → db:8080/tcp      DROPPED on node-2, ingress of db
+
+ 1 egress   allowed, no policy isolates other for egress
+ 2 route    node-1 → node-2 by vxlan fl.vx, mtu 1450      Node node-2 spec.podCIDRs[0]
+ 3 ingress  denied, nothing lets it in                    NetworkPolicy red/db-in spec.podSelector
+
+    cause NetworkPolicy red/db-in isolates app=db                                 spec.podSelector
+          and lets in http/tcp only from app=api                                  spec.ingress[0].from[0].podSelector
+          NetworkPolicy red/db-more isolates app=db                               spec.podSelector
+          and lets in 80-9000/tcp only from 10.244.1.8/29 without 10.244.1.12/32  spec.ingress[0].from[0].ipBlock
+`,
+  );
+});
+
+void test("a trace that policies let through names all of them", () => {
+  const steps = ask("red/api", "red/db:8080").paths.flatMap((path) => path.hops.flatMap((hop) => hop.steps));
+  const ingress = steps.find((step) => step.kind === "policy" && step.direction === "ingress");
+  assert.ok(ingress?.kind === "policy");
+  assert.equal(ingress.verdict, "allowed");
+  assert.equal(ingress.origin?.field, "spec.ingress[0].from[0].podSelector");
+  assert.deepEqual(ingress.also, ["db-more"]);
+});
+
+void test("an explanation in plain words", () => {
+  assert.equal(
+    explainPolicy(network, "red", "db-in"),
+    `\
+NetworkPolicy red/db-in
+  selects app=db: db
+  ingress: dropped, unless one of these or another policy lets it through; answers, what the pod's own node sends, and the pod itself always pass
+    http/tcp (http is 8080) from app=api: api   spec.ingress[0].from[0].podSelector
+  egress: it says nothing about what goes out
+  other policies for these pods, which may let more through: db-more
+`,
+  );
+  assert.equal(explainPolicy(network, "red", "nobody"), undefined);
+});
+
+void test("who may reach whom", () => {
+  const matrix = reachability(world, { namespaces: ["red"] });
+  assert.deepEqual(matrix.sources, ["red/api", "red/db"]);
+  assert.deepEqual(matrix.targets, ["red/api:80", "red/api:53/udp", "red/db:8080", "red/db:53/udp"]);
+  assert.deepEqual(
+    matrix.cells.map((row) => row.map(({ verdict }) => verdict)),
+    [
+      ["allowed", "allowed", "allowed", "denied"],
+      ["allowed", "allowed", "allowed", "allowed"],
+    ],
+  );
+  assert.match(renderMatrix(matrix), /^red\/api {3}\+ {2}\+ {2}\+ {2}-$/m);
+  assert.match(renderMatrix(matrix), /red\/db:53\/udp: denied by db-in, db-more/);
+});
+
+void test("expectations are met by verdict and by policy", () => {
+  const expectation = (rest: Partial<Expectation>): Expectation => ({
+    from: "red/api",
+    to: "red/db:8080",
+    protocol: "tcp",
+    expect: "allow",
+    ...rest,
+  });
+  const verdict = (rest: Partial<Expectation>): string => {
+    const wanted = expectation(rest);
+    const { ok, detail } = meets(ask(wanted.from, wanted.to), wanted);
+    return ok ? "ok" : detail;
+  };
+  assert.equal(verdict({}), "ok");
+  assert.equal(verdict({ by: "db-more" }), "ok");
+  assert.equal(verdict({ by: "x" }), "red/api to db:8080/tcp is allowed, but by db-in, db-more, not by x");
+  assert.equal(verdict({ expect: "deny" }), "red/api to db:8080/tcp is allowed by db-in, db-more");
+  assert.equal(verdict({ from: "blue/other", expect: "deny", by: "db-more" }), "ok");
+  assert.equal(verdict({ from: "blue/other" }), "blue/other to db:8080/tcp is denied by db-in, db-more");
+  assert.equal(
+    verdict({ to: "10.99.99.99:80", expect: "deny" }),
+    "red/api to 10.99.99.99:80/tcp does not arrive, unreachable, but no policy denies it",
+  );
+});
+
+void test("TAP and JUnit", () => {
+  const wanted: Expectation = { from: "a", to: "b:80", protocol: "tcp", expect: "deny", by: "p" };
+  const outcomes = [
+    { name: expectationText(wanted), file: "x.yaml", verdict: { ok: true, detail: "" } },
+    { name: "#2", file: "x.yaml", verdict: { ok: false, detail: 'is "allowed" & more' } },
+  ];
+  assert.equal(
+    formatTap(outcomes),
+    'TAP version 14\n1..2\nok 1 - a may not reach b:80/tcp, by p\nnot ok 2 - \\#2\n  ---\n  message: "is \\"allowed\\" & more"\n  ...\n',
+  );
+  assert.match(formatJunit(outcomes), /<testsuite name="x.yaml" tests="2" failures="1">/);
+  assert.match(formatJunit(outcomes), /<failure message="is &quot;allowed&quot; &amp; more"\/>/);
+});
+
+void test("expectations that cannot be read are refused with file and line", () => {
+  const read = (text: string) => () => readExpectations("t.yaml", text);
+  assert.deepEqual(readExpectations("t.yaml", "tests:\n- {from: a/b, to: c/d:80, expect: allow}"), [
+    { from: "a/b", to: "c/d:80", protocol: "tcp", expect: "allow" },
+  ]);
+  assert.throws(read("tests: 3"), /^Error: t\.yaml:1: there is no list "tests"/);
+  assert.throws(
+    read("tests:\n- {from: a/b, to: c, expect: maybe}"),
+    /^Error: t\.yaml:2: tests\[0\]: expect: must be allow or deny/,
+  );
+  assert.throws(read("tests:\n- {to: c, expect: deny}"), /tests\[0\]: from: must be text/);
+  assert.throws(read("tests: ["), /^Error: t\.yaml:1:/);
+});
