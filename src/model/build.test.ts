@@ -216,19 +216,45 @@ void test("policies that nobody enforces are said, loudly", () => {
   assert.equal(off.problems[0]?.severity, "error");
 });
 
-void test("what is not done yet is said", () => {
+void test("addresses besides the cluster's own, and who may not have them", () => {
+  const ports = [{ name: "http", port: 80, targetPort: "http" as const, protocol: "TCP" as const }];
+  const balanced = service("a", {
+    type: "LoadBalancer",
+    clusterIPs: ["10.96.0.9"],
+    externalIPs: ["192.0.2.1", "10.96.0.77"],
+    loadBalancerSourceRanges: ["203.0.113.0/24"],
+    healthCheckNodePort: 31000,
+    ports,
+  });
   const network = buildNetwork(
     cluster,
     objects({
       services: [
-        service("a", { type: "LoadBalancer", clusterIPs: ["10.96.0.9"], externalIPs: ["192.0.2.1"], selector: {} }),
+        {
+          ...balanced,
+          status: { loadBalancer: { ingress: [{ ip: "192.0.2.9" }, { ip: "192.0.2.10", ipMode: "Proxy" }] } },
+        },
+        service("b", { clusterIPs: ["10.96.0.10"], externalIPs: ["192.0.2.1"], ports, selector: {} }),
       ],
     }),
   );
-  assert.deepEqual(said(network), [
-    "a spec.externalIPs : external addresses are not served yet; cluster address and node ports answer",
-    "a spec.type : no load balancer gives it an address yet; cluster address and node ports answer",
-  ]);
+  const [a, b] = network.services;
+  assert.deepEqual(
+    a?.ports[0]?.external?.map(({ kind, address }) => `${kind} ${address}`),
+    ["load-balancer 192.0.2.9", "external-ip 192.0.2.1", "external-ip 10.96.0.77"],
+  );
+  assert.deepEqual(a.loadBalancerSources, ["203.0.113.0/24"]);
+  assert.equal(a.healthCheckNodePort, 31000);
+  assert.deepEqual(b?.ports[0]?.external, [], "the address and port belong to the first by name");
+  const text = said(network);
+  assert.ok(
+    text.some((line) => line.includes("192.0.2.1 port 80/tcp belongs to Service default/a")),
+    text.join("\n"),
+  );
+  assert.ok(
+    text.some((line) => line.includes("10.96.0.77 lies in the cluster's service range")),
+    text.join("\n"),
+  );
 });
 
 function shop(): Parameters<ReturnType<typeof createNetworkBuilder>>[0] {

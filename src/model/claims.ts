@@ -3,13 +3,21 @@
 
 import { familyOf } from "../ip/address.ts";
 import { prefixRange, type Prefix } from "../ip/prefix.ts";
-import type { NetworkNode, NetworkService, Problem } from "./network.ts";
+import type { NetworkNode, NetworkService, Problem, ServicePort } from "./network.ts";
 import { compareText } from "./table.ts";
 
-/** What a Service asks for alone: `10.96.0.7` and `tcp/30080`. */
+/** What a Service asks for alone: `10.96.0.7`, `tcp/30080`, and `172.18.255.1 tcp/80`: external addresses may be shared, port by port. */
 export function serviceClaims(service: NetworkService): readonly string[] {
   const nodePorts = service.ports.filter(({ nodePort }) => nodePort !== undefined);
-  return [...service.clusterIps, ...nodePorts.map(({ protocol, nodePort }) => `${protocol}/${nodePort}`)];
+  return [
+    ...service.clusterIps,
+    ...nodePorts.map(({ protocol, nodePort }) => `${protocol}/${nodePort}`),
+    ...service.ports.flatMap((port) => (port.external ?? []).map(({ address }) => externalClaim(address, port))),
+  ];
+}
+
+function externalClaim(address: string, { protocol, port }: ServicePort): string {
+  return `${address} ${protocol}/${port}`;
 }
 
 /** The Service without what others own, and a problem for each. `ownerOf` gives the other owner's key, undefined where it is the Service itself. */
@@ -28,13 +36,22 @@ export function withoutOthersClaims(
   const clusterIps = service.clusterIps.filter((address, index) =>
     isOurs(address, `spec.clusterIPs[${index}]`, address),
   );
-  const ports = service.ports.map((port, index) => {
+  const ports = service.ports.map((port) => {
+    const { external } = port;
+    const kept = external?.filter(({ address, origin }) =>
+      isOurs(externalClaim(address, port), origin.field ?? "", `${address} port ${port.port}/${port.protocol}`),
+    );
+    return kept === undefined || kept.length === external?.length ? port : { ...port, external: kept };
+  });
+  const withNodePorts = ports.map((port, index) => {
     const { nodePort, ...rest } = port;
     if (nodePort === undefined) return port;
     const claim = `${port.protocol}/${nodePort}`;
     return isOurs(claim, `spec.ports[${index}].nodePort`, `node port ${nodePort}/${port.protocol}`) ? port : rest;
   });
-  return problems.length === 0 ? { service, problems } : { service: { ...service, clusterIps, ports }, problems };
+  return problems.length === 0
+    ? { service, problems }
+    : { service: { ...service, clusterIps, ports: withNodePorts }, problems };
 }
 
 /** Nodes, in order of name, without the pod ranges and addresses that an earlier node has, and a problem for each. */

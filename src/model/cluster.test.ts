@@ -13,6 +13,7 @@ void test("defaults", () => {
     dnsAddresses: ["10.96.0.10", "fd00:10:96::a"],
     overlay: "vxlan",
     underlayMtu: 1500,
+    loadBalancerCidrs: ["172.18.255.0/24", "fd00:172:18::ff00/120"],
     nodePorts: { first: 30000, last: 32767 },
   });
 });

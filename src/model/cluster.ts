@@ -3,7 +3,15 @@
 // Not here: where options come from (cli/), and who hands out addresses of these ranges (the controllers).
 
 import { familyOf, type Family } from "../ip/address.ts";
-import { addressAt, overlaps, parseInterfaceAddress, parsePrefix, prefixBits, type Prefix } from "../ip/prefix.ts";
+import {
+  addressAt,
+  addressBits,
+  overlaps,
+  parseInterfaceAddress,
+  parsePrefix,
+  prefixBits,
+  type Prefix,
+} from "../ip/prefix.ts";
 import type { ClusterConfig } from "./network.ts";
 
 /** What may be chosen. Ranges given replace the default of their own family only. */
@@ -54,10 +62,22 @@ export function clusterConfig(options: ClusterOptions = {}): ClusterConfig {
     dnsAddresses: serviceCidrs.map((range) => addressAt(range, 10)),
     overlay: "vxlan",
     underlayMtu: checkedMtu(options.underlayMtu ?? 1500, families),
+    loadBalancerCidrs: nodeCidrs.flatMap(poolOf),
     nodePorts: checkedNodePorts(options.nodePorts ?? { first: 30000, last: 32767 }),
     ...(options.policy !== undefined && { policy: options.policy }),
     ...(options.establishedConnections !== undefined && { establishedConnections: options.establishedConnections }),
   };
+}
+
+/**
+ * A pool of 256 addresses for load balancers in a range of nodes: from its 65,280th address on (172.18.255.0/24), or its last ones; nodes
+ * have the first ones. None where the range is too small for both.
+ */
+function poolOf(range: Prefix): readonly Prefix[] {
+  const hostBits = addressBits(familyOf(range)) - prefixBits(range);
+  if (hostBits < 10) return [];
+  const offset = 2 ** Math.min(hostBits, 16) - 256;
+  return [`${addressAt(range, offset)}/${addressBits(familyOf(range)) - 8}`];
 }
 
 interface RangeKind {

@@ -39,6 +39,8 @@ export interface ClusterConfig {
   /** MTU of the underlay in bytes; pods get this minus the encapsulation. */
   readonly underlayMtu: number;
   readonly nodePorts: { readonly first: number; readonly last: number };
+  /** Pools of addresses for Services of type LoadBalancer, inside the nodes' ranges; none where somebody else gives those. */
+  readonly loadBalancerCidrs?: readonly Prefix[];
   /** `off`: another engine enforces NetworkPolicies, or nobody does. On where absent. */
   readonly policy?: "on" | "off";
   /**
@@ -108,6 +110,10 @@ export interface NetworkService {
   readonly sessionAffinitySeconds?: number;
   readonly internalTrafficPolicy: "Cluster" | "Local";
   readonly externalTrafficPolicy: "Cluster" | "Local";
+  /** spec.loadBalancerSourceRanges, of both families: who may connect to a load balancer's address. Absent: everybody. */
+  readonly loadBalancerSources?: readonly Prefix[];
+  /** Where each node says whether it has endpoints of the Service (externalTrafficPolicy Local). */
+  readonly healthCheckNodePort?: number;
   readonly ports: readonly ServicePort[];
   readonly origin: Origin;
 }
@@ -118,9 +124,18 @@ export interface ServicePort {
   readonly protocol: Protocol;
   readonly port: number;
   readonly nodePort?: number;
+  /** Addresses that are no cluster address and answer on `port` as well. */
+  readonly external?: readonly ExternalAddress[];
   readonly appProtocol?: string;
   /** From all EndpointSlices of the Service, duplicates joined, both families, sorted by family, address, port. */
   readonly endpoints: readonly Endpoint[];
+  readonly origin: Origin;
+}
+
+/** An address of a load balancer whose packets come to nodes as they are (ipMode VIP), or one of spec.externalIPs. */
+export interface ExternalAddress {
+  readonly kind: "load-balancer" | "external-ip";
+  readonly address: Address;
   readonly origin: Origin;
 }
 

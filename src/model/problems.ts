@@ -9,6 +9,7 @@ import type { KubeObject } from "../kube/object.ts";
 import type { ClusterConfig, NetworkNode, Problem } from "./network.ts";
 import { originOf } from "./origin.ts";
 import { containerPorts, isCompleted, protocolOf } from "./pod.ts";
+import { policyTypes } from "./policy.ts";
 import { clusterIpTexts } from "./service.ts";
 
 /** A Service's problems. `pods` are those it selects that have not completed; undefined where it has no selector. */
@@ -23,7 +24,7 @@ export function serviceProblems(
   return [
     ...addressProblems(service, context.cluster),
     ...(context.pods === undefined ? [] : selectionProblems(service, context.pods)),
-    ...unfinished(service, context.slices),
+    ...unfinished(service, context.slices, context.cluster),
   ];
 }
 
@@ -43,11 +44,17 @@ export function podProblems(pod: Pod, { nodePorts }: ClusterConfig): readonly Pr
   });
 }
 
-/** What is odd about one NetworkPolicy by itself; whom it selects is looked at in lab/policy-status.ts. */
+/** What is odd about one NetworkPolicy by itself; whom it means is looked at in policy-problems.ts. */
 export function policyProblems(policy: NetworkPolicy, cluster: ClusterConfig): readonly Problem[] {
-  if (cluster.policy !== "off") return [];
+  const idle = (["Ingress", "Egress"] as const).flatMap((type): Problem[] => {
+    const field = type === "Ingress" ? "ingress" : "egress";
+    if ((policy.spec[field] ?? []).length === 0 || policyTypes(policy).includes(type)) return [];
+    return [problem("warning", policy, `spec.${field}`, `means nothing: spec.policyTypes does not name ${type}`)];
+  });
+  if (cluster.policy !== "off") return idle;
   return [
     problem("error", policy, "spec", "is not enforced: policies are switched off, every packet it would stop passes"),
+    ...idle,
   ];
 }
 
@@ -117,21 +124,34 @@ function listOf(names: readonly string[]): string {
   return names.length === 0 ? "no named ports" : names.join(", ");
 }
 
-/** Fields that are kept but not acted upon: said, never ignored in silence. */
-function unfinished(service: Service, slices: readonly EndpointSlice[]): readonly Problem[] {
+/** What is kept but cannot be acted upon: said, never ignored in silence. */
+function unfinished(
+  service: Service,
+  slices: readonly EndpointSlice[],
+  { families, serviceCidrs }: ClusterConfig,
+): readonly Problem[] {
   const { spec } = service;
   const warn = (field: string, message: string): Problem => problem("warning", service, field, message);
   const problems: Problem[] = [];
-  if (spec.type === "LoadBalancer")
-    problems.push(warn("spec.type", "no load balancer gives it an address yet; cluster address and node ports answer"));
-  if ((spec.externalIPs ?? []).length > 0)
+  for (const [index, text] of (spec.externalIPs ?? []).entries()) {
+    const address = parseAddress(text);
+    if (address !== undefined && serviceCidrs.some((range) => contains(range, address)))
+      problems.push(
+        warn(`spec.externalIPs[${index}]`, `${text} lies in the cluster's service range: it is not served`),
+      );
+  }
+  const sources = spec.loadBalancerSourceRanges ?? [];
+  for (const family of families) {
+    if (sources.length === 0 || sources.some((range) => familyOf(range.trim()) === family)) continue;
+    if (!clusterIpTexts(service).some((text) => parseAddress(text) !== undefined && familyOf(text) === family))
+      continue;
     problems.push(
-      warn("spec.externalIPs", "external addresses are not served yet; cluster address and node ports answer"),
+      warn(
+        "spec.loadBalancerSourceRanges",
+        `holds no IPv${family} range: nobody may connect to its IPv${family} address`,
+      ),
     );
-  if ((spec.loadBalancerSourceRanges ?? []).length > 0)
-    problems.push(warn("spec.loadBalancerSourceRanges", "source ranges are not enforced yet"));
-  if (spec.healthCheckNodePort !== undefined && spec.healthCheckNodePort !== 0)
-    problems.push(warn("spec.healthCheckNodePort", "the health check port is not served yet"));
+  }
   if (spec.trafficDistribution !== undefined && !hasHints(slices))
     problems.push(
       warn(

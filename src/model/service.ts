@@ -3,6 +3,7 @@
 // Not here: which endpoints get a connection (eligible.ts), and what is odd about a Service (problems.ts).
 
 import { compareAddresses, familyOf, parseAddress, type Address } from "../ip/address.ts";
+import { parsePrefix } from "../ip/prefix.ts";
 import type {
   Endpoint as KubeEndpoint,
   EndpointSlice,
@@ -10,7 +11,7 @@ import type {
   Service,
   ServicePort as KubeServicePort,
 } from "../kube/kinds.ts";
-import type { Endpoint, NetworkService, ServicePort } from "./network.ts";
+import type { Endpoint, ExternalAddress, NetworkService, ServicePort } from "./network.ts";
 import { originOf } from "./origin.ts";
 import { protocolOf } from "./pod.ts";
 
@@ -26,6 +27,8 @@ export function networkService(service: Service, slices: readonly EndpointSlice[
   const type = spec.type ?? "ClusterIP";
   const affinity = sessionAffinitySeconds(service);
   const texts = clusterIpTexts(service);
+  const sources = loadBalancerSources(service);
+  const external = externalAddresses(service);
   return {
     namespace: metadata.namespace ?? "default",
     name: metadata.name,
@@ -38,7 +41,14 @@ export function networkService(service: Service, slices: readonly EndpointSlice[
     ...(affinity === undefined ? {} : { sessionAffinitySeconds: affinity }),
     internalTrafficPolicy: spec.internalTrafficPolicy ?? "Cluster",
     externalTrafficPolicy: spec.externalTrafficPolicy ?? "Cluster",
-    ports: (spec.ports ?? []).map((port, index) => servicePort(service, port, `spec.ports[${index}]`, slices)),
+    ...(sources.length === 0 ? {} : { loadBalancerSources: sources }),
+    ...(spec.healthCheckNodePort === undefined || spec.healthCheckNodePort === 0
+      ? {}
+      : { healthCheckNodePort: spec.healthCheckNodePort }),
+    ports: (spec.ports ?? []).map((port, index) => ({
+      ...servicePort(service, port, `spec.ports[${index}]`, slices),
+      ...(external.length === 0 ? {} : { external }),
+    })),
     origin: originOf(service),
   };
 }
@@ -47,6 +57,37 @@ export function networkService(service: Service, slices: readonly EndpointSlice[
 export function clusterIpTexts({ spec }: Service): readonly string[] {
   if (spec.clusterIPs !== undefined && spec.clusterIPs.length > 0) return spec.clusterIPs;
   return spec.clusterIP === undefined || spec.clusterIP === "" ? [] : [spec.clusterIP];
+}
+
+/**
+ * Load balancers' addresses that nodes answer for, and external ones, each once. KEP-1860: with ipMode Proxy the balancer itself is to be
+ * asked, so nodes leave those packets alone. A headless Service has no traffic to lead anywhere.
+ */
+function externalAddresses(service: Service): readonly ExternalAddress[] {
+  const { spec, status } = service;
+  if (spec.type === "ExternalName" || clusterIpTexts(service).includes("None")) return [];
+  const ingress = spec.type === "LoadBalancer" ? (status?.loadBalancer?.ingress ?? []) : [];
+  const given: (readonly [ExternalAddress["kind"], string | undefined, string])[] = [
+    ...ingress.map(
+      ({ ip, ipMode }, index) =>
+        ["load-balancer", ipMode === "Proxy" ? undefined : ip, `status.loadBalancer.ingress[${index}].ip`] as const,
+    ),
+    ...(spec.externalIPs ?? []).map((ip, index) => ["external-ip", ip, `spec.externalIPs[${index}]`] as const),
+  ];
+  const found = new Map<Address, ExternalAddress>();
+  for (const [kind, text, field] of given) {
+    const address = parseAddress(text ?? "");
+    if (address !== undefined && !found.has(address))
+      found.set(address, { kind, address, origin: originOf(service, field) });
+  }
+  return [...found.values()];
+}
+
+function loadBalancerSources({ spec }: Service): readonly string[] {
+  if (spec.type !== "LoadBalancer") return [];
+  return (spec.loadBalancerSourceRanges ?? [])
+    .map((text) => parsePrefix(text.trim()))
+    .filter((prefix) => prefix !== undefined);
 }
 
 function sessionAffinitySeconds({ spec }: Service): number | undefined {

@@ -14,19 +14,46 @@ import { counter, key, rule } from "./statements.ts";
 export interface ChoiceShape {
   readonly count: number;
   readonly affinitySeconds?: number;
+  readonly scope: ChoiceScope;
 }
 
-/** `pick-2`, `affine-2-10800` */
-export function choiceChainName({ count, affinitySeconds }: ChoiceShape): string {
-  return affinitySeconds === undefined ? `pick-${count}` : `affine-${count}-${affinitySeconds}`;
+/**
+ * For whom: one address may have two lists of endpoints, those of the node for clients from outside (externalTrafficPolicy Local) and
+ * all of them for pods and for the node itself.
+ */
+export type ChoiceScope = "all" | "inside";
+
+/** The maps of each scope. */
+export const mapNames = {
+  all: {
+    services: "services",
+    backends: "backends",
+    affineChoices: "affine-choices",
+    affineBackends: "affine-backends",
+  },
+  inside: {
+    services: "services-inside",
+    backends: "backends-inside",
+    affineChoices: "affine-choices-inside",
+    affineBackends: "affine-backends-inside",
+  },
+} as const;
+
+/** `pick-2`, `affine-2-10800`, `pick-2-inside` */
+export function choiceChainName({ count, affinitySeconds, scope }: ChoiceShape): string {
+  const name = affinitySeconds === undefined ? `pick-${count}` : `affine-${count}-${affinitySeconds}`;
+  return scope === "all" ? name : `${name}-${scope}`;
 }
 
 /** What a chain's name says; undefined where it is none of these chains. */
 export function parseChoiceChainName(name: string): ChoiceShape | undefined {
-  const match = /^(?:pick-(\d+)|affine-(\d+)-(\d+))$/.exec(name);
+  const match = /^(?:pick-(\d+)|affine-(\d+)-(\d+))(-inside)?$/.exec(name);
   if (match === null) return undefined;
-  const [, plain, count, seconds] = match;
-  return plain === undefined ? { count: Number(count), affinitySeconds: Number(seconds) } : { count: Number(plain) };
+  const [, plain, count, seconds, inside] = match;
+  const scope = inside === undefined ? "all" : "inside";
+  return plain === undefined
+    ? { count: Number(count), affinitySeconds: Number(seconds), scope }
+    : { count: Number(plain), scope };
 }
 
 /** The chain of that name. The same value for the same arguments. */
@@ -39,8 +66,8 @@ export function choiceChain(family: Family, name: string): NftChain {
 
 const made = { 4: new Map<string, NftChain>(), 6: new Map<string, NftChain>() };
 
-/** Names of the maps that session affinity needs, and of the one that the kernel fills. */
-export const affinityMaps = { choices: "affine-choices", backends: "affine-backends", remembered: "affinity" } as const;
+/** The map of session affinity that the kernel fills. */
+export const rememberedMap = "affinity";
 
 /** Clients remembered per family and node; beyond that choices are made without memory, as a full map must not refuse connections. */
 const rememberedMax = 65536;
@@ -49,7 +76,7 @@ const rememberedMax = 65536;
 export function rememberedSet(family: Family): NftSet {
   const address: KeyType = family === 4 ? "ipv4_addr" : "ipv6_addr";
   return {
-    name: affinityMaps.remembered,
+    name: rememberedMap,
     key: [address, address, "inet_proto", "inet_service"],
     data: ["classid"],
     flags: ["dynamic", "timeout"],
@@ -88,26 +115,31 @@ function hash(text: string): number {
 function makeChain(family: Family, name: string): NftChain {
   const shape = parseChoiceChainName(name);
   if (shape === undefined) throw new RangeError(`no chain chooses endpoints by the name ${JSON.stringify(name)}`);
-  const { count, affinitySeconds } = shape;
-  return affinitySeconds === undefined ? pickChain(family, count) : affineChain(family, count, affinitySeconds);
+  return shape.affinitySeconds === undefined
+    ? pickChain(family, shape)
+    : affineChain(family, { ...shape, affinitySeconds: shape.affinitySeconds });
 }
 
-function pickChain(family: Family, count: number): NftChain {
+function pickChain(family: Family, shape: ChoiceShape): NftChain {
+  const { count, scope } = shape;
   const index: KeyPart = { kind: "random", below: count };
+  const map = mapNames[scope].backends;
   return {
-    name: choiceChainName({ count }),
-    rules: [rule(`one of ${count}`, [{ kind: "dnat", key: [...key(targetFields(family)), index], map: "backends" }])],
+    name: choiceChainName(shape),
+    rules: [rule(`one of ${count}`, [{ kind: "dnat", key: [...key(targetFields(family)), index], map }])],
   };
 }
 
-function affineChain(family: Family, count: number, affinitySeconds: number): NftChain {
+function affineChain(family: Family, shape: Required<ChoiceShape>): NftChain {
+  const { count, affinitySeconds, scope } = shape;
+  const maps = mapNames[scope];
   const target = targetFields(family);
   const client = key([family === 4 ? "ip saddr" : "ip6 saddr", ...target]);
   const index: KeyPart = { kind: "random", below: count };
   const remember = (operation: "add" | "update" | "delete"): Statement => ({
     kind: "update",
     operation,
-    set: affinityMaps.remembered,
+    set: rememberedMap,
     key: client,
     data: "meta priority",
     ...(operation === "delete" ? {} : { timeoutSeconds: affinitySeconds }),
@@ -116,21 +148,21 @@ function affineChain(family: Family, count: number, affinitySeconds: number): Nf
     kind: "set-mark-from",
     target: "meta priority",
     key: client,
-    map: affinityMaps.remembered,
+    map: rememberedMap,
   };
   const choose: Statement = {
     kind: "set-mark-from",
     target: "meta priority",
     key: [...key(target), index],
-    map: affinityMaps.choices,
+    map: maps.affineChoices,
   };
   const translate: Statement = {
     kind: "dnat",
     key: key([...target, "meta priority"]),
-    map: affinityMaps.backends,
+    map: maps.affineBackends,
   };
   return {
-    name: choiceChainName({ count, affinitySeconds }),
+    name: choiceChainName(shape),
     rules: [
       rule("the endpoint it had, if that is one still", [recall, remember("update"), translate]),
       rule("else forget it", [remember("delete")]),

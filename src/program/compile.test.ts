@@ -75,9 +75,12 @@ void test("the chains, as nft reads them", () => {
       formatRule(table, rule).replace(/ comment ".*"$/, ""),
     );
   assert.deepEqual(chain("services"), [
+    "ip daddr . meta l4proto . th dport @restricted ip daddr . meta l4proto . th dport . ip saddr != @allowed counter drop",
+    "ip saddr @pod-ranges ip daddr . meta l4proto . th dport vmap @services-inside",
     "ip daddr . meta l4proto . th dport vmap @services",
     "ip daddr vmap @service-addresses",
     "ip daddr @service-ranges counter drop",
+    "ip daddr @load-balancer-ranges goto refuse",
   ]);
   assert.deepEqual(chain("pick-2"), [
     "dnat ip to ip daddr . meta l4proto . th dport . numgen random mod 2 map @backends",
@@ -88,6 +91,8 @@ void test("the chains, as nft reads them", () => {
     "ct status dnat meta l4proto { tcp, udp, sctp } ct original ip daddr . meta l4proto . ct original proto-dst @masquerade-ports masquerade fully-random",
     "ct status dnat ct original ip daddr @service-ranges ip saddr != @local-pods masquerade fully-random",
     "ip saddr @local-pods ip daddr != @pod-ranges ip daddr != @nodes masquerade fully-random",
+    "ct status dnat meta l4proto { tcp, udp, sctp } ct original ip daddr . meta l4proto . ct original proto-dst @inside-ports ip saddr @pod-ranges ip saddr != @local-pods masquerade fully-random",
+    "ct status dnat meta l4proto { tcp, udp, sctp } ct original ip daddr . meta l4proto . ct original proto-dst @inside-ports fib saddr type local masquerade fully-random",
   ]);
   assert.deepEqual(chain("refuse"), [
     "meta l4proto tcp counter reject with tcp reset",
@@ -123,7 +128,7 @@ void test("traffic policy Local: endpoints of the node, silence where others hav
   );
   assert.equal(
     text(all, "node-2"),
-    "10.96.0.7:80/tcp  dropped, no endpoint on this node\n172.18.0.3:30080/tcp  dropped, no endpoint on this node\n",
+    "10.96.0.7:80/tcp  dropped, no endpoint on this node\n172.18.0.3:30080/tcp  dropped, no endpoint on this node\n172.18.0.3:30080/tcp  from inside: one of 1\n  10.244.1.5:8080\n",
   );
   assert.equal(
     text({ ...all, endpointSlices: [] }, "node-2"),

@@ -6,7 +6,7 @@
 import { familyOf, type Address } from "../ip/address.ts";
 import { formatOrigin } from "../model/origin.ts";
 import type { Origin } from "../kube/object.ts";
-import { affinityMaps, parseChoiceChainName } from "./choice.ts";
+import { mapNames, parseChoiceChainName, type ChoiceScope } from "./choice.ts";
 import { partLines, programParts, type ProgramPart } from "./lines.ts";
 import { plainNamer, type Namer } from "./names.ts";
 import { formatTable } from "./nftables/format.ts";
@@ -97,20 +97,34 @@ interface TextLine {
 function frontendLines(table: NftTable, namer: Namer): readonly TextLine[] {
   const elementsOf = (name: string): readonly NftElement[] =>
     table.sets.find((set) => set.name === name)?.elements ?? [];
-  const backends = Map.groupBy([...elementsOf("backends"), ...elementsOf(affinityMaps.backends)], ({ key }) =>
-    key.slice(0, 3).join(" "),
-  );
+  const byFrontend = (elements: readonly NftElement[]): ReadonlyMap<string, readonly NftElement[]> =>
+    Map.groupBy(elements, ({ key }) => key.slice(0, 3).join(" "));
+  const backendsOf = (scope: ChoiceScope): ReadonlyMap<string, readonly NftElement[]> =>
+    byFrontend([...elementsOf(mapNames[scope].backends), ...elementsOf(mapNames[scope].affineBackends)]);
+  const backends = { all: backendsOf("all"), inside: backendsOf("inside") };
+  const inside = byFrontend(elementsOf(mapNames.inside.services));
+  const allowed = byFrontend(elementsOf("allowed"));
+  const restricted = new Set(elementsOf("restricted").map(({ key }) => key.join(" ")));
   const asNode = new Set(elementsOf("masquerade-ports").map(({ key }) => key.join(" ")));
+  const endpointLines = (scope: ChoiceScope, key: string): readonly TextLine[] =>
+    inOrder(
+      (backends[scope].get(key) ?? []).map(({ data, origin }) => ({ text: `  ${backendText(data, namer)}`, origin })),
+      { namer },
+    );
   return elementsOf("services").flatMap((element): readonly TextLine[] => {
     const [address = "", protocol = "", port = ""] = element.key;
     const key = element.key.join(" ");
-    const outcome = asNode.has(key) ? `${outcomeOf(element)}, as the node` : outcomeOf(element);
+    const sources = (allowed.get(key) ?? []).map((each) => each.key[3] ?? "");
+    const whom = restricted.has(key) ? `, for ${sources.join(" ") || "nobody"} only` : "";
+    const outcome = `${outcomeOf(element)}${asNode.has(key) ? ", as the node" : ""}${whom}`;
+    const text = `${place(address, port, namer)}/${protocol}  `;
     return [
-      { text: `${place(address, port, namer)}/${protocol}  ${outcome}`, origin: element.origin },
-      ...inOrder(
-        (backends.get(key) ?? []).map(({ data, origin }) => ({ text: `  ${backendText(data, namer)}`, origin })),
-        { namer },
-      ),
+      { text: `${text}${outcome}`, origin: element.origin },
+      ...endpointLines("all", key),
+      ...(inside.get(key) ?? []).flatMap((each) => [
+        { text: `${text}from inside: ${outcomeOf(each)}${whom}`, origin: each.origin },
+        ...endpointLines("inside", key),
+      ]),
     ];
   });
 }

@@ -65,10 +65,12 @@ function createIpTable(
 function createServicePart(
   family: Family,
 ): (network: Network, node: NetworkNode, attachments: readonly Attachment[]) => Assembly<TranslationPart> {
-  const assembler = memoized((node: NetworkNode) =>
-    createAssembler(translationParts, (service: NetworkService) => translationOf(service, node, family)),
+  const assembler = memoized((node: NetworkNode, cluster: Network["cluster"]) =>
+    createAssembler(translationParts, (service: NetworkService) => translationOf(service, node, cluster, family)),
   );
-  const assembled = memoized((node: NetworkNode, services: readonly NetworkService[]) => assembler(node)(services));
+  const assembled = memoized((node: NetworkNode, cluster: Network["cluster"], services: readonly NetworkService[]) =>
+    assembler(node, cluster)(services),
+  );
   const hostPorts = memoized(
     (
       frontends: readonly NftElement[],
@@ -87,7 +89,7 @@ function createServicePart(
   );
   const both = memoized(joined);
   return (network, node, attachments) => {
-    const services = assembled(node, network.services);
+    const services = assembled(node, network.cluster, network.services);
     if (!attachments.some((attachment) => attachment.hostPorts.length > 0)) return services;
     return both(services, hostPorts(services.elements.services, node, network.pods, attachments));
   };

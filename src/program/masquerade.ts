@@ -9,14 +9,20 @@ import { forgetNumber } from "./choice.ts";
 import type { NftChain, NftRule } from "./nftables/ruleset.ts";
 import { is, isIn, isNotIn, rule } from "./statements.ts";
 
-/** The chain. `affinity`: packets may carry an endpoint's number (choice.ts), which ends here. It looks at sets `hairpin`, `masquerade-ports`, `service-ranges`, `local-pods`, `pod-ranges`, `nodes`. */
+/**
+ * The chain. `affinity`: packets may carry an endpoint's number (choice.ts), which ends here. It looks at sets `hairpin`,
+ * `masquerade-ports`, `inside-ports`, `service-ranges`, `local-pods`, `pod-ranges`, `nodes`.
+ */
 export function masqueradeChain(family: Family, affinity: "used" | "unused"): NftChain {
-  const always = family === 4 ? rules4 : rules6;
+  return made[family][affinity];
+}
+
+function makeChain(family: Family, before: readonly NftRule[]): NftChain {
   return {
     name: "source",
     // NF_IP_PRI_NAT_SRC
     base: { type: "nat", hook: "postrouting", priority: 100, policy: "accept" },
-    rules: affinity === "used" ? [clean, ...always] : always,
+    rules: [...before, ...rules(family), ...insideRules(family)],
     comment: "whose source address becomes the node's",
   };
 }
@@ -55,5 +61,31 @@ function rules(family: Family): readonly NftRule[] {
 }
 
 const clean = rule("the endpoint's number has served", [is("ct status", "dnat"), forgetNumber]);
-const rules4 = rules(4);
-const rules6 = rules(6);
+/**
+ * Who is inside got an endpoint anywhere at an address that leads others to this node's own (externalTrafficPolicy Local): the answer must
+ * come back here. This node's pods get it here anyway.
+ */
+function insideRules(family: Family): readonly NftRule[] {
+  const source = family === 4 ? "ip saddr" : "ip6 saddr";
+  const asked = family === 4 ? "ct original ip daddr" : "ct original ip6 daddr";
+  const atSplitAddress = [
+    is("ct status", "dnat"),
+    is("meta l4proto", "tcp", "udp", "sctp"),
+    isIn("inside-ports", asked, "meta l4proto", "ct original proto-dst"),
+  ];
+  const masquerade = { kind: "masquerade", fullyRandom: true } as const;
+  return [
+    rule("another node's pod, short of a load balancer", [
+      ...atSplitAddress,
+      isIn("pod-ranges", source),
+      isNotIn("local-pods", source),
+      masquerade,
+    ]),
+    rule("the node itself, short of a load balancer", [...atSplitAddress, is("fib saddr type", "local"), masquerade]),
+  ];
+}
+
+const made = {
+  4: { used: makeChain(4, [clean]), unused: makeChain(4, []) },
+  6: { used: makeChain(6, [clean]), unused: makeChain(6, []) },
+};

@@ -36,7 +36,7 @@ export interface LabNode {
 }
 
 /** The outside's addresses on the underlay, which is every node's default route. */
-export const outside = { 4: "172.18.255.254", 6: "fd00:172:18::fffe" } as const;
+export const outside = { 4: "172.18.254.254", 6: "fd00:172:18::fefe" } as const;
 
 /** Makes the namespaces and links that are not a Program's, then puts the Programs in. */
 export function createPacketLab(network: Network, nodes: readonly LabNode[]): PacketLab {

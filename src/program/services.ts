@@ -2,21 +2,33 @@
 // The set of rules is constant but for a short chain per number of endpoints in use (choice.ts); every Service and endpoint is a map
 // element (docs/pipeline.md#services says why).
 //
+// Where one address has two lists of endpoints (externalTrafficPolicy Local: the node's own for clients from outside, all of them for pods
+// and the node itself), a second pair of maps, asked first, holds the second list.
+//
 // Not here: which endpoints are eligible (model/eligible.ts), whose source address is rewritten (masquerade.ts), and how elements reach
-// the kernel (apply/). When one address needs two lists of endpoints (externalTrafficPolicy of load balancers), the keys of both maps get a
-// leading `mark` that says from where the connection comes; until then the address alone decides.
+// the kernel (apply/).
 
-import { familyOf, type Family } from "../ip/address.ts";
+import { familyOf, type Address, type Family } from "../ip/address.ts";
+import { contains, overlaps, prefixBits, type Prefix } from "../ip/prefix.ts";
+import type { Origin } from "../kube/object.ts";
 import { eligibleEndpoints, isSameEverywhere, type EndpointScope } from "../model/eligible.ts";
 import type { ClusterConfig, NetworkNode, NetworkService, ServicePort } from "../model/network.ts";
 import { clusterOrigin } from "../model/origin.ts";
 import type { Assembly } from "./assemble.ts";
-import { choiceChain, rememberedSet, targetFields } from "./choice.ts";
+import { choiceChain, mapNames, rememberedSet, targetFields, type ChoiceScope } from "./choice.ts";
 import { memoized } from "./memo.ts";
-import type { KeyType, NftChain, NftElement, NftSet } from "./nftables/ruleset.ts";
+import type { KeyType, NftChain, NftElement, NftRule, NftSet, Statement } from "./nftables/ruleset.ts";
 import { ofFamily } from "./places.ts";
-import { counter, drop, goTo, is, isIn, key, rule } from "./statements.ts";
-import { collector, noTranslation, type Choice, type Translation, type TranslationPart } from "./translation.ts";
+import { counter, drop, goTo, is, isIn, isNotIn, key, rule } from "./statements.ts";
+import {
+  collector,
+  noTranslation,
+  type Choice,
+  type Collector,
+  type Frontend,
+  type Translation,
+  type TranslationPart,
+} from "./translation.ts";
 
 /**
  * One family's Services at one node: sets, maps, and the chains that use them. Sets are filled in this order where they do not fit one
@@ -37,19 +49,28 @@ export function serviceSets(
     flags: [],
     elements: elements[name],
   });
-  const affine = hasAffinity({ elements })
-    ? [
-        rememberedSet(family),
-        set("affine-choices", [...target, "index"], ["classid"]),
-        set("affine-backends", [...target, "classid"], endpoint),
-      ]
-    : [];
+  const affine = (scope: ChoiceScope): readonly NftSet[] => {
+    const maps = mapNames[scope];
+    if (elements[maps.affineBackends].length === 0) return [];
+    return [
+      set(maps.affineChoices, [...target, "index"], ["classid"]),
+      set(maps.affineBackends, [...target, "classid"], endpoint),
+    ];
+  };
   return {
     sets: [
       set("backends", [...target, "index"], endpoint),
-      ...affine,
+      set("backends-inside", [...target, "index"], endpoint),
+      ...(hasAffinity({ elements }) ? [rememberedSet(family)] : []),
+      ...affine("all"),
+      ...affine("inside"),
       set("masquerade-ports", target),
       { name: "service-ranges", key: [address], flags: ["interval"], elements: serviceRanges(cluster, family) },
+      { name: "load-balancer-ranges", key: [address], flags: ["interval"], elements: poolRanges(cluster, family) },
+      { ...set("allowed", [...target, address]), flags: ["interval"] },
+      set("restricted", target),
+      set("inside-ports", target),
+      set("services-inside", target, "verdict"),
       set("services", target, "verdict"),
       set("service-addresses", [address], "verdict"),
     ],
@@ -59,14 +80,19 @@ export function serviceSets(
 
 /** Does any Service keep its clients with their endpoints? Then there are maps for that, and postrouting cleans up. */
 export function hasAffinity({ elements }: Pick<Assembly<TranslationPart>, "elements">): boolean {
-  return elements["affine-backends"].length > 0;
+  return elements["affine-backends"].length > 0 || elements["affine-backends-inside"].length > 0;
 }
 
 /** What a Service adds at a node, per family. */
-export function translationOf(service: NetworkService, node: NetworkNode, family: Family): Translation {
+export function translationOf(
+  service: NetworkService,
+  node: NetworkNode,
+  cluster: ClusterConfig,
+  family: Family,
+): Translation {
   // A Service without an address of the family has no node port in it either: the families of a Service are those of its addresses.
   if (ofFamily(service.clusterIps, family) === undefined) return noTranslation;
-  return isSameOnAllNodes(service) ? everywhere[family](service) : atNode[family](service, node);
+  return isSameOnAllNodes(service) ? everywhere[family](service, cluster) : atNode[family](service, node, cluster);
 }
 
 const everywhere = { 4: memoized(clusterTranslation(4)), 6: memoized(clusterTranslation(6)) };
@@ -76,7 +102,10 @@ const atNode = { 4: memoized(nodeTranslation(4)), 6: memoized(nodeTranslation(6)
 function isSameOnAllNodes(service: NetworkService): boolean {
   return (
     service.internalTrafficPolicy === "Cluster" &&
-    service.ports.every(({ nodePort, endpoints }) => nodePort === undefined && isSameEverywhere(endpoints))
+    service.ports.every(
+      ({ nodePort, external, endpoints }) =>
+        nodePort === undefined && external === undefined && isSameEverywhere(endpoints),
+    )
   );
 }
 
@@ -90,13 +119,15 @@ const anyNode: NetworkNode = {
   origin: { kind: "Node", name: "" },
 };
 
-function clusterTranslation(family: Family): (service: NetworkService) => Translation {
+function clusterTranslation(family: Family): (service: NetworkService, cluster: ClusterConfig) => Translation {
   const translate = nodeTranslation(family);
-  return (service) => translate(service, anyNode);
+  return (service, cluster) => translate(service, anyNode, cluster);
 }
 
-function nodeTranslation(family: Family): (service: NetworkService, node: NetworkNode) => Translation {
-  return (service, node) => {
+function nodeTranslation(
+  family: Family,
+): (service: NetworkService, node: NetworkNode, cluster: ClusterConfig) => Translation {
+  return (service, node, cluster) => {
     const collected = collector();
     for (const [index, address] of service.clusterIps.entries()) {
       if (familyOf(address) !== family) continue;
@@ -107,22 +138,89 @@ function nodeTranslation(family: Family): (service: NetworkService, node: Networ
           choiceOf(service, port, { family, node, scope: scopeOf(service.internalTrafficPolicy) }),
         );
     }
-    const nodeAddress = ofFamily(node.addresses, family);
     for (const port of service.ports) {
-      if (nodeAddress === undefined || port.nodePort === undefined) continue;
-      const origin = { ...port.origin, field: `${port.origin.field ?? "spec.ports"}.nodePort` };
-      const frontend = { address: nodeAddress, protocol: port.protocol, port: port.nodePort };
-      const choice = {
-        ...choiceOf(service, port, { family, node, scope: scopeOf(service.externalTrafficPolicy) }),
-        origin,
-      };
-      const isNew = collected.frontend(frontend, choice);
-      // With policy Local the endpoint is on this node, so that the answer passes here and the client may be seen.
-      if (isNew && choice.backends.length > 0 && service.externalTrafficPolicy === "Cluster")
-        collected.masquerade(frontend, origin);
+      for (const door of doorsOf(port, node, cluster, family)) {
+        const frontend = { address: door.address, protocol: port.protocol, port: door.port };
+        addDoor(collected, frontend, door, { service, port, node, family });
+      }
     }
     return collected.result;
   };
+}
+
+/** Where a port of a Service answers besides the cluster addresses: at a node's own, a load balancer's, or an external address. */
+interface Door {
+  readonly kind: "node-port" | "load-balancer" | "external-ip";
+  readonly address: Address;
+  readonly port: number;
+  readonly origin: Origin;
+}
+
+function doorsOf(port: ServicePort, node: NetworkNode, cluster: ClusterConfig, family: Family): readonly Door[] {
+  const nodeAddress = ofFamily(node.addresses, family);
+  const { nodePort, external = [], origin } = port;
+  const doors: Door[] = [];
+  if (nodeAddress !== undefined && nodePort !== undefined)
+    doors.push({
+      kind: "node-port",
+      address: nodeAddress,
+      port: nodePort,
+      origin: { ...origin, field: `${origin.field ?? "spec.ports"}.nodePort` },
+    });
+  for (const { kind, address, origin } of external) {
+    if (familyOf(address) !== family) continue;
+    // Cluster addresses and node ports have owners of their own, whatever another Service writes down.
+    if (cluster.serviceCidrs.some((range) => contains(range, address))) continue;
+    const { first, last } = cluster.nodePorts;
+    if (address === nodeAddress && port.port >= first && port.port <= last) continue;
+    doors.push({ kind, address, port: port.port, origin });
+  }
+  return doors;
+}
+
+function addDoor(
+  collected: Collector,
+  frontend: Frontend,
+  door: Door,
+  from: {
+    readonly service: NetworkService;
+    readonly port: ServicePort;
+    readonly node: NetworkNode;
+    readonly family: Family;
+  },
+): void {
+  const { service, port, node, family } = from;
+  const { origin } = door;
+  const isLocal = service.externalTrafficPolicy === "Local";
+  const choice = choiceOf(service, port, { family, node, scope: isLocal ? "local" : "cluster" });
+  if (!collected.frontend(frontend, { ...choice, origin })) return;
+  const everywhere = isLocal ? choiceOf(service, port, { family, node, scope: "cluster" }) : choice;
+  if (!isSameList(everywhere.backends, choice.backends))
+    // Whoever is inside need not go up to a balancer and back: all endpoints (virtual-ips.md), and no policy of either kind.
+    collected.inside(frontend, { ...everywhere, origin });
+  // With policy Local the endpoint is on this node, so that the answer passes here and the client may be seen.
+  if (!isLocal && choice.backends.length > 0) collected.masquerade(frontend, origin);
+  const { loadBalancerSources } = service;
+  if (door.kind === "load-balancer" && loadBalancerSources !== undefined)
+    collected.restrict(frontend, widest(loadBalancerSources, family), {
+      ...service.origin,
+      field: "spec.loadBalancerSourceRanges",
+    });
+}
+
+function isSameList(a: Choice["backends"], b: Choice["backends"]): boolean {
+  return a.length === b.length && a.every((each, index) => each === b[index]);
+}
+
+/** The ranges of a family that no other one holds: an interval set takes no overlaps. */
+function widest(ranges: readonly Prefix[], family: Family): readonly Prefix[] {
+  const own = [...new Set(ranges.filter((range) => familyOf(range) === family))];
+  return own.filter((range) => !own.some((other) => other !== range && isWithin(range, other)));
+}
+
+/** Of two ranges one holds the other, or they have nothing in common. */
+function isWithin(range: Prefix, other: Prefix): boolean {
+  return overlaps(range, other) && prefixBits(other) < prefixBits(range);
 }
 
 function scopeOf(policy: "Cluster" | "Local"): EndpointScope {
@@ -155,7 +253,10 @@ function choiceOf(
  * does the rest, both ways, until it ends.
  */
 function chains(family: Family): readonly NftChain[] {
+  const source = family === 4 ? "ip saddr" : "ip6 saddr";
   const destination = family === 4 ? "ip daddr" : "ip6 daddr";
+  const target = targetFields(family);
+  const inside: Statement = { kind: "vmap", key: key(target), map: "services-inside" };
   return [
     {
       name: "services-prerouting",
@@ -166,15 +267,25 @@ function chains(family: Family): readonly NftChain[] {
     {
       name: "services-output",
       base: { type: "nat", hook: "output", priority: -100, policy: "accept" },
-      rules: [rule("from the node itself", [goTo("services")])],
+      rules: [
+        strangers(family),
+        rule("all endpoints for the node itself", [inside]),
+        rule("from the node itself", [goTo("services")]),
+      ],
     },
     {
       name: "services",
       rules: [
-        rule("a Service, node port or host port", [{ kind: "vmap", key: key(targetFields(family)), map: "services" }]),
+        strangers(family),
+        rule("all endpoints for pods", [isIn("pod-ranges", source), inside]),
+        rule("a Service, node port or host port", [{ kind: "vmap", key: key(target), map: "services" }]),
         rule("a Service, but no port of it", [{ kind: "vmap", key: key([destination]), map: "service-addresses" }]),
         // A Service so new that we have not heard of it: silence makes clients try again, a refusal makes them fail.
         rule("no Service (yet)", [isIn("service-ranges", destination), counter, drop]),
+        rule("a load balancer's address, but no port of it", [
+          isIn("load-balancer-ranges", destination),
+          goTo("refuse"),
+        ]),
       ],
     },
     {
@@ -188,8 +299,25 @@ function chains(family: Family): readonly NftChain[] {
   ];
 }
 
+/** spec.loadBalancerSourceRanges. */
+function strangers(family: Family): NftRule {
+  const target = targetFields(family);
+  return rule("sources that a load balancer's address does not answer to", [
+    isIn("restricted", ...target),
+    isNotIn("allowed", ...target, family === 4 ? "ip saddr" : "ip6 saddr"),
+    counter,
+    drop,
+  ]);
+}
+
 const chains4 = chains(4);
 const chains6 = chains(6);
+
+function poolRanges(cluster: ClusterConfig, family: Family): readonly NftElement[] {
+  return (cluster.loadBalancerCidrs ?? [])
+    .map((range, index) => ({ key: [range], origin: clusterOrigin(cluster, `loadBalancerCidrs[${index}]`) }))
+    .filter(({ key }) => familyOf(key[0] ?? "") === family);
+}
 
 function serviceRanges(cluster: ClusterConfig, family: Family): readonly NftElement[] {
   return cluster.serviceCidrs

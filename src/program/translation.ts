@@ -3,10 +3,11 @@
 // Not here: whose frontends and endpoints they are (services.ts, hostports.ts).
 
 import type { Address } from "../ip/address.ts";
+import type { Prefix } from "../ip/prefix.ts";
 import type { Origin } from "../kube/object.ts";
 import type { Protocol } from "../model/network.ts";
 import type { Piece } from "./assemble.ts";
-import { choiceChainName, endpointNumbers } from "./choice.ts";
+import { choiceChainName, endpointNumbers, mapNames, type ChoiceScope } from "./choice.ts";
 import type { NftElement, NftVerdict } from "./nftables/ruleset.ts";
 
 /** The sets and maps that are filled. */
@@ -20,6 +21,16 @@ export const translationParts = [
   "masquerade-ports",
   /** Map: address . protocol . port -> what is done with a connection to it. */
   "services",
+  /** The same four maps for connections from inside the cluster, where those get other endpoints than all others. */
+  "backends-inside",
+  "affine-choices-inside",
+  "affine-backends-inside",
+  "services-inside",
+  /** Set: the keys of that map. */
+  "inside-ports",
+  /** Set: address . protocol . port that only the sources in the second one may connect to: address . protocol . port . source. */
+  "restricted",
+  "allowed",
   /** Map: addresses that belong to Services alone -> their other ports are refused. */
   "service-addresses",
 ] as const;
@@ -50,6 +61,10 @@ export interface Collector {
   /** False where the frontend is there already: the first keeps it, so that keys stay unique whatever the objects say. */
   frontend(frontend: Frontend, choice: Choice): boolean;
   masquerade(frontend: Frontend, origin: Origin): void;
+  /** What connections from inside the cluster get at a frontend instead. */
+  inside(frontend: Frontend, choice: Choice): void;
+  /** Only these sources may connect to the frontend. */
+  restrict(frontend: Frontend, sources: readonly Prefix[], origin: Origin): void;
   /** What was gathered so far. */
   readonly result: Translation;
 }
@@ -57,14 +72,10 @@ export interface Collector {
 const none: readonly NftElement[] = [];
 
 function noElements(): Record<TranslationPart, readonly NftElement[]> {
-  return {
-    backends: none,
-    "affine-choices": none,
-    "affine-backends": none,
-    "masquerade-ports": none,
-    services: none,
-    "service-addresses": none,
-  };
+  return Object.fromEntries(translationParts.map((part) => [part, none])) as Record<
+    TranslationPart,
+    readonly NftElement[]
+  >;
 }
 
 export const noTranslation: Translation = { elements: noElements(), chains: [] };
@@ -76,6 +87,19 @@ export function collector(): Collector {
   const add = (part: TranslationPart, added: readonly NftElement[]): void => {
     elements[part] = elements[part] === none ? added : [...elements[part], ...added];
   };
+  const lead = (target: readonly string[], choice: Choice, scope: ChoiceScope): void => {
+    const verdict = verdictOf(choice, scope);
+    const maps = mapNames[scope];
+    add(maps.services, [{ key: target, data: verdict, origin: choice.origin }]);
+    if (choice.affinitySeconds === undefined) {
+      add(maps.backends, indexed(target, choice));
+    } else {
+      const numbers = endpointNumbers(choice.backends);
+      add(maps.affineChoices, affineChoices(target, choice, numbers));
+      add(maps.affineBackends, affineBackends(target, choice, numbers));
+    }
+    if (choice.backends.length > 0 && "chain" in verdict && !chains.includes(verdict.chain)) chains.push(verdict.chain);
+  };
   return {
     address(address, origin) {
       add("service-addresses", [{ key: [address], data: refuse, origin }]);
@@ -83,18 +107,21 @@ export function collector(): Collector {
     frontend(frontend, choice) {
       const target = targetOf(frontend);
       if (elements.services.some(({ key }) => key.every((part, index) => part === target[index]))) return false;
-      const verdict = verdictOf(choice);
-      add("services", [{ key: target, data: verdict, origin: choice.origin }]);
-      if (choice.affinitySeconds === undefined) {
-        add("backends", indexed(target, choice));
-      } else {
-        const numbers = endpointNumbers(choice.backends);
-        add("affine-choices", affineChoices(target, choice, numbers));
-        add("affine-backends", affineBackends(target, choice, numbers));
-      }
-      if (choice.backends.length > 0 && "chain" in verdict && !chains.includes(verdict.chain))
-        chains.push(verdict.chain);
+      lead(target, choice, "all");
       return true;
+    },
+    inside(frontend, choice) {
+      const target = targetOf(frontend);
+      lead(target, choice, "inside");
+      if (choice.backends.length > 0) add("inside-ports", [{ key: target, origin: choice.origin }]);
+    },
+    restrict(frontend, sources, origin) {
+      const target = targetOf(frontend);
+      add("restricted", [{ key: target, origin }]);
+      add(
+        "allowed",
+        sources.map((source) => ({ key: [...target, source], origin })),
+      );
     },
     masquerade(frontend, origin) {
       add("masquerade-ports", [{ key: targetOf(frontend), origin }]);
@@ -141,8 +168,8 @@ function targetOf({ address, protocol, port }: Frontend): readonly string[] {
   return [address, protocol, String(port)];
 }
 
-function verdictOf({ backends, otherwise, affinitySeconds }: Choice): NftVerdict {
+function verdictOf({ backends, otherwise, affinitySeconds }: Choice, scope: ChoiceScope): NftVerdict {
   if (backends.length === 0) return otherwise === "drop" ? { kind: "drop" } : refuse;
-  const shape = { count: backends.length, ...(affinitySeconds === undefined ? {} : { affinitySeconds }) };
+  const shape = { count: backends.length, scope, ...(affinitySeconds === undefined ? {} : { affinitySeconds }) };
   return { kind: "goto", chain: choiceChainName(shape) };
 }
