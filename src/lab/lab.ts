@@ -312,8 +312,9 @@ export async function startLab(options: LabOptions): Promise<Lab> {
         attachments: new Map(all.map((node) => [node.name, node.attachments])),
         ...(packets && {
           programs: programsOf(all),
-          listening: (place, protocol, port) => listening(nodes, topology, place, protocol, port),
+          listening: (place, protocol, port, address) => listening(nodes, topology, place, { protocol, port, address }),
         }),
+        router: topology?.underlay.addresses ?? [],
         outside:
           topology?.internet.addresses ??
           outsideAddresses.filter((address) => cluster.families.includes(familyOf(address))),
@@ -386,10 +387,9 @@ function listening(
   nodes: ReadonlyMap<string, LabNode>,
   topology: Topology | undefined,
   place: { readonly kind: "pod" | "node" | "outside"; readonly name: string },
-  protocol: Protocol,
-  port: number,
+  { protocol, port, address }: { readonly protocol: Protocol; readonly port: number; readonly address: Address },
 ): { readonly listening: "yes" | "no" | "unknown"; readonly container?: string } {
-  const found = listenersAt(nodes, topology, place);
+  const found = listenersAt(nodes, topology, place, address);
   if (found === undefined) return { listening: "unknown" };
   const socket = found.find((each) => each.protocol === protocol && each.port === port);
   if (socket === undefined) return { listening: "no" };
@@ -400,10 +400,13 @@ function listenersAt(
   nodes: ReadonlyMap<string, LabNode>,
   topology: Topology | undefined,
   place: { readonly kind: "pod" | "node" | "outside"; readonly name: string },
+  address: Address,
 ): readonly Listener[] | undefined {
   switch (place.kind) {
-    case "outside":
-      return topology && listenersOf(topology.internet.namespace, []);
+    case "outside": {
+      const isRouter = topology?.underlay.addresses.includes(address) === true;
+      return topology && listenersOf((isRouter ? topology.underlay : topology.internet).namespace, []);
+    }
     case "node": {
       const machine = nodes.get(place.name)?.machine;
       return machine && listenersOf(machine.namespace, []);

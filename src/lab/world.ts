@@ -21,6 +21,7 @@ export interface WorldParts {
   /** The Programs in force, where agents run; compiled here otherwise. */
   readonly programs?: ReadonlyMap<string, Program>;
   readonly outside: readonly Address[];
+  readonly router?: readonly Address[];
   readonly listening?: World["listening"];
 }
 
@@ -36,6 +37,7 @@ export function makeWorld(parts: WorldParts): World {
     attachments: places,
     zone: zoneOf(network),
     outside: parts.outside,
+    ...(parts.router !== undefined && { router: parts.router }),
     uplink: uplinkName,
     listening: parts.listening ?? ((place, protocol, port) => declared(network, place, protocol, port)),
     resolver: (pod) => resolverOf(api, network, pod),

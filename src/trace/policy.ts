@@ -128,4 +128,3 @@ function causesOf(
     ];
   });
 }
-

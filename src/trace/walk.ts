@@ -327,7 +327,7 @@ function crossUnderlay(walk: Walk, packet: Packet, from?: NetworkNode): End {
     if (program === undefined) return gone("unreachable");
     return throughNode(walk, node, program, packet, walk.world.uplink);
   }
-  if (walk.world.outside.includes(packet.destination)) {
+  if (walk.world.outside.includes(packet.destination) || walk.world.router?.includes(packet.destination) === true) {
     enter(walk, { kind: "outside" });
     return { kind: "arrived", place: { kind: "outside" }, packet };
   }

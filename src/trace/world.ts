@@ -16,6 +16,8 @@ export interface World {
   readonly zone: Zone;
   /** Addresses of the external client `internet`, one per family at most; empty where there is no such place. */
   readonly outside: readonly Address[];
+  /** The underlay's router, where the lab's API server answers too. None unless given. */
+  readonly router?: readonly Address[];
   /** The node's way out and what it is called there. */
   readonly uplink: string;
   /** Does something listen? `unknown` where nobody can tell (manifests alone). */
