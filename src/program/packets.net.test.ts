@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 
+import type { Service } from "../kube/kinds.ts";
 import { buildNetwork } from "../model/build.ts";
 import { clusterConfig } from "../model/cluster.ts";
 import type { Network } from "../model/network.ts";
@@ -87,6 +88,17 @@ function network(changed: { readonly sticky?: readonly (keyof typeof endpoint)[]
           type: "NodePort",
           externalTrafficPolicy: "Local",
         }),
+        balanced("wide", 27, ["172.18.255.1", "fd00:172:18::ff01"]),
+        balanced("kept", 28, ["172.18.255.2"], { externalTrafficPolicy: "Local" }),
+        balanced("guarded", 29, ["172.18.255.3", "fd00:172:18::ff03"], {
+          loadBalancerSourceRanges: ["172.18.254.0/25", "10.244.1.0/24", "10.244.1.5/32"],
+          ports: [{ name: "http", port: 80, nodePort: 30087 }],
+        }),
+        service("named", { clusterIPs: ips(30), ports, externalIPs: ["192.0.2.7"] }),
+        {
+          ...balanced("proxied", 31, []),
+          status: { loadBalancer: { ingress: [{ ip: "192.0.2.8", ipMode: "Proxy" }] } },
+        },
       ],
       endpointSlices: [
         slice("both", [endpoint.b, endpoint.c], { ports: slicePorts }),
@@ -101,9 +113,30 @@ function network(changed: { readonly sticky?: readonly (keyof typeof endpoint)[]
         ),
         slice("tunnel", [{ addresses: ["172.18.0.3"] }], { ports: [{ name: "udp", port: 4789, protocol: "UDP" }] }),
         slice("local", [endpoint.a], { ports: slicePorts }),
+        slice("wide", [endpoint.c], { ports: slicePorts }),
+        slice("wide", [endpoint6.c], { ...six, name: "wide-6" }),
+        slice("kept", [endpoint.a], { ports: slicePorts }),
+        slice("guarded", [endpoint.c], { ports: slicePorts }),
+        slice("guarded", [endpoint6.c], { ...six, name: "guarded-6" }),
+        slice("named", [endpoint.c], { ports: slicePorts }),
+        slice("proxied", [endpoint.c], { ports: slicePorts }),
       ],
     }),
   );
+}
+
+/** A Service of type LoadBalancer without node ports that has got these addresses. */
+function balanced(name: string, n: number, ingress: readonly string[], spec: Partial<Service["spec"]> = {}): Service {
+  return {
+    ...service(name, {
+      type: "LoadBalancer",
+      allocateLoadBalancerNodePorts: false,
+      clusterIPs: [`10.96.0.${n}`, `fd00:10:96::${n}`],
+      ports: [{ name: "http", port: 80 }],
+      ...spec,
+    }),
+    status: { loadBalancer: { ingress: ingress.map((ip) => ({ ip })) } },
+  };
 }
 
 void describe("packets", () => {
@@ -119,6 +152,13 @@ void describe("packets", () => {
         pods: pods[name],
         program: compile(today, name, pods[name]),
       })),
+    );
+    // The balancers' addresses lead to node-1, which is what announcing them comes to.
+    lab.sh(
+      "outside",
+      `for address in 172.18.255.1 172.18.255.2 172.18.255.3 192.0.2.7; do ip route add $address via 172.18.0.2; done
+       for address in fd00:172:18::ff01 fd00:172:18::ff03; do ip route add $address via fd00:172:18::2; done
+       ip addr add 192.0.2.8/32 dev eth0`,
     );
     for (const name of ["a", "b", "c", "outside"]) servers.push(await serve(lab, name, 8080));
     for (const name of ["node-1", "node-2"]) servers.push(await serve(lab, name, 9000));
@@ -174,6 +214,35 @@ void describe("packets", () => {
     // externalTrafficPolicy Local keeps the client.
     ["outside", "172.18.0.2", 30085, `a saw ${outside[4]}`],
     ["outside", "172.18.0.3", 30085, "SILENCE"],
+    // Whoever is inside gets an endpoint wherever it is: pods of this and another node, and the node itself; other nodes are outside.
+    ["c", "172.18.0.2", 30085, "a saw 10.244.2.9"],
+    ["c", "172.18.0.3", 30085, "a saw 10.244.2.9"],
+    ["a", "172.18.0.3", 30085, "a saw 10.244.2.0"],
+    ["node-2", "172.18.0.3", 30085, "a saw 10.244.2.0"],
+    ["node-1", "172.18.0.3", 30085, "SILENCE"],
+    // Load balancers' addresses, from outside and short-circuited from inside.
+    ["outside", "172.18.255.1", 80, "c saw 10.244.1.0"],
+    ["outside", "fd00:172:18::ff01", 80, "c saw fd00:10:244:1::"],
+    ["a", "172.18.255.1", 80, "c saw 10.244.1.0"],
+    ["node-1", "172.18.255.1", 80, "c saw 10.244.1.0"],
+    ["node-2", "fd00:172:18::ff01", 80, "c saw fd00:10:244:2::1"],
+    ["outside", "172.18.255.1", 81, "ECONNREFUSED"],
+    ["a", "172.18.255.77", 80, "ECONNREFUSED"],
+    ["outside", "172.18.255.2", 80, `a saw ${outside[4]}`],
+    ["c", "172.18.255.2", 80, "a saw 10.244.2.9"],
+    ["node-2", "172.18.255.2", 80, "a saw 10.244.2.0"],
+    // Source ranges: for the balancer's address, neither for node ports nor for the cluster address.
+    ["outside", "172.18.255.3", 80, "SILENCE"],
+    ["outside", "fd00:172:18::ff03", 80, "SILENCE"],
+    ["a", "172.18.255.3", 80, "c saw 10.244.1.0"],
+    ["c", "172.18.255.3", 80, "SILENCE"],
+    ["node-1", "172.18.255.3", 80, "SILENCE"],
+    ["outside", "172.18.0.2", 30087, "c saw 10.244.1.0"],
+    ["c", "10.96.0.29", 80, "c saw 10.244.2.1"],
+    // External addresses; and a balancer that is to be asked itself.
+    ["outside", "192.0.2.7", 80, "c saw 10.244.1.0"],
+    ["a", "192.0.2.7", 80, "c saw 10.244.1.0"],
+    ["a", "192.0.2.8", 8080, "outside saw 172.18.0.2"],
     // hostPort keeps the client as well, but for the pod itself.
     ["outside", "172.18.0.2", 8088, `a saw ${outside[4]}`],
     ["outside", "fd00:172:18::2", 8088, `a saw ${outside[6]}`],

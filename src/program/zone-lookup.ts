@@ -40,7 +40,7 @@ export function zoneNodes(zone: Zone): ZoneNode[] {
   const nodes = [...fixedNodes(zone).values()];
   for (const namespace of zone.namespaces.values()) {
     for (const service of namespace.services.values()) nodes.push(...serviceNames(service, settings).values());
-    nodes.push(...podNodes(namespace, zone).values());
+    if (settings.pods !== "disabled") nodes.push(...podNodes(namespace, zone).values());
   }
   nodes.push(...reverseNodes(zone));
   return nodes;
@@ -121,22 +121,30 @@ function findNode(zone: Zone, name: DnsName): ZoneNode | undefined {
   return service === undefined ? undefined : serviceNames(service, zone.settings).get(labels.join("."));
 }
 
-// `pods verified` in CoreDNS's words: only addresses that pods of the namespace have. An IPv6 address may be spelled in any way.
+// An IPv6 address may be spelled in any way.
 function findPod(namespace: NamespaceZone, zone: Zone, label: string): ZoneNode | undefined {
+  const { settings } = zone;
+  if (settings.pods === "disabled") return undefined;
   const nodes = podNodes(namespace, zone);
   const exact = nodes.get(label);
   if (exact !== undefined) return exact;
   const address = addressOfDashed(label);
-  return address === undefined ? undefined : nodes.get(dashedAddress(address));
+  if (address === undefined) return undefined;
+  const verified = nodes.get(dashedAddress(address));
+  if (verified !== undefined || settings.pods === "verified") return verified;
+  const name = `${label}.${namespace.name}.pod.${settings.domain}`;
+  const { origin } = namespace;
+  return { name, origin, records: [recordOf(zone, name, addressData(address), origin)] };
 }
 
-const knownPods = new WeakMap<readonly NetworkPod[], { settings: ZoneSettings; nodes: Map<string, ZoneNode> }>();
+const knownPods = new WeakMap<ZoneSettings, WeakMap<readonly NetworkPod[], Map<string, ZoneNode>>>();
 
 // By label. Pods of one namespace that share an address (host network) share the name.
 function podNodes(namespace: NamespaceZone, zone: Zone): ReadonlyMap<string, ZoneNode> {
   const { settings } = zone;
-  const known = knownPods.get(namespace.pods);
-  if (known?.settings === settings) return known.nodes;
+  const known = knownFor(knownPods, settings);
+  const made = known.get(namespace.pods);
+  if (made !== undefined) return made;
   const nodes = new Map<string, ZoneNode>();
   for (const pod of namespace.pods) {
     for (const [index, address] of pod.addresses.entries()) {
@@ -147,7 +155,7 @@ function podNodes(namespace: NamespaceZone, zone: Zone): ReadonlyMap<string, Zon
       nodes.set(label, { name, origin, records: [recordOf(zone, name, addressData(address), origin)] });
     }
   }
-  knownPods.set(namespace.pods, { settings, nodes });
+  known.set(namespace.pods, nodes);
   return nodes;
 }
 
@@ -166,11 +174,19 @@ function reverseNode(zone: Zone, name: DnsName, pointers: readonly Pointer[]): Z
   return { name, records, origin: records[0]?.origin ?? zone.origin };
 }
 
-const knownPointers = new WeakMap<NamespaceZone, { settings: ZoneSettings; pointers: Map<Address, Pointer[]> }>();
+const knownPointers = new WeakMap<ZoneSettings, WeakMap<NamespaceZone, Map<Address, Pointer[]>>>();
+
+/** What is known under these settings. */
+function knownFor<K extends object, V>(all: WeakMap<ZoneSettings, WeakMap<K, V>>, settings: ZoneSettings): WeakMap<K, V> {
+  let known = all.get(settings);
+  if (known === undefined) all.set(settings, (known = new WeakMap()));
+  return known;
+}
 
 function pointersOf(namespace: NamespaceZone, { settings }: Zone): ReadonlyMap<Address, readonly Pointer[]> {
-  const known = knownPointers.get(namespace);
-  if (known?.settings === settings) return known.pointers;
+  const known = knownFor(knownPointers, settings);
+  const made = known.get(namespace);
+  if (made !== undefined) return made;
   const pointers = new Map<Address, Pointer[]>();
   for (const service of namespace.services.values()) {
     for (const pointer of servicePointers(service, settings)) {
@@ -179,7 +195,7 @@ function pointersOf(namespace: NamespaceZone, { settings }: Zone): ReadonlyMap<A
       else list.push(pointer);
     }
   }
-  knownPointers.set(namespace, { settings, pointers });
+  known.set(namespace, pointers);
   return pointers;
 }
 

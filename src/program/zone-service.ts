@@ -39,11 +39,11 @@ export function servicePointers(service: NetworkService, settings: ZoneSettings)
       target: own,
       origin: clusterIpOrigin(service, index),
     }));
-  return distinctEndpoints(service)
+  return distinctEndpoints(service, settings)
     .filter(({ hostname }) => hostname !== undefined && hostname !== "")
     .map((endpoint) => ({
       address: endpoint.address,
-      target: `${endpointLabel(endpoint)}.${own}`,
+      target: `${endpointLabel(endpoint, settings)}.${own}`,
       origin: endpoint.origin,
     }));
 }
@@ -100,31 +100,33 @@ function addExternalName(names: NamesBeingMade): void {
 }
 
 function addClusterIps(names: NamesBeingMade): void {
-  const { service, own } = names;
+  const { service, own, settings } = names;
+  const endpoints = distinctEndpoints(service, settings);
+  if (settings.ignoreEmptyService && endpoints.length === 0) return;
   addName(names, "");
   for (const [index, address] of service.clusterIps.entries()) {
     addRecord(names, "", addressData(address), clusterIpOrigin(service, index));
   }
   addServers(names, (port) => [{ port: port.port, target: own, origin: port.origin }]);
-  for (const endpoint of distinctEndpoints(service))
-    addRecord(names, endpointLabel(endpoint), addressData(endpoint.address), endpoint.origin);
+  for (const endpoint of endpoints)
+    addRecord(names, endpointLabel(endpoint, settings), addressData(endpoint.address), endpoint.origin);
 }
 
 // 2.4.1: without ready endpoints the name does not exist at all.
 function addHeadless(names: NamesBeingMade): void {
-  const { service, own } = names;
-  const endpoints = distinctEndpoints(service);
+  const { service, own, settings } = names;
+  const endpoints = distinctEndpoints(service, settings);
   const addresses = firstByKey(endpoints, (endpoint) => endpoint.address);
   for (const { address, origin } of addresses.values()) addRecord(names, "", addressData(address), origin);
   for (const endpoint of endpoints) {
-    addRecord(names, endpointLabel(endpoint), addressData(endpoint.address), endpoint.origin);
+    addRecord(names, endpointLabel(endpoint, settings), addressData(endpoint.address), endpoint.origin);
   }
   addServers(names, (port) =>
-    port.endpoints
+    (settings.noEndpoints ? [] : port.endpoints)
       .filter((endpoint) => isPublished(service, endpoint))
       .map((endpoint) => ({
         port: endpoint.port,
-        target: `${endpointLabel(endpoint)}.${own}`,
+        target: `${endpointLabel(endpoint, settings)}.${own}`,
         origin: endpoint.origin,
       })),
   );
@@ -158,7 +160,8 @@ function addPlaces(names: NamesBeingMade, relative: string, places: readonly Ser
 }
 
 /** The endpoints that names are given to, each address and hostname once, although each port lists them. */
-function distinctEndpoints(service: NetworkService): Endpoint[] {
+function distinctEndpoints(service: NetworkService, settings: ZoneSettings): Endpoint[] {
+  if (settings.noEndpoints) return [];
   const published = service.ports
     .flatMap((port) => port.endpoints)
     .filter((endpoint) => isPublished(service, endpoint));
@@ -183,9 +186,11 @@ function isPublished(service: NetworkService, endpoint: Endpoint): boolean {
   return endpoint.ready || service.publishNotReadyAddresses;
 }
 
-function endpointLabel(endpoint: Endpoint): string {
-  const { hostname } = endpoint;
-  return hostname === undefined || hostname === "" ? dashedAddress(endpoint.address) : hostname.toLowerCase();
+function endpointLabel(endpoint: Endpoint, settings: ZoneSettings): string {
+  const { hostname, pod } = endpoint;
+  if (hostname !== undefined && hostname !== "") return hostname.toLowerCase();
+  if (settings.endpointPodNames && pod !== undefined) return pod.slice(pod.indexOf("/") + 1);
+  return dashedAddress(endpoint.address);
 }
 
 function portName(port: ServicePort): string {

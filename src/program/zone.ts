@@ -30,6 +30,14 @@ export interface ZoneSettings {
   readonly domain: DnsName;
   /** Seconds. */
   readonly ttl: number;
+  /** `a-b-c-d.namespace.pod`: never, any address, or those that pods of the namespace have (CoreDNS's words). */
+  readonly pods: "disabled" | "insecure" | "verified";
+  /** Endpoints without a hostname are named by their pods instead of their addresses. */
+  readonly endpointPodNames: boolean;
+  /** Endpoints have no names, and headless Services therefore none either. */
+  readonly noEndpoints: boolean;
+  /** A Service without ready endpoints does not exist. */
+  readonly ignoreEmptyService: boolean;
 }
 
 /** The names of one namespace: its Services by name, and its pods. */
@@ -75,7 +83,14 @@ export function compileZone(
   }
   const addresses = cluster.dnsAddresses;
   return {
-    settings: settingsOf(lowerName(cluster.domain), options.ttl ?? defaultTtl),
+    settings: settingsOf({
+      domain: lowerName(cluster.domain),
+      ttl: options.ttl ?? defaultTtl,
+      pods: "verified",
+      endpointPodNames: false,
+      noEndpoints: false,
+      ignoreEmptyService: false,
+    }),
     namespaces,
     reverseRanges: [...cluster.serviceCidrs, ...cluster.podCidrs],
     server: { addresses, service: network.services.find((service) => serves(service, addresses)) },
@@ -126,9 +141,12 @@ function isSame(old: NamespaceZone, parts: NamespaceParts): boolean {
 
 const knownSettings = new Map<string, ZoneSettings>();
 
-function settingsOf(domain: DnsName, ttl: number): ZoneSettings {
-  const key = `${domain} ${ttl}`;
-  let settings = knownSettings.get(key);
-  if (settings === undefined) knownSettings.set(key, (settings = { domain, ttl }));
-  return settings;
+/** The one value for these settings. */
+export function settingsOf(settings: ZoneSettings): ZoneSettings {
+  const { domain, ttl, pods, endpointPodNames, noEndpoints, ignoreEmptyService } = settings;
+  const key = [domain, ttl, pods, endpointPodNames, noEndpoints, ignoreEmptyService].join(" ");
+  let known = knownSettings.get(key);
+  if (known === undefined)
+    knownSettings.set(key, (known = { domain, ttl, pods, endpointPodNames, noEndpoints, ignoreEmptyService }));
+  return known;
 }
