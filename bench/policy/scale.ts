@@ -1,15 +1,19 @@
 // How long NetworkPolicy takes in the pure part and in the plan of what to write: 10,000 pods in 500 namespaces, 2,000 policies, a node with
 // 100 of the pods; from nothing, and for one pod and one policy that change. Run: node bench/policy/scale.ts
+// In namespaces of its own it writes to a kernel too:
+//   unshare -Urnmpuif --map-root-user --mount-proc --kill-child -- node bench/policy/scale.ts
 import { performance } from "node:perf_hooks";
 import process from "node:process";
 
+import { createNetworkNamespace, type NetworkNamespace } from "../../src/kernel/namespaces.ts";
+import { createNftablesSocket, type NftablesSocket } from "../../src/kernel/nftables.ts";
 import type { Namespace, NetworkPolicy, Node, Pod } from "../../src/kube/kinds.ts";
 import { createNetworkBuilder, type ClusterObjects } from "../../src/model/build.ts";
 import { clusterConfig } from "../../src/model/cluster.ts";
 import type { Attachment } from "../../src/model/network.ts";
 import { namespace, objects } from "../../src/model/objects.testing.ts";
 import { compile } from "../../src/program/compile.ts";
-import { diffTables, planTable } from "../../src/program/nftables/diff.ts";
+import { diffTables, planTable, splitPlan, type NftPlan } from "../../src/program/nftables/diff.ts";
 import type { Program } from "../../src/program/program.ts";
 
 const namespacesCount = 500;
@@ -24,6 +28,8 @@ const nodesCount = podsCount / localPods;
 const all = manyObjects();
 const attachments = attachmentsOf(all.pods.slice(0, localPods));
 const build = createNetworkBuilder(cluster);
+
+const kernel = openKernel();
 
 let network = build(all);
 const compiled = timed(() => compile(network, "node-1", attachments));
@@ -41,6 +47,11 @@ console.log(
   `  ${sizes.reduce((sum, size) => sum + size, 0)} elements, ${rules} rules, ${Math.round(process.memoryUsage().rss / 1e6)} MB`,
 );
 
+if (kernel !== undefined) {
+  const plans = program.tables.map((table) => diffTables(undefined, table));
+  report("install in the kernel", [timed(() => plans.forEach((plan) => write(plan))).tookMs]);
+}
+
 let current = all;
 report(
   "one pod more, with labels of its own",
@@ -56,10 +67,28 @@ report(
 );
 report(
   "one policy of a pod of this node changed",
-  measure((index) => withPolicy(current, (index % 5) * 1)),
+  measure((index) => withPolicy(current, index % 5)),
 );
 
-/** Builds, compiles and plans after each change. */
+kernel?.close();
+
+function openKernel(): NftablesSocket | undefined {
+  let namespace: NetworkNamespace;
+  try {
+    namespace = createNetworkNamespace();
+  } catch {
+    console.log("no kernel: not in namespaces of its own; plans are made and thrown away");
+    return undefined;
+  }
+  return createNftablesSocket(namespace);
+}
+
+function write(plan: NftPlan): void {
+  if (kernel === undefined) return;
+  for (const batch of splitPlan(plan, kernel.batchBytesMax)) kernel.commit(batch);
+}
+
+/** Builds, compiles and plans after each change, and writes where there is a kernel. */
 function measure(change: (index: number) => ClusterObjects): readonly number[] {
   const each: number[] = [];
   for (let index = 0; index < changes; index++) {
@@ -67,7 +96,8 @@ function measure(change: (index: number) => ClusterObjects): readonly number[] {
     const started = performance.now();
     network = build(current);
     const next: Program = compile(network, "node-1", attachments);
-    next.tables.forEach((table, at) => diffTables(program.tables[at], table));
+    const plans = next.tables.map((table, at) => diffTables(program.tables[at], table));
+    for (const plan of plans) write(plan);
     each.push(performance.now() - started);
     program = next;
   }
