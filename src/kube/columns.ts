@@ -18,44 +18,31 @@ import type {
   Service,
   StatefulSet,
 } from "./kinds.ts";
+import { clusterTables, createdAt } from "./columns-cluster.ts";
+import type { Column } from "./column.ts";
+import { humanDuration } from "./duration.ts";
 import type { KubeObject } from "./object.ts";
 import { formatSelector, requirementsOf } from "./selector.ts";
 
-export interface Column {
-  readonly name: string;
-  /** Only in the wide output. */
-  readonly wide?: boolean;
-  /** The cell's text; `now` in milliseconds since the epoch. */
-  value(object: KubeObject, now: number): string;
-}
-
 /** The columns of a resource, in order. */
 export function columnsOf(resource: { readonly group: string; readonly resource: string }): readonly Column[] {
-  const special = tables[resource.group === "" ? resource.resource : `${resource.resource}.${resource.group}`] ?? [];
+  const text = resource.group === "" ? resource.resource : `${resource.resource}.${resource.group}`;
+  const special = tables[text] ?? clusterTables[text] ?? [];
   const narrow = special.filter((column) => column.wide !== true);
   const wide = special.filter((column) => column.wide === true);
-  return [nameColumn, ...narrow, ...(special.some((column) => column.name === "Age") ? [] : [ageColumn]), ...wide];
-}
-
-/** `5s`, `3m12s`, `4h`, `2d`: how kubectl writes a duration (apimachinery/util/duration HumanDuration). */
-export function humanDuration(milliseconds: number): string {
-  const seconds = Math.floor(milliseconds / 1000);
-  if (seconds < 0) return "0s";
-  if (seconds < 120) return `${seconds}s`;
-  const minutes = Math.floor(seconds / 60);
-  if (minutes < 10) return seconds % 60 === 0 ? `${minutes}m` : `${minutes}m${seconds % 60}s`;
-  if (minutes < 180) return `${minutes}m`;
-  const hours = Math.floor(minutes / 60);
-  if (hours < 8) return minutes % 60 === 0 ? `${hours}h` : `${hours}h${minutes % 60}m`;
-  if (hours < 48) return `${hours}h`;
-  const days = Math.floor(hours / 24);
-  if (days < 8) return hours % 24 === 0 ? `${days}d` : `${days}d${hours % 24}h`;
-  if (days < 730) return `${days}d`;
-  return `${Math.floor(days / 365)}y`;
+  const names = new Set(special.map((column) => column.name));
+  const first = names.has("Name") ? [] : [nameColumn];
+  const last = names.has("Age") || names.has("Last Seen") ? [] : [createdAt.has(text) ? createdColumn : ageColumn];
+  return [...first, ...narrow, ...last, ...wide];
 }
 
 const nameColumn: Column = { name: "Name", value: (object) => object.metadata.name };
 const ageColumn: Column = { name: "Age", value: (object, now) => age(object.metadata.creationTimestamp, now) };
+
+const createdColumn: Column = {
+  name: "Created At",
+  value: (object) => object.metadata.creationTimestamp ?? "<unknown>",
+};
 
 function age(timestamp: string | undefined, now: number): string {
   return timestamp === undefined ? "<unknown>" : humanDuration(now - Date.parse(timestamp));
@@ -128,7 +115,11 @@ const tables: Readonly<Record<string, readonly Column[]>> = {
     column<Event>("Type", (event) => event.type),
     column<Event>("Reason", (event) => event.reason),
     column<Event>("Object", (event) => `${event.involvedObject.kind?.toLowerCase()}/${event.involvedObject.name}`),
+    wide<Event>("Subobject", (event) => event.involvedObject.fieldPath ?? ""),
+    wide<Event>("Source", (event) => event.source?.component ?? event.reportingComponent ?? ""),
     column<Event>("Message", (event) => event.message),
+    wide<Event>("Count", (event) => event.count ?? event.series?.count ?? 1),
+    wide<Event>("Name", (event) => event.metadata.name),
   ],
   "deployments.apps": [
     column<Deployment>("Ready", (object) => `${object.status?.readyReplicas ?? 0}/${object.spec.replicas ?? 1}`),

@@ -3,7 +3,8 @@
 // Not here: which form was asked for (negotiate.ts), how versions of one kind differ (conversions.ts), the columns of the built-in
 // kinds (kube/columns.ts).
 
-import { columnsOf, humanDuration } from "../../kube/columns.ts";
+import { columnsOf } from "../../kube/columns.ts";
+import { humanDuration } from "../../kube/duration.ts";
 import type { KubeObject } from "../../kube/object.ts";
 import type { PrinterColumn } from "../api/custom-definitions.ts";
 import type { Kind } from "../api/kinds.ts";
