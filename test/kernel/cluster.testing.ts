@@ -9,7 +9,7 @@ import type { CniRequest } from "../../src/agent/cni.ts";
 import { startNode, type NodeNetwork } from "../../src/agent/node.ts";
 import { formatReport, type Drift } from "../../src/apply/report.ts";
 import type { Address, Family } from "../../src/ip/address.ts";
-import { addressAt, subnet } from "../../src/ip/prefix.ts";
+import { addressAt, subnet, type Prefix } from "../../src/ip/prefix.ts";
 import { createNetworkNamespace, type NetworkNamespace } from "../../src/kernel/namespaces.ts";
 import { listenTcpFd } from "../../src/kernel/sockets.ts";
 import { serveUdp } from "../../src/kernel/udp.ts";
@@ -41,6 +41,8 @@ export interface TestPod {
 
 export interface TestNode extends NodeNetwork {
   readonly machine: Machine;
+  /** The range its pods' addresses are from. */
+  podCidr(family: Family): Prefix;
   /** Resolves when drift whose text holds `words` has been put back since the last `forgetDrift()`. */
   putBack(words: string): Promise<Drift>;
   forgetDrift(): void;
@@ -114,7 +116,12 @@ export async function startCluster(options: {
         waiting.add(look);
         look();
       });
-    const test = { ...node, machine, putBack, forgetDrift: () => void drift.splice(0) };
+    const podCidr = (family: Family): Prefix => {
+      const found = facts.podCidrs.find((one) => one.includes(":") === (family === 6));
+      assert.ok(found, `${name} has no IPv${family} range`);
+      return found;
+    };
+    const test = { ...node, machine, podCidr, putBack, forgetDrift: () => void drift.splice(0) };
     nodes.set(name, test);
     return test;
   };

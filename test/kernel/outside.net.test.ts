@@ -6,7 +6,7 @@ import { after, before, describe, test } from "node:test";
 
 import { addressBytes, type Address, type Family } from "../../src/ip/address.ts";
 import { macBytes, type Mac } from "../../src/ip/mac.ts";
-import { addressBits } from "../../src/ip/prefix.ts";
+import { addressAt, addressBits } from "../../src/ip/prefix.ts";
 import type { Change } from "../../src/kernel/kernel.ts";
 import { openKernel } from "../../src/kernel/linux.ts";
 import type { NetworkNamespace } from "../../src/kernel/namespaces.ts";
@@ -86,7 +86,7 @@ describe("the edge of the cluster", () => {
     });
 
     test(`IPv${family}: a pod with somebody else's address is not heard`, async () => {
-      const stolen = family === 4 ? "10.244.1.77" : "fd00:10:244:1::77";
+      const stolen = addressAt(cluster.node("node-1").podCidr(family), 77);
       for (const source of [stolen, b.address(family)]) {
         inside(a, { kind: "set-address", link: "eth0", address: source, bits: addressBits(family) });
         for (const to of [b, c].filter((pod) => pod.address(family) !== source)) {
@@ -115,7 +115,8 @@ describe("the edge of the cluster", () => {
     const send = async (from: NetworkNamespace, said: string): Promise<void> => {
       const socket = createSocket("udp4");
       socket.bind({ fd: bindUdpFd(from, { address: "0.0.0.0", port: 0 }) });
-      const frame = tunnelled(tunnelMac("node-1"), "10.244.2.77", a.address(4), 9999, said);
+      const source = addressAt(cluster.node("node-2").podCidr(4), 77);
+      const frame = tunnelled(tunnelMac("node-1"), source, a.address(4), 9999, said);
       await new Promise((resolve) => {
         socket.send(frame, vxlan.port, node, resolve);
       });

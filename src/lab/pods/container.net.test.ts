@@ -144,17 +144,20 @@ test("a signal's number comes back, also from outside", async () => {
   assert.deepEqual(await container.ended, { code: 137, signal: 9 });
 });
 
-test("exec joins a running container: its processes, files and terminal", async () => {
+test("exec joins a running container: its processes, files and terminal", async (t) => {
   const container = startContainer({
     sandbox,
     root: plan(),
     rights: rightsOf({}),
     command: shell("echo here > /tmp/mark; echo ready; exec sleep 100"),
   });
+  t.after(() => container.kill("SIGKILL"));
   await new Promise((resolve) => container.stdout?.once("data", resolve));
   const join = (what: Command) =>
     startInContainer({ pid: container.pid, sandbox, rights: rightsOf({}), command: what });
-  const exec = join(shell("cat /tmp/mark; cat; cat /proc/1/comm", { stdin: true }));
+  // The container may not have become `sleep` yet when it says that it is ready.
+  const script = "cat /tmp/mark; cat; until grep -x sleep /proc/1/comm; do :; done";
+  const exec = join(shell(script, { stdin: true }));
   exec.stdin?.end("typed\n");
   assert.equal(await text(exec.stdout!), "here\ntyped\nsleep\n");
   assert.equal((await exec.ended).code, 0);
