@@ -27,6 +27,7 @@ import { createObjectApi } from "./api/write.ts";
 import type { LabConfig } from "./config.ts";
 import { createServiceAllocator } from "./controllers/service-addresses.ts";
 import { admissions, apiSideControllers, startControllers } from "./controllers/start.ts";
+import { startAnnouncer } from "./layer2.ts";
 import { createNetworkSource } from "./network-source.ts";
 import { createTopology, routerAddress, type Machine, type Topology } from "./network/topology.ts";
 import { nodeAddressesOf, outsideAddresses, zoneOfNode } from "./node-object.ts";
@@ -49,6 +50,8 @@ export interface Lab {
   readonly api: ServedApi;
   readonly images: Images;
   readonly topology: Topology | undefined;
+  /** Which node answers for which load balancer's address; undefined where packets are off. */
+  readonly announced: ReadonlyMap<Address, string> | undefined;
   nodes(): ReadonlyMap<string, LabNode>;
   network(): Network;
   zone(): Zone | undefined;
@@ -232,6 +235,8 @@ export async function startLab(options: LabOptions): Promise<Lab> {
   });
   if (options.apiListenerFd !== undefined) step("api server", `https://127.0.0.1:${config.apiPort}`);
   for (const name of wanted) startNode(name);
+  const announcer =
+    topology && startAnnouncer({ source, topology, log: (node, line) => nodes.get(node)?.log.write(logLine(line)) });
   await programmed();
   const programs = [...nodes.values()].map((node) => node.agent?.program());
   const routes = programs.reduce((sum, program) => sum + (program?.routes.length ?? 0), 0);
@@ -301,6 +306,7 @@ export async function startLab(options: LabOptions): Promise<Lab> {
     api,
     images,
     topology,
+    announced: announcer?.held,
     nodes: () => nodes,
     network: () => source.current(),
     zone: () => zoneOf(source.current()),
@@ -310,6 +316,7 @@ export async function startLab(options: LabOptions): Promise<Lab> {
         api,
         network: source.current(),
         attachments: new Map(all.map((node) => [node.name, node.attachments])),
+        ...(announcer !== undefined && { held: announcer.held }),
         ...(packets && {
           programs: programsOf(all),
           listening: (place, protocol, port, address) => listening(nodes, topology, place, { protocol, port, address }),
@@ -328,6 +335,7 @@ export async function startLab(options: LabOptions): Promise<Lab> {
       await Promise.all([...nodes.values()].map(async (node) => node.agent?.stop()));
       door.close();
       policyStatus.close();
+      announcer?.close();
       controllers.stop();
       source.close();
       await api.flushed();
@@ -361,6 +369,10 @@ function nodeOrThrow(nodes: ReadonlyMap<string, LabNode>, name: string | undefin
   if (node === undefined)
     throw new StatusError(404, "NotFound", `nodes "${name}" not found; there are: ${[...nodes.keys()].join(", ")}`);
   return node;
+}
+
+function logLine(text: string): string {
+  return `${new Date().toISOString()} ${text}`;
 }
 
 function agentLine(event: AgentEvent): string {

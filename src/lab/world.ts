@@ -3,6 +3,7 @@
 import type { AttachmentStore } from "../agent/attachments.ts";
 import type { Address } from "../ip/address.ts";
 import type { Pod } from "../kube/kinds.ts";
+import { holders } from "../model/layer2.ts";
 import type { Network, NetworkPod } from "../model/network.ts";
 import { compile } from "../program/compile.ts";
 import type { Program } from "../program/program.ts";
@@ -23,6 +24,8 @@ export interface WorldParts {
   readonly outside: readonly Address[];
   readonly router?: readonly Address[];
   readonly listening?: World["listening"];
+  /** Who answers for load balancers' addresses now; by the model where nobody announces anything. */
+  readonly held?: ReadonlyMap<Address, string>;
 }
 
 export function makeWorld(parts: WorldParts): World {
@@ -31,6 +34,7 @@ export function makeWorld(parts: WorldParts): World {
   const programs =
     parts.programs ??
     new Map(network.nodes.map((node) => [node.name, compile(network, node.name, places.get(node.name) ?? [])]));
+  const held = parts.held ?? holders(network, () => true);
   return {
     network,
     programs,
@@ -39,6 +43,7 @@ export function makeWorld(parts: WorldParts): World {
     outside: parts.outside,
     ...(parts.router !== undefined && { router: parts.router }),
     uplink: uplinkName,
+    holder: (address) => held.get(address),
     listening: parts.listening ?? ((place, protocol, port) => declared(network, place, protocol, port)),
     resolver: (pod) => resolverOf(api, network, pod),
   };

@@ -84,17 +84,17 @@ function findTarget(world: World, query: TraceQuery, start: Start): Target {
     return { label: `node/${nodeName}`, addresses: nodeOrThrow(world, nodeName).addresses, port };
   }
   if (head === "internet" || head === "outside") return { label: "internet", addresses: world.outside, port };
-  if (head.includes("/")) return objectTarget(world, query, head, port);
+  if (head.includes("/")) return objectTarget(world, start, query, head, port);
   return hostTarget(world, start, query, head, port);
 }
 
-function objectTarget(world: World, query: TraceQuery, head: string, port: number | undefined): Target {
+function objectTarget(world: World, start: Start, query: TraceQuery, head: string, port: number | undefined): Target {
   const { namespace, name } = splitName(head, query.namespace);
   const service = world.network.services.find(
     (candidate) => candidate.namespace === namespace && candidate.name === name,
   );
   if (service !== undefined) {
-    const addresses = service.headless ? headlessAddresses(service) : service.clusterIps;
+    const addresses = service.headless ? headlessAddresses(service) : addressesFor(service, start);
     const chosen = port ?? portOf(service, query.protocol);
     return { label: service.name, addresses, port: service.headless ? targetPortOf(service, chosen) : chosen };
   }
@@ -126,6 +126,12 @@ function portOf(service: NetworkService, protocol: string): number | undefined {
 // A headless Service has no address of its own: a client meets the endpoint's own port.
 function targetPortOf(service: NetworkService, port: number | undefined): number | undefined {
   return service.ports.find((candidate) => candidate.port === port)?.endpoints[0]?.port ?? port;
+}
+
+/** From outside a Service is asked at its load balancer's or external addresses, where it has any. */
+function addressesFor(service: NetworkService, start: Start): readonly Address[] {
+  const external = service.ports.flatMap((port) => (port.external ?? []).map(({ address }) => address));
+  return start.kind === "outside" && external.length > 0 ? [...new Set(external)] : service.clusterIps;
 }
 
 function headlessAddresses(service: NetworkService): readonly Address[] {

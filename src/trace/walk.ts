@@ -320,7 +320,9 @@ function throughTunnel(
 
 /** The underlay knows nodes and the outside, no pods and no Services. */
 function crossUnderlay(walk: Walk, packet: Packet, from?: NetworkNode): End {
-  const node = nodeAt(walk.world, packet.destination);
+  const holder = walk.world.holder?.(packet.destination);
+  const node =
+    nodeAt(walk.world, packet.destination) ?? (holder === undefined ? undefined : nodeNamed(walk.world, holder));
   if (node !== undefined && node !== from) {
     const program = walk.world.programs.get(node.name);
     enter(walk, { kind: "node", node });

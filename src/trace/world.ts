@@ -18,6 +18,8 @@ export interface World {
   readonly outside: readonly Address[];
   /** The underlay's router, where the lab's API server answers too. None unless given. */
   readonly router?: readonly Address[];
+  /** The node that answers for a load balancer's address on the underlay. */
+  holder?(address: Address): string | undefined;
   /** The node's way out and what it is called there. */
   readonly uplink: string;
   /** Does something listen? `unknown` where nobody can tell (manifests alone). */

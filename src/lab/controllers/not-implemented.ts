@@ -6,6 +6,7 @@ import { sameJson } from "../../kube/equal.ts";
 import type { KubeObject } from "../../kube/object.ts";
 import { resourceOf } from "../../kube/resources.ts";
 import { unhandled } from "../api/unhandled.ts";
+import { loadBalancerClass } from "./load-balancers.ts";
 import type { Change } from "./objects.ts";
 import type { TypedResource } from "./resources.ts";
 import type { Cluster, Controller, Enqueue } from "./runtime.ts";
@@ -29,13 +30,16 @@ export const notImplemented: readonly NotImplemented[] = [
   whole("LimitRange.", "the object is kept, limits are not enforced yet"),
   part(
     "Service.",
-    "there is no load balancer: no external address is assigned; its cluster address and node ports work",
+    `nobody here acts on this spec.loadBalancerClass (the lab's own is ${loadBalancerClass}): the Service waits for an address`,
     (object) => {
-      const { spec, status } = object as {
-        spec?: { type?: string };
-        status?: { loadBalancer?: { ingress?: unknown[] } };
-      };
-      return spec?.type === "LoadBalancer" && (status?.loadBalancer?.ingress ?? []).length === 0;
+      const { status } = object as { status?: { loadBalancer?: { ingress?: unknown[] } } };
+      const { type, loadBalancerClass: wanted } = specOf(object);
+      return (
+        type === "LoadBalancer" &&
+        wanted !== undefined &&
+        wanted !== loadBalancerClass &&
+        (status?.loadBalancer?.ingress ?? []).length === 0
+      );
     },
   ),
   part(

@@ -14,6 +14,7 @@ import { eventRetentionController, type EventRetention } from "./event-retention
 import { garbageCollector } from "./garbage-collector.ts";
 import { ipAddressController, serviceCidrController } from "./ip-addresses.ts";
 import { jobController } from "./jobs.ts";
+import { loadBalancerController } from "./load-balancers.ts";
 import { namespaceController, namespaceLabels } from "./namespaces.ts";
 import { nodeGrace, nodeLifecycleController } from "./node-lifecycle.ts";
 import { nodeRangeController } from "./node-ranges.ts";
@@ -95,6 +96,7 @@ function controllerTable(
     ["endpointslice", endpointSliceController],
     ["endpoints", endpointsController],
     ["endpointslicemirroring", endpointSliceMirroringController],
+    ["servicelb", loadBalancerController],
     ["serviceip", ipAddressController],
     ["servicecidr", serviceCidrController],
     ["garbagecollector", garbageCollector(options.api)],

@@ -41,6 +41,10 @@ export interface Topology {
   removeNode(name: string): void;
   /** Pulls or plugs the node's wire at the switch: the node sees its carrier go, its own settings stay. */
   setUplink(name: string, state: "up" | "down"): void;
+  /** The nodes whose wire carries packets now, as the switch sees it. */
+  carrying(): ReadonlySet<string>;
+  /** Has the router send packets for an address to a node, or to nobody. Unknown nodes are nobody. */
+  announce(address: Address, node: string | undefined): void;
   /** Everything goes. */
   close(): void;
 }
@@ -127,6 +131,18 @@ export function createTopology({ families, nodeCidrs, mtu = 1500 }: TopologyOpti
       if (node === undefined) throw new Error(`switch the uplink of ${name} ${state}: there is no such node`);
       must(underlay.kernel, [{ kind: "set-link", name: node.port, up: state === "up" }]);
       settle(underlay, [node.port, switchName], node);
+    },
+    carrying() {
+      const ports = new Set(underlay.kernel.links().flatMap(({ name, up, running }) => (up && running ? [name] : [])));
+      return new Set([...nodes.values()].flatMap(({ name, port }) => (ports.has(port) ? [name] : [])));
+    },
+    announce(address, node) {
+      const mac = node !== undefined && nodes.has(node) ? macOf(node) : undefined;
+      must(underlay.kernel, [
+        mac === undefined
+          ? { kind: "delete-neighbour", link: switchName, address }
+          : { kind: "set-neighbour", link: switchName, address, mac },
+      ]);
     },
     close,
   };
