@@ -51,12 +51,12 @@ export async function runScenario(archive: Archive, variant: Variant): Promise<S
       const [verb = "", ...rest] = line.split(/\s+/);
       try {
         if (verb === "cmp") outputs.set(rest[1] ?? "", stdout);
-        else stdout = await runVerb(lab, folder, variant, verb, rest);
+        else stdout = (await runVerb(lab, folder, variant, verb, rest)).replaceAll(`${folder}/`, "");
       } catch (error) {
         throw new Error(`line ${index + 1}: ${line}: ${(error as Error).message}`, { cause: error });
       }
     }
-    return { outputs, end: await endOf(lab) };
+    return { outputs, end: (await endOf(lab)).replaceAll(`${folder}/`, "") };
   } finally {
     lab.close();
     rmSync(folder, { recursive: true, force: true });
@@ -126,13 +126,19 @@ async function runVerb(
       try {
         await runVerb(lab, folder, variant, inner, rest);
       } catch (error) {
-        return `${(error as Error).message.replaceAll(`${folder}/`, "")}\n`;
+        return `${wordsOf(error as Error)}\n`;
       }
       throw new Error("succeeded, and should not have");
     }
     default:
       throw new Error(`unknown verb ${verb}`);
   }
+}
+
+/** A refusal of several objects has a line for each. */
+function wordsOf(error: Error): string {
+  const details = (error as { details?: { problems?: readonly string[] } }).details;
+  return details?.problems?.join("\n") ?? error.message;
 }
 
 async function applyFiles(lab: ImaginedLab, files: readonly string[], variant: Variant): Promise<void> {

@@ -22,8 +22,8 @@ export function applyObjects(
   const { errors, warnings } = checkAll(lab.api, objects);
   if (errors.length > 0) throw new StatusError(422, "Invalid", errors.join("\n"), { problems: errors });
   const ordered = [...objects].sort((a, b) => rank(a) - rank(b));
-  const results =
-    dryRun === true ? ordered.map(() => "checked") : lab.api.applyAll(ordered).map(({ result }) => result);
+  const write = (): readonly string[] => lab.api.applyAll(ordered).map(({ result }) => result);
+  const results = dryRun === true ? lab.api.rehearse(write) : write();
   return {
     results: ordered.map((object, index) => ({
       object: nameOf(object),

@@ -100,8 +100,7 @@ export async function imagine(options: {
     async apply(objects) {
       const { errors } = checkAll(api, objects);
       if (errors.length > 0) throw new StatusError(422, "Invalid", errors.join("\n"), { problems: errors });
-      for (const object of [...objects].sort((a, b) => Number(b.kind === "Namespace") - Number(a.kind === "Namespace")))
-        api.apply(object);
+      api.applyAll([...objects].sort((a, b) => Number(b.kind === "Namespace") - Number(a.kind === "Namespace")));
       await settled();
     },
     setReady(pod, ready) {

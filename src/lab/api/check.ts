@@ -1,7 +1,8 @@
 // Checks everything that is to be applied before any of it is stored, so that nothing is half-applied: every object by itself, each
 // against what it would replace, and all of them together.
 //
-// Not here: what allocation may still refuse (an address that is taken): admission says that when the object is stored.
+// Not here: what allocation may still refuse (an address that is taken): admission says that when the object is stored, and `refused` puts
+// file and line to it.
 
 import { fieldWarnings, objectProblems } from "../../kube/check.ts";
 import { withDefaults } from "../../kube/defaults.ts";
@@ -15,7 +16,7 @@ import { originOf } from "../../model/origin.ts";
 import type { ObjectApi } from "./api.ts";
 import { applied } from "./apply.ts";
 import { replacement } from "./bookkeeping.ts";
-import type { ObjectKey } from "./store.ts";
+import { StatusError, type ObjectKey } from "./store.ts";
 import { unhandled } from "./unhandled.ts";
 
 export interface CheckResult {
@@ -29,8 +30,6 @@ export interface CheckResult {
 export function checkAll(api: Pick<ObjectApi, "get" | "list">, objects: readonly KubeObject[]): CheckResult {
   const errors: string[] = [];
   const warnings = new Map<KubeObject, string[]>();
-  const say = (object: KubeObject, field: string, text: string): string =>
-    `${prefixOf(object, field)}${nameOf(object)}: ${text}`;
   const warn = (object: KubeObject, field: string, text: string): void => {
     warnings.set(object, [...(warnings.get(object) ?? []), say(object, field, text)]);
   };
@@ -51,6 +50,18 @@ export function checkAll(api: Pick<ObjectApi, "get" | "list">, objects: readonly
     for (const { object, field, message } of suspicions(withLive(api, objects)))
       if (objects.includes(object)) warn(object, field, `${field}: ${message}`);
   return { errors, warnings };
+}
+
+/** What was refused when one of several objects was stored, with the file and line it comes from: `details.problems` is a line each. */
+export function refused(object: KubeObject, error: StatusError): StatusError {
+  const causes = (error.details["causes"] ?? []) as readonly FieldProblem[];
+  const lines = causes.map((cause) => say(object, cause.field, problemText(cause)));
+  const problems = lines.length > 0 ? lines : [say(object, "", error.message)];
+  return new StatusError(error.code, error.reason, error.message, { ...error.details, problems });
+}
+
+function say(object: KubeObject, field: string, text: string): string {
+  return `${prefixOf(object, field)}${nameOf(object)}: ${text}`;
 }
 
 function twice({ metadata: { name } }: KubeObject): FieldProblem {

@@ -17,6 +17,7 @@ import { validate, validateUpdate } from "../../kube/validate.ts";
 import type { Admission, Applied, ServedApi } from "./api.ts";
 import { applied } from "./apply.ts";
 import { newObject, replacement } from "./bookkeeping.ts";
+import { refused } from "./check.ts";
 import { definitionsResource, preparedDefinition } from "./custom-definitions.ts";
 import { defaulted, pruned, schemaProblems } from "./custom-schema.ts";
 import {
@@ -158,7 +159,16 @@ export function createObjectApi(options: ObjectApiOptions): ServedApi {
       });
     },
     apply,
-    applyAll: (manifests) => store.atomically(() => manifests.map(apply)),
+    applyAll: (manifests) =>
+      store.atomically(() =>
+        manifests.map((manifest) => {
+          try {
+            return apply(manifest);
+          } catch (error) {
+            throw error instanceof StatusError ? refused(manifest, error) : error;
+          }
+        }),
+      ),
     delete(key, deleteOptions = {}) {
       const previous = current(key);
       if (deleteOptions.uid !== undefined && deleteOptions.uid !== previous.metadata.uid)
