@@ -259,9 +259,18 @@ export function compileWorld(
 ): Compiled {
   const network = build(clusterObjects(world));
   const attachments = attachmentsOf(world);
-  const tracerWorld: World = {
+  const programs = new Map(
+    network.nodes.map(({ name }) => [name, compile(network, name, attachments.get(name) ?? [])]),
+  );
+  const made = tracerWorld(network, programs, attachments);
+  return { network, world: made, answer: (probe) => answerIn(made, probe) };
+}
+
+/** A world for the tracer in which every port is listened on. */
+export function tracerWorld(network: Network, programs: World["programs"], attachments: World["attachments"]): World {
+  return {
     network,
-    programs: new Map(network.nodes.map(({ name }) => [name, compile(network, name, attachments.get(name) ?? [])])),
+    programs,
     attachments,
     zone: emptyZone(network),
     outside: [...outsideAddresses],
@@ -269,22 +278,20 @@ export function compileWorld(
     listening: () => ({ listening: "yes" }),
     resolver: () => ({ search: [], ndots: 1 }),
   };
-  return {
-    network,
-    world: tracerWorld,
-    answer(probe) {
-      const [path] = walkAll(tracerWorld, startOf(network, probe.start), probe.packet);
-      const last = path?.hops.at(-1)?.steps.at(-1);
-      if (last?.kind === "policy" && last.verdict === "denied") {
-        const isolatedBy = (last.causes ?? []).flatMap(
-          ({ text }) => /^NetworkPolicy \S+\/(\S+) isolates/.exec(text)?.[1] ?? [],
-        );
-        return { answer: { kind: "denied", by: last.direction, isolatedBy: isolatedBy.sort() } };
-      }
-      if (path?.disposition === "delivered") return { answer: { kind: "allowed" } };
-      return { answer: { kind: "allowed" }, other: `${path?.disposition}: ${JSON.stringify(last)}` };
-    },
-  };
+}
+
+/** What the Programs do with a probe's first packet and its answer; `other`: it does not arrive, for a reason that is no policy. */
+export function answerIn(world: World, probe: Probe): { readonly answer: Answer; readonly other?: string } {
+  const [path] = walkAll(world, startOf(world.network, probe.start), probe.packet);
+  const last = path?.hops.at(-1)?.steps.at(-1);
+  if (last?.kind === "policy" && last.verdict === "denied") {
+    const isolatedBy = (last.causes ?? []).flatMap(
+      ({ text }) => /^NetworkPolicy \S+\/(\S+) isolates/.exec(text)?.[1] ?? [],
+    );
+    return { answer: { kind: "denied", by: last.direction, isolatedBy: isolatedBy.sort() } };
+  }
+  if (path?.disposition === "delivered") return { answer: { kind: "allowed" } };
+  return { answer: { kind: "allowed" }, other: `${path?.disposition}: ${JSON.stringify(last)}` };
 }
 
 let zone: World["zone"] | undefined;

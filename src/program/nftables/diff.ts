@@ -196,7 +196,13 @@ class Growth {
       // An interval that is added may overlap one that goes: the kernel refuses that, unless the latter goes first.
       const old = [...removed, ...replaced.map((pair) => pair.old)];
       const fresh = [...added, ...replaced.map((pair) => pair.new)];
-      for (const unit of intervalUnits(old, fresh)) units.push(this.#unit(name, unit.old, unit.new));
+      const groups = intervalGroups(old, fresh);
+      const both = groups.filter((group) => group.old.length > 0 && group.new.length > 0);
+      for (const unit of joinGroups(both)) units.push(this.#unit(name, unit.old, unit.new));
+      const alone = groups.filter((group) => group.old.length === 0 || group.new.length === 0);
+      for (const part of chunks(alone.flatMap((group) => group.new))) units.push(this.#unit(name, [], part));
+      for (const part of chunks(alone.flatMap((group) => group.old)))
+        this.#remove(isVerdict, this.#unit(name, part, []));
       return;
     }
     for (const part of chunks(replaced))
@@ -231,32 +237,46 @@ function chunks<T>(list: readonly T[]): (readonly T[])[] {
   return parts;
 }
 
-/** Groups such that what is added overlaps nothing that goes in another group. */
-function intervalUnits(
-  old: readonly NftElementState[],
-  fresh: readonly NftElementState[],
-): { readonly old: readonly NftElementState[]; readonly new: readonly NftElementState[] }[] {
+interface IntervalGroup {
+  readonly old: NftElementState[];
+  readonly new: NftElementState[];
+}
+
+/** The smallest groups such that what is added overlaps nothing that goes in another group. */
+function intervalGroups(old: readonly NftElementState[], fresh: readonly NftElementState[]): readonly IntervalGroup[] {
   const all = [
     ...old.map((element) => ({ element, goes: true })),
     ...fresh.map((element) => ({ element, goes: false })),
   ];
   all.sort((a, b) => compareBytes(a.element.key, b.element.key));
-  const units: { old: NftElementState[]; new: NftElementState[] }[] = [];
+  const groups: IntervalGroup[] = [];
   let end = new Uint8Array(0);
-  let count = Infinity;
   for (const { element, goes } of all) {
     // Boxes that start after the last byte string so far share none of their first differing field with any before.
-    if (count >= unitElementsMax && compareBytes(element.key, end) > 0) {
-      units.push({ old: [], new: [] });
-      count = 0;
-    }
-    const unit = units.at(-1)!;
-    (goes ? unit.old : unit.new).push(element);
-    count++;
+    if (groups.length === 0 || compareBytes(element.key, end) > 0) groups.push({ old: [], new: [] });
+    const group = groups.at(-1)!;
+    (goes ? group.old : group.new).push(element);
     const last = element.keyEnd ?? element.lastKey ?? element.key;
     if (compareBytes(last, end) > 0) end = new Uint8Array(last);
   }
-  return units;
+  return groups;
+}
+
+/** As few groups as may be, each small enough where the groups it is made of are. */
+function joinGroups(groups: readonly IntervalGroup[]): readonly IntervalGroup[] {
+  const joined: IntervalGroup[] = [];
+  let count = Infinity;
+  for (const group of groups) {
+    if (count >= unitElementsMax) {
+      joined.push({ old: [], new: [] });
+      count = 0;
+    }
+    const unit = joined.at(-1)!;
+    for (const element of group.old) unit.old.push(element);
+    for (const element of group.new) unit.new.push(element);
+    count += group.old.length + group.new.length;
+  }
+  return joined;
 }
 
 /** Neighbouring items that add to, or delete from, one set become one: fewer messages. */
