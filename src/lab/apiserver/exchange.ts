@@ -22,16 +22,19 @@ export const bodyBytesMax: number = 3 * 1024 * 1024;
 
 /** Reads the whole body. Throws StatusError 413. */
 export async function readBody(request: IncomingMessage): Promise<Buffer> {
-  const tooLarge = new StatusError(413, "RequestEntityTooLarge", `Request entity too large: limit is ${bodyBytesMax}`);
-  if (Number(request.headers["content-length"] ?? 0) > bodyBytesMax) throw tooLarge;
+  if (Number(request.headers["content-length"] ?? 0) > bodyBytesMax) throw tooLarge();
   const chunks: Buffer[] = [];
   let bytes = 0;
   for await (const chunk of request as AsyncIterable<Buffer>) {
     bytes += chunk.length;
-    if (bytes > bodyBytesMax) throw tooLarge;
+    if (bytes > bodyBytesMax) throw tooLarge();
     chunks.push(chunk);
   }
   return chunks.length === 1 && chunks[0] !== undefined ? chunks[0] : Buffer.concat(chunks);
+}
+
+function tooLarge(): StatusError {
+  return new StatusError(413, "RequestEntityTooLarge", `Request entity too large: limit is ${bodyBytesMax}`);
 }
 
 /** Sends a whole answer. */

@@ -21,7 +21,7 @@ import { noSuchResource, statusOf, type Status } from "./status.ts";
 import { parseTarget, type Target } from "./target.ts";
 import { createMetrics, type Metrics } from "./metrics.ts";
 import { versionInfo } from "./version.ts";
-import { createWatchLines } from "./watch.ts";
+import { createWatchLines, createWatchSender } from "./watch.ts";
 
 export interface ApiServerOptions {
   readonly api: ServedApi;
@@ -73,6 +73,7 @@ export function startApiServer(options: ApiServerOptions): ApiServer {
       watch: {
         api,
         lines: createWatchLines(),
+        sender: createWatchSender(),
         timeoutSecondsDefault: 1800 + Math.floor(Math.random() * 1800),
         bytesBehindMax: 16 * 1024 * 1024,
         bookmarkIntervalMs: 60_000,
@@ -129,7 +130,15 @@ interface Context {
   readonly resources: ResourceOptions;
 }
 
+// apiserver server/filters/priority-and-fairness.go. The server queues by itself: kubectl and client-go look for these headers and then
+// leave their own rate limits (5 requests a second) aside.
+const flowHeaders = {
+  "X-Kubernetes-PF-FlowSchema-UID": "6fb2a3a5-5f3c-4d44-9a6e-6f0a3a1a2c01",
+  "X-Kubernetes-PF-PriorityLevel-UID": "6fb2a3a5-5f3c-4d44-9a6e-6f0a3a1a2c02",
+};
+
 async function serve(context: Context, request: IncomingMessage, response: ServerResponse): Promise<void> {
+  for (const [name, value] of Object.entries(flowHeaders)) response.setHeader(name, value);
   const warnings = new Set<string>();
   const began = performance.now();
   const target = parseTarget(request.method ?? "GET", request.url ?? "/");

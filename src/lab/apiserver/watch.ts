@@ -18,6 +18,8 @@ export interface WatchOptions {
   readonly api: ServedApi;
   /** Lines already serialised; one for the whole server. */
   readonly lines: WatchLines;
+  /** One for the whole server, as well. */
+  readonly sender: WatchSender;
   /** Seconds until a watch ends that does not say itself. */
   readonly timeoutSecondsDefault: number;
   /** A watcher that is this far behind is cut off. */
@@ -35,7 +37,8 @@ export function serveWatch(exchange: Exchange, view: View, options: WatchOptions
   const start = startOf(query, api.revision);
   const seconds = numberOf(query.get("timeoutSeconds"), "timeoutSeconds") || options.timeoutSecondsDefault;
   const wantsBookmarks = isTrue(query.get("allowWatchBookmarks"));
-  const output = outputOf(response, options.bytesBehindMax);
+  const output = options.sender.open(response, options.bytesBehindMax);
+  const toLine = options.lines.lineOf(view);
   let revision = start.since ?? api.revision;
   const bookmark = (annotations?: { readonly [name: string]: string }): void =>
     output.write(bookmarkLine(view, revision, annotations));
@@ -46,14 +49,15 @@ export function serveWatch(exchange: Exchange, view: View, options: WatchOptions
       return;
     }
     const type = typeOf(event, filter);
-    if (type !== undefined) output.write(options.lines.line(type, event.object, view));
+    if (type !== undefined) output.write(toLine(type, event.object));
   };
   const { group, resource } = kind.stored;
   const watch = api.watch({ group, resource }, start.since, onEvent);
   const bookmarks = wantsBookmarks ? setInterval(() => bookmark(), options.bookmarkIntervalMs) : undefined;
   const end = setTimeout(() => {
+    watch.close();
     if (wantsBookmarks) bookmark();
-    response.end();
+    output.end();
   }, seconds * 1000);
   response.once("close", () => {
     watch.close();
@@ -132,25 +136,26 @@ function typeOf(event: Exclude<WatchEvent, { type: "BOOKMARK" }>, filter: Filter
 
 /** Serialised lines of the last events, shared by all watchers that see them in the same form. */
 export interface WatchLines {
-  line(type: LineType, object: KubeObject, view: View): Buffer;
+  lineOf(view: View): (type: LineType, object: KubeObject) => Buffer;
 }
 
 export function createWatchLines(linesMax = 2048): WatchLines {
-  const kept = new Map<KubeObject, Map<string, Buffer>>();
+  const forms = new Map<string, Map<KubeObject, Partial<Record<LineType, Buffer>>>>();
   return {
-    line(type, object, view) {
-      let forms = kept.get(object);
-      if (forms === undefined) {
-        kept.set(object, (forms = new Map()));
-        if (kept.size > linesMax) for (const oldest of kept.keys()) if (kept.size > linesMax) kept.delete(oldest);
-      }
-      const key = `${type} ${view.kind.apiVersion} ${view.form.as} ${view.form.version} ${view.rowObject}`;
-      let line = forms.get(key);
-      if (line === undefined) {
-        line = Buffer.from(`${JSON.stringify({ type, object: showObject(object, view) })}\n`);
-        forms.set(key, line);
-      }
-      return line;
+    lineOf(view) {
+      const { kind, form, rowObject } = view;
+      const key = `${kind.apiVersion} ${kind.resource} ${form.as} ${form.version} ${rowObject}`;
+      let kept = forms.get(key);
+      if (kept === undefined) forms.set(key, (kept = new Map()));
+      const lines = kept;
+      return (type, object) => {
+        let byType = lines.get(object);
+        if (byType === undefined) {
+          lines.set(object, (byType = {}));
+          if (lines.size > linesMax) lines.delete(lines.keys().next().value ?? object);
+        }
+        return (byType[type] ??= Buffer.from(`${JSON.stringify({ type, object: showObject(object, view) })}\n`));
+      };
     },
   };
 }
@@ -186,25 +191,81 @@ function bookmarkObject({ kind, form }: View, metadata: { readonly resourceVersi
   }
 }
 
-/** Writes lines; those of one turn leave together. */
-function outputOf(response: ServerResponse, bytesBehindMax: number): { write(line: Buffer): void } {
-  let corked = false;
-  return {
-    write(line) {
-      if (response.writableEnded || response.destroyed) return;
-      if (response.writableLength > bytesBehindMax) {
-        response.destroy();
-        return;
+/** Where a watch's lines go. */
+interface Output {
+  write(line: Buffer): void;
+  /** Ends the answer behind what is waiting. */
+  end(): void;
+}
+
+/**
+ * Sends the lines of all watches. What comes together leaves together: at once when there is little to do, in larger steps when
+ * sending takes long, so that a thousand watchers cost a few large writes each and not thousands of small ones.
+ */
+export interface WatchSender {
+  open(response: ServerResponse, bytesBehindMax: number): Output;
+}
+
+/** At least so much of the time is left to other work; and no line waits longer than this for company. */
+const restFactor = 1;
+const waitMsMax = 20;
+
+export function createWatchSender(): WatchSender {
+  const waiting = new Map<ServerResponse, Buffer[]>();
+  let [sentAt, tookMs] = [0, 0];
+  let isScheduled = false;
+  const send = (): void => {
+    isScheduled = false;
+    sentAt = performance.now();
+    let last: Batch | undefined;
+    for (const [response, lines] of waiting) {
+      if (!response.writableEnded && !response.destroyed) {
+        // Watchers of the same things have the same lines.
+        last = last !== undefined && isSameList(last.lines, lines) ? last : { lines, bytes: joined(lines) };
+        response.write(last.bytes);
       }
-      if (!corked) {
-        corked = true;
-        response.cork();
-        setImmediate(() => {
-          corked = false;
-          response.uncork();
-        });
-      }
-      response.write(line);
-    },
+    }
+    waiting.clear();
+    tookMs = performance.now() - sentAt;
   };
+  const schedule = (): void => {
+    isScheduled = true;
+    const restMs = Math.min(waitMsMax, tookMs * restFactor) - (performance.now() - sentAt - tookMs);
+    if (restMs < 1) setImmediate(send);
+    else setTimeout(send, restMs);
+  };
+  return {
+    open: (response, bytesBehindMax) => ({
+      write(line) {
+        if (response.writableEnded || response.destroyed) return;
+        if (response.writableLength > bytesBehindMax) {
+          response.destroy();
+          return;
+        }
+        const lines = waiting.get(response);
+        if (lines === undefined) waiting.set(response, [line]);
+        else lines.push(line);
+        if (!isScheduled) schedule();
+      },
+      end() {
+        const lines = waiting.get(response);
+        waiting.delete(response);
+        response.end(lines === undefined ? undefined : joined(lines));
+      },
+    }),
+  };
+}
+
+interface Batch {
+  readonly lines: readonly Buffer[];
+  readonly bytes: Buffer;
+}
+
+function isSameList(a: readonly Buffer[], b: readonly Buffer[]): boolean {
+  return a.length === b.length && a.every((line, index) => line === b[index]);
+}
+
+function joined(lines: readonly Buffer[]): Buffer {
+  const [first] = lines;
+  return lines.length === 1 && first !== undefined ? first : Buffer.concat(lines);
 }

@@ -24,7 +24,7 @@ import {
   type FieldSet,
 } from "./field-set.ts";
 import { shapeOf, type Shape } from "./shape.ts";
-import { compare, fieldsOf, merged, released } from "./values.ts";
+import { addedFields, compare, fieldsOf, merged, released } from "./values.ts";
 
 /** Who writes what through which door. */
 export interface Manager {
@@ -51,9 +51,10 @@ type Raw = { readonly [field: string]: unknown };
 export function managedAfterCreate(object: KubeObject, manager: Manager): readonly unknown[] {
   if (isReset(object)) return [];
   const shape = shapeOf(manager.kind);
-  const { added } = compare(undefined, withoutStatus(tracked(object), manager.kind), shape);
-  const fields = withoutAlways(ownable(added));
-  return isEmpty(fields) ? [] : encode([entryOf(manager, "Update", fields)]);
+  const { apiVersion: _, kind: __, ...fields } = withoutStatus(tracked(object), manager.kind);
+  const fieldsV1 = addedFields(fields, shape, (step) => always.has(step));
+  if (Object.keys(fieldsV1).length === 0) return [];
+  return [{ ...encoded(entryOf(manager, "Update", noFields)), fieldsV1 }];
 }
 
 /** The managed fields of an object that takes a previous one's place. */
@@ -333,15 +334,19 @@ function encode(entries: readonly Entry[]): readonly unknown[] {
   return entries
     .filter((entry) => !isEmpty(entry.fields))
     .sort((a, b) => compareKeys(sortKey(a), sortKey(b)))
-    .map(({ manager, operation, apiVersion, time, subresource, fields }) => ({
-      manager,
-      operation,
-      apiVersion,
-      ...(time === undefined ? {} : { time }),
-      fieldsType: "FieldsV1",
-      fieldsV1: formatFields(fields),
-      ...(subresource === "" ? {} : { subresource }),
-    }));
+    .map((entry) => ({ ...encoded(entry), fieldsV1: formatFields(entry.fields) }));
+}
+
+function encoded({ manager, operation, apiVersion, time, subresource }: Entry): object {
+  return {
+    manager,
+    operation,
+    apiVersion,
+    ...(time === undefined ? {} : { time }),
+    fieldsType: "FieldsV1",
+    fieldsV1: {},
+    ...(subresource === "" ? {} : { subresource }),
+  };
 }
 
 function sortKey({ operation, time, manager, apiVersion, subresource }: Entry): readonly string[] {

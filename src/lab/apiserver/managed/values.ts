@@ -74,6 +74,30 @@ export function fieldsOf(value: unknown, shape: Shape): FieldSet {
   );
 }
 
+/**
+ * The fields of a new value as a FieldsV1, as if it had been compared with nothing. `isInherent` says which structs every object
+ * has: they are not added themselves, only what is in them.
+ */
+export function addedFields(value: unknown, shape: Shape, isInherent: (step: string) => boolean): object {
+  return added(value, shape, isInherent, true);
+}
+
+type MutableFields = { [step: string]: object };
+
+function added(value: unknown, shape: Shape, isInherent: (step: string) => boolean, isWithin: boolean): object {
+  const parts = partsOf(value, shape);
+  if (parts === undefined || parts.byStep.size === 0) return {};
+  const fields: MutableFields = isWithin ? {} : { ".": {} };
+  for (const step of [...parts.byStep.keys()].sort()) {
+    const part = parts.byStep.get(step);
+    const isStruct = isWithin && isInherent(step);
+    // An empty struct of those is nothing.
+    if (step === "f:metadata" && isStruct && isFields(part) && Object.keys(part).length === 0) continue;
+    fields[step] = added(part, parts.shapeAt(step), isInherent, isStruct);
+  }
+  return fields;
+}
+
 export interface Comparison {
   readonly added: FieldSet;
   readonly modified: FieldSet;
