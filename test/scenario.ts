@@ -1,6 +1,7 @@
 // Runs a scenario: a short script over manifests, from YAML to program text, DNS answers and traces, on the real parts of the product
 // (store, controllers, model, programs, tracer) with pretend kubelets. The script's verbs are the command line's verbs.
 //
+//   families ipv4|ipv6     the cluster's families, as the first line; both unless given
 //   apply FILE…            manifests of the archive
 //   delete KIND NAMESPACE/NAME
 //   ready POD, unready POD   what the pod's readiness probe says
@@ -41,7 +42,8 @@ export type Variant = "as written" | "reversed" | "duplicated" | "one by one";
 export async function runScenario(archive: Archive, variant: Variant): Promise<ScenarioResult> {
   const folder = mkdtempSync(join(tmpdir(), "fairlead-scenario-"));
   for (const [name, text] of archive.files) if (/\.(ya?ml|json)$/.test(name)) writeFileSync(join(folder, name), text);
-  const lab = await imagine({ nodes: 3 });
+  const families = /^families (ipv[46])$/m.exec(archive.comment)?.[1];
+  const lab = await imagine({ nodes: 3, ...(families && { families: [families === "ipv4" ? 4 : 6] }) });
   const outputs = new Map<string, string>();
   let stdout = "";
   try {
@@ -50,17 +52,39 @@ export async function runScenario(archive: Archive, variant: Variant): Promise<S
       if (line === "") continue;
       const [verb = "", ...rest] = line.split(/\s+/);
       try {
+        if (verb === "families") continue;
         if (verb === "cmp") outputs.set(rest[1] ?? "", stdout);
-        else stdout = (await runVerb(lab, folder, variant, verb, rest)).replaceAll(`${folder}/`, "");
+        else stdout = stable(await runVerb(lab, folder, variant, verb, rest), folder);
       } catch (error) {
         throw new Error(`line ${index + 1}: ${line}: ${(error as Error).message}`, { cause: error });
       }
     }
-    return { outputs, end: (await endOf(lab)).replaceAll(`${folder}/`, "") };
+    return { outputs, end: stable(await endOf(lab), folder) };
   } finally {
     lab.close();
     rmSync(folder, { recursive: true, force: true });
   }
+}
+
+/** Names that are made up, and the places in lists that follow from them, are no part of what a scenario says. */
+function stable(text: string, folder: string): string {
+  return text
+    .replaceAll(`${folder}/`, "")
+    .replaceAll(/(EndpointSlice \S+)-[a-z0-9]{5} endpoints\[\d+\]/g, "$1-* endpoints[*]")
+    .replaceAll(/\b(coredns-[a-z0-9]+|kube-proxy)-[a-z0-9]{5}\b/g, "$1-*");
+}
+
+/** What every cluster has is left out: entries of the system's Services, with the endpoints below them. */
+function withoutSystem(text: string): string {
+  let system = false;
+  return text
+    .split("\n")
+    .filter((line) => {
+      if (!line.startsWith(" ")) system = /# (Service|Pod) (kube-system\/|default\/kubernetes )/.test(line);
+      return !system;
+    })
+    .map((line) => line.replace(/ {2,}# /, "  # "))
+    .join("\n");
 }
 
 async function runVerb(
@@ -112,10 +136,10 @@ async function runVerb(
       const found = findPod(world, pod.split("/")[0] ?? "", pod.split("/")[1] ?? "");
       if (found === undefined) throw new Error(`no pod ${pod}`);
       const step = resolveName(world, { kind: "pod", pod: found }, name);
-      return `${step.tried.map((tried) => `tried ${tried}\n`).join("")}${step.rcode} ${lab.nameAddresses(step.answers)}\n`;
+      return `${step.tried.map((tried) => `tried ${tried}\n`).join("")}${step.rcode} ${lab.nameAddresses([...step.answers].sort())}\n`;
     }
     case "program":
-      return formatProgramPart(lab.program(words[0] ?? ""), words[1] ?? "", lab.namer());
+      return withoutSystem(formatProgramPart(lab.program(words[0] ?? ""), words[1] ?? "", lab.namer()));
     case "problems":
       return lab
         .network()

@@ -92,7 +92,11 @@ export async function imagine(options: {
     }
   };
   const program = (node: string): Program => compile(source.current(), node, attachments.get(node)?.list() ?? []);
-  const namer = (): Namer => networkNamer(source.current());
+  const namer = (): Namer =>
+    networkNamer(
+      source.current(),
+      [...attachments.values()].flatMap((store) => store.list()),
+    );
   await settled();
 
   return {

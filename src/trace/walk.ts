@@ -342,9 +342,7 @@ function applyDnat(walk: Walk, steps: Step[], node: NetworkNode, packet: Packet,
   if (result.dnat === undefined) return packet;
   const { address, port, origin, service } = result.dnat;
   const moved = { ...packet, destination: address, destinationPort: port ?? packet.destinationPort };
-  const pod =
-    podAt(walk.world, address) ??
-    walk.world.network.pods.find((candidate) => candidate.hostNetwork && candidate.addresses.includes(address));
+  const pod = podAt(walk.world, address) ?? hostPodAt(walk.world, address, moved.destinationPort);
   steps.push({
     kind: "service",
     address: packet.destination,
@@ -360,6 +358,13 @@ function applyDnat(walk: Walk, steps: Step[], node: NetworkNode, packet: Packet,
     origin: service ?? result.origin ?? node.origin,
   });
   return moved;
+}
+
+/** Pods of one node's network share its addresses: which of them is meant, the EndpointSlices say. */
+function hostPodAt({ network }: World, address: Address, port: number): NetworkPod | undefined {
+  const endpoints = network.services.flatMap((service) => service.ports.flatMap((each) => each.endpoints));
+  const found = endpoints.find((each) => each.address === address && each.port === port && each.pod !== undefined);
+  return network.pods.find((pod) => `${pod.namespace}/${pod.name}` === found?.pod);
 }
 
 /** The state behind a hook that may have translated the destination: conntrack remembers that it did. */
