@@ -23,11 +23,11 @@ const lastingMs = 3_000;
 export function startPolicyStatus(options: {
   readonly api: ObjectApi;
   readonly source: NetworkSource;
-  readonly agents: () => readonly Agent[];
+  readonly agents: () => readonly Pick<Agent, "synced">[];
   readonly clock?: Clock;
 }): { close(): void } {
   const { api, source, agents, clock = systemClock } = options;
-  /** By policy: what there is to say, since when, and whether it was said. */
+  /** By policy and statement: since when it is true, and whether it was told. */
   const known = new Map<string, Map<string, { readonly sinceMs: number; isTold: boolean }>>();
   let timer: { cancel(): void } | undefined;
   let dueMs = 0;
@@ -40,7 +40,24 @@ export function startPolicyStatus(options: {
   });
   const recorder = sink.recorder("fairlead-policy");
 
-  let isWaiting = false;
+  /** True where something is still too young to be told. */
+  const tell = (object: NetworkPolicy, statements: readonly Statement[]): boolean => {
+    const { uid = "" } = object.metadata;
+    const before = known.get(uid);
+    const now = new Map(
+      statements.map(({ id }) => [id, before?.get(id) ?? { sinceMs: clock.now(), isTold: false }] as const),
+    );
+    known.set(uid, now);
+    let isWaiting = false;
+    for (const { id, type, reason, message } of statements) {
+      const entry = now.get(id);
+      if (entry === undefined || entry.isTold) continue;
+      entry.isTold = reason !== "PolicyWarning" || clock.now() - entry.sinceMs >= lastingMs;
+      if (entry.isTold) recorder.record(object, type, reason, message);
+      else isWaiting = true;
+    }
+    return isWaiting;
+  };
   const look = async (): Promise<void> => {
     const network = source.current();
     const objects = api.list({ group: "networking.k8s.io", resource: "networkpolicies" })
@@ -49,51 +66,16 @@ export function startPolicyStatus(options: {
     for (const uid of known.keys()) if (!present.has(uid)) known.delete(uid);
     if (objects.length === 0) return;
     const nodes = agents();
-    const reports = await Promise.allSettled(nodes.map(async (agent) => agent.synced()));
+    const inForce = await countInForce(nodes);
     if (isClosed) return;
-    const inForce = reports.filter(
-      (each) => each.status === "fulfilled" && !each.value.failures.some(({ part }) => part.startsWith("table")),
-    ).length;
     const findings = findingsOf(network);
-    isWaiting = false;
-    for (const object of objects) {
-      const { uid = "", namespace = "", name, generation = 0 } = object.metadata;
-      const before = known.get(uid);
-      const now = new Map<string, { readonly sinceMs: number; isTold: boolean }>();
-      const tell = (
-        reason: "Enforced" | "NotEnforced" | "PolicyWarning",
-        message: string,
-        { type, id = message }: { readonly type: "Normal" | "Warning"; readonly id?: string },
-      ): void => {
-        const entry = before?.get(id) ?? { sinceMs: clock.now(), isTold: false };
-        now.set(id, entry);
-        if (entry.isTold) return;
-        entry.isTold = reason !== "PolicyWarning" || clock.now() - entry.sinceMs >= lastingMs;
-        if (entry.isTold) recorder.record(object, type, reason, message);
-        else isWaiting = true;
-      };
-      const policy = network.policies.find((each) => each.namespace === namespace && each.name === name);
-      if (policy !== undefined) {
-        const pods = (["ingress", "egress"] as const).map((direction) => ({
-          direction,
-          count: network.pods.filter((pod) => isolates(policy, direction, pod)).length,
-          isThere: policy[direction] !== undefined,
-        }));
-        const what = pods
-          .filter(({ isThere }) => isThere)
-          .map(({ direction, count }) => `${count} ${count === 1 ? "pod" : "pods"} for ${direction}`);
-        const where =
-          nodes.length === 0 ? "packets are off: nothing is sent" : `in force on ${inForce} of ${nodes.length} nodes`;
-        const type = inForce === nodes.length ? "Normal" : "Warning";
-        tell("Enforced", `isolates ${what.join(" and ") || "nobody"}; ${where}`, {
-          type,
-          id: `enforced ${generation} ${inForce}/${nodes.length}`,
-        });
-      }
-      for (const { message, reason } of findings.get(`${namespace}/${name}`) ?? [])
-        tell(reason, message, { type: "Warning" });
-      known.set(uid, now);
-    }
+    const waiting = objects.filter((object) =>
+      tell(object, [
+        ...enforcement(network, object, { inForce, nodes: nodes.length }),
+        ...(findings.get(`${object.metadata.namespace ?? ""}/${object.metadata.name}`) ?? []),
+      ]),
+    );
+    if (waiting.length > 0) lookAfter(lastingMs);
   };
   const lookAfter = (delayMs: number): void => {
     const due = clock.now() + delayMs;
@@ -102,9 +84,7 @@ export function startPolicyStatus(options: {
     dueMs = due;
     timer = clock.after(delayMs, () => {
       timer = undefined;
-      look()
-        .then(() => isWaiting && lookAfter(lastingMs))
-        .catch((error: unknown) => console.error(`${new Date(clock.now()).toISOString()} policy status:`, error));
+      look().catch((error: unknown) => console.error(`${new Date(clock.now()).toISOString()} policy status:`, error));
     });
   };
   const subscription = source.subscribe(() => lookAfter(gatherMs));
@@ -118,24 +98,58 @@ export function startPolicyStatus(options: {
   };
 }
 
-interface Finding {
-  readonly reason: "NotEnforced" | "PolicyWarning";
+/** Something that is true of a policy now. Told once for as long as it stays true. */
+interface Statement {
+  readonly id: string;
+  readonly type: "Normal" | "Warning";
+  readonly reason: "Enforced" | "NotEnforced" | "PolicyWarning";
   readonly message: string;
 }
 
+/** On how many nodes the kernel holds what is known now. */
+async function countInForce(agents: readonly Pick<Agent, "synced">[]): Promise<number> {
+  const reports = await Promise.allSettled(agents.map(async (agent) => agent.synced()));
+  return reports.filter(
+    (each) => each.status === "fulfilled" && !each.value.failures.some(({ part }) => part.startsWith("table")),
+  ).length;
+}
+
+function enforcement(
+  network: Network,
+  { metadata }: NetworkPolicy,
+  { inForce, nodes }: { readonly inForce: number; readonly nodes: number },
+): readonly Statement[] {
+  const policy = network.policies.find((each) => each.namespace === metadata.namespace && each.name === metadata.name);
+  if (policy === undefined) return [];
+  const what = (["ingress", "egress"] as const)
+    .filter((direction) => policy[direction] !== undefined)
+    .map((direction) => {
+      const count = network.pods.filter((pod) => isolates(policy, direction, pod)).length;
+      return `${count} ${count === 1 ? "pod" : "pods"} for ${direction}`;
+    });
+  const where = nodes === 0 ? "packets are off: nothing is sent" : `in force on ${inForce} of ${nodes} nodes`;
+  return [
+    {
+      id: `enforced ${metadata.generation ?? 0} ${inForce}/${nodes}`,
+      type: inForce === nodes ? "Normal" : "Warning",
+      reason: "Enforced",
+      message: `isolates ${what.join(" and ")}; ${where}`,
+    },
+  ];
+}
+
 /** By namespace/name of the policy. */
-function findingsOf(network: Network): ReadonlyMap<string, readonly Finding[]> {
-  const findings = new Map<string, Finding[]>();
+function findingsOf(network: Network): ReadonlyMap<string, readonly Statement[]> {
+  const findings = new Map<string, Statement[]>();
   const own = network.problems.filter(({ origin }) => origin.kind === "NetworkPolicy");
   for (const { origin, message, severity } of [...own, ...policyWarnings(network)]) {
     const key = `${origin.namespace ?? ""}/${origin.name}`;
-    const finding: Finding = {
-      reason: severity === "error" ? "NotEnforced" : "PolicyWarning",
-      message: `${origin.field ?? "spec"}: ${message}`,
-    };
+    const text = `${origin.field ?? "spec"}: ${message}`;
+    const reason = severity === "error" ? "NotEnforced" : "PolicyWarning";
     const list = findings.get(key);
-    if (list === undefined) findings.set(key, [finding]);
-    else list.push(finding);
+    const statement: Statement = { id: text, type: "Warning", reason, message: text };
+    if (list === undefined) findings.set(key, [statement]);
+    else list.push(statement);
   }
   return findings;
 }

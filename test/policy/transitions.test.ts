@@ -144,7 +144,7 @@ function* statesBetween(previous: NftTable, next: NftTable): Iterable<NftTable> 
   );
   for (const batch of batches.slice(0, -1)) {
     commitBatch(kernel, batch);
-    const state = tableState(kernel, next.family as "ip" | "ip6", next.name);
+    const state = tableState(kernel, next.family, next.name);
     yield {
       ...next,
       sets: next.sets.map((set) => ({
