@@ -11,13 +11,14 @@ export default async function image(
   action: string,
   name: string | undefined,
   path: string | undefined,
-  options: { readonly name: string },
+  options: { readonly name: string; readonly output?: string },
 ): Promise<number> {
   const lab = labClient(labPaths(options.name));
   switch (action) {
     case "list": {
       const { images } = await lab.call<{ images: readonly { name: string; what: string }[] }>("/image", { action });
-      process.stdout.write(table([["IMAGE", "WHAT RUNS"], ...images.map((each) => [each.name, each.what])]));
+      if (options.output === "json") process.stdout.write(`${JSON.stringify(images, undefined, 2)}\n`);
+      else process.stdout.write(table([["IMAGE", "WHAT RUNS"], ...images.map((each) => [each.name, each.what])]));
       return 0;
     }
     case "add": {

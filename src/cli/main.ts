@@ -83,6 +83,10 @@ program
   .addOption(nameOption())
   .option("--keep", "stop it, but keep its objects for the next up")
   .option("--all", "every lab of this user")
+  .addHelpText(
+    "after",
+    "\nExamples:\n  fairlead down\n  fairlead down --keep          the next up goes on with the same objects\n  fairlead down --name second",
+  )
   .action(run(() => import("./down.ts")));
 
 program
@@ -90,6 +94,7 @@ program
   .description("how the lab is: nodes, pods, problems, and what had to be put back")
   .addOption(nameOption())
   .addOption(outputOption(["text", "json"]))
+  .addHelpText("after", "\nExamples:\n  fairlead status\n  fairlead status -o json")
   .action(run(() => import("./status.ts")));
 
 program
@@ -99,6 +104,10 @@ program
   .option("-n, --namespace <name>", "for objects that name none", "default")
   .option("--dry-run", "check only")
   .addOption(nameOption())
+  .addHelpText(
+    "after",
+    "\nExamples:\n  fairlead apply -f shop.yaml\n  fairlead apply -f manifests/ --dry-run\n  cat pod.yaml | fairlead apply -n production -f -",
+  )
   .action(run(() => import("./apply.ts")));
 
 program
@@ -110,6 +119,10 @@ program
   .option("-n, --namespace <name>", "namespace", "default")
   .option("--now", "without a grace period")
   .addOption(nameOption())
+  .addHelpText(
+    "after",
+    "\nExamples:\n  fairlead delete -f shop.yaml\n  fairlead delete pod postgres-0 -n production --now\n  fairlead delete svc/frontend -n production",
+  )
   .action(run(() => import("./delete.ts")));
 
 program
@@ -156,6 +169,10 @@ program
   .option("--tail <lines>", "only the last lines")
   .option("--timestamps", "with times")
   .addOption(nameOption())
+  .addHelpText(
+    "after",
+    "\nExamples:\n  fairlead logs -n production deploy/frontend -f\n  fairlead logs -n production postgres-0 -p --tail 20\n  fairlead logs -n kube-system deploy/coredns",
+  )
   .action(run(() => import("./logs.ts")));
 
 program
@@ -167,7 +184,7 @@ program
   .addOption(nameOption())
   .addHelpText(
     "after",
-    "\nExamples:\n  fairlead node stop node-2     cut it off: its link goes down, its kubelet stops\n  fairlead node start node-2\n  fairlead node add\n  fairlead node delete node-4",
+    "\nExamples:\n  fairlead node stop node-2     cut it off: its link goes down, its kubelet stops; after 40 s it is NotReady and its pods leave the Services\n  fairlead node start node-2\n  fairlead node add\n  fairlead node delete node-4",
   )
   .action(run(() => import("./node.ts")));
 
@@ -177,6 +194,7 @@ program
   .argument("<action>", "list, add or remove")
   .argument("[image]", "such as example.org/app:*")
   .argument("[path]", "root folder or static program")
+  .addOption(outputOption(["text", "json"]))
   .addOption(nameOption())
   .action(run(() => import("./image.ts")));
 
@@ -198,6 +216,10 @@ program
   .argument("[node]", "one node only")
   .addOption(outputOption(["text", "json"]))
   .addOption(nameOption())
+  .addHelpText(
+    "after",
+    "\nExamples:\n  fairlead show services node-1\n  fairlead show routes -o json\n  fairlead show drift             what others changed and was put back",
+  )
   .action(run(() => import("./show.ts")));
 
 program
