@@ -1,5 +1,5 @@
 // NetworkPolicies as nftables sets: who may begin a connection with a pod of this node, and with whom such a pod may.
-// The set of rules is constant; pods, policies, ports and blocks are elements (docs/pipeline.md#policies says why each hook).
+// The set of rules is constant; pods, policies, ports and blocks are elements (docs/policies.md says why each hook).
 //
 // A pod's own number travels in the packet's mark and the other end's in its priority, as nft has no constants in keys; both are given
 // back as they were with nothing in them. Lookups go from the pod's identity to its namespace, to all pods, to anyone, to addresses.
