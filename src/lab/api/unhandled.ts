@@ -26,7 +26,6 @@ const reasons: { readonly [resource: string]: string } = {
   "horizontalpodautoscalers.autoscaling": scaling,
   persistentvolumeclaims: storage,
   persistentvolumes: storage,
-  "customresourcedefinitions.apiextensions.k8s.io": "the object is kept, its kind is not served yet",
 };
 
 /** What does not happen to an object although somebody may expect it; undefined where something acts upon its kind. */

@@ -60,7 +60,8 @@ export function createObjectApi(options: ObjectApiOptions): ServedApi {
 
   const create = (given: KubeObject): KubeObject => {
     const resource = mustResource(given);
-    checkStructure(given);
+    const isSound = sound.has(given);
+    if (!isSound) checkStructure(given);
     const scoped = inScope(resource, withMetadata(given));
     checkNamespace(store, resource, scoped);
     const taken = (name: string): boolean => store.get(keyOf(resource, scoped, name)) !== undefined;
@@ -69,7 +70,7 @@ export function createObjectApi(options: ObjectApiOptions): ServedApi {
     if (taken(named.metadata.name)) throw alreadyExists(keyOf(resource, named));
     const strategy = strategyOf(resourceText(resource));
     const asked = hasStatus(resource) && strategy.keepsStatus !== true ? withoutStatus(named) : named;
-    const complete = withKindDefaults(resource, asked);
+    const complete = isSound ? asked : withKindDefaults(resource, asked);
     const prepared = strategy.prepareCreate?.(complete) ?? complete;
     const admitted = admit("create", prepared);
     const problems = [...validate(admitted), ...customProblems(resource, admitted)];
@@ -109,7 +110,7 @@ export function createObjectApi(options: ObjectApiOptions): ServedApi {
 
   const update = (given: KubeObject): KubeObject => {
     const resource = mustResource(given);
-    checkStructure(given);
+    if (!sound.has(given)) checkStructure(given);
     return store.update(resource, updated(resource, inScope(resource, withMetadata(given))));
   };
 
@@ -192,6 +193,15 @@ export function createObjectApi(options: ObjectApiOptions): ServedApi {
       return store.delete(key, gracePeriodSeconds === undefined ? {} : { gracePeriodSeconds });
     },
   };
+}
+
+/** Objects that `markSound` was told of. */
+const sound = new WeakSet<KubeObject>();
+
+/** Notes that an object's structure has been checked and that its defaults are there, so that neither is done twice. */
+export function markSound(object: KubeObject): KubeObject {
+  sound.add(object);
+  return object;
 }
 
 /** The resource of an object's apiVersion and kind. Throws StatusError 404 where there is none. */

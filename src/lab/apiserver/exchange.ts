@@ -58,6 +58,43 @@ export function send(
   response.end(request.method === "HEAD" ? undefined : bytes);
 }
 
+/** Sends an answer in pieces: whole where there is one, else as fast as the client reads. */
+export async function sendChunks(
+  exchange: Pick<Exchange, "request" | "response" | "warnings">,
+  code: number,
+  chunks: Iterable<string>,
+  headers: { readonly [name: string]: string } = {},
+): Promise<void> {
+  const { request, response, warnings } = exchange;
+  const iterator = chunks[Symbol.iterator]();
+  const first = iterator.next();
+  let next = iterator.next();
+  if (next.done === true) return send(exchange, code, first.done === true ? "" : first.value, headers);
+  response.writeHead(code, {
+    "Cache-Control": "no-cache, private",
+    "Content-Type": "application/json",
+    ...(warnings.size === 0 ? {} : { Warning: [...warnings].map(warningText) }),
+    ...headers,
+  });
+  if (request.method !== "HEAD") {
+    response.write(first.value);
+    for (; next.done !== true && !response.destroyed; next = iterator.next())
+      if (!response.write(next.value)) await drained(response);
+  }
+  response.end();
+}
+
+/** Resolves when there is room again, or nobody who reads. */
+function drained(response: ServerResponse): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => {
+      response.off("drain", done).off("close", done);
+      resolve();
+    };
+    response.on("drain", done).on("close", done);
+  });
+}
+
 /** RFC 7234 5.5: `299 - "text"`, without what cannot be in a header. */
 function warningText(text: string): string {
   const clean = text.replace(/[^\x20-\x7e]/g, "?").replace(/(["\\])/g, "\\$1");

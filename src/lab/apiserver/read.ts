@@ -11,7 +11,7 @@ import { badRequest, notFound } from "../api/errors.ts";
 import type { Kind } from "../api/kinds.ts";
 import { StatusError } from "../api/store.ts";
 import { filterOf, type Filter } from "./filter.ts";
-import { listText, type ListMeta, type View } from "./represent.ts";
+import { listChunks, type ListMeta, type View } from "./represent.ts";
 import { tooLargeResourceVersion } from "./status.ts";
 import type { Target } from "./target.ts";
 
@@ -25,13 +25,13 @@ export function readObject(api: ServedApi, kind: Kind, target: Target): KubeObje
   return found;
 }
 
-/** A list as JSON text. Throws StatusError 400 or 504. */
-export function readList(api: ServedApi, target: Target, view: View): string {
+/** A list as JSON text, in pieces. Throws StatusError 400 or 504. */
+export function readList(api: ServedApi, target: Target, view: View): Iterable<string> {
   const { kind } = view;
   const filter = filterOf(kind, target);
   const { query } = target;
   checkResourceVersion(query, api.revision);
-  const limit = numberOf(query.get("limit"), "limit");
+  const limit = pageSize(numberOf(query.get("limit"), "limit"), view);
   const start = continueOf(query.get("continue"));
   const { group, resource } = kind.stored;
   const listed = api.list({ group, resource }, filter.namespace === undefined ? {} : { namespace: filter.namespace });
@@ -42,7 +42,15 @@ export function readList(api: ServedApi, target: Target, view: View): string {
     ...(next === undefined ? {} : { continue: tokenOf({ resourceVersion, after: next }) }),
     ...(next === undefined || filter.selects ? {} : { remainingItemCount: remaining }),
   };
-  return listText(items, metadata, view);
+  return listChunks(items, metadata, view);
+}
+
+/**
+ * kubectl asks for pages of 500 rows, and for no more than five pages a second. A page may have more than was asked for
+ * (meta/v1 ListOptions: servers may give all there is), so large pages of tables are ten times as large.
+ */
+function pageSize(limit: number, { form }: View): number {
+  return form.as === "table" && limit >= 500 ? limit * 10 : limit;
 }
 
 /** All objects that a filter matches. */

@@ -41,18 +41,31 @@ export interface ListMeta {
   readonly remainingItemCount?: number;
 }
 
-/** A list as JSON text: written item by item, as there may be many. */
-export function listText(items: readonly KubeObject[], metadata: ListMeta, view: View): string {
+/** Items that are written at once: enough to be quick, few enough that others get their turn. */
+const itemsPerChunk = 500;
+
+/** A list as JSON text, in pieces: there may be many items. */
+export function* listChunks(items: readonly KubeObject[], metadata: ListMeta, view: View): Iterable<string> {
   const { kind, form } = view;
-  if (form.as === "table") return JSON.stringify({ ...table(items, undefined, view), metadata });
-  const head =
-    form.as === "metadata"
+  const isTable = form.as === "table";
+  const head = isTable
+    ? { ...tableHead(view), metadata }
+    : form.as === "metadata"
       ? { kind: "PartialObjectMetadataList", apiVersion: `meta.k8s.io/${form.version}`, metadata }
       : { kind: `${kind.kind}List`, apiVersion: kind.apiVersion, metadata };
-  const texts = items.map((object) =>
-    JSON.stringify(form.as === "metadata" ? partial(object, form) : listItem(object, kind)),
-  );
-  return `${JSON.stringify(head).slice(0, -1)},"items":[${texts.join(",")}]}`;
+  const now = view.now();
+  const itemText = (object: KubeObject): string =>
+    JSON.stringify(
+      isTable ? tableRow(object, now, view) : form.as === "metadata" ? partial(object, form) : listItem(object, kind),
+    );
+  let text = `${JSON.stringify(head).slice(0, -1)},"${isTable ? "rows" : "items"}":[`;
+  for (const [index, object] of items.entries()) {
+    text += index === 0 ? itemText(object) : `,${itemText(object)}`;
+    if ((index + 1) % itemsPerChunk !== 0) continue;
+    yield text;
+    text = "";
+  }
+  yield `${text}]}\n`;
 }
 
 /** Go's typed lists carry no kind and version in their items; lists of custom resources do. */
@@ -82,26 +95,35 @@ interface TableColumn {
 
 /** meta/v1 Table. */
 function table(items: readonly KubeObject[], resourceVersion: string | undefined, view: View): object {
-  const columns = tableColumns(view.kind);
   const now = view.now();
   return {
-    kind: "Table",
-    apiVersion: `meta.k8s.io/${view.form.version}`,
+    ...tableHead(view),
     metadata: resourceVersion === undefined ? {} : { resourceVersion },
-    columnDefinitions: columns.map(({ definition }) => definition),
-    rows: items.map((object) => ({
-      cells: columns.map(({ cell }) => cell(object, now)),
-      ...rowObject(object, view),
-    })),
+    rows: items.map((object) => tableRow(object, now, view)),
   };
+}
+
+function tableHead({ kind, form }: View): object {
+  return {
+    kind: "Table",
+    apiVersion: `meta.k8s.io/${form.version}`,
+    columnDefinitions: tableColumns(kind).map(({ definition }) => definition),
+  };
+}
+
+function tableRow(object: KubeObject, now: number, view: View): object {
+  return { cells: tableColumns(view.kind).map(({ cell }) => cell(object, now)), ...rowObject(object, view) };
 }
 
 function rowObject(object: KubeObject, view: View): { readonly object?: unknown } {
   switch (view.rowObject) {
     case "None":
       return {};
-    case "Metadata":
-      return { object: partial(object, view.form) };
+    case "Metadata": {
+      // Whoever looks at a table does not look at these, and they are half of it.
+      const { managedFields: _, ...metadata } = object.metadata;
+      return { object: partial({ ...object, metadata }, view.form) };
+    }
     case "Object":
       return { object: fromStored(object, view.kind) };
   }

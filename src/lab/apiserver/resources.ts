@@ -8,14 +8,14 @@ import { badRequest } from "../api/errors.ts";
 import type { Kind } from "../api/kinds.ts";
 import { bindPod } from "./binding.ts";
 import { fieldValidationOf, objectOfKind, readObjectBody } from "./body.ts";
-import { send, sendJson, type Exchange } from "./exchange.ts";
+import { send, sendChunks, sendJson, type Exchange } from "./exchange.ts";
 import { filterOf } from "./filter.ts";
 import { guardedApi } from "./authz-guarded-api.ts";
 import type { Answer, Guard } from "./hooks.ts";
 import { formOf } from "./negotiate.ts";
 import { patchRequest } from "./patch.ts";
 import { readList, readObject } from "./read.ts";
-import { listText, showObject, type View } from "./represent.ts";
+import { listChunks, showObject, type View } from "./represent.ts";
 import { deletedStatus, methodNotAllowed, noSuchResource } from "./status.ts";
 import { subresourceRequest } from "./subresources.ts";
 import { serveWatch, type WatchOptions } from "./watch.ts";
@@ -55,7 +55,7 @@ export async function serveResource(exchange: Exchange, kind: Kind, options: Res
     case "get":
       return answer(exchange, 200, showObject(readObject(options.api, kind, target), view), view);
     case "list":
-      return answerText(exchange, 200, readList(options.api, target, view), view);
+      return answerChunks(exchange, 200, readList(options.api, target, view), view);
     case "watch":
       serveWatch(exchange, view, options.watch);
       return;
@@ -140,9 +140,9 @@ export async function answer(exchange: Exchange, code: number, value: unknown, v
   else await sendYaml(exchange, code, value);
 }
 
-async function answerText(exchange: Exchange, code: number, text: string, view: View): Promise<void> {
-  if (view.form.encoding === "json") send(exchange, code, `${text}\n`, contentType(view));
-  else await sendYaml(exchange, code, JSON.parse(text));
+async function answerChunks(exchange: Exchange, code: number, chunks: Iterable<string>, view: View): Promise<void> {
+  if (view.form.encoding === "json") await sendChunks(exchange, code, chunks, contentType(view));
+  else await sendYaml(exchange, code, JSON.parse([...chunks].join("")));
 }
 
 function contentType({ form }: View): { readonly [name: string]: string } {
@@ -213,5 +213,5 @@ async function removeAll(exchange: Exchange, view: View, options: ResourceOption
   const writing = writingOf(exchange, view.kind, options);
   const deleted = written(writing, wanted.isDryRun, () => deleteMatching(writing, filter, wanted));
   await api.flushed();
-  await answerText(exchange, 200, listText(deleted, { resourceVersion: String(api.revision) }, view), view);
+  await answerChunks(exchange, 200, listChunks(deleted, { resourceVersion: String(api.revision) }, view), view);
 }

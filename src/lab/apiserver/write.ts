@@ -11,6 +11,7 @@ import type { ServedApi } from "../api/api.ts";
 import { badRequest, conflict, invalidObject, notFound } from "../api/errors.ts";
 import type { Kind } from "../api/kinds.ts";
 import { StatusError, type ObjectKey } from "../api/store.ts";
+import { markSound } from "../api/write.ts";
 import { objectOfKind, type Fields, type FieldValidation } from "./body.ts";
 import { keptByConversion, toStored } from "./conversions.ts";
 import type { Filter } from "./filter.ts";
@@ -61,7 +62,9 @@ export function createObject(writing: Writing, body: Fields, managedFields?: rea
     throw invalidObject(kind, "", [required("metadata.name", "name or generateName is required")]);
   const complete = withDefaults(toStored(given, kind));
   warn(writing, complete);
-  return api.create(withManaged(complete, managedFields ?? managedAfterCreate(complete, managerOf(writing))));
+  const owned = withManaged(complete, managedFields ?? managedAfterCreate(complete, managerOf(writing)));
+  // Custom resources get their defaults where they are stored.
+  return api.create(kind.custom === undefined ? markSound(owned) : owned);
 }
 
 function withManaged(object: KubeObject, managedFields: readonly unknown[]): KubeObject {
