@@ -2,7 +2,8 @@
 
 import type { ClusterConfig } from "../model/network.ts";
 import type { Zone } from "../program/zone.ts";
-import { startDnsServer, type DnsServer } from "../serve/dns/server.ts";
+import { parseCorefile, type Corefile } from "../serve/dns/corefile.ts";
+import { defaultCorefile, startDnsServer, type DnsServer } from "../serve/dns/server.ts";
 import type { NodeLog } from "./node-log.ts";
 import type { Outside } from "./outside/connect.ts";
 import type { Images } from "./pods/images/images.ts";
@@ -30,32 +31,79 @@ function dnsWorkload({ zone, outside, cluster }: SystemParts): BuiltinWorkload {
   return {
     name: "dns",
     serves: () => true,
-    start({ namespace, log, exit }) {
+    start({ namespace, args, env, files, log, exit }) {
       let server: DnsServer | undefined;
+      let timer: NodeJS.Timeout | undefined;
       let stopped = false;
-      const close = (): void => {
-        stopped = true;
-        void server?.close();
+      const path = corefilePath(args);
+      const read = (file: string): string | undefined => files.read(file)?.toString();
+      const parse = (text: string): Corefile => parseCorefile(text, { file: path, read, list: files.list, env });
+      const textNow = (): string => read(path) ?? "";
+      const follow = (started: DnsServer, first: string, corefile: Corefile): void => {
+        let text = first;
+        // Without the reload plugin it stays as it is, as in CoreDNS. A small file a second costs nothing and nobody waits half a minute.
+        let watching = reloads(corefile);
+        timer = setInterval(() => {
+          const now = watching ? textNow() : text;
+          // While a volume is being written anew there may be no file for a moment.
+          if (now === text || now === "") return;
+          text = now;
+          try {
+            const next = parse(now);
+            started.reload(next).then(
+              () => (watching = reloads(next)),
+              () => {},
+            );
+          } catch (error) {
+            started.refuseReload(error instanceof Error ? error.message : String(error));
+          }
+        }, 1000).unref();
       };
-      startDnsServer({
-        namespace,
-        zone,
-        upstream: { name: "the host's resolvers", resolve: (query) => outside.resolve(query) },
-        domain: cluster.domain,
-        log,
-      }).then(
-        (started) => {
+      const fail = (error: unknown): void => {
+        log(`cannot serve: ${error instanceof Error ? error.message : String(error)}`);
+        exit(1);
+      };
+      const first = textNow();
+      try {
+        const corefile = first === "" ? defaultCorefile(cluster.domain) : parse(first);
+        if (first === "") log(`[INFO] there is no ${path}: the defaults hold`);
+        startDnsServer({
+          namespace,
+          zone,
+          upstream: { name: "the host's resolvers", resolve: (query) => outside.resolve(query) },
+          domain: cluster.domain,
+          log,
+          corefile,
+          read,
+        }).then((started) => {
           server = started;
           if (stopped) void started.close();
+          else follow(started, first, corefile);
+        }, fail);
+      } catch (error) {
+        // The context is still being made: an exit now would be one before the start.
+        setImmediate(() => fail(error));
+      }
+      return {
+        stop() {
+          stopped = true;
+          clearInterval(timer);
+          void server?.close();
         },
-        (error: unknown) => {
-          log(`cannot serve: ${String(error)}`);
-          exit(1);
-        },
-      );
-      return { stop: close };
+      };
     },
   };
+}
+
+// As CoreDNS's command line: `-conf /etc/coredns/Corefile`.
+function corefilePath(args: readonly string[]): string {
+  const at = args.findIndex((arg) => arg === "-conf" || arg === "--conf");
+  const joined = args.find((arg) => /^--?conf=/.test(arg));
+  return (at < 0 ? joined?.slice(joined.indexOf("=") + 1) : args[at + 1]) ?? "/etc/coredns/Corefile";
+}
+
+function reloads({ servers }: Corefile): boolean {
+  return servers.some(({ reload }) => reload !== undefined && reload.intervalMs > 0);
 }
 
 // The agents themselves are part of the daemon and outlive this pod; it shows their log where people look for kube-proxy's.

@@ -72,6 +72,7 @@ const dnsServiceAccount: KubeObject = {
   metadata: { ...system, name: "coredns" },
 };
 
+// kubeadm's, but for two values: pods' names are verified, and answers are gone five seconds after their endpoint instead of thirty.
 function dnsConfigMap(cluster: ClusterConfig): KubeObject {
   return {
     apiVersion: "v1",
@@ -85,12 +86,14 @@ function dnsConfigMap(cluster: ClusterConfig): KubeObject {
     }
     ready
     kubernetes ${cluster.domain} in-addr.arpa ip6.arpa {
-       pods insecure
+       pods verified
        fallthrough in-addr.arpa ip6.arpa
-       ttl 30
+       ttl 5
     }
     prometheus :9153
-    forward . /etc/resolv.conf
+    forward . /etc/resolv.conf {
+       max_concurrent 1000
+    }
     cache 30
     loop
     reload

@@ -4,13 +4,15 @@
 import { finishAnswer, type FinishedAnswer } from "../wire/dns/answer.ts";
 import { rcodes } from "../wire/dns/message.ts";
 import type { DnsName } from "../wire/dns/name.ts";
-import { recordTypeName } from "../wire/dns/record.ts";
+import { recordTypeName, type DnsRecord } from "../wire/dns/record.ts";
 import { lookup } from "./zone-lookup.ts";
 import type { Zone } from "./zone.ts";
 
 /** An answer ready to be sent; with `continueAt` it ends in a CNAME that leads to others' names. */
 export interface ZoneFinishedAnswer extends FinishedAnswer {
   readonly continueAt?: DnsName;
+  /** The CNAMEs up to there. */
+  readonly chain?: readonly DnsRecord[];
 }
 
 /** The finished answer to a question (`name` in lower case, no final dot), or undefined where others must be asked. */
@@ -45,5 +47,5 @@ function makeAnswer(zone: Zone, name: DnsName, type: number): ZoneFinishedAnswer
     authority,
     additional,
   });
-  return continueAt === undefined ? finished : { ...finished, continueAt };
+  return continueAt === undefined ? finished : { ...finished, continueAt, chain: answers };
 }

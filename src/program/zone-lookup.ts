@@ -177,7 +177,10 @@ function reverseNode(zone: Zone, name: DnsName, pointers: readonly Pointer[]): Z
 const knownPointers = new WeakMap<ZoneSettings, WeakMap<NamespaceZone, Map<Address, Pointer[]>>>();
 
 /** What is known under these settings. */
-function knownFor<K extends object, V>(all: WeakMap<ZoneSettings, WeakMap<K, V>>, settings: ZoneSettings): WeakMap<K, V> {
+function knownFor<K extends object, V>(
+  all: WeakMap<ZoneSettings, WeakMap<K, V>>,
+  settings: ZoneSettings,
+): WeakMap<K, V> {
   let known = all.get(settings);
   if (known === undefined) all.set(settings, (known = new WeakMap()));
   return known;

@@ -146,9 +146,9 @@ export function parseCache(directive: Directive, blockZones: readonly DnsName[])
   const hasTtl = /^-?\d+$/.test(first);
   const ttl = hasTtl ? integerIn(first, directive, { min: 1, max: 2 ** 31 }) : undefined;
   const zones = zonesFrom(hasTtl ? others : directive.words, blockZones, directive);
-  // plugin/cache: 9984 entries, an hour and half an hour.
-  let success: CacheBounds = { entries: 9984, maxSeconds: ttl ?? 3600, minSeconds: 5, disabled: [] };
-  let denial: CacheBounds = { entries: 9984, maxSeconds: ttl ?? 1800, minSeconds: 5, disabled: [] };
+  // plugin/cache: 9984 entries, an hour and half an hour. Its least time of 5 s, longer than some answers may live, is not taken over.
+  let success: CacheBounds = { entries: 9984, maxSeconds: ttl ?? 3600, minSeconds: 0, disabled: [] };
+  let denial: CacheBounds = { entries: 9984, maxSeconds: ttl ?? 1800, minSeconds: 0, disabled: [] };
   let servfail = 5;
   let prefetch: CacheConfig["prefetch"];
   let stale: CacheConfig["stale"];

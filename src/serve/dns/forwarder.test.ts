@@ -39,9 +39,11 @@ function respond(
   });
 }
 
+const keep = { entries: 10, maxSeconds: 30, minSeconds: 0, keeps: () => true };
+
 /** A forwarder whose upstream answers when the test says so. */
 function setUp(limits: Partial<ForwarderLimits> = {}): Setting {
-  const metrics = createMetrics("cluster.local");
+  const metrics = createMetrics("cluster.local", 53);
   const waiting: Setting["waiting"] = [];
   const setting = { now: 0, metrics, waiting };
   const upstream = {
@@ -55,7 +57,7 @@ function setUp(limits: Partial<ForwarderLimits> = {}): Setting {
         });
       }),
   };
-  const forwarder = createForwarder({ upstream, clock: { now: () => setting.now }, metrics, limits });
+  const forwarder = createForwarder({ upstreamOf: () => upstream, clock: { now: () => setting.now }, metrics, limits });
   return Object.assign(setting, { forwarder });
 }
 
@@ -117,7 +119,7 @@ await test("kept for its TTL, and never longer than the limit", async () => {
 });
 
 await test("bounded by entries: the one not asked for longest goes first", async () => {
-  const setting = setUp({ entriesMax: 3 });
+  const setting = setUp({ success: { ...keep, entries: 3 } });
   for (const name of ["a", "b", "c"]) await fetched(setting, name);
   assert.equal(isCached(setting, "a"), true);
   await fetched(setting, "d");
@@ -125,13 +127,14 @@ await test("bounded by entries: the one not asked for longest goes first", async
     ["a", "b", "c", "d"].map((name) => isCached(setting, name)),
     [true, false, true, true],
   );
-  assert.equal(setting.forwarder.cached(), 3);
+  assert.equal(setting.forwarder.cached().success, 3);
 });
 
 await test("bounded by bytes", async () => {
-  const setting = setUp({ bytesMax: 5000 });
+  const setting = setUp({ bytesMax: 10_000 });
   for (let i = 0; i < 20; i++) await fetched(setting, `n${i}`, { size: 255 });
-  assert.ok(setting.forwarder.cached() >= 5 && setting.forwarder.cached() <= 8, String(setting.forwarder.cached()));
+  const { success } = setting.forwarder.cached();
+  assert.ok(success >= 5 && success <= 8, String(success));
   assert.equal(isCached(setting, "n19"), true);
 });
 
@@ -178,4 +181,55 @@ await test("a SERVFAIL of the upstream is passed on and kept for two seconds", a
   assert.equal(isCached(setting, "a"), true);
   setting.now = 2000;
   assert.equal(isCached(setting, "a"), false);
+});
+
+await test("stale: given at once while it is fetched anew, for as long as it may be; verified: only where the upstream fails", async () => {
+  const setting = setUp({ stale: { seconds: 100, verify: false } });
+  await fetched(setting, "a", { ttl: 10 });
+  setting.now = 20_000;
+  const old = await setting.forwarder.ask(question("a"));
+  assert.ok(old.age > 86_400, "its TTL is told as 0");
+  assert.equal(setting.waiting.length, 1);
+  setting.waiting.pop()?.answer({ ttl: 10 });
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.equal((await setting.forwarder.ask(question("a"))).age, 0);
+  setting.now = 200_000;
+  assert.equal(isCached(setting, "a"), false);
+
+  const verified = setUp({ stale: { seconds: 100, verify: true } });
+  await fetched(verified, "a", { ttl: 10 });
+  verified.now = 20_000;
+  const asked = verified.forwarder.ask(question("a"));
+  verified.waiting.pop()?.fail();
+  assert.ok((await asked).age > 86_400);
+  assert.equal(verified.metrics.cacheStale, 1);
+});
+
+await test("prefetch: an answer that is asked for often never ends", async () => {
+  const setting = setUp({ prefetch: { amount: 3, pauseSeconds: 60, percentage: 10 } });
+  await fetched(setting, "a", { ttl: 20 });
+  await setting.forwarder.ask(question("a"));
+  await setting.forwarder.ask(question("a"));
+  setting.now = 10_000;
+  await setting.forwarder.ask(question("a"));
+  assert.equal(setting.waiting.length, 0, "half of its life is left");
+  setting.now = 18_500;
+  await setting.forwarder.ask(question("a"));
+  assert.equal(setting.waiting.length, 1);
+  setting.waiting.pop()?.answer({ ttl: 20 });
+  await new Promise((resolve) => setImmediate(resolve));
+  setting.now = 30_000;
+  assert.equal(isCached(setting, "a"), true);
+});
+
+await test("bounds: denial has its own, a name may be left out, a least time", async () => {
+  const setting = setUp({
+    success: { ...keep, minSeconds: 5, keeps: (name) => name !== "never" },
+    denial: { ...keep, entries: 1 },
+  });
+  await fetched(setting, "never");
+  assert.equal(isCached(setting, "never"), false);
+  await fetched(setting, "short", { ttl: 1 });
+  setting.now = 4000;
+  assert.equal(isCached(setting, "short"), true);
 });

@@ -1,7 +1,6 @@
-// Others' names: asked of an upstream, kept in a bounded cache for as long as they say (at most half a minute), asked once for many clients.
+// Others' names: asked of an upstream, kept in a bounded cache for as long as they say (at most as the limits say), asked once for many clients.
 //
-// Not here: how an upstream is reached (an `Upstream`; in the lab the helper on the host's side). Health checks, stub domains, stale answers
-// and DNS over TLS are more Upstreams and have their place behind that interface.
+// Not here: how an upstream is reached and whether it is well (upstreams.ts; in the lab the helper on the host's side).
 
 import { randomInt } from "node:crypto";
 
@@ -23,12 +22,12 @@ export interface Upstream {
 }
 
 export interface Forwarder {
-  /** The answer to a question, at once from the cache or later. Rejects where the upstream gives none; the reason is the message. */
+  /** The answer to a question, at once from the cache or later. Rejects where the upstream gives none; throws NoUpstreamError. */
   ask(question: ForwardedQuestion): CachedAnswer | Promise<CachedAnswer>;
   /** The upstream's whole response, not kept. */
   message(question: ForwardedQuestion): Promise<Uint8Array>;
   /** How many answers are kept. */
-  cached(): number;
+  cached(): { readonly success: number; readonly denial: number };
 }
 
 /** What of a client's query the upstream gets to see. `name` in lower case. */
@@ -40,88 +39,189 @@ export interface CachedAnswer {
   readonly age: number;
 }
 
-/** Bounds of what others can make us keep. */
+/** Bounds of what others can make us keep, and for how long. */
 export interface ForwarderLimits {
-  readonly entriesMax: number;
+  readonly success: KeepLimits;
+  readonly denial: KeepLimits;
+  /** All kept answers together. */
   readonly bytesMax: number;
-  /** Questions under way at once; more are refused at once (CoreDNS's forward: max_concurrent 1000). */
+  /** Questions under way at once; more are refused at once. */
   readonly waitingMax: number;
-  /** Seconds: kubeadm's Corefile has `cache 30`. */
-  readonly keepMax: number;
   /** Seconds that a failure is not tried again. */
   readonly keepFailure: number;
   readonly timeoutMs: number;
+  /** An answer that is asked for often is fetched anew before it ends (CoreDNS's words). */
+  readonly prefetch:
+    | { readonly amount: number; readonly pauseSeconds: number; readonly percentage: number }
+    | undefined;
+  /** How long after its end an answer may still be given; with `verify` only where the upstream fails. */
+  readonly stale: { readonly seconds: number; readonly verify: boolean } | undefined;
+  /** TTLs are told as they came. */
+  readonly keepTtl: boolean;
 }
 
+/** Of answers, or of "no". */
+export interface KeepLimits {
+  readonly entries: number;
+  /** Seconds. */
+  readonly maxSeconds: number;
+  readonly minSeconds: number;
+  /** Is it kept at all for this name? */
+  readonly keeps: (name: string) => boolean;
+}
+
+const defaultKeep: KeepLimits = { entries: 9984, maxSeconds: 30, minSeconds: 0, keeps: () => true };
+
 const defaultLimits: ForwarderLimits = {
-  entriesMax: 10_000,
+  success: defaultKeep,
+  denial: defaultKeep,
   bytesMax: 16 << 20,
   waitingMax: 1000,
-  keepMax: 30,
   keepFailure: 2,
   timeoutMs: 8000,
+  prefetch: undefined,
+  stale: undefined,
+  keepTtl: false,
 };
 
 interface Entry {
   readonly answer: FinishedAnswer;
   readonly storedMs: number;
   readonly expiresMs: number;
+  /** Until then it may still be given where stale answers are wanted. */
+  readonly staleMs: number;
   readonly bytes: number;
+  /** How often it was asked for without a long pause, and when last. */
+  hits: number;
+  hitMs: number;
 }
 
 export function createForwarder(options: {
-  readonly upstream: Upstream;
+  /** Who is asked for a name; undefined: nobody. */
+  readonly upstreamOf: (name: string) => Upstream | undefined;
   readonly clock: Clock;
   readonly metrics: Metrics;
   readonly limits?: Partial<ForwarderLimits>;
 }): Forwarder {
   const { clock, metrics } = options;
   const limits = { ...defaultLimits, ...options.limits };
-  const cache = createCache(limits);
+  const caches = {
+    success: createCache(limits.success.entries, limits.bytesMax / 2),
+    denial: createCache(limits.denial.entries, limits.bytesMax / 2),
+  };
   const waiting = new Map<string, Promise<CachedAnswer>>();
   const failures = new Map<string, { readonly error: unknown; readonly expiresMs: number }>();
 
-  const fetchAnswer = async (key: string, question: ForwardedQuestion): Promise<CachedAnswer> => {
+  const upstreamFor = (question: ForwardedQuestion): Upstream => {
+    const upstream = options.upstreamOf(question.name);
+    if (upstream === undefined)
+      throw new NoUpstreamError("it is no name of the cluster, and there is no upstream to ask");
+    return upstream;
+  };
+
+  const keep = (
+    key: string,
+    question: ForwardedQuestion,
+    answer: FinishedAnswer,
+    seconds: number | undefined,
+  ): void => {
+    const rcode = answer.flags & 0xf;
+    const denial = rcode !== rcodes.NOERROR || answer.counts.answers === 0;
+    const bounds = denial ? limits.denial : limits.success;
+    if (!bounds.keeps(question.name)) return;
+    const time =
+      rcode === rcodes.SERVFAIL
+        ? limits.keepFailure
+        : seconds === undefined
+          ? 0
+          : Math.min(Math.max(seconds, bounds.minSeconds), bounds.maxSeconds);
+    if (time <= 0) return;
+    caches[denial ? "success" : "denial"].remove(key);
+    const staleSeconds = rcode === rcodes.SERVFAIL ? 0 : (limits.stale?.seconds ?? 0);
+    caches[denial ? "denial" : "success"].set(key, entryOf(key, answer, clock.now(), time, staleSeconds));
+  };
+
+  const fetchAnswer = async (key: string, question: ForwardedQuestion, upstream: Upstream): Promise<CachedAnswer> => {
     try {
-      const { answer, seconds } = finishResponse(await askUpstream(options.upstream, question, limits, metrics, clock));
-      const rcode = answer.flags & 0xf;
-      const keep = rcode === rcodes.SERVFAIL ? limits.keepFailure : Math.min(seconds ?? 0, limits.keepMax);
-      const now = clock.now();
-      if (keep > 0) cache.set(key, entryOf(key, answer, now, keep));
+      const { answer, seconds } = finishResponse(await askUpstream(upstream, question, limits, metrics, clock));
+      keep(key, question, answer, seconds);
       return { answer, age: 0 };
     } catch (error) {
-      if (failures.size >= limits.waitingMax) failures.clear();
-      failures.set(key, { error, expiresMs: clock.now() + limits.keepFailure * 1000 });
+      if (limits.keepFailure > 0) {
+        if (failures.size >= limits.waitingMax) failures.clear();
+        failures.set(key, { error, expiresMs: clock.now() + limits.keepFailure * 1000 });
+      }
       throw error;
     } finally {
       waiting.delete(key);
     }
   };
 
+  const fetchOnce = (key: string, question: ForwardedQuestion): Promise<CachedAnswer> => {
+    const under = waiting.get(key);
+    if (under !== undefined) return under;
+    const failure = failures.get(key);
+    if (failure !== undefined && failure.expiresMs > clock.now()) return Promise.reject(asError(failure.error));
+    failures.delete(key);
+    const upstream = upstreamFor(question);
+    if (waiting.size >= limits.waitingMax)
+      return Promise.reject(new Error(`${limits.waitingMax} questions already wait for ${upstream.name}`));
+    const answer = fetchAnswer(key, question, upstream);
+    waiting.set(key, answer);
+    return answer;
+  };
+
+  const stale = (entry: Entry, key: string, question: ForwardedQuestion): CachedAnswer | Promise<CachedAnswer> => {
+    // RFC 8767 4: a stale answer has a short TTL; CoreDNS tells 0.
+    const old = { answer: entry.answer, age: 0xffff_ffff };
+    const fresh = fetchOnce(key, question);
+    const give = (): CachedAnswer => {
+      metrics.cacheStale++;
+      return old;
+    };
+    if (limits.stale?.verify === true) return fresh.then((answer) => (isFailure(answer) ? give() : answer), give);
+    fresh.catch(() => {});
+    return give();
+  };
+
   return {
     ask(question) {
       const key = keyOf(question);
       const now = clock.now();
-      const entry = cache.get(key, now);
-      if (entry !== undefined) {
-        metrics.cacheHits++;
-        return { answer: entry.answer, age: Math.floor((now - entry.storedMs) / 1000) };
+      const entry = caches.success.get(key, now) ?? caches.denial.get(key, now);
+      if (entry === undefined) {
+        metrics.cacheMisses++;
+        return fetchOnce(key, question);
       }
-      metrics.cacheMisses++;
-      const under = waiting.get(key);
-      if (under !== undefined) return under;
-      const failure = failures.get(key);
-      if (failure !== undefined && failure.expiresMs > now) return Promise.reject(asError(failure.error));
-      failures.delete(key);
-      if (waiting.size >= limits.waitingMax)
-        return Promise.reject(new Error(`${limits.waitingMax} questions already wait for ${options.upstream.name}`));
-      const answer = fetchAnswer(key, question);
-      waiting.set(key, answer);
-      return answer;
+      if (entry.expiresMs <= now) return stale(entry, key, question);
+      metrics.cacheHits++;
+      if (wantsPrefetch(entry, limits.prefetch, now)) {
+        metrics.cachePrefetches++;
+        fetchOnce(key, question).catch(() => {});
+      }
+      return { answer: entry.answer, age: limits.keepTtl ? 0 : Math.floor((now - entry.storedMs) / 1000) };
     },
-    message: (question) => askUpstream(options.upstream, question, limits, metrics, clock),
-    cached: () => cache.size(),
+    message: async (question) => await askUpstream(upstreamFor(question), question, limits, metrics, clock),
+    cached: () => ({ success: caches.success.size(), denial: caches.denial.size() }),
   };
+}
+
+/** Nobody is there to be asked: such questions are refused, not failed. */
+export class NoUpstreamError extends Error {
+  override readonly name = "NoUpstreamError";
+}
+
+function isFailure({ answer }: CachedAnswer): boolean {
+  return (answer.flags & 0xf) === rcodes.SERVFAIL;
+}
+
+// plugin/cache: at least `amount` hits without a pause, and less than `percentage` of its life left.
+function wantsPrefetch(entry: Entry, prefetch: ForwarderLimits["prefetch"], now: number): boolean {
+  if (prefetch === undefined || prefetch.amount === 0) return false;
+  entry.hits = now - entry.hitMs > prefetch.pauseSeconds * 1000 ? 1 : entry.hits + 1;
+  entry.hitMs = now;
+  const life = entry.expiresMs - entry.storedMs;
+  return entry.hits >= prefetch.amount && (entry.expiresMs - now) * 100 <= life * prefetch.percentage;
 }
 
 async function askUpstream(
@@ -187,10 +287,11 @@ async function inTime<T>(promise: Promise<T>, ms: number, who: string): Promise<
   }
 }
 
-function entryOf(key: string, answer: FinishedAnswer, now: number, seconds: number): Entry {
+function entryOf(key: string, answer: FinishedAnswer, now: number, seconds: number, staleSeconds: number): Entry {
   // What the engine itself needs for an entry, measured: about 400 bytes.
   const bytes = answer.bytes.length + key.length + 8 * answer.ends.length + 400;
-  return { answer, storedMs: now, expiresMs: now + seconds * 1000, bytes };
+  const expiresMs = now + seconds * 1000;
+  return { answer, storedMs: now, expiresMs, staleMs: expiresMs + staleSeconds * 1000, bytes, hits: 0, hitMs: now };
 }
 
 function asError(error: unknown): Error {
@@ -198,13 +299,15 @@ function asError(error: unknown): Error {
 }
 
 interface Cache {
+  /** Also one that is over, where it may still be given. */
   get(key: string, now: number): Entry | undefined;
   set(key: string, entry: Entry): void;
+  remove(key: string): void;
   size(): number;
 }
 
 // The least recently used goes first: a Map keeps the order of insertion, and a hit inserts anew.
-function createCache(limits: ForwarderLimits): Cache {
+function createCache(entriesMax: number, bytesMax: number): Cache {
   const entries = new Map<string, Entry>();
   let total = 0;
   const remove = (key: string): void => {
@@ -215,7 +318,7 @@ function createCache(limits: ForwarderLimits): Cache {
     get(key, now) {
       const entry = entries.get(key);
       if (entry === undefined) return undefined;
-      if (entry.expiresMs <= now) {
+      if (entry.staleMs <= now) {
         remove(key);
         return undefined;
       }
@@ -228,10 +331,11 @@ function createCache(limits: ForwarderLimits): Cache {
       entries.set(key, entry);
       total += entry.bytes;
       for (const oldest of entries.keys()) {
-        if (entries.size <= limits.entriesMax && total <= limits.bytesMax) break;
+        if (entries.size <= entriesMax && total <= bytesMax) break;
         remove(oldest);
       }
     },
+    remove,
     size: () => entries.size,
   };
 }

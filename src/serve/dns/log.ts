@@ -7,6 +7,10 @@ export interface DnsLog {
   info(line: string): void;
   /** A question got SERVFAIL. */
   failed(question: string, reason: string): void;
+  /** Something that needs somebody's hand. */
+  error(line: string): void;
+  /** A line of the query log, as it is. */
+  query(line: string): void;
   /** A question was REFUSED. */
   refused(question: string, reason: string): void;
 }
@@ -28,6 +32,8 @@ export function createDnsLog(write: (line: string) => void, clock: Clock): DnsLo
   };
   return {
     info: (line) => write(`[INFO] ${line}`),
+    error: (line) => write(`[ERROR] ${line}`),
+    query: (line) => write(`[INFO] ${line}`),
     failed: (question, reason) => rarely(`failed ${reason}`, `${question}: SERVFAIL: ${reason}`),
     refused: (question, reason) => rarely(`refused ${reason}`, `${question}: REFUSED: ${reason}`),
   };

@@ -6,16 +6,25 @@ import { recordTypeName } from "../../wire/dns/record.ts";
 
 /** All counts of one server. */
 export interface Metrics {
+  /** CoreDNS's label of the server: `dns://:53`. */
+  readonly server: string;
   /** Label texts of requests by protocol, family, place and type (0 is "other"), made once: counting then makes no text. */
   readonly requestKeys: RequestKeys;
   /** By labels. */
   readonly requests: Map<string, number>;
+  readonly responseKeys: readonly string[];
   readonly responses: Map<string, number>;
   readonly durations: Histogram;
   readonly requestBytes: Readonly<Record<"udp" | "tcp", Histogram>>;
   readonly responseBytes: Readonly<Record<"udp" | "tcp", Histogram>>;
   cacheHits: number;
   cacheMisses: number;
+  cachePrefetches: number;
+  cacheStale: number;
+  autopaths: number;
+  concurrentRejects: number;
+  /** By server. */
+  readonly checkFailures: Map<string, number>;
   forwarded: number;
   forwardFailures: number;
   readonly forwardDurations: Histogram;
@@ -42,11 +51,17 @@ type PlaceKeys = Readonly<Record<"cluster" | "other", TypeKeys>>;
 type FamilyKeys = Readonly<Record<4 | 6, PlaceKeys>>;
 type RequestKeys = Readonly<Record<"udp" | "tcp", FamilyKeys>>;
 
-/** Counts of a server of this domain, all zero. */
-export function createMetrics(domain: string): Metrics {
+/** Counts of one port of a server of this domain, all zero. */
+export function createMetrics(domain: string, port: number): Metrics {
+  const server = `dns://:${port}`;
   const sizes = (): Histogram => createHistogram(sizeBounds);
   return {
-    requestKeys: { udp: familyKeys(domain, "udp"), tcp: familyKeys(domain, "tcp") },
+    server,
+    requestKeys: { udp: familyKeys(server, domain, "udp"), tcp: familyKeys(server, domain, "tcp") },
+    responseKeys: Array.from(
+      { length: 24 },
+      (_, rcode) => `server="${server}",zone=".",view="",rcode="${rcodeName(rcode)}"`,
+    ),
     requests: new Map(),
     responses: new Map(),
     durations: createHistogram(durationBounds),
@@ -54,6 +69,11 @@ export function createMetrics(domain: string): Metrics {
     responseBytes: { udp: sizes(), tcp: sizes() },
     cacheHits: 0,
     cacheMisses: 0,
+    cachePrefetches: 0,
+    cacheStale: 0,
+    autopaths: 0,
+    concurrentRejects: 0,
+    checkFailures: new Map(),
     forwarded: 0,
     forwardFailures: 0,
     forwardDurations: createHistogram(durationBounds),
@@ -75,7 +95,7 @@ export function countResponse(
   labels: RequestLabels,
   response: { readonly rcode: number; readonly bytes: number; readonly ended: number },
 ): void {
-  const key = responseKeys[response.rcode] ?? "";
+  const key = metrics.responseKeys[response.rcode] ?? "";
   metrics.responses.set(key, (metrics.responses.get(key) ?? 0) + 1);
   observe(metrics.durations, (response.ended - labels.started) / 1000);
   observe(metrics.responseBytes[labels.protocol], response.bytes);
@@ -88,47 +108,149 @@ export function countForward(metrics: Metrics, seconds: number, outcome: "answer
   observe(metrics.forwardDurations, seconds);
 }
 
+/** Counts a failed check of an upstream's server. */
+export function countCheckFailure(metrics: Metrics, to: string): void {
+  metrics.checkFailures.set(to, (metrics.checkFailures.get(to) ?? 0) + 1);
+}
+
 /** The page at /metrics. */
 export function formatMetrics(
-  metrics: Metrics,
-  gauges: { readonly cacheEntries: number; readonly unsent: number },
+  ports: readonly {
+    readonly metrics: Metrics;
+    readonly cacheEntries: { readonly success: number; readonly denial: number };
+    readonly unsent: number;
+  }[],
+  process: { readonly reloadFailures: number },
 ): string {
-  const zone = 'server="dns://:53",zone="."';
+  const all = ports.map(({ metrics }) => metrics);
+  const merged = (of: (metrics: Metrics) => Iterable<readonly [string, number]>): Map<string, number> =>
+    new Map(all.flatMap((metrics) => [...of(metrics)]));
+  const each = (labels: string, of: (metrics: Metrics) => number): Map<string, number> =>
+    new Map(all.map((metrics) => [`server="${metrics.server}"${labels}`, of(metrics)]));
+  const cacheLabels = ',zones=".",view=""';
+  const durations = (of: (metrics: Metrics) => Histogram): (readonly [string, Histogram])[] =>
+    all.map((metrics) => [`server="${metrics.server}",zone=".",view=""`, of(metrics)]);
+  const sizes = (of: (metrics: Metrics) => Metrics["requestBytes"]): (readonly [string, Histogram])[] =>
+    all.flatMap((metrics) =>
+      (["tcp", "udp"] as const).map(
+        (proto) => [`server="${metrics.server}",zone=".",view="",proto="${proto}"`, of(metrics)[proto]] as const,
+      ),
+    );
   return [
+    ...gauge(
+      "coredns_build_info",
+      "What runs here: Fairlead DNS, with CoreDNS's names for its counts.",
+      new Map([['version="fairlead"', 1]]),
+    ),
     ...counter(
       "coredns_dns_requests_total",
       "Counter of DNS requests made per zone, protocol and family.",
-      metrics.requests,
+      merged((m) => m.requests),
     ),
-    ...counter("coredns_dns_responses_total", "Counter of response status codes.", metrics.responses),
-    ...histogram("coredns_dns_request_duration_seconds", "Time (in seconds) each request took.", [
-      [zone, metrics.durations],
-    ]),
-    ...histogram("coredns_dns_request_size_bytes", "Size of the requests.", [
-      [`${zone},proto="tcp"`, metrics.requestBytes.tcp],
-      [`${zone},proto="udp"`, metrics.requestBytes.udp],
-    ]),
-    ...histogram("coredns_dns_response_size_bytes", "Size of the responses.", [
-      [`${zone},proto="tcp"`, metrics.responseBytes.tcp],
-      [`${zone},proto="udp"`, metrics.responseBytes.udp],
-    ]),
-    ...counter("coredns_cache_hits_total", "Answers of others given from the cache.", single(metrics.cacheHits)),
+    ...counter(
+      "coredns_dns_responses_total",
+      "Counter of response status codes.",
+      merged((m) => m.responses),
+    ),
+    ...histogram(
+      "coredns_dns_request_duration_seconds",
+      "Time (in seconds) each request took.",
+      durations((m) => m.durations),
+    ),
+    ...histogram(
+      "coredns_dns_request_size_bytes",
+      "Size of the requests.",
+      sizes((m) => m.requestBytes),
+    ),
+    ...histogram(
+      "coredns_dns_response_size_bytes",
+      "Size of the responses.",
+      sizes((m) => m.responseBytes),
+    ),
+    ...counter(
+      "coredns_cache_requests_total",
+      "Questions for others.",
+      each(cacheLabels, (m) => m.cacheHits + m.cacheMisses),
+    ),
+    ...counter(
+      "coredns_cache_hits_total",
+      "Answers of others given from the cache.",
+      each(`,type="success"${cacheLabels}`, (m) => m.cacheHits),
+    ),
     ...counter(
       "coredns_cache_misses_total",
       "Questions for others that the cache could not answer.",
-      single(metrics.cacheMisses),
+      each(cacheLabels, (m) => m.cacheMisses),
     ),
-    ...gauge("coredns_cache_entries", "Answers of others in the cache.", gauges.cacheEntries),
-    ...counter("coredns_proxy_requests_total", "Questions sent to the upstream.", single(metrics.forwarded)),
+    ...counter(
+      "coredns_cache_prefetch_total",
+      "Answers fetched anew before their end.",
+      each(cacheLabels, (m) => m.cachePrefetches),
+    ),
+    ...counter(
+      "coredns_cache_served_stale_total",
+      "Answers given after their end.",
+      each(cacheLabels, (m) => m.cacheStale),
+    ),
+    ...gauge(
+      "coredns_cache_entries",
+      "Answers of others in the cache.",
+      new Map(
+        ports.flatMap(({ metrics: { server }, cacheEntries }) =>
+          (["success", "denial"] as const).map((type): [string, number] => [
+            `server="${server}",type="${type}"${cacheLabels}`,
+            cacheEntries[type],
+          ]),
+        ),
+      ),
+    ),
+    ...counter(
+      "coredns_autopath_success_total",
+      "Search lists answered in one question.",
+      each("", (m) => m.autopaths),
+    ),
+    ...counter(
+      "coredns_proxy_requests_total",
+      "Questions sent to upstreams.",
+      each(',proxy_name="forward"', (m) => m.forwarded),
+    ),
     ...counter(
       "coredns_forward_failures_total",
-      "Questions the upstream did not answer.",
-      single(metrics.forwardFailures),
+      "Questions that upstreams did not answer.",
+      each("", (m) => m.forwardFailures),
     ),
-    ...histogram("coredns_proxy_request_duration_seconds", "Time the upstream took to answer.", [
-      ['proxy_name="forward"', metrics.forwardDurations],
-    ]),
-    ...counter("fairlead_dns_unsent_total", "UDP responses the network did not take.", single(gauges.unsent)),
+    ...counter(
+      "coredns_forward_max_concurrent_rejects_total",
+      "Questions not forwarded because of max_concurrent.",
+      each("", (m) => m.concurrentRejects),
+    ),
+    ...counter(
+      "coredns_proxy_healthcheck_failures_total",
+      "Failed checks of upstreams.",
+      new Map(
+        all.flatMap((m) =>
+          [...m.checkFailures].map(([to, count]): [string, number] => [
+            `server="${m.server}",proxy_name="forward",to="${to}"`,
+            count,
+          ]),
+        ),
+      ),
+    ),
+    ...histogram(
+      "coredns_proxy_request_duration_seconds",
+      "Time upstreams took to answer.",
+      all.map((m) => [`server="${m.server}",proxy_name="forward"`, m.forwardDurations]),
+    ),
+    ...counter(
+      "coredns_reload_failed_total",
+      "Corefiles that could not be used.",
+      new Map([["", process.reloadFailures]]),
+    ),
+    ...counter(
+      "fairlead_dns_unsent_total",
+      "UDP responses the network did not take.",
+      new Map(ports.map(({ metrics, unsent }) => [`server="${metrics.server}"`, unsent])),
+    ),
     "",
   ].join("\n");
 }
@@ -153,38 +275,29 @@ function observe(histogram: Histogram, value: number): void {
 // Types with a label of their own (CoreDNS plugin/metrics/vars/monitor.go).
 const countedTypes = [1, 28, 5, 43, 48, 65, 15, 35, 2, 47, 12, 6, 33, 16, 255];
 
-function familyKeys(domain: string, protocol: string): FamilyKeys {
+function familyKeys(server: string, domain: string, protocol: string): FamilyKeys {
   const place = (family: string): PlaceKeys => ({
-    cluster: typeKeys(protocol, family, `${domain}.`),
-    other: typeKeys(protocol, family, "."),
+    cluster: typeKeys(server, protocol, family, `${domain}.`),
+    other: typeKeys(server, protocol, family, "."),
   });
   return { 4: place("1"), 6: place("2") };
 }
 
-function typeKeys(protocol: string, family: string, zone: string): TypeKeys {
+function typeKeys(server: string, protocol: string, family: string, zone: string): TypeKeys {
   const key = (type: string): string =>
-    `server="dns://:53",zone="${zone}",view="",proto="${protocol}",family="${family}",type="${type}"`;
+    `server="${server}",zone="${zone}",view="",proto="${protocol}",family="${family}",type="${type}"`;
   return new Map([
     [0, key("other")],
     ...countedTypes.map((type): [number, string] => [type, key(recordTypeName(type))]),
   ]);
 }
 
-const responseKeys: readonly string[] = Array.from(
-  { length: 24 },
-  (_, rcode) => `server="dns://:53",zone=".",rcode="${rcodeName(rcode)}"`,
-);
-
-function single(value: number): Map<string, number> {
-  return new Map([["", value]]);
-}
-
 function counter(name: string, help: string, series: ReadonlyMap<string, number>): string[] {
   return [...heading(name, help, "counter"), ...[...series].map(([labels, value]) => sample(name, labels, value))];
 }
 
-function gauge(name: string, help: string, value: number): string[] {
-  return [...heading(name, help, "gauge"), sample(name, "", value)];
+function gauge(name: string, help: string, series: ReadonlyMap<string, number>): string[] {
+  return [...heading(name, help, "gauge"), ...[...series].map(([labels, value]) => sample(name, labels, value))];
 }
 
 function histogram(name: string, help: string, series: readonly (readonly [string, Histogram])[]): string[] {

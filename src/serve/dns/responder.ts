@@ -1,33 +1,40 @@
-// From a query's bytes to a response's: the zone's finished answers at once, others' names through the forwarder, refusals for the rest.
+// From a query's bytes to a response's: what no server block may see is refused here, the rest is answered by the block of the longest zone.
 // UDP and TCP share it; only the room for the response differs.
 //
-// Autopath (answering a search list's first name with the last one's answer) has its place in `answerNow`, between zone and forwarder.
+// Not here: what the answer is (block.ts), the log's format (query-log.ts).
 
+import type { Address } from "../../ip/address.ts";
 import type { Datagram } from "../../kernel/udp.ts";
-import { finishedAnswer } from "../../program/zone-answer.ts";
-import { lookup } from "../../program/zone-lookup.ts";
-import type { Zone } from "../../program/zone.ts";
-import { ednsUdpBytes, finishAnswer, udpLimit, writeAnswer, writeRcode, writeRefusal } from "../../wire/dns/answer.ts";
-import { parseMessage, rcodes } from "../../wire/dns/message.ts";
-import { isWithin, lowerName } from "../../wire/dns/name.ts";
+import { ednsUdpBytes, udpLimit, writeAnswer, writeRcode, writeRefusal } from "../../wire/dns/answer.ts";
+import { rcodes } from "../../wire/dns/message.ts";
+import { isWithin, type DnsName } from "../../wire/dns/name.ts";
 import { readQuery, type Query } from "../../wire/dns/query.ts";
 import { classAny, classIn, recordTypeName, recordTypes } from "../../wire/dns/record.ts";
-import type { CachedAnswer, Forwarder } from "./forwarder.ts";
+import type { Outcome, ZoneBlock } from "./block.ts";
+import { NoUpstreamError } from "./forwarder.ts";
 import type { DnsLog } from "./log.ts";
 import { countRequest, countResponse, type Metrics, type RequestLabels } from "./metrics.ts";
+import { logQuery } from "./query-log.ts";
 import type { Clock } from "./server.ts";
 
 export interface Responder {
   /** Answers a datagram, now or later. */
   readonly datagram: (datagram: Datagram) => void;
   /** The response to a message that came by TCP, undefined where silence is the answer. Never rejects. */
-  stream(asked: Uint8Array, family: 4 | 6): Promise<Uint8Array | undefined>;
+  stream(asked: Uint8Array, client: Client): Promise<Uint8Array | undefined>;
+}
+
+/** Who asked. */
+export interface Client {
+  readonly family: 4 | 6;
+  readonly source: () => { readonly address: Address; readonly port: number };
 }
 
 export interface ResponderOptions {
-  readonly zone: () => Zone | undefined;
-  readonly domain: string;
-  readonly forwarder: Forwarder | undefined;
+  /** The server blocks of this port and their zones, longest zone first; may change at any time. */
+  readonly blocks: () => readonly { readonly zone: DnsName; readonly block: ZoneBlock }[];
+  /** The cluster's domain in lower case, for the counts. */
+  readonly domain: DnsName;
   readonly log: DnsLog;
   readonly clock: Clock;
   readonly metrics: Metrics;
@@ -37,6 +44,10 @@ export interface ResponderOptions {
 export function createResponder(options: ResponderOptions): Responder {
   const answerer = createAnswerer(options);
   const { metrics, clock } = options;
+  // One value for all datagrams, as the socket does it.
+  let under: Datagram | undefined;
+  const noSource = { address: "0.0.0.0", port: 0 };
+  const datagramSource = (): { readonly address: Address; readonly port: number } => under?.source() ?? noSource;
   return {
     datagram(datagram) {
       const started = clock.now();
@@ -51,20 +62,24 @@ export function createResponder(options: ResponderOptions): Responder {
         return;
       }
       const limit = udpLimit(query);
-      const outcome = answerer.answer(query);
+      under = datagram;
+      const block = answerer.blockFor(query.name);
+      const outcome = answerer.answer(block, query, datagramSource);
       if (!(outcome instanceof Promise)) {
-        datagram.send(answerer.write(room, asked, query, outcome, { limit, labels }));
+        datagram.send(answerer.write(room, asked, query, outcome, { limit, labels, block, source: datagramSource }));
         return;
       }
       const reply = datagram.later();
       const copy = asked.slice();
+      const source = block?.config.log === undefined ? noSource : datagram.source();
       void outcome.then((late) => {
         const out = new Uint8Array(ednsUdpBytes);
-        reply(out.subarray(0, answerer.write(out, copy, query, late, { limit, labels })));
+        const length = answerer.write(out, copy, query, late, { limit, labels, block, source: () => source });
+        reply(out.subarray(0, length));
       });
     },
 
-    async stream(asked, family) {
+    async stream(asked, { family, source }) {
       const labels: RequestLabels = { protocol: "tcp", family, started: clock.now(), bytes: asked.length };
       const query = readQuery(asked);
       if (query.kind === "silence") return undefined;
@@ -74,10 +89,12 @@ export function createResponder(options: ResponderOptions): Responder {
         countResponse(metrics, labels, { rcode: query.rcode, bytes: 12, ended: clock.now() });
         return out;
       }
-      const outcome = await answerer.answer(query);
+      const block = answerer.blockFor(query.name);
+      const outcome = await answerer.answer(block, query, source);
       const records = typeof outcome === "number" ? 0 : outcome.answer.bytes.length;
       const out = new Uint8Array(Math.min(query.questionEnd + records + 16, streamBytesMax));
-      return out.subarray(0, answerer.write(out, asked, query, outcome, { limit: streamBytesMax, labels }));
+      const sending = { limit: streamBytesMax, labels, block, source };
+      return out.subarray(0, answerer.write(out, asked, query, outcome, sending));
     },
   };
 }
@@ -85,62 +102,49 @@ export function createResponder(options: ResponderOptions): Responder {
 /** RFC 1035 4.2.2: two bytes of length. */
 const streamBytesMax = 0xffff;
 
-/** A whole answer (and its age in a cache, in seconds), or only an rcode. */
-type Outcome = CachedAnswer | number;
-
 interface Answerer {
+  /** Whose question it is; undefined: nobody's here. */
+  blockFor(name: DnsName): ZoneBlock | undefined;
   /** Never rejects. */
-  answer(query: Query): Outcome | Promise<Outcome>;
-  /** Writes the response and counts it; gives its length. */
-  write(
-    out: Uint8Array,
-    asked: Uint8Array,
-    query: Query,
-    outcome: Outcome,
-    sending: { readonly limit: number; readonly labels: RequestLabels },
-  ): number;
+  answer(block: ZoneBlock | undefined, query: Query, source: Client["source"]): Outcome | Promise<Outcome>;
+  /** Writes the response, counts and logs it; gives its length. */
+  write(out: Uint8Array, asked: Uint8Array, query: Query, outcome: Outcome, sending: Sending): number;
+}
+
+interface Sending {
+  readonly limit: number;
+  readonly labels: RequestLabels;
+  readonly block: ZoneBlock | undefined;
+  readonly source: Client["source"];
 }
 
 function createAnswerer(options: ResponderOptions): Answerer {
-  const { forwarder, log, clock, metrics, dice } = options;
-  const domain = lowerName(options.domain);
+  const { log, clock, metrics, dice, domain, blocks } = options;
 
   const failed = (query: Query, error: unknown): number => {
-    log.failed(describe(query), error instanceof Error ? error.message : String(error));
+    const reason = error instanceof Error ? error.message : String(error);
+    if (error instanceof NoUpstreamError) {
+      log.refused(describe(query), reason);
+      return rcodes.REFUSED;
+    }
+    log.failed(describe(query), reason);
     return rcodes.SERVFAIL;
   };
 
-  const forward = (query: Query): Outcome | Promise<Outcome> => {
-    if (forwarder === undefined) {
-      log.refused(describe(query), "it is no name of the cluster, and there is no upstream to ask");
-      return rcodes.REFUSED;
-    }
-    const answer = forwarder.ask(query);
-    return answer instanceof Promise ? answer.catch((error: unknown) => failed(query, error)) : answer;
-  };
-
-  const answerNow = (query: Query): Outcome | Promise<Outcome> => {
-    // RFC 6891 6.1.3
-    if (query.edns !== undefined && query.edns.version > 0) return rcodes.BADVERS;
-    if (query.class !== classIn && query.class !== classAny) return rcodes.REFUSED;
-    if (isMetaType(query.type)) return rcodes.REFUSED;
-    const zone = options.zone();
-    if (zone === undefined) return mayBeOurs(query.name, domain) ? rcodes.SERVFAIL : forward(query);
-    const answer = finishedAnswer(zone, query.name, query.type);
-    if (answer === undefined) return forward(query);
-    if (answer.continueAt === undefined || forwarder === undefined) return { answer, age: 0 };
-    return completeChain(zone, query, answer.continueAt, forwarder).catch((error: unknown) => failed(query, error));
-  };
-
   return {
-    answer(query) {
+    blockFor: (name) => blocks().find(({ zone }) => isWithin(name, zone))?.block,
+    answer(block, query, source) {
+      // RFC 6891 6.1.3
+      if (query.edns !== undefined && query.edns.version > 0) return rcodes.BADVERS;
+      if (block === undefined || !isAnswerable(query)) return rcodes.REFUSED;
       try {
-        return answerNow(query);
+        const outcome = block.answer(query, () => source().address);
+        return outcome instanceof Promise ? outcome.catch((error: unknown) => failed(query, error)) : outcome;
       } catch (error) {
         return failed(query, error);
       }
     },
-    write(out, asked, query, outcome, { limit, labels }) {
+    write(out, asked, query, outcome, { limit, labels, block, source }) {
       let length: number;
       let rcode: number;
       if (typeof outcome === "number") {
@@ -148,33 +152,26 @@ function createAnswerer(options: ResponderOptions): Answerer {
         length = writeRcode(out, asked, query, outcome);
       } else {
         const { answer, age } = outcome;
-        const turn = answer.rotation === undefined ? 0 : Math.floor(dice() * answer.rotation.count);
+        const turns = answer.rotation !== undefined && block?.config.loadbalance === true;
+        const turn = turns ? Math.floor(dice() * (answer.rotation?.count ?? 1)) : 0;
         rcode = answer.flags & 0xf;
         length = writeAnswer(out, asked, query, answer, { limit, turn, age });
       }
+      const ended = clock.now();
       countRequest(metrics, labels, query.type, isWithin(query.name, domain) ? "cluster" : "other");
-      countResponse(metrics, labels, { rcode, bytes: length, ended: clock.now() });
+      countResponse(metrics, labels, { rcode, bytes: length, ended });
+      const rules = block?.config.log;
+      if (rules !== undefined)
+        logQuery(log, rules, { asked, query, labels, source, response: out.subarray(0, length), rcode, ended });
       return length;
     },
   };
 }
 
-/** An ExternalName Service: our CNAME, and behind it what the upstream says about its target (specification 2.6). */
-async function completeChain(zone: Zone, query: Query, target: string, forwarder: Forwarder): Promise<Outcome> {
-  const { answers, authority, rcode } = parseMessage(await forwarder.message({ ...query, name: target }));
-  const chain = lookup(zone, query.name, recordTypeName(query.type))?.answers ?? [];
-  const whole = { answers: [...chain, ...answers], authority, rcode: rcode & 0xf };
-  return { answer: finishAnswer({ name: query.name, type: query.type, authoritative: true, ...whole }), age: 0 };
-}
-
-/** RFC 6895 3.1: types that are no data, such as zone transfers. ANY is answered (RFC 8482). */
-function isMetaType(type: number): boolean {
-  return type === 0 || type === recordTypes.OPT || (type >= 128 && type < recordTypes.ANY);
-}
-
-/** Before the objects are known, so are the ranges of addresses: any reverse name could be ours. */
-function mayBeOurs(name: string, domain: string): boolean {
-  return isWithin(name, domain) || isWithin(name, "in-addr.arpa") || isWithin(name, "ip6.arpa");
+/** Data of class IN. RFC 6895 3.1: types that are no data, such as zone transfers, are refused. ANY is answered (RFC 8482). */
+function isAnswerable(query: Query): boolean {
+  if (query.class !== classIn && query.class !== classAny) return false;
+  return !(query.type === 0 || query.type === recordTypes.OPT || (query.type >= 128 && query.type < recordTypes.ANY));
 }
 
 function describe(query: Query): string {

@@ -335,9 +335,9 @@ await test("the metrics count what happened", async () => {
       return [...found].reduce((sum, match) => sum + Number(match[1]), 0);
     };
     assert.deepEqual([responses("NOERROR"), responses("NXDOMAIN")], [6, 1]);
-    assert.equal(value("coredns_cache_hits_total"), 1);
-    assert.equal(value("coredns_cache_misses_total"), 1);
-    assert.equal(value("coredns_cache_entries"), 1);
+    assert.equal(value('coredns_cache_hits_total{server="dns://:53",type="success",zones=".",view=""}'), 1);
+    assert.equal(value('coredns_cache_misses_total{server="dns://:53",zones=".",view=""}'), 1);
+    assert.equal(value('coredns_cache_entries{server="dns://:53",type="success",zones=".",view=""}'), 1);
     const durations = [...body.matchAll(/coredns_dns_request_duration_seconds_count{.*} (\d+)/g)];
     assert.equal(
       durations.reduce((sum, match) => sum + Number(match[1]), 0),

@@ -1,36 +1,45 @@
-// The cluster's DNS server (README.md is its manual): one zone, others' names by an upstream, UDP and TCP, health, readiness, metrics.
+// The cluster's DNS server (README.md is its manual): the server blocks of a Corefile on their ports, UDP and TCP, health, readiness, metrics.
 // Everything it listens on is made inside the given network namespace, so one process serves any number of pods.
+// A new Corefile takes effect between two questions: sockets that both have stay open, so no question is lost.
 //
-// Not here: what an answer is (responder.ts), others' names (forwarder.ts).
-// Their places for later: the Corefile (options below), answering a search list in one query (responder.ts), DNS over TLS (an Upstream).
+// Not here: what an answer is (block.ts), the Corefile's text (corefile.ts), where it comes from and when it changed (the caller).
 
 import type { Server } from "node:http";
 
-import type { Zone } from "../../program/zone.ts";
 import type { NetworkNamespace } from "../../kernel/namespaces.ts";
 import { serveUdp, type UdpServer } from "../../kernel/udp.ts";
-import { createForwarder, type Upstream } from "./forwarder.ts";
+import type { Zone } from "../../program/zone.ts";
+import { lowerName, type DnsName } from "../../wire/dns/name.ts";
+import { createBlock, type ZoneBlock } from "./block.ts";
+import { bindAddresses } from "./bind.ts";
+import { parseCorefile, type Corefile, type ServerConfig } from "./corefile.ts";
+import type { Upstream } from "./forwarder.ts";
 import { startHttp } from "./http.ts";
 import { createDnsLog, type DnsLog } from "./log.ts";
-import { createMetrics, formatMetrics } from "./metrics.ts";
-import { createResponder } from "./responder.ts";
+import { createMetrics, formatMetrics, type Metrics } from "./metrics.ts";
+import { createResponder, type Responder } from "./responder.ts";
 import { startTcp, type TcpServer } from "./tcp.ts";
 
 /** What a server is made of. */
 export interface DnsServerOptions {
-  /** Where it listens, on every address. */
+  /** Where it listens. */
   readonly namespace: NetworkNamespace;
   /** Today's zone; undefined until the objects are known (then questions about it get SERVFAIL, never "no such name"). */
   readonly zone: () => Zone | undefined;
-  /** Who is asked for others' names; undefined: nobody, and such questions are REFUSED. */
+  /** Stands for the servers of `/etc/resolv.conf`; undefined: the file itself is read. */
   readonly upstream: Upstream | undefined;
   /** The cluster's domain, known before the zone is: `cluster.local`. */
   readonly domain: string;
   /** Takes the log, a line at a time, without line ends. */
   readonly log: (line: string) => void;
+  /** What it does; `defaultCorefile` of the domain where it is missing. */
+  readonly corefile?: Corefile;
+  /** Files that a Corefile names (hosts, certificates). */
+  readonly read?: (path: string) => string | undefined;
   readonly clock?: Clock;
   /** From 0 up to 1: which address of several comes first. */
   readonly dice?: () => number;
+  /** In place of the Corefile's, for those that are given. */
   readonly ports?: Partial<DnsPorts>;
 }
 
@@ -39,7 +48,7 @@ export interface Clock {
   now(): number;
 }
 
-/** Ports of a DNS pod, CoreDNS's by default: probes, dashboards and NetworkPolicies know them. */
+/** Ports of a DNS pod, CoreDNS's by default: probes, dashboards and NetworkPolicies know them. 0: not served. */
 interface DnsPorts {
   readonly dns: number;
   readonly health: number;
@@ -48,72 +57,302 @@ interface DnsPorts {
 }
 
 export interface DnsServer {
-  /** Where it listens: chosen by the kernel for those asked as 0. */
+  /** Where it listens: chosen by the kernel for those asked as 0. `dns` is the first server block's. */
   readonly ports: DnsPorts;
-  /** Resolves when every socket is gone. */
-  close(): Promise<void>;
+  /** Acts by another Corefile from now on. Rejects, and goes on by the old one, where a socket of it cannot be made. */
+  reload(corefile: Corefile): Promise<void>;
+  /** Counts a Corefile that could not be read, and says why in the log. */
+  refuseReload(reason: string): void;
+  /** Resolves when every socket is gone. With `lameduck` it serves on for as long as the Corefile says. */
+  close(how?: "at once" | "lameduck"): Promise<void>;
+}
+
+/** What kubeadm ships, with answers that are gone five seconds after their endpoint, and pods' names only for pods. */
+export function defaultCorefile(domain: string): Corefile {
+  return parseCorefile(`.:53 {
+    errors
+    health
+    ready
+    kubernetes ${domain} in-addr.arpa ip6.arpa {
+        pods verified
+        fallthrough in-addr.arpa ip6.arpa
+        ttl 5
+    }
+    prometheus :9153
+    forward . /etc/resolv.conf {
+        max_concurrent 1000
+    }
+    cache 30
+    loop
+    reload
+    loadbalance
+}
+`);
 }
 
 /** Starts serving. Resolves when it listens on all ports; rejects with the KernelError of the one that is taken, and leaves none open. */
 export async function startDnsServer(options: DnsServerOptions): Promise<DnsServer> {
-  const { namespace, zone, domain, clock = performance } = options;
-  const ports: DnsPorts = { dns: 53, health: 8080, ready: 8181, metrics: 9153, ...options.ports };
-  const log = createDnsLog(options.log, clock);
-  const metrics = createMetrics(domain);
-  const forwarder = options.upstream && createForwarder({ upstream: options.upstream, clock, metrics });
-  const responder = createResponder({
-    zone,
-    domain,
-    forwarder,
-    log,
+  const { clock = performance, domain } = options;
+  const state: State = {
+    options,
     clock,
-    metrics,
     dice: options.dice ?? Math.random,
-  });
-  const parts: { udp?: UdpServer; tcp?: TcpServer; http: Server[] } = { http: [] };
-  const closeAll = async (): Promise<void> => {
-    parts.udp?.close();
-    await Promise.all([parts.tcp?.close(), ...parts.http.map(closeHttp)]);
+    domain: lowerName(domain),
+    log: createDnsLog(options.log, clock),
+    sockets: new Map(),
+    pages: new Map(),
+    metrics: new Map(),
+    blocks: new Map(),
+    corefile: options.corefile ?? defaultCorefile(domain),
+    reloadFailures: 0,
   };
   try {
-    parts.udp = serveUdp(namespace, { port: ports.dns }, responder.datagram);
-    parts.tcp = await startTcp(namespace, parts.udp.port, responder);
-    const serve = async (port: number, path: string, page: () => { status: number; body: string }): Promise<number> => {
-      const started = await startHttp(namespace, port, path, page);
-      parts.http.push(started.server);
-      return started.port;
-    };
-    const health = await serve(ports.health, "/health", () => ({ status: 200, body: "OK" }));
-    const ready = await serve(ports.ready, "/ready", () =>
-      zone() === undefined ? { status: 503, body: "kubernetes" } : { status: 200, body: "OK" },
-    );
-    const metricsPort = await serve(ports.metrics, "/metrics", () => ({
-      status: 200,
-      body: formatMetrics(metrics, { cacheEntries: forwarder?.cached() ?? 0, unsent: parts.udp?.unsent() ?? 0 }),
-    }));
-    const bound = { dns: parts.udp.port, health, ready, metrics: metricsPort };
-    announce(log, bound, options);
-    return { ports: bound, close: closeAll };
+    await actBy(state, state.corefile);
   } catch (error) {
-    await closeAll();
+    await closeAll(state);
+    throw error;
+  }
+  announce(state);
+  const bound = (kind: PageKind): number => [...state.pages.values()].find((page) => page.kind === kind)?.bound ?? 0;
+  return {
+    get ports() {
+      const [first] = state.sockets.values();
+      return { dns: first?.udp.port ?? 0, health: bound("health"), ready: bound("ready"), metrics: bound("metrics") };
+    },
+    async reload(corefile) {
+      try {
+        await actBy(state, corefile);
+      } catch (error) {
+        refuseReload(state, error instanceof Error ? error.message : String(error));
+        throw error;
+      }
+      state.log.info("Reloading complete");
+      announce(state);
+    },
+    refuseReload: (reason) => refuseReload(state, reason),
+    async close(how = "at once") {
+      const lameduckMs = Math.max(0, ...state.corefile.servers.map(({ health }) => health?.lameduckMs ?? 0));
+      if (how === "lameduck" && lameduckMs > 0) {
+        state.log.info(`Going into lameduck mode for ${lameduckMs / 1000}s`);
+        await new Promise((resolve) => setTimeout(resolve, lameduckMs));
+      }
+      await closeAll(state);
+    },
+  };
+}
+
+interface State {
+  readonly options: DnsServerOptions;
+  readonly clock: Clock;
+  readonly dice: () => number;
+  readonly domain: DnsName;
+  readonly log: DnsLog;
+  /** By port and address. */
+  readonly sockets: Map<string, { readonly udp: UdpServer; readonly tcp: TcpServer; readonly port: number }>;
+  readonly pages: Map<string, { readonly kind: PageKind; readonly server: Server; readonly bound: number }>;
+  /** By port as the Corefile has it; counts outlive a reload. */
+  readonly metrics: Map<number, Metrics>;
+  /** By socket: zones, longest first. */
+  blocks: ReadonlyMap<string, readonly { readonly zone: DnsName; readonly block: ZoneBlock }[]>;
+  corefile: Corefile;
+  reloadFailures: number;
+}
+
+type PageKind = "health" | "ready" | "metrics";
+
+/** Opens what is new, puts the new blocks in place at once, closes what is over. Throws with everything as it was. */
+async function actBy(state: State, corefile: Corefile): Promise<void> {
+  const { namespace, ports = {} } = state.options;
+  const before = { sockets: new Set(state.sockets.keys()), pages: new Set(state.pages.keys()), blocks: state.blocks };
+  const blocks = new Map<string, { readonly zone: DnsName; readonly block: ZoneBlock }[]>();
+  const places = new Map<string, { readonly port: number; readonly address: string | undefined }>();
+  const made: ZoneBlock[] = [];
+  try {
+    for (const config of corefile.servers) {
+      const block = createBlock(config, blockParts(state, metricsOf(state, config.zones[0]?.port ?? 53)));
+      made.push(block);
+      for (const { name: zone, port } of config.zones) {
+        for (const address of bindAddresses(namespace, config.bind)) {
+          const key = `${port} ${address ?? ""}`;
+          places.set(key, { port, address });
+          blocks.set(
+            key,
+            [...(blocks.get(key) ?? []), { zone, block }].toSorted((a, b) => b.zone.length - a.zone.length),
+          );
+        }
+      }
+    }
+    // The sockets that stay see the new blocks only when all the new ones are open.
+    for (const [key, { port, address }] of places) {
+      if (state.sockets.has(key)) continue;
+      const responder = responderOf(state, key, port);
+      state.sockets.set(key, await openSocket(namespace, port === 53 ? (ports.dns ?? port) : port, address, responder));
+    }
+    const wanted = pagesOf(corefile, ports);
+    for (const [key, { kind, port }] of wanted) if (!state.pages.has(key)) await openPage(state, key, kind, port);
+    state.blocks = blocks;
+    state.corefile = corefile;
+    for (const key of [...state.sockets.keys()]) if (!places.has(key)) void closeSocket(state, key);
+    for (const key of [...state.pages.keys()]) if (!wanted.has(key)) void closePage(state, key);
+  } catch (error) {
+    for (const block of made) block.close();
+    for (const key of [...state.sockets.keys()]) if (!before.sockets.has(key)) await closeSocket(state, key);
+    for (const key of [...state.pages.keys()]) if (!before.pages.has(key)) await closePage(state, key);
+    throw error;
+  }
+  // Questions under way still hold the old ones.
+  for (const block of distinctBlocks(before.blocks)) block.close();
+}
+
+function blockParts(state: State, metrics: Metrics): Parameters<typeof createBlock>[1] {
+  const { namespace, zone, upstream, read = () => undefined } = state.options;
+  const { clock, dice, log, domain } = state;
+  return { namespace, zone, domain, host: upstream, read, clock, dice, log, metrics };
+}
+
+function metricsOf(state: State, port: number): Metrics {
+  let metrics = state.metrics.get(port);
+  if (metrics === undefined) state.metrics.set(port, (metrics = createMetrics(state.domain, port)));
+  return metrics;
+}
+
+function responderOf(state: State, key: string, port: number): Responder {
+  const { domain, log, clock, dice } = state;
+  return createResponder({
+    blocks: () => state.blocks.get(key) ?? [],
+    domain,
+    log,
+    clock,
+    dice,
+    metrics: metricsOf(state, port),
+  });
+}
+
+async function openSocket(
+  namespace: NetworkNamespace,
+  port: number,
+  address: string | undefined,
+  responder: Responder,
+): Promise<{ readonly udp: UdpServer; readonly tcp: TcpServer; readonly port: number }> {
+  const place = address === undefined ? {} : { address };
+  const udp = serveUdp(namespace, { ...place, port }, responder.datagram);
+  try {
+    return { udp, tcp: await startTcp(namespace, { ...place, port: udp.port }, responder), port };
+  } catch (error) {
+    udp.close();
     throw error;
   }
 }
 
-function announce(log: DnsLog, ports: DnsPorts, options: DnsServerOptions): void {
-  log.info(`Fairlead DNS: .:${ports.dns} (udp, tcp)`);
-  log.info(`zone ${options.domain}. and the cluster's in-addr.arpa and ip6.arpa ranges`);
-  log.info(
-    options.upstream === undefined
-      ? "other names: refused, there is no upstream"
-      : `other names: ${options.upstream.name}`,
-  );
-  log.info(`health :${ports.health}/health, ready :${ports.ready}/ready, metrics :${ports.metrics}/metrics`);
-  if (options.zone() === undefined)
-    log.info(`waiting for the cluster's objects; until then ${options.domain}. is SERVFAIL`);
+async function closeSocket(state: State, key: string): Promise<void> {
+  const socket = state.sockets.get(key);
+  state.sockets.delete(key);
+  socket?.udp.close();
+  await socket?.tcp.close();
 }
 
-async function closeHttp(server: Server): Promise<void> {
-  server.closeAllConnections();
-  await new Promise<void>((resolve) => server.close(() => resolve()));
+function pagesOf(
+  corefile: Corefile,
+  ports: Partial<DnsPorts>,
+): Map<string, { readonly kind: PageKind; readonly port: number }> {
+  const pages = new Map<string, { readonly kind: PageKind; readonly port: number }>();
+  const add = (kind: PageKind, port: number | undefined): void => {
+    if (port !== undefined) pages.set(`${kind} ${port}`, { kind, port: ports[kind] ?? port });
+  };
+  for (const { health, ready, prometheus } of corefile.servers) {
+    add("health", health?.port);
+    add("ready", ready?.port);
+    add("metrics", prometheus?.port);
+  }
+  return pages;
+}
+
+async function openPage(state: State, key: string, kind: PageKind, port: number): Promise<void> {
+  const { server, port: bound } = await startHttp(state.options.namespace, port, `/${kind}`, () => pageOf(state, kind));
+  state.pages.set(key, { kind, server, bound });
+}
+
+function pageOf(state: State, kind: PageKind): { readonly status: number; readonly body: string } {
+  switch (kind) {
+    case "health":
+      return { status: 200, body: "OK" };
+    case "ready": {
+      const waits =
+        state.corefile.servers.some(({ kubernetes }) => kubernetes !== undefined) && state.options.zone() === undefined;
+      return waits ? { status: 503, body: "kubernetes" } : { status: 200, body: "OK" };
+    }
+    case "metrics":
+      return { status: 200, body: metricsPage(state) };
+  }
+}
+
+function metricsPage(state: State): string {
+  const ports = [...state.metrics].map(([port, metrics]) => {
+    const sockets = [...state.sockets].filter(([key]) => key.startsWith(`${port} `));
+    const blocks = new Set(sockets.flatMap(([key]) => (state.blocks.get(key) ?? []).map(({ block }) => block)));
+    const cacheEntries = { success: 0, denial: 0 };
+    for (const { forwarder } of blocks) {
+      const { success, denial } = forwarder.cached();
+      cacheEntries.success += success;
+      cacheEntries.denial += denial;
+    }
+    return { metrics, cacheEntries, unsent: sockets.reduce((sum, [, { udp }]) => sum + udp.unsent(), 0) };
+  });
+  return formatMetrics(ports, { reloadFailures: state.reloadFailures });
+}
+
+async function closePage(state: State, key: string): Promise<void> {
+  const page = state.pages.get(key);
+  state.pages.delete(key);
+  if (page === undefined) return;
+  page.server.closeAllConnections();
+  await new Promise<void>((resolve) => page.server.close(() => resolve()));
+}
+
+async function closeAll(state: State): Promise<void> {
+  for (const block of distinctBlocks(state.blocks)) block.close();
+  state.blocks = new Map();
+  await Promise.all([
+    ...[...state.sockets.keys()].map((key) => closeSocket(state, key)),
+    ...[...state.pages.keys()].map((key) => closePage(state, key)),
+  ]);
+}
+
+function distinctBlocks(blocks: State["blocks"]): Set<ZoneBlock> {
+  return new Set([...blocks.values()].flatMap((list) => list.map(({ block }) => block)));
+}
+
+function refuseReload(state: State, reason: string): void {
+  state.reloadFailures++;
+  state.log.error(`plugin/reload: the new Corefile is not used, the old one stays in force: ${reason}`);
+}
+
+function announce(state: State): void {
+  const { log, blocks, sockets } = state;
+  for (const [key, { udp }] of sockets) {
+    const address = key.slice(key.indexOf(" ") + 1);
+    for (const { zone, block } of blocks.get(key) ?? []) {
+      log.info(
+        `Fairlead DNS: ${zone === "." ? "." : `${zone}.`}:${udp.port}${address === "" ? "" : ` on ${address}`} (udp, tcp)`,
+      );
+      for (const line of describe(block.config, block)) log.info(line);
+    }
+  }
+  const pages = [...state.pages.values()].map(({ kind, bound }) => `${kind} :${bound}/${kind}`);
+  if (pages.length > 0) log.info(pages.join(", "));
+  if (state.options.zone() === undefined)
+    log.info(`waiting for the cluster's objects; until then ${state.options.domain}. is SERVFAIL`);
+}
+
+function describe({ kubernetes }: ServerConfig, { upstreams }: ZoneBlock): string[] {
+  return [
+    ...(kubernetes === undefined
+      ? []
+      : [
+          `zones ${kubernetes.zones.map((zone) => `${zone}.`).join(" ")} (ttl ${kubernetes.ttl}, pods ${kubernetes.pods})`,
+        ]),
+    upstreams.names.length === 0
+      ? "other names: refused, there is no upstream"
+      : `other names: ${upstreams.names.join("; ")}`,
+  ];
 }

@@ -4,16 +4,20 @@
 import net from "node:net";
 
 import type { NetworkNamespace } from "../../kernel/namespaces.ts";
-import { listenTcpFd } from "../../kernel/sockets.ts";
-import type { Responder } from "./responder.ts";
+import { listenTcpFd, type SocketAddress } from "../../kernel/sockets.ts";
+import type { Client, Responder } from "./responder.ts";
 
 export interface TcpServer {
   /** Closes the listener and every connection. */
   close(): Promise<void>;
 }
 
-/** Serves DNS on a TCP port of the namespace. Throws KernelError where the port is taken. */
-export async function startTcp(namespace: NetworkNamespace, port: number, responder: Responder): Promise<TcpServer> {
+/** Serves DNS on a TCP address of the namespace. Throws KernelError where the port is taken. */
+export async function startTcp(
+  namespace: NetworkNamespace,
+  address: SocketAddress,
+  responder: Responder,
+): Promise<TcpServer> {
   const connections = new Set<net.Socket>();
   const server = net.createServer((socket) => {
     connections.add(socket);
@@ -21,7 +25,7 @@ export async function startTcp(namespace: NetworkNamespace, port: number, respon
     serveConnection(socket, responder);
   });
   server.maxConnections = connectionsMax;
-  await listen(server, listenTcpFd(namespace, { port }));
+  await listen(server, listenTcpFd(namespace, address));
   return {
     async close() {
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
@@ -51,10 +55,12 @@ const idleMs = 10_000;
 function serveConnection(socket: net.Socket, responder: Responder): void {
   let unread: Buffer = Buffer.alloc(0);
   let waiting = 0;
-  const family = socket.remoteFamily === "IPv6" && socket.remoteAddress?.startsWith("::ffff:") !== true ? 6 : 4;
+  const { remoteAddress = "", remotePort = 0 } = socket;
+  const address = remoteAddress.startsWith("::ffff:") ? remoteAddress.slice(7) : remoteAddress;
+  const client: Client = { family: address.includes(":") ? 6 : 4, source: () => ({ address, port: remotePort }) };
 
   const answer = async (asked: Uint8Array): Promise<void> => {
-    const response = await responder.stream(asked, family);
+    const response = await responder.stream(asked, client);
     waiting--;
     // Not a question: whoever sends such things by TCP gets the door.
     if (response === undefined) socket.destroy();

@@ -1,0 +1,44 @@
+// A zone as one server shows it: with its TTL, its way with pods' names, its namespaces, its domain. Everything else is the zone's own values.
+
+import type { DnsName } from "../wire/dns/name.ts";
+import { settingsOf, type Zone, type ZoneSettings } from "./zone.ts";
+
+export interface ZoneViewOptions extends ZoneSettings {
+  /** Only these; empty: all. */
+  readonly namespaces: readonly string[];
+  /** Whether addresses have names here. */
+  readonly reverse: boolean;
+}
+
+/** The view, a new value each time. */
+export function viewZone(zone: Zone, options: ZoneViewOptions): Zone {
+  const { namespaces, reverse, ...settings } = options;
+  const shown = namespaces.length === 0 ? undefined : new Set(namespaces);
+  return {
+    ...zone,
+    settings: settingsOf(settings),
+    namespaces:
+      shown === undefined ? zone.namespaces : new Map([...zone.namespaces].filter(([name]) => shown.has(name))),
+    reverseRanges: reverse ? zone.reverseRanges : [],
+  };
+}
+
+/** Pods by address: who a client is. Pods of the host's network are left out, for they share their node's address. */
+export function clientNamespace(zone: Zone, address: string): string | undefined {
+  let clients = known.get(zone.namespaces);
+  if (clients === undefined) {
+    clients = new Map();
+    for (const namespace of zone.namespaces.values())
+      for (const pod of namespace.pods)
+        if (!pod.hostNetwork) for (const each of pod.addresses) clients.set(each, namespace.name);
+    known.set(zone.namespaces, clients);
+  }
+  return clients.get(address);
+}
+
+const known = new WeakMap<Zone["namespaces"], Map<string, string>>();
+
+/** The search list that kubelet gives to pods of a namespace (dnsPolicy ClusterFirst). */
+export function clusterSearch(namespace: string, domain: DnsName): readonly DnsName[] {
+  return [`${namespace}.svc.${domain}`, `svc.${domain}`, domain];
+}

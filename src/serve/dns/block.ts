@@ -1,0 +1,164 @@
+// One server block of a Corefile, acting: from a question to an answer through its plugins, in CoreDNS's order
+// (rewrite, autopath, hosts, kubernetes, forward with its cache).
+//
+// Not here: bytes and sockets (responder.ts, server.ts), logging and counting a request (responder.ts).
+
+import type { Address } from "../../ip/address.ts";
+import { finishedAnswer, type ZoneFinishedAnswer } from "../../program/zone-answer.ts";
+import { viewZone } from "../../program/zone-view.ts";
+import type { Zone } from "../../program/zone.ts";
+import { finishAnswer } from "../../wire/dns/answer.ts";
+import { parseMessage, rcodes } from "../../wire/dns/message.ts";
+import { isWithin, lowerName, type DnsName } from "../../wire/dns/name.ts";
+import type { Query } from "../../wire/dns/query.ts";
+import { answerByAutopath, autopathOf } from "./autopath.ts";
+import type { ServerConfig } from "./corefile.ts";
+import type { KubernetesConfig } from "./corefile-plugins.ts";
+import { createForwarder, type CachedAnswer, type Forwarder, type ForwarderLimits } from "./forwarder.ts";
+import { createHosts } from "./hosts.ts";
+import { watchForLoop, type LoopWatch } from "./loop.ts";
+import { rewrittenBack, rewriteName } from "./rewrite.ts";
+import { createUpstreams, type UpstreamParts, type Upstreams } from "./upstreams.ts";
+
+/** A whole answer (and its age in a cache, in seconds), or only an rcode. */
+export type Outcome = CachedAnswer | number;
+
+export interface ZoneBlock {
+  readonly config: ServerConfig;
+  readonly forwarder: Forwarder;
+  readonly upstreams: Upstreams;
+  /** The answer to a question of class IN. Throws, or rejects, with the reason for SERVFAIL; NoUpstreamError is REFUSED. */
+  answer(query: Query, client: () => Address): Outcome | Promise<Outcome>;
+  close(): void;
+}
+
+export interface BlockParts extends UpstreamParts {
+  readonly zone: () => Zone | undefined;
+  /** The cluster's domain; the zone has it under this name. */
+  readonly domain: DnsName;
+}
+
+export function createBlock(config: ServerConfig, parts: BlockParts): ZoneBlock {
+  const upstreams = createUpstreams(config.forwards, parts);
+  const loop: LoopWatch | undefined = config.loop ? watchForLoop(upstreams.own, parts) : undefined;
+  const forwarder = createForwarder({
+    upstreamOf: upstreams.of,
+    clock: parts.clock,
+    metrics: parts.metrics,
+    limits: limitsOf(config),
+  });
+  const hosts = config.hosts && createHosts(config.hosts, parts.read);
+  const refreshing =
+    hosts !== undefined && config.hosts !== undefined && config.hosts.reloadMs > 0 && config.hosts.file !== undefined;
+  const timer = refreshing ? setInterval(hosts.refresh, config.hosts.reloadMs).unref() : undefined;
+  const kubernetes = config.kubernetes && createKubernetes(config.kubernetes, parts);
+
+  const forward = (query: Query): Outcome | Promise<Outcome> => {
+    loop?.refuse(query.name);
+    return forwarder.ask(query);
+  };
+
+  /** What comes behind rewrite and autopath. */
+  const plain = (query: Query): Outcome | Promise<Outcome> => {
+    const known = hosts?.answer(query.name, query.type);
+    if (known !== undefined) return { answer: known, age: 0 };
+    const answer = kubernetes?.(query);
+    if (answer === undefined) return forward(query);
+    if (typeof answer === "number") return answer;
+    if (answer.continueAt === undefined || upstreams.of(answer.continueAt) === undefined) return { answer, age: 0 };
+    return completeChain(answer, query, answer.continueAt, forwarder);
+  };
+
+  const byAutopath = autopathOf(config, parts);
+  const named = (query: Query, client: () => Address): Outcome | Promise<Outcome> => {
+    const search = byAutopath?.(query, client);
+    return search === undefined ? plain(query) : answerByAutopath(query, search, plain, parts.metrics);
+  };
+
+  return {
+    config,
+    forwarder,
+    upstreams,
+    answer(query, client) {
+      loop?.seen(query.name);
+      if (config.rewrites.length === 0) return named(query, client);
+      const rewritten = rewriteName(config.rewrites, query.name);
+      if (rewritten === undefined) return named(query, client);
+      const outcome = named({ ...query, name: rewritten.name }, client);
+      const back = (found: Outcome): Outcome => rewrittenBack(found, query, rewritten);
+      return outcome instanceof Promise ? outcome.then(back) : back(outcome);
+    },
+    close() {
+      clearInterval(timer);
+      loop?.close();
+      upstreams.close();
+    },
+  };
+}
+
+function limitsOf({ cache }: ServerConfig): Partial<ForwarderLimits> {
+  const none = { entries: 0, maxSeconds: 0, minSeconds: 0, keeps: () => false };
+  if (cache === undefined) return { success: none, denial: none, keepFailure: 0 };
+  const keepsOf =
+    (disabled: readonly DnsName[]) =>
+    (name: DnsName): boolean =>
+      cache.zones.some((zone) => isWithin(name, zone)) && !disabled.some((zone) => isWithin(name, zone));
+  return {
+    success: { ...cache.success, keeps: keepsOf(cache.success.disabled) },
+    denial: { ...cache.denial, keeps: keepsOf(cache.denial.disabled) },
+    keepFailure: Math.min(cache.servfail, 2),
+    prefetch: cache.prefetch,
+    stale: cache.stale,
+    keepTtl: cache.keepTtl,
+  };
+}
+
+/** The kubernetes plugin: an answer, an rcode, or undefined where the next plugin is to be asked. */
+function createKubernetes(
+  config: KubernetesConfig,
+  parts: BlockParts,
+): (query: Query) => ZoneFinishedAnswer | number | undefined {
+  const isReverse = (zone: DnsName): boolean => isWithin(zone, "in-addr.arpa") || isWithin(zone, "ip6.arpa");
+  const [primary = lowerName(parts.domain)] = config.zones.filter((zone) => !isReverse(zone));
+  let shown: { readonly zone: Zone; readonly views: ReadonlyMap<DnsName, Zone> } | undefined;
+  const viewsOf = (zone: Zone): ReadonlyMap<DnsName, Zone> => {
+    if (shown?.zone === zone) return shown.views;
+    const { ttl, pods, endpointPodNames, noEndpoints, ignoreEmptyService, namespaces } = config;
+    const settings = { ttl, pods, endpointPodNames, noEndpoints, ignoreEmptyService, namespaces };
+    const views = config.zones
+      .filter((name) => !isReverse(name))
+      .map((domain): [DnsName, Zone] => [domain, viewZone(zone, { ...settings, domain, reverse: domain === primary })]);
+    shown = { zone, views: new Map(views) };
+    return shown.views;
+  };
+  const falls = (name: DnsName): boolean => config.fallthrough.some((zone) => isWithin(name, zone));
+
+  // One of a few names; the longest that holds the question's.
+  const zones = config.zones.toSorted((a, b) => b.length - a.length);
+  return (query) => {
+    const own = zones.find((zone) => isWithin(query.name, zone));
+    if (own === undefined) return undefined;
+    const zone = parts.zone();
+    // Before the objects are known, so are the ranges of addresses: any reverse name could be ours.
+    if (zone === undefined) return rcodes.SERVFAIL;
+    const view = viewsOf(zone).get(isReverse(own) ? primary : own);
+    const answer = view && finishedAnswer(view, query.name, query.type);
+    // An address outside the cluster's ranges.
+    if (answer === undefined) return falls(query.name) ? undefined : rcodes.NXDOMAIN;
+    // Names inside the cluster's own ranges are nobody else's, whatever may fall through: they are not told to others.
+    if (answer.flags % 16 === rcodes.NXDOMAIN && !isReverse(own) && falls(query.name)) return undefined;
+    return answer;
+  };
+}
+
+/** An ExternalName Service: our CNAME, and behind it what the upstream says about its target (specification 2.6). */
+async function completeChain(
+  ours: ZoneFinishedAnswer,
+  query: Query,
+  target: string,
+  forwarder: Forwarder,
+): Promise<Outcome> {
+  const { answers, authority, rcode } = parseMessage(await forwarder.message({ ...query, name: target }));
+  const whole = { answers: [...(ours.chain ?? []), ...answers], authority, rcode: rcode & 0xf };
+  return { answer: finishAnswer({ name: query.name, type: query.type, authoritative: true, ...whole }), age: 0 };
+}

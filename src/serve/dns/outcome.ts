@@ -1,0 +1,24 @@
+// An answer's records, taken out of its bytes: for what changes answers on their way (rewrite, autopath).
+
+import { writeAnswer, type FinishedAnswer } from "../../wire/dns/answer.ts";
+import { buildQuery, parseMessage, type DnsMessage } from "../../wire/dns/message.ts";
+import type { Query } from "../../wire/dns/query.ts";
+import { recordTypeName } from "../../wire/dns/record.ts";
+
+/** The whole answer as it would be sent to this query, as a value. Throws DnsFormatError. */
+export function messageOf(query: Pick<Query, "name" | "type">, answer: FinishedAnswer, age: number): DnsMessage {
+  const asked = buildQuery({ id: 0, name: query.name, type: recordTypeName(query.type) });
+  const plain: Query = {
+    kind: "query",
+    id: 0,
+    flags: 0,
+    name: query.name,
+    type: query.type,
+    class: 1,
+    questionEnd: asked.length,
+    edns: undefined,
+  };
+  const out = new Uint8Array(asked.length + answer.bytes.length);
+  const length = writeAnswer(out, asked, plain, answer, { limit: out.length, turn: 0, age });
+  return parseMessage(out.subarray(0, length));
+}

@@ -1,0 +1,332 @@
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import fs from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import tls from "node:tls";
+
+import { createNetworkNamespace, type NetworkNamespace } from "../../kernel/namespaces.ts";
+import { listenTcpFd } from "../../kernel/sockets.ts";
+import { buildMessage, parseMessage, rcodeName, type DnsMessage } from "../../wire/dns/message.ts";
+import { formatRecordData } from "../../wire/dns/record.ts";
+import { queryDns } from "./client.ts";
+import { parseCorefile } from "./corefile.ts";
+import { answerOf, startTestServer, testUpstream, testZone, type TestServer } from "./server.testing.ts";
+
+const local = "127.0.0.1";
+
+function essence(message: DnsMessage): string {
+  const answers = message.answers.map(({ name, ttl, data }) => `${name} ${ttl} ${data.kind} ${formatRecordData(data)}`);
+  return [rcodeName(message.rcode), ...answers].join(" | ");
+}
+
+/** A server by a Corefile; `ask` gives rcode and answers as text. */
+async function withCorefile(
+  text: string,
+  options: Parameters<typeof startTestServer>[0],
+  run: (
+    ask: (name: string, type?: "A" | "AAAA" | "PTR" | "SRV") => Promise<string>,
+    server: TestServer,
+  ) => Promise<void>,
+): Promise<void> {
+  const server = await startTestServer({ corefile: parseCorefile(text), ...options });
+  try {
+    await run(async (name, type = "A") => essence(await queryDns(server.namespace, local, name, type)), server);
+  } finally {
+    await server.close();
+  }
+}
+
+/** Another server in the same namespace, which answers every A question with this address. */
+async function otherServer(
+  namespace: NetworkNamespace,
+  port: number,
+  address: string,
+): Promise<TestServer & { readonly asked: string[] }> {
+  const upstream = testUpstream(({ name }) => ({ answers: [answerOf(name, { kind: "A", address }, 60)] }));
+  const server = await startTestServer({
+    namespace,
+    upstream,
+    corefile: parseCorefile(`.:${port} {\n forward . /etc/resolv.conf\n}`),
+  });
+  return { ...server, asked: upstream.asked, close: async () => await server.server.close() };
+}
+
+const kubernetes = "kubernetes cluster.local in-addr.arpa ip6.arpa";
+
+await test("kubernetes: ttl, pods in each mode, fallthrough or not", async () => {
+  const pods = async (mode: string): Promise<string[]> => {
+    const answers: string[] = [];
+    await withCorefile(`.:53 {\n ${kubernetes} {\n  pods ${mode}\n  ttl 77\n }\n}`, {}, async (ask) => {
+      for (const address of ["10-244-1-5", "10-9-9-9"])
+        answers.push(await ask(`${address}.production.pod.cluster.local`));
+      assert.equal(
+        await ask("api.production.svc.cluster.local"),
+        "NOERROR | api.production.svc.cluster.local 77 A 10.96.41.7",
+      );
+      assert.equal(await ask("1.2.0.192.in-addr.arpa", "PTR"), "NXDOMAIN");
+    });
+    return answers.map((answer) => answer.replace(/[^ ]*\.pod\.cluster\.local 77 /, ""));
+  };
+  assert.deepEqual(await pods("insecure"), ["NOERROR | A 10.244.1.5", "NOERROR | A 10.9.9.9"]);
+  assert.deepEqual(await pods("verified"), ["NOERROR | A 10.244.1.5", "NXDOMAIN"]);
+  assert.deepEqual(await pods("disabled"), ["NXDOMAIN", "NXDOMAIN"]);
+});
+
+await test("hosts: addresses and names, NODATA, fallthrough to the cluster's names", async () => {
+  const files: Record<string, string> = {
+    "/hosts": "10.1.1.1 one.internal two.internal # twice\nfd00::1 one.internal\n",
+  };
+  const corefile = `.:53 {\n hosts /hosts {\n  10.1.1.2 two.internal\n  ttl 60\n  fallthrough\n }\n ${kubernetes}\n}`;
+  await withCorefile(corefile, { read: (path) => files[path] }, async (ask) => {
+    assert.equal(await ask("one.internal"), "NOERROR | one.internal 60 A 10.1.1.1");
+    assert.equal(await ask("two.internal"), "NOERROR | two.internal 60 A 10.1.1.1 | two.internal 60 A 10.1.1.2");
+    assert.equal(await ask("two.internal", "AAAA"), "NOERROR");
+    assert.equal(await ask("1.1.1.10.in-addr.arpa", "PTR").then((answer) => answer.split(" | ").length), 3);
+    assert.match(await ask("api.production.svc.cluster.local"), /A 10\.96\.41\.7$/);
+  });
+});
+
+await test("rewrite: another name is asked, the answer comes back under the first", async () => {
+  const corefile = `.:53 {
+    rewrite name exact old.internal api.production.svc.cluster.local
+    rewrite name suffix .shop.example .production.svc.cluster.local answer auto
+    rewrite stop {
+      name regex (.*)-x\\.example\\.$ {1}.production.svc.cluster.local
+      answer name (.*)\\.production\\.svc\\.cluster\\.local {1}-x.example
+    }
+    ${kubernetes}
+  }`;
+  await withCorefile(corefile, {}, async (ask) => {
+    assert.equal(await ask("old.internal"), "NOERROR | old.internal 5 A 10.96.41.7");
+    assert.equal(await ask("api.shop.example"), "NOERROR | api.shop.example 5 A 10.96.41.7");
+    assert.equal(await ask("api-x.example"), "NOERROR | api-x.example 5 A 10.96.41.7");
+    assert.equal(await ask("api.shop.example", "SRV"), "NOERROR | api.shop.example 5 SRV 0 100 80 api.shop.example.");
+  });
+});
+
+await test("several blocks: stub domains by upstream, other ports, the longest zone", async () => {
+  const namespace = createNetworkNamespace();
+  const corp = await otherServer(namespace, 5301, "192.0.2.1");
+  const rest = await otherServer(namespace, 5302, "192.0.2.2");
+  try {
+    const corefile = `corp.example:53 {\n forward . 127.0.0.1:5301\n}\n.:53 {\n forward . 127.0.0.1:5302 {\n  except secret.example\n  force_tcp\n }\n cache\n}\n.:5300 {\n hosts {\n  10.1.1.1 a.b\n }\n}`;
+    const server = await startTestServer({ namespace, corefile: parseCorefile(corefile) });
+    try {
+      const ask = async (name: string, port = 53): Promise<string> =>
+        essence(await queryDns(namespace, local, name, "A", { port }));
+      assert.equal(await ask("x.corp.example"), "NOERROR | x.corp.example 60 A 192.0.2.1");
+      assert.equal(await ask("notcorp.example"), "NOERROR | notcorp.example 60 A 192.0.2.2");
+      assert.equal(await ask("a.secret.example"), "REFUSED");
+      assert.equal(await ask("a.b", 5300), "NOERROR | a.b 3600 A 10.1.1.1");
+      // One is cached, the stub domain's block has no cache.
+      await ask("x.corp.example");
+      await ask("notcorp.example");
+      assert.deepEqual([corp.asked.length, rest.asked.length], [2, 1]);
+    } finally {
+      await server.server.close();
+    }
+  } finally {
+    await corp.close();
+    await rest.close();
+    namespace.close();
+  }
+});
+
+await test("upstreams that are down are left out; what they say with failover is asked of the next", async () => {
+  const namespace = createNetworkNamespace();
+  const good = await otherServer(namespace, 5301, "192.0.2.1");
+  try {
+    const corefile =
+      ".:53 {\n forward . 127.0.0.1:5399 127.0.0.1:5301 {\n  policy sequential\n  health_check 60s\n  max_fails 1\n }\n}";
+    const server = await startTestServer({ namespace, corefile: parseCorefile(corefile) });
+    try {
+      for (const name of ["a.example", "b.example", "c.example"])
+        assert.match(essence(await queryDns(namespace, local, name, "A")), /A 192\.0\.2\.1$/);
+      assert.ok(
+        server.log.some((line) => /upstream 127\.0\.0\.1:5399 is down.*ECONNREFUSED/.test(line)),
+        server.log.join("\n"),
+      );
+    } finally {
+      await server.server.close();
+    }
+  } finally {
+    await good.close();
+    namespace.close();
+  }
+});
+
+await test("DNS over TLS: the certificate must be the server's, one connection for many questions", async () => {
+  const folder = fs.mkdtempSync(join(tmpdir(), "dns-tls-"));
+  const namespace = createNetworkNamespace();
+  const [key, cert] = [join(folder, "key.pem"), join(folder, "cert.pem")];
+  const config = ["-subj", "/CN=dns.example", "-addext", "subjectAltName=DNS:dns.example", "-days", "1"];
+  execFileSync(
+    "openssl",
+    [
+      "req",
+      "-x509",
+      "-newkey",
+      "ec",
+      "-pkeyopt",
+      "ec_paramgen_curve:P-256",
+      "-nodes",
+      "-keyout",
+      key,
+      "-out",
+      cert,
+      ...config,
+    ],
+    { stdio: "ignore" },
+  );
+  let connections = 0;
+  const upstream = tls.createServer({ key: fs.readFileSync(key), cert: fs.readFileSync(cert) }, (socket) => {
+    connections++;
+    let unread: Buffer = Buffer.alloc(0);
+    socket.on("error", () => {});
+    socket.on("data", (data: Buffer) => {
+      for (unread = Buffer.concat([unread, data]); unread.length >= 2 && unread.length >= 2 + unread.readUInt16BE(0);) {
+        const query = parseMessage(unread.subarray(2, 2 + unread.readUInt16BE(0)));
+        unread = unread.subarray(2 + unread.readUInt16BE(0));
+        const name = query.questions[0]?.name ?? "";
+        const bytes = buildMessage({
+          ...query,
+          response: true,
+          answers: [answerOf(name, { kind: "A", address: "192.0.2.7" })],
+        });
+        socket.write(Buffer.concat([Buffer.from([bytes.length >> 8, bytes.length & 255]), bytes]));
+      }
+    });
+  });
+  await new Promise<void>((resolve) => upstream.listen({ fd: listenTcpFd(namespace, { port: 853 }) }, resolve));
+  const read = (path: string): string | undefined => (path === "/ca.pem" ? fs.readFileSync(cert, "utf8") : undefined);
+  try {
+    const corefile = (name: string): ReturnType<typeof parseCorefile> =>
+      parseCorefile(
+        `.:53 {\n forward . tls://127.0.0.1 {\n  tls /ca.pem\n  tls_servername ${name}\n  max_fails 0\n }\n}`,
+      );
+    const server = await startTestServer({ namespace, read, corefile: corefile("dns.example") });
+    try {
+      const answers = await Promise.all(
+        ["a", "b", "c"].map(async (name) => essence(await queryDns(namespace, local, `${name}.example`, "A"))),
+      );
+      assert.ok(
+        answers.every((answer) => answer.endsWith("A 192.0.2.7")),
+        answers.join("\n"),
+      );
+      assert.equal(connections, 1);
+      await server.server.reload(corefile("other.example"));
+      assert.equal(essence(await queryDns(namespace, local, "d.example", "A")), "SERVFAIL");
+      assert.ok(
+        server.log.some((line) => line.includes("other.example")),
+        server.log.join("\n"),
+      );
+    } finally {
+      await server.server.close();
+    }
+  } finally {
+    upstream.close();
+    namespace.close();
+    fs.rmSync(folder, { recursive: true });
+  }
+});
+
+await test("autopath: the search list in one question, by the client's pod", async () => {
+  const upstream = testUpstream(({ name }) =>
+    name === "example.com" ? { answers: [answerOf(name, { kind: "A", address: "192.0.2.1" }, 60)] } : { rcode: 3 },
+  );
+  const corefile = `.:53 {\n ${kubernetes} {\n  pods verified\n }\n autopath @kubernetes\n forward . /etc/resolv.conf\n loadbalance\n}`;
+  await withCorefile(corefile, { upstream }, async (_, { namespace, server, log }) => {
+    execFileSync("nsenter", [`--net=/proc/self/fd/3`, "ip", "addr", "add", "10.244.1.5/32", "dev", "lo"], {
+      stdio: ["ignore", "ignore", "inherit", namespace.fd],
+    });
+    const ask = async (name: string, at: string): Promise<string> => essence(await queryDns(namespace, at, name, "A"));
+    const first = "example.com.production.svc.cluster.local";
+    // A question to one's own address comes from it: this client is pod production/web.
+    assert.equal(
+      await ask(first, "10.244.1.5"),
+      `NOERROR | ${first} 60 CNAME example.com. | example.com 60 A 192.0.2.1`,
+    );
+    assert.equal(
+      await ask("api.production.production.svc.cluster.local", "10.244.1.5").then((answer) => answer.split(" | ")[1]),
+      "api.production.production.svc.cluster.local 5 CNAME api.production.svc.cluster.local.",
+    );
+    assert.equal(await ask("nosuch.example.org.production.svc.cluster.local", "10.244.1.5"), "NXDOMAIN");
+    // Nobody's typing errors are told to others.
+    assert.equal(await ask("tpyo.production.svc.cluster.local", "10.244.1.5"), "NXDOMAIN");
+    // Another namespace's list, and a client that is no pod.
+    assert.equal(await ask("example.com.default.svc.cluster.local", "10.244.1.5"), "NXDOMAIN");
+    assert.equal(await ask(first, local), "NXDOMAIN");
+    assert.deepEqual(upstream.asked, ["example.com A", "nosuch.example.org A"]);
+    assert.ok(server.ports.dns === 53 && log.length > 0);
+  });
+});
+
+await test("a loop is found and told, and the cluster's names are still answered", async () => {
+  const corefile = `.:53 {\n ${kubernetes}\n forward . 127.0.0.1\n loop\n}`;
+  await withCorefile(corefile, {}, async (ask, { log }) => {
+    while (!log.some((line) => line.includes("plugin/loop"))) await new Promise((resolve) => setImmediate(resolve));
+    assert.equal(await ask("example.com"), "SERVFAIL");
+    assert.match(await ask("api.production.svc.cluster.local"), /A 10\.96\.41\.7$/);
+    assert.match(log.join("\n"), /forwarded to 127\.0\.0\.1:53 come back here.*--resolv-conf/);
+  });
+});
+
+await test("log: CoreDNS's line, for the classes that are asked for", async () => {
+  await withCorefile(`.:53 {\n ${kubernetes}\n log . {\n  class success\n }\n}`, {}, async (ask, { log }) => {
+    await ask("x.production.svc.cluster.local");
+    await ask("api.production.svc.cluster.local");
+    const lines = log.filter((line) => line.includes(" IN "));
+    assert.equal(lines.length, 1);
+    assert.match(
+      lines[0] ?? "",
+      /^\[INFO\] 127\.0\.0\.1:\d+ - \d+ "A IN api\.production\.svc\.cluster\.local\. udp 61 false 1232" NOERROR qr,aa,rd,ra \d+ 0\.\d{9}s$/,
+    );
+  });
+});
+
+await test("a reload under load loses no question; ports come and go; a port that is taken keeps the old Corefile", async () => {
+  const block = (ttl: number, extra = ""): string =>
+    `.:53 {\n kubernetes cluster.local {\n  ttl ${ttl}\n }\n prometheus\n}\n${extra}`;
+  await withCorefile(block(1), {}, async (ask, { server, namespace, log }) => {
+    let running = true;
+    let asked = 0;
+    const load = (async () => {
+      while (running) {
+        assert.match(
+          await ask("api.production.svc.cluster.local"),
+          /^NOERROR \| api\.production\.svc\.cluster\.local \d+ A 10\.96\.41\.7$/,
+        );
+        asked++;
+      }
+    })();
+    for (let ttl = 2; ttl < 30; ttl++) {
+      await server.reload(parseCorefile(block(ttl, ttl % 2 === 0 ? ".:5399 {\n hosts {\n  10.1.1.1 a.b\n }\n}" : "")));
+      assert.match(await ask("api.production.svc.cluster.local"), new RegExp(` ${ttl} A`));
+    }
+    running = false;
+    await load;
+    assert.ok(asked > 0);
+    const taken = await otherServer(namespace, 5400, "192.0.2.1");
+    try {
+      await assert.rejects(server.reload(parseCorefile(block(99, ".:5400 {\n}\n.:5401 {\n}"))), /EADDRINUSE/);
+    } finally {
+      await taken.close();
+    }
+    assert.match(await ask("api.production.svc.cluster.local"), / 29 A/);
+    assert.ok(log.some((line) => line.includes("the old one stays in force")));
+    await assert.rejects(queryDns(namespace, local, "a.b", "A", { port: 5401, tries: 1 }), /ECONNREFUSED/);
+  });
+});
+
+await test("bind: by address and by interface", async () => {
+  await withCorefile(
+    `.:53 {\n bind lo\n kubernetes cluster.local\n}`,
+    { zone: () => testZone() },
+    async (ask, { log }) => {
+      assert.match(await ask("api.production.svc.cluster.local"), /A 10\.96\.41\.7$/);
+      assert.ok(log.some((line) => line.includes("on 127.0.0.1")));
+    },
+  );
+});
