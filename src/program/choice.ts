@@ -5,10 +5,11 @@
 // With session affinity (ClientIP) the client's last choice is remembered, as a number that stands for the endpoint and not for its index,
 // so that it means the same endpoint when others come and go. A choice that is no endpoint any more is forgotten and made anew.
 // The number travels in the packet's priority: the kernel sets that anew when it forwards, and marks stay whatever others made of them.
+// With IPv6 the marks of packet and connection are scratch for the length of a chain; a packet that has one gets an endpoint without memory.
 
 import type { Address, Family } from "../ip/address.ts";
-import type { Field, KeyPart, KeyType, NftChain, NftSet, Statement } from "./nftables/ruleset.ts";
-import { counter, key, rule } from "./statements.ts";
+import type { Field, KeyPart, NftChain, NftSet, Statement } from "./nftables/ruleset.ts";
+import { counter, is, isNot, key, rule } from "./statements.ts";
 
 /** A way to choose: among how many, and for how long a client stays with its choice. */
 export interface ChoiceShape {
@@ -72,17 +73,36 @@ export const rememberedMap = "affinity";
 /** Clients remembered per family and node; beyond that choices are made without memory, as a full map must not refuse connections. */
 const rememberedMax = 65536;
 
-/** The map of clients and their choices: source . address . protocol . port -> the endpoint's number. */
-export function rememberedSet(family: Family): NftSet {
-  const address: KeyType = family === 4 ? "ipv4_addr" : "ipv6_addr";
-  return {
-    name: rememberedMap,
-    key: [address, address, "inet_proto", "inet_service"],
-    data: ["classid"],
-    flags: ["dynamic", "timeout"],
-    size: rememberedMax,
-    elements: [],
-  };
+/**
+ * The maps of clients and their choices. IPv4: source . address . protocol . port -> the endpoint's number. IPv6 addresses are too long
+ * for that (nft 1.0.6 reads updates of maps with keys of at most 16 bytes), so clients get numbers of their own first:
+ * source -> number, and number . frontend's number -> the endpoint's number.
+ */
+export function rememberedSets(family: Family): readonly NftSet[] {
+  const dynamic = { flags: ["dynamic", "timeout"], size: rememberedMax, elements: [] } as const;
+  if (family === 4)
+    return [
+      {
+        name: rememberedMap,
+        key: ["ipv4_addr", "ipv4_addr", "inet_proto", "inet_service"],
+        data: ["classid"],
+        ...dynamic,
+      },
+    ];
+  return [
+    { name: clientMap, key: ["ipv6_addr"], data: ["mark"], ...dynamic },
+    { name: rememberedMap, key: ["mark", "mark"], data: ["classid"], ...dynamic },
+  ];
+}
+
+/** The map that gives IPv6 clients numbers. */
+const clientMap = "clients";
+/** Clients are remembered longer than any of their choices: core/v1 MaxClientIPServiceAffinitySeconds. */
+const clientSeconds = 86_400;
+
+/** A number that stands for a frontend in keys, as a mark. Where two are alike, their clients' choices are only forgotten more often. */
+export function frontendNumber(target: readonly string[]): string {
+  return `0x${(hash(target.join(" ")) || 1).toString(16)}`;
 }
 
 /** The statement that gives the priority back its meaning, for the first packet of a connection on its way out. */
@@ -131,10 +151,90 @@ function pickChain(family: Family, shape: ChoiceShape): NftChain {
 }
 
 function affineChain(family: Family, shape: Required<ChoiceShape>): NftChain {
+  return family === 4 ? affineChain4(shape) : affineChain6(shape);
+}
+
+/** See rememberedSets. The client's number is in the packet's mark, the frontend's in the connection's; both are 0 again in the end. */
+function affineChain6(shape: Required<ChoiceShape>): NftChain {
+  const { count, affinitySeconds, scope } = shape;
+  const maps = mapNames[scope];
+  const target = targetFields(6);
+  const index: KeyPart = { kind: "random", below: count };
+  const client = key(["ip6 saddr"]);
+  const pair = key(["meta mark", "ct mark"]);
+  const withoutMemory: Statement = { kind: "dnat", key: [...key(target), index], map: maps.backends };
+  const isNumbered: Statement = { kind: "set-mark-from", key: client, map: clientMap };
+  const frontend: Statement = {
+    kind: "set-mark-from",
+    target: "ct mark",
+    key: key(target),
+    map: "affine-frontends",
+  };
+  const keepClient = (operation: "add" | "update"): Statement => ({
+    kind: "update",
+    operation,
+    set: clientMap,
+    key: client,
+    data: "meta mark",
+    timeoutSeconds: clientSeconds,
+  });
+  const remember = (operation: "add" | "update" | "delete"): Statement => ({
+    kind: "update",
+    operation,
+    set: rememberedMap,
+    key: pair,
+    data: "meta priority",
+    ...(operation === "delete" ? {} : { timeoutSeconds: affinitySeconds }),
+  });
+  const recall: Statement = { kind: "set-mark-from", target: "meta priority", key: pair, map: rememberedMap };
+  const choose: Statement = {
+    kind: "set-mark-from",
+    target: "meta priority",
+    key: [...key(target), index],
+    map: maps.affineChoices,
+  };
+  const tidy: readonly Statement[] = [
+    { kind: "set-mark", value: "0x0" },
+    { kind: "set-mark", target: "ct mark", value: "0x0" },
+  ];
+  const translate: Statement = { kind: "dnat", key: key([...target, "meta priority"]), map: maps.affineBackends };
+  return {
+    name: choiceChainName(shape),
+    rules: [
+      rule("the packet's mark is somebody else's", [isNot("meta mark", "0x0"), withoutMemory]),
+      rule("the connection's mark is somebody else's", [isNot("ct mark", "0x0"), withoutMemory]),
+      rule("the client's number", [isNumbered, keepClient("update")]),
+      rule("or a new one", [
+        is("meta mark", "0x0"),
+        { kind: "set-mark-random", below: clientNumbers },
+        keepClient("add"),
+      ]),
+      rule("the frontend's", [frontend]),
+      rule("the endpoint it had, if that is one still", [recall, remember("update"), ...tidy, translate]),
+      rule("else the numbers again", [{ kind: "set-mark", value: "0x0" }, isNumbered]),
+      rule("no number: too many clients", [
+        is("meta mark", "0x0"),
+        { kind: "set-mark", target: "ct mark", value: "0x0" },
+        withoutMemory,
+      ]),
+      rule("the frontend's", [frontend]),
+      rule("forget what it had", [remember("delete")]),
+      rule(`and choose one of ${count}`, [choose]),
+      rule("for the next time, unless the map is full", [remember("add"), counter]),
+      rule("and for now", [...tidy, translate]),
+    ],
+  };
+}
+
+// All but the largest number: `numgen random mod` takes 32 bits, and 0 is no number.
+const clientNumbers = 0x7fffffff;
+
+function affineChain4(shape: Required<ChoiceShape>): NftChain {
+  const family = 4;
   const { count, affinitySeconds, scope } = shape;
   const maps = mapNames[scope];
   const target = targetFields(family);
-  const client = key([family === 4 ? "ip saddr" : "ip6 saddr", ...target]);
+  const client = key(["ip saddr", ...target]);
   const index: KeyPart = { kind: "random", below: count };
   const remember = (operation: "add" | "update" | "delete"): Statement => ({
     kind: "update",

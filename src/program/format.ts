@@ -99,8 +99,11 @@ function frontendLines(table: NftTable, namer: Namer): readonly TextLine[] {
     table.sets.find((set) => set.name === name)?.elements ?? [];
   const byFrontend = (elements: readonly NftElement[]): ReadonlyMap<string, readonly NftElement[]> =>
     Map.groupBy(elements, ({ key }) => key.slice(0, 3).join(" "));
-  const backendsOf = (scope: ChoiceScope): ReadonlyMap<string, readonly NftElement[]> =>
-    byFrontend([...elementsOf(mapNames[scope].backends), ...elementsOf(mapNames[scope].affineBackends)]);
+  const backendsOf = (scope: ChoiceScope): ReadonlyMap<string, readonly NftElement[]> => {
+    const affine = byFrontend(elementsOf(mapNames[scope].affineBackends));
+    // IPv6 frontends with affinity are in both.
+    return new Map([...byFrontend(elementsOf(mapNames[scope].backends)), ...affine]);
+  };
   const backends = { all: backendsOf("all"), inside: backendsOf("inside") };
   const inside = byFrontend(elementsOf(mapNames.inside.services));
   const allowed = byFrontend(elementsOf("allowed"));

@@ -47,6 +47,7 @@ const endpoint = {
 };
 const endpoint6 = {
   a: { addresses: ["fd00:10:244:1::5"], nodeName: "node-1" },
+  b: { addresses: ["fd00:10:244:1::6"], nodeName: "node-1" },
   c: { addresses: ["fd00:10:244:2::9"], nodeName: "node-2" },
 };
 
@@ -110,6 +111,11 @@ function network(changed: { readonly sticky?: readonly (keyof typeof endpoint)[]
           "sticky",
           (changed.sticky ?? ["a", "b", "c"]).map((name) => endpoint[name]),
           { ports: slicePorts },
+        ),
+        slice(
+          "sticky",
+          (changed.sticky ?? ["a", "b", "c"]).map((name) => endpoint6[name]),
+          { ...six, name: "sticky-6" },
         ),
         slice("tunnel", [{ addresses: ["172.18.0.3"] }], { ports: [{ name: "udp", port: 4789, protocol: "UDP" }] }),
         slice("local", [endpoint.a], { ports: slicePorts }),
@@ -290,19 +296,61 @@ void describe("packets", () => {
     assert.deepEqual([...seen].sort(), ["b saw 10.244.1.5", "c saw 10.244.1.5"]);
   });
 
-  void it("session affinity: one client, one endpoint, until that is gone", async () => {
-    const first = await ask(lab, "a", "10.96.0.24", 80);
-    for (let round = 0; round < 12; round++) assert.equal(await ask(lab, "a", "10.96.0.24", 80), first);
-    const gone = first.slice(0, 1) as "a" | "b" | "c";
-    const left = (["a", "b", "c"] as const).filter((name) => name !== gone);
+  for (const [family, address] of [
+    ["ip", "10.96.0.24"],
+    ["ip6", "fd00:10:96::24"],
+  ] as const) {
+    void it(`session affinity (${family}): one client, one endpoint, until that is gone`, async () => {
+      const first = await ask(lab, "a", address, 80);
+      for (let round = 0; round < 12; round++) assert.equal(await ask(lab, "a", address, 80), first);
+      const gone = first.slice(0, 1) as "a" | "b" | "c";
+      const left = (["a", "b", "c"] as const).filter((name) => name !== gone);
+      lab.sh(
+        "node-1",
+        changeEndpoints(
+          compile(network(), "node-1", [a, b]),
+          compile(network({ sticky: left }), "node-1", [a, b]),
+          family,
+        ),
+      );
+      const second = await ask(lab, "a", address, 80);
+      assert.match(second, /^[abc] saw /);
+      assert.notEqual(second.slice(0, 1), gone);
+      for (let round = 0; round < 12; round++) assert.equal(await ask(lab, "a", address, 80), second);
+      install(lab, compile(network(), "node-1", pods["node-1"]));
+    });
+  }
+
+  void it("session affinity (ip6): clients are told apart, and a packet with a mark of its own is served too", async () => {
+    const seen = new Set<string>();
+    // Another source each time: 20 clients of which all choose the same of three happen once in 10^9.
+    for (let n = 1; n <= 20; n++) {
+      lab.sh(
+        "outside",
+        `ip -6 addr add fd00:172:18::e:${n}/128 dev eth0 nodad; ip -6 route replace fd00:10:96::/112 via fd00:172:18::2 src fd00:172:18::e:${n}`,
+      );
+      const answer = await ask(lab, "outside", "fd00:10:96::24", 80);
+      for (let round = 0; round < 2; round++) assert.equal(await ask(lab, "outside", "fd00:10:96::24", 80), answer);
+      seen.add(answer.slice(0, 1));
+    }
+    assert.ok(seen.size > 1, [...seen].join(" "));
+    assert.equal(lab.sh("node-1", "nft list map ip6 fairlead clients").match(/fd00:172:18::e:/g)?.length, 20);
     lab.sh(
       "node-1",
-      changeEndpoints(compile(network(), "node-1", [a, b]), compile(network({ sticky: left }), "node-1", [a, b])),
+      "nft add table ip6 other; nft add chain ip6 other p '{ type filter hook prerouting priority -150; }'; nft add rule ip6 other p meta mark set 0x7",
     );
-    const second = await ask(lab, "a", "10.96.0.24", 80);
-    assert.notEqual(second.slice(0, 1), gone);
-    for (let round = 0; round < 12; round++) assert.equal(await ask(lab, "a", "10.96.0.24", 80), second);
-    install(lab, compile(network(), "node-1", pods["node-1"]));
+    assert.match(await ask(lab, "outside", "fd00:10:96::24", 80), /^[abc] saw /);
+    lab.sh(
+      "node-1",
+      "nft delete table ip6 other; nft add table ip6 marks; nft add chain ip6 marks p '{ type filter hook postrouting priority 200; }'; nft add rule ip6 marks p ct mark != 0 counter; nft add rule ip6 marks p meta mark != 0 counter; nft add rule ip6 marks p meta priority 1-0xfffffffe counter",
+    );
+    assert.match(await ask(lab, "outside", "fd00:10:96::24", 80), /^[abc] saw /);
+    assert.equal(
+      lab.sh("node-1", "nft list table ip6 marks").match(/counter packets 0/g)?.length,
+      3,
+      "no scratch is left",
+    );
+    lab.sh("node-1", "nft delete table ip6 marks");
   });
 
   /** What a place's server heard of frames with these words. */
@@ -471,14 +519,16 @@ function withoutCounters(text: string): string {
 }
 
 /** Other elements in the maps of Services, without touching the map that the kernel fills. */
-function changeEndpoints(before: Program, next: Program): string {
-  const table = next.tables.find(({ family }) => family === "ip");
+function changeEndpoints(before: Program, next: Program, family: "ip" | "ip6"): string {
+  const table = next.tables.find((each) => each.family === family);
   assert.ok(table);
   const chains = new Set(
-    before.tables.filter(({ family }) => family === "ip").flatMap((each) => each.chains.map(({ name }) => name)),
+    before.tables.filter((each) => each.family === family).flatMap((each) => each.chains.map(({ name }) => name)),
   );
-  const sets = table.sets.filter(({ name }) => ["services", "affine-choices", "affine-backends"].includes(name));
+  const sets = table.sets.filter(({ name }) =>
+    ["services", "backends", "affine-choices", "affine-backends"].includes(name),
+  );
   const part = { ...table, chains: table.chains.filter(({ name }) => !chains.has(name)), sets };
-  const flushes = sets.map(({ name }) => `flush map ip fairlead ${name}\n`).join("");
+  const flushes = sets.map(({ name }) => `flush map ${family} fairlead ${name}\n`).join("");
   return `nft -f - <<'END'\n${flushes}${formatTable(part)}END`;
 }

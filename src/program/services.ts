@@ -15,7 +15,7 @@ import { eligibleEndpoints, isSameEverywhere, type EndpointScope } from "../mode
 import type { ClusterConfig, NetworkNode, NetworkService, ServicePort } from "../model/network.ts";
 import { clusterOrigin } from "../model/origin.ts";
 import type { Assembly } from "./assemble.ts";
-import { choiceChain, mapNames, rememberedSet, targetFields, type ChoiceScope } from "./choice.ts";
+import { choiceChain, mapNames, rememberedSets, targetFields, type ChoiceScope } from "./choice.ts";
 import { memoized } from "./memo.ts";
 import type { KeyType, NftChain, NftElement, NftRule, NftSet, Statement } from "./nftables/ruleset.ts";
 import { ofFamily } from "./places.ts";
@@ -61,7 +61,8 @@ export function serviceSets(
     sets: [
       set("backends", [...target, "index"], endpoint),
       set("backends-inside", [...target, "index"], endpoint),
-      ...(hasAffinity({ elements }) ? [rememberedSet(family)] : []),
+      ...(hasAffinity({ elements }) ? rememberedSets(family) : []),
+      ...(hasAffinity({ elements }) && family === 6 ? [set("affine-frontends", target, ["mark"])] : []),
       ...affine("all"),
       ...affine("inside"),
       set("masquerade-ports", target),

@@ -2,12 +2,12 @@
 //
 // Not here: whose frontends and endpoints they are (services.ts, hostports.ts).
 
-import type { Address } from "../ip/address.ts";
+import { familyOf, type Address } from "../ip/address.ts";
 import type { Prefix } from "../ip/prefix.ts";
 import type { Origin } from "../kube/object.ts";
 import type { Protocol } from "../model/network.ts";
 import type { Piece } from "./assemble.ts";
-import { choiceChainName, endpointNumbers, mapNames, type ChoiceScope } from "./choice.ts";
+import { choiceChainName, endpointNumbers, frontendNumber, mapNames, type ChoiceScope } from "./choice.ts";
 import type { NftElement, NftVerdict } from "./nftables/ruleset.ts";
 
 /** The sets and maps that are filled. */
@@ -17,6 +17,8 @@ export const translationParts = [
   /** Maps of session affinity: address . protocol . port . index -> number, and address . protocol . port . number -> endpoint. */
   "affine-choices",
   "affine-backends",
+  /** Map, IPv6: address . protocol . port -> the frontend's number (choice.ts). */
+  "affine-frontends",
   /** Set: address . protocol . port whose clients must not be seen by the endpoint. */
   "masquerade-ports",
   /** Map: address . protocol . port -> what is done with a connection to it. */
@@ -97,6 +99,12 @@ export function collector(): Collector {
       const numbers = endpointNumbers(choice.backends);
       add(maps.affineChoices, affineChoices(target, choice, numbers));
       add(maps.affineBackends, affineBackends(target, choice, numbers));
+      if (choice.backends.length > 0 && familyOf(target[0] ?? "") === 6) {
+        // Once for both scopes: a frontend is the same for whoever asks it.
+        if (!elements["affine-frontends"].some(({ key }) => isSameKey(key, target)))
+          add("affine-frontends", [{ key: target, data: [frontendNumber(target)], origin: choice.origin }]);
+        add(maps.backends, indexed(target, choice));
+      }
     }
     if (choice.backends.length > 0 && "chain" in verdict && !chains.includes(verdict.chain)) chains.push(verdict.chain);
   };
@@ -106,7 +114,7 @@ export function collector(): Collector {
     },
     frontend(frontend, choice) {
       const target = targetOf(frontend);
-      if (elements.services.some(({ key }) => key.every((part, index) => part === target[index]))) return false;
+      if (elements.services.some(({ key }) => isSameKey(key, target))) return false;
       lead(target, choice, "all");
       return true;
     },
@@ -131,6 +139,10 @@ export function collector(): Collector {
 }
 
 const refuse: NftVerdict = { kind: "goto", chain: "refuse" };
+
+function isSameKey(a: readonly string[], b: readonly string[]): boolean {
+  return a.every((part, index) => part === b[index]);
+}
 
 function indexed(target: readonly string[], { backends }: Choice): readonly NftElement[] {
   return backends.map(({ address, port, origin }, index) => ({

@@ -162,9 +162,8 @@ function addPlaces(names: NamesBeingMade, relative: string, places: readonly Ser
 /** The endpoints that names are given to, each address and hostname once, although each port lists them. */
 function distinctEndpoints(service: NetworkService, settings: ZoneSettings): Endpoint[] {
   if (settings.noEndpoints) return [];
-  const published = service.ports
-    .flatMap((port) => port.endpoints)
-    .filter((endpoint) => isPublished(service, endpoint));
+  const all = service.endpoints ?? service.ports.flatMap((port) => port.endpoints);
+  const published = all.filter((endpoint) => isPublished(service, endpoint));
   return [...firstByKey(published, ({ address, hostname }) => `${address} ${hostname ?? ""}`).values()];
 }
 

@@ -211,6 +211,9 @@ function verdictText(effect: Effect): string {
   }
 }
 
+/** Random numbers below more than this are not explored one by one. */
+const waysMax = 4096;
+
 function runStatement(statement: Statement, rule: NftRule, run: ChainRun): Effect {
   switch (statement.kind) {
     case "match":
@@ -266,7 +269,8 @@ function runStatement(statement: Statement, rule: NftRule, run: ChainRun): Effec
       return next;
     }
     case "set-mark-random":
-      writeScratch(run.state, statement.target, run.facts.choose(statement.below), 0);
+      // A number among so many is a name for something (a client), not a choice of ways.
+      writeScratch(run.state, statement.target, statement.below > waysMax ? 1 : run.facts.choose(statement.below), 0);
       return next;
     case "set-mark-copy":
       writeScratch(run.state, statement.target, readScratch(run.state, statement.from), 0);

@@ -2,22 +2,17 @@
 // A failure names its seed: SEED=123 SHOPS=1 runs just that cluster again.
 
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import process from "node:process";
 import { test } from "node:test";
 import type { KubeObject } from "../../src/kube/object.ts";
 import { sendLive } from "../../src/lab/control-trace.ts";
 import { applyObjects } from "../../src/lab/control-objects.ts";
-import { startLab, type Lab } from "../../src/lab/lab.ts";
-import { labPaths, makeLabFolder } from "../../src/lab/paths.ts";
-import { readiness } from "../../src/lab/wait.ts";
+import type { Lab } from "../../src/lab/lab.ts";
 import { trace, TraceQueryError, type TraceQuery } from "../../src/trace/query.ts";
 import { renderFull, renderMinimal } from "../../src/trace/render.ts";
 import type { Trace } from "../../src/trace/trace.ts";
-import { clusterConfig } from "../../src/model/cluster.ts";
 import type { Network } from "../../src/model/network.ts";
+import { atRest, withLab } from "./lab.testing.ts";
 
 const firstSeed = Number(process.env["SEED"] ?? 1);
 const shops = Number(process.env["SHOPS"] ?? 3);
@@ -51,41 +46,6 @@ for (let seed = firstSeed; seed < firstSeed + shops; seed++) {
       );
     });
   });
-}
-
-async function withLab(work: (lab: Lab) => Promise<void>): Promise<void> {
-  const home = mkdtempSync(join(tmpdir(), "fairlead-test-"));
-  process.env["FAIRLEAD_HOME"] = home;
-  const paths = labPaths("random");
-  makeLabFolder(paths);
-  const cluster = clusterConfig();
-  const lab = await startLab({
-    config: { ...cluster, name: "random", nodes: 3, packets: "on", apiPort: 0 },
-    paths,
-    outside: { resolve: () => Promise.reject(new Error("no resolver in tests")), close() {} },
-    step: () => undefined,
-  });
-  try {
-    await work(lab);
-  } finally {
-    await lab.stop();
-    rmSync(home, { recursive: true, force: true });
-  }
-}
-
-/** No pod is still on its way, and every kernel holds what is known: what never becomes ready is at rest too. */
-async function atRest(lab: Lab): Promise<void> {
-  const deadline = performance.now() + 30_000;
-  let before = "";
-  for (;;) {
-    await lab.programmed();
-    const pods = lab.api.list({ group: "", resource: "pods" }).items as readonly { status?: { phase?: string } }[];
-    const now = `${readiness(lab.api).podsReady} ${pods.map((pod) => pod.status?.phase).join(" ")}`;
-    if (now === before && pods.every((pod) => pod.status?.phase !== "Pending")) return;
-    assert.ok(performance.now() < deadline, `not at rest: ${readiness(lab.api).missing.join("; ")}`);
-    before = now;
-    await new Promise((resolve) => void setTimeout(resolve, 200));
-  }
 }
 
 function traceOrNothing(lab: Lab, query: TraceQuery): Trace | undefined {
@@ -173,7 +133,8 @@ function deployment(dice: Dice, namespace: string, name: string): KubeObject {
 }
 
 function service(dice: Dice, namespace: string, name: string, app: string = name): KubeObject {
-  const type = dice.pick(["ClusterIP", "ClusterIP", "NodePort", "headless"] as const);
+  const type = dice.pick(["ClusterIP", "ClusterIP", "NodePort", "LoadBalancer", "LoadBalancer", "headless"] as const);
+  const isExternal = type === "NodePort" || type === "LoadBalancer";
   return {
     apiVersion: "v1",
     kind: "Service",
@@ -183,6 +144,22 @@ function service(dice: Dice, namespace: string, name: string, app: string = name
       ipFamilyPolicy: dice.pick(["SingleStack", "PreferDualStack"]),
       ipFamilies: dice.once(3) ? ["IPv6"] : ["IPv4"],
       selector: { app },
+      ...(isExternal && dice.once(2) && { externalTrafficPolicy: "Local" }),
+      ...(type !== "headless" && dice.once(4) && { internalTrafficPolicy: "Local" }),
+      ...(type !== "headless" && dice.once(4) && { externalIPs: [`192.0.2.${1 + dice.roll(3)}`] }),
+      ...(dice.once(4) && { sessionAffinity: "ClientIP" }),
+      ...(dice.once(4) && { publishNotReadyAddresses: true }),
+      ...(dice.once(3) && { trafficDistribution: dice.pick(["PreferClose", "PreferSameZone", "PreferSameNode"]) }),
+      ...(type === "LoadBalancer" && {
+        ...(dice.once(3) && { allocateLoadBalancerNodePorts: false }),
+        ...(dice.once(3) && {
+          loadBalancerSourceRanges: dice.pick([
+            ["203.0.113.0/24"],
+            ["10.244.0.0/16", "fd00:10:244::/56"],
+            ["198.51.100.7/32"],
+          ]),
+        }),
+      }),
       ports: [
         { name: "http", port: 80 + dice.roll(3), targetPort: dice.once(6) ? 7 : "http" },
         { name: "udp", port: 53, protocol: "UDP", targetPort: "udp" },
@@ -216,6 +193,9 @@ function randomQuestion(dice: Dice, network: Network): TraceQuery {
   const target = dice.pick(pods);
   const nodeAddress = dice.pick(dice.pick(network.nodes).addresses);
   const bracket = (address: string): string => (address.includes(":") ? `[${address}]` : address);
+  const external = network.services.flatMap((each) =>
+    each.ports.flatMap((one) => (one.external ?? []).map(({ address }) => `${bracket(address)}:${one.port}`)),
+  );
   const addresses = [...service.clusterIps, ...target.addresses];
   const to = dice.pick([
     `${service.namespace}/${service.name}:${port.port}`,
@@ -225,6 +205,9 @@ function randomQuestion(dice: Dice, network: Network): TraceQuery {
     `${bracket(nodeAddress)}:${port.nodePort ?? dice.pick(network.services.flatMap((each) => each.ports.map((one) => one.nodePort ?? 30999)))}`,
     `${bracket(dice.pick(addresses.length > 0 ? addresses : ["10.96.200.200"]))}:${dice.pick([port.port, 81, 4444])}`,
     "10.96.222.222:80",
+    dice.pick(external.length > 0 ? external : ["172.18.255.99:80"]),
+    dice.pick(external.length > 0 ? external : ["172.18.255.99:80"]),
+    `172.18.255.${1 + dice.roll(3)}:${dice.pick([port.port, 4444])}`,
     `${bracket(nodeAddress)}:${dice.pick(pods.flatMap((each) => each.containerPorts.map((one) => one.hostPort ?? 80)))}`,
     "internet:80",
   ]);
