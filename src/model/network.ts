@@ -115,6 +115,8 @@ export interface NetworkService {
   /** Where each node says whether it has endpoints of the Service (externalTrafficPolicy Local). */
   readonly healthCheckNodePort?: number;
   readonly ports: readonly ServicePort[];
+  /** Of headless Services: every endpoint once, whatever its ports; `port` is 0. Names need no ports. */
+  readonly endpoints?: readonly Endpoint[];
   readonly origin: Origin;
 }
 

@@ -72,6 +72,32 @@ void test("ports are matched by name and protocol, and each slice has its own nu
   );
 });
 
+void test("a headless Service without ports has its endpoints all the same, those of every port once", () => {
+  const two = [
+    { name: "a", port: 1 },
+    { name: "b", port: 2 },
+  ];
+  const v4 = slice("web", [{ addresses: ["10.244.0.9"] }, { addresses: ["10.244.0.8"], hostname: "db-0" }], {
+    ports: two,
+  });
+  const v6 = slice("web", [{ addresses: ["fd00::8"], conditions: { ready: false } }], {
+    name: "web-6",
+    addressType: "IPv6",
+    ports: [],
+  });
+  const { ports, endpoints = [] } = networkService(service("web", { clusterIP: "None", ports: [] }), [v4, v6]);
+  assert.deepEqual(ports, []);
+  assert.deepEqual(
+    endpoints.map(({ address, port, ready, hostname }) => [address, port, ready, hostname]),
+    [
+      ["10.244.0.8", 0, true, "db-0"],
+      ["10.244.0.9", 0, true, undefined],
+      ["fd00::8", 0, false, undefined],
+    ],
+  );
+  assert.equal(networkService(service("web", { clusterIP: "10.96.0.9" }), [v4]).endpoints, undefined);
+});
+
 void test("headless, ExternalName and affinity", () => {
   const headless = networkService(service("web", { clusterIP: "None" }), []);
   assert.deepEqual([headless.headless, headless.clusterIps], [true, []]);

@@ -27,6 +27,7 @@ export function networkService(service: Service, slices: readonly EndpointSlice[
   const type = spec.type ?? "ClusterIP";
   const affinity = sessionAffinitySeconds(service);
   const texts = clusterIpTexts(service);
+  const headless = type !== "ExternalName" && texts.includes("None");
   const sources = loadBalancerSources(service);
   const external = externalAddresses(service);
   return {
@@ -35,7 +36,7 @@ export function networkService(service: Service, slices: readonly EndpointSlice[
     type,
     clusterIps:
       type === "ExternalName" ? [] : texts.map((text) => parseAddress(text)).filter((address) => address !== undefined),
-    headless: type !== "ExternalName" && texts.includes("None"),
+    headless,
     ...(type === "ExternalName" && spec.externalName !== undefined ? { externalName: spec.externalName } : {}),
     publishNotReadyAddresses: spec.publishNotReadyAddresses === true,
     ...(affinity === undefined ? {} : { sessionAffinitySeconds: affinity }),
@@ -114,11 +115,19 @@ function servicePort(
 
 /** One port's endpoints from all slices: each address and port once, in order of family, address, port. */
 function endpointsOf(port: KubeServicePort, slices: readonly EndpointSlice[]): readonly Endpoint[] {
+  return joined(slices, (slice) => slice.ports?.find((candidate) => isSamePort(candidate, port))?.port);
+}
+
+/** The endpoints of the slices that have the port. */
+function joined(
+  slices: readonly EndpointSlice[],
+  portOf: (slice: EndpointSlice) => number | undefined,
+): readonly Endpoint[] {
   const all: Endpoint[] = [];
   for (const slice of slices) {
     // A slice of names needs DNS to be of use: kube-proxy ignores it as well.
     if (slice.addressType === "FQDN") continue;
-    const number = slice.ports?.find((candidate) => isSamePort(candidate, port))?.port;
+    const number = portOf(slice);
     if (number === undefined) continue;
     for (const [index, endpoint] of (slice.endpoints ?? []).entries()) {
       const result = networkEndpoint(slice, endpoint, index, number);

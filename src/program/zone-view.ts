@@ -6,20 +6,17 @@ import { settingsOf, type Zone, type ZoneSettings } from "./zone.ts";
 export interface ZoneViewOptions extends ZoneSettings {
   /** Only these; empty: all. */
   readonly namespaces: readonly string[];
-  /** Whether addresses have names here. */
-  readonly reverse: boolean;
 }
 
 /** The view, a new value each time. */
 export function viewZone(zone: Zone, options: ZoneViewOptions): Zone {
-  const { namespaces, reverse, ...settings } = options;
+  const { namespaces, ...settings } = options;
   const shown = namespaces.length === 0 ? undefined : new Set(namespaces);
   return {
     ...zone,
     settings: settingsOf(settings),
     namespaces:
       shown === undefined ? zone.namespaces : new Map([...zone.namespaces].filter(([name]) => shown.has(name))),
-    reverseRanges: reverse ? zone.reverseRanges : [],
   };
 }
 

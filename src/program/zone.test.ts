@@ -5,6 +5,7 @@ import { isDeepStrictEqual } from "node:util";
 import { expandSearch } from "./zone-search.ts";
 import { formatZone } from "./zone-text.ts";
 import { lookup, zoneNodes } from "./zone-lookup.ts";
+import { viewZone, type ZoneViewOptions } from "./zone-view.ts";
 import { compileZone, type Zone } from "./zone.ts";
 import { cluster, endpoint, kubeDns, network, pod, port, service } from "./zone.testing.ts";
 import { finishedAnswer } from "./zone-answer.ts";
@@ -343,6 +344,45 @@ await test("finished answers are made once a zone, refusals not kept", () => {
   assert.equal(finishedAnswer(zone, apiName, 1), finishedAnswer(zone, apiName, 1));
   assert.notEqual(finishedAnswer(zone, "x.cluster.local", 1), finishedAnswer(zone, "x.cluster.local", 1));
   assert.equal(finishedAnswer(zone, "example.com", 1), undefined);
+});
+
+await test("headless without ports: names and pointers need none", () => {
+  const bare = service("production/bare", {
+    headless: true,
+    endpoints: [endpoint("10.244.1.8", { hostname: "db-0" }), endpoint("10.244.1.9", { ready: false })],
+  });
+  const zone = zoneOf(bare);
+  assert.deepEqual(ask(zone, "bare.production.svc.cluster.local", "A"), ["A 10.244.1.8"]);
+  assert.deepEqual(ask(zone, "db-0.bare.production.svc.cluster.local", "A"), ["A 10.244.1.8"]);
+  assert.deepEqual(ask(zone, "bare.production.svc.cluster.local", "SRV"), "NODATA");
+  assert.deepEqual(ask(zone, "8.1.244.10.in-addr.arpa", "PTR"), ["PTR db-0.bare.production.svc.cluster.local."]);
+});
+
+await test("a view: other domain, pods' names for endpoints, no endpoints, some namespaces", () => {
+  const named = service("production/web", {
+    headless: true,
+    ports: [port("http", 80, [endpoint("10.244.1.5", { pod: "production/web-x7k2p" })])],
+  });
+  const view = (parts: Partial<ZoneViewOptions>): Zone =>
+    viewZone(zoneOf(named, api), {
+      domain: "other.example",
+      ttl: 9,
+      pods: "disabled",
+      endpointPodNames: false,
+      noEndpoints: false,
+      ignoreEmptyService: false,
+      namespaces: [],
+      ...parts,
+    });
+  assert.deepEqual(ask(view({ endpointPodNames: true }), "web-x7k2p.web.production.svc.other.example", "A"), [
+    "A 10.244.1.5",
+  ]);
+  assert.equal(ask(view({ noEndpoints: true }), "web.production.svc.other.example", "A"), "NXDOMAIN");
+  assert.equal(ask(view({ namespaces: ["default"] }), "web.production.svc.other.example", "A"), "NXDOMAIN");
+  assert.equal(ask(view({}), "web.production.svc.cluster.local", "A"), "not ours");
+  const empty = zoneOf(service("production/empty", { clusterIps: ["10.96.1.1"] }));
+  const ignored = viewZone(empty, { ...empty.settings, ignoreEmptyService: true, namespaces: [] });
+  assert.equal(ask(ignored, "empty.production.svc.cluster.local", "A"), "NXDOMAIN");
 });
 
 await test("the search list", () => {

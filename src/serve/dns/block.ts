@@ -127,7 +127,7 @@ function createKubernetes(
     const settings = { ttl, pods, endpointPodNames, noEndpoints, ignoreEmptyService, namespaces };
     const views = config.zones
       .filter((name) => !isReverse(name))
-      .map((domain): [DnsName, Zone] => [domain, viewZone(zone, { ...settings, domain, reverse: domain === primary })]);
+      .map((domain): [DnsName, Zone] => [domain, viewZone(zone, { ...settings, domain })]);
     shown = { zone, views: new Map(views) };
     return shown.views;
   };

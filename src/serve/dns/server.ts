@@ -192,12 +192,12 @@ async function actBy(state: State, corefile: Corefile): Promise<void> {
     for (const [key, { kind, port }] of wanted) if (!state.pages.has(key)) await openPage(state, key, kind, port);
     state.blocks = blocks;
     state.corefile = corefile;
-    for (const key of [...state.sockets.keys()]) if (!places.has(key)) void closeSocket(state, key);
-    for (const key of [...state.pages.keys()]) if (!wanted.has(key)) void closePage(state, key);
+    for (const key of state.sockets.keys()) if (!places.has(key)) void closeSocket(state, key);
+    for (const key of state.pages.keys()) if (!wanted.has(key)) void closePage(state, key);
   } catch (error) {
     for (const block of made) block.close();
-    for (const key of [...state.sockets.keys()]) if (!before.sockets.has(key)) await closeSocket(state, key);
-    for (const key of [...state.pages.keys()]) if (!before.pages.has(key)) await closePage(state, key);
+    for (const key of state.sockets.keys()) if (!before.sockets.has(key)) await closeSocket(state, key);
+    for (const key of state.pages.keys()) if (!before.pages.has(key)) await closePage(state, key);
     throw error;
   }
   // Questions under way still hold the old ones.
