@@ -58,7 +58,7 @@ async function serve(folder: string): Promise<void> {
   server.listen(0, "127.0.0.1", () => process.send?.({ port: (server.address() as AddressInfo).port }));
   process.on("message", () => {
     globalThis.gc?.();
-    process.send?.({ memory: process.memoryUsage() });
+    process.send?.({ memory: process.memoryUsage(), cpu: process.cpuUsage() });
   });
 }
 
@@ -142,7 +142,7 @@ async function measure(): Promise<void> {
     `start to first answer            ${ms(performance.now() - began)} (process, certificates and TLS included)`,
   );
   try {
-    await creates(client, objects);
+    await creates(server, client, objects);
     await lists(server, client);
     await memory(server, objects);
     await watchers(client, { watchers: 1000, writesPerSecond: 200, seconds: 5 });
@@ -156,7 +156,8 @@ function ms(value: number): string {
   return `${value.toFixed(value < 10 ? 1 : 0)} ms`;
 }
 
-async function creates(client: Client, count: number): Promise<void> {
+async function creates(server: Server, client: Client, count: number): Promise<void> {
+  const cpuBefore = (await facts(server)).cpu;
   const began = performance.now();
   let next = 0;
   const one = async (): Promise<void> => {
@@ -170,6 +171,9 @@ async function creates(client: Client, count: number): Promise<void> {
   console.log(
     `durable creates, TLS, 64 clients ${Math.round(count / seconds)} /s (${count} pods of ${JSON.stringify(pod("x")).length} bytes)`,
   );
+  const cpu = (await facts(server)).cpu;
+  const cpuMs = (cpu.user + cpu.system - cpuBefore.user - cpuBefore.system) / 1000;
+  console.log(`  of it the server's own         ${(cpuMs / count).toFixed(2)} ms of processor a create`);
 }
 
 async function lists(server: Server, client: Client): Promise<void> {
@@ -194,7 +198,15 @@ async function lists(server: Server, client: Client): Promise<void> {
     token = metadata.continue ?? "";
   } while (token !== "");
   console.log(`list, tables of 500              ${ms(performance.now() - began)} (${rows} rows)`);
-  const line = ["--server", `https://127.0.0.1:${server.port}`, "--insecure-skip-tls-verify", "--token=any", "get", "pods", "-A"];
+  const line = [
+    "--server",
+    `https://127.0.0.1:${server.port}`,
+    "--insecure-skip-tls-verify",
+    "--token=any",
+    "get",
+    "pods",
+    "-A",
+  ];
   const env = { PATH: process.env["PATH"], HOME: server.folder, KUBECONFIG: "/dev/null" };
   if (spawnSync("kubectl", line, { env }).status !== 0) return;
   began = performance.now();
@@ -202,10 +214,19 @@ async function lists(server: Server, client: Client): Promise<void> {
   console.log(`kubectl get pods -A              ${ms(performance.now() - began)}`);
 }
 
-async function memory({ child }: Server, objects: number): Promise<void> {
-  const answer = message<{ memory: NodeJS.MemoryUsage }>(child);
-  child.send("memory");
-  const { rss, heapUsed } = (await answer).memory;
+interface Facts {
+  readonly memory: NodeJS.MemoryUsage;
+  readonly cpu: NodeJS.CpuUsage;
+}
+
+function facts({ child }: Server): Promise<Facts> {
+  const answer = message<Facts>(child);
+  child.send("facts");
+  return answer;
+}
+
+async function memory(server: Server, objects: number): Promise<void> {
+  const { rss, heapUsed } = (await facts(server)).memory;
   console.log(
     `memory with ${objects} pods         ${Math.round(rss / 1e6)} MB resident, ${Math.round(heapUsed / 1e6)} MB of objects`,
   );

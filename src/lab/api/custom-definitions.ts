@@ -4,6 +4,7 @@
 // Not here: the schemas of custom resources (custom-schema.ts). Conversion webhooks are refused.
 
 import type { KubeObject } from "../../kube/object.ts";
+import { at, duplicate, invalid, notSupported, required, type FieldProblem } from "../../kube/problem.ts";
 import type { Kind } from "./kinds.ts";
 import type { JsonSchema } from "./custom-schema.ts";
 import { timeText } from "./bookkeeping.ts";
@@ -175,6 +176,49 @@ export function preparedDefinition(
         storage === undefined || storedVersions.includes(storage) ? storedVersions : [...storedVersions, storage],
     },
   };
+}
+
+/** What is wrong with a definition besides its structure (apiextensions pkg/apis/apiextensions/validation). */
+export function definitionProblems(object: KubeObject): readonly FieldProblem[] {
+  const { metadata } = object;
+  // Required fields have been checked besides, and may yet be missing here.
+  const spec = object["spec"] as Partial<CustomResourceDefinition["spec"]>;
+  const { names, group = "", versions = [] } = spec;
+  if (names === undefined) return [];
+  const problems: FieldProblem[] = [];
+  const wanted = `${names.plural}.${group}`;
+  if (metadata.name !== wanted)
+    problems.push(invalid("metadata.name", metadata.name, `must be spec.names.plural+"."+spec.group`));
+  if (versions.length === 0) problems.push(required("spec.versions"));
+  else if (versions.filter((version) => version.storage).length !== 1)
+    problems.push(
+      invalid(
+        "spec.versions",
+        versions.map(({ name }) => name),
+        "must have exactly one version marked as storage version",
+      ),
+    );
+  for (const [index, { schema, name }] of versions.entries()) {
+    const path = at("spec.versions", index);
+    const root = schema?.openAPIV3Schema;
+    if (versions.findIndex((other) => other.name === name) < index) problems.push(duplicate(`${path}.name`, name));
+    if (root === undefined) problems.push(required(`${path}.schema.openAPIV3Schema`, "schemas are required"));
+    else if (root.type !== "object")
+      problems.push(invalid(`${path}.schema.openAPIV3Schema.type`, root.type ?? "", "must be object at the root"));
+  }
+  if (spec.conversion !== undefined && spec.conversion.strategy !== "None")
+    problems.push(notSupported("spec.conversion.strategy", spec.conversion.strategy, ["None"]));
+  return problems;
+}
+
+/** What is allowed and does less than it says: CEL rules are kept and shown, and nothing is refused by them. */
+export function definitionWarnings(object: KubeObject): readonly string[] {
+  const { versions = [] } = object["spec"] as Partial<CustomResourceDefinition["spec"]>;
+  return versions.flatMap(({ schema }, index) =>
+    JSON.stringify(schema ?? {}).includes('"x-kubernetes-validations"')
+      ? [`${at("spec.versions", index)}: x-kubernetes-validations are kept, their rules are not evaluated`]
+      : [],
+  );
 }
 
 function withNames(definition: CustomResourceDefinition): CustomResourceDefinition {

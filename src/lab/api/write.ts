@@ -18,7 +18,7 @@ import type { Admission, Applied, ServedApi } from "./api.ts";
 import { applied } from "./apply.ts";
 import { newObject, replacement } from "./bookkeeping.ts";
 import { refused } from "./check.ts";
-import { definitionsResource, preparedDefinition } from "./custom-definitions.ts";
+import { definitionProblems, definitionsResource, preparedDefinition } from "./custom-definitions.ts";
 import { defaulted, pruned, schemaProblems } from "./custom-schema.ts";
 import {
   alreadyExists,
@@ -216,7 +216,9 @@ function withKindDefaults({ custom }: Kind, object: KubeObject): KubeObject {
   return schema === undefined ? withDefaults(object) : (defaulted(pruned(object, schema, []), schema) as KubeObject);
 }
 
-function customProblems({ custom }: Kind, object: KubeObject): readonly FieldProblem[] {
+function customProblems({ custom, group, resource }: Kind, object: KubeObject): readonly FieldProblem[] {
+  if (group === definitionsResource.group && resource === definitionsResource.resource)
+    return definitionProblems(object);
   const schema = custom?.schema?.openAPIV3Schema;
   return schema === undefined ? [] : schemaProblems(object, schema);
 }

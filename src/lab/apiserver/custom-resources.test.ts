@@ -103,6 +103,28 @@ test("a definition is established at once, and its kind is served", async () => 
   ]);
 });
 
+test("definitions that cannot be served are refused", async () => {
+  const good = definition("things", "Thing") as { metadata: object; spec: { versions: object[] } };
+  const cases: [bad: object, message: RegExp][] = [
+    [{ ...good, metadata: { name: "other.example.com" } }, /metadata\.name: Invalid value/],
+    [{ ...good, spec: { ...good.spec, versions: [] } }, /spec\.versions: Required value/],
+    [{ ...good, spec: { ...good.spec, versions: [good.spec.versions[1]] } }, /exactly one version marked as storage/],
+    [
+      { ...good, spec: { ...good.spec, versions: [{ ...good.spec.versions[0], schema: undefined }] } },
+      /openAPIV3Schema: Required value/,
+    ],
+    [
+      { ...good, spec: { ...good.spec, conversion: { strategy: "Webhook" } } },
+      /spec\.conversion\.strategy: Unsupported value: "Webhook"/,
+    ],
+  ];
+  for (const [bad, message] of cases) {
+    const refused = await server.send("POST", definitions, bad);
+    assert.equal(refused.status, 422, refused.text);
+    assert.match(refused.body.message, message);
+  }
+});
+
 test("names that are taken are not accepted", async () => {
   const created = (await server.send("POST", definitions, definition("gadgets", "Gadget", { shortNames: ["wd"] })))
     .body;

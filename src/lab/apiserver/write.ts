@@ -8,6 +8,7 @@ import { fieldWarnings } from "../../kube/check.ts";
 import type { KubeObject } from "../../kube/object.ts";
 import { required } from "../../kube/problem.ts";
 import type { ServedApi } from "../api/api.ts";
+import { definitionWarnings } from "../api/custom-definitions.ts";
 import { badRequest, conflict, invalidObject, notFound } from "../api/errors.ts";
 import type { Kind } from "../api/kinds.ts";
 import { StatusError, type ObjectKey } from "../api/store.ts";
@@ -74,6 +75,7 @@ function withManaged(object: KubeObject, managedFields: readonly unknown[]): Kub
 
 function warn({ warnings, validation }: Writing, object: KubeObject): void {
   if (validation === "Ignore") return;
+  if (object.kind === "CustomResourceDefinition") for (const text of definitionWarnings(object)) warnings.add(text);
   for (const { field, message } of fieldWarnings(object))
     warnings.add(field === "kind" ? message : `${field}: ${message}`);
 }

@@ -54,7 +54,20 @@ export function managedAfterCreate(object: KubeObject, manager: Manager): readon
   const { apiVersion: _, kind: __, ...fields } = withoutStatus(tracked(object), manager.kind);
   const fieldsV1 = addedFields(fields, shape, (step) => always.has(step));
   if (Object.keys(fieldsV1).length === 0) return [];
-  return [{ ...encoded(entryOf(manager, "Update", noFields)), fieldsV1 }];
+  return [{ ...encoded(entryOf(manager, "Update", noFields)), fieldsV1: shared(fieldsV1) }];
+}
+
+const sharedMax = 1000;
+const sharedFields = new Map<string, object>();
+
+/** Objects that are made alike (the pods of a Deployment) share one set of fields: it would be half of what they need. */
+function shared(fields: object): object {
+  const text = JSON.stringify(fields);
+  const known = sharedFields.get(text);
+  if (known !== undefined) return known;
+  if (sharedFields.size >= sharedMax) sharedFields.delete(sharedFields.keys().next().value ?? "");
+  sharedFields.set(text, fields);
+  return fields;
 }
 
 /** The managed fields of an object that takes a previous one's place. */
@@ -334,7 +347,7 @@ function encode(entries: readonly Entry[]): readonly unknown[] {
   return entries
     .filter((entry) => !isEmpty(entry.fields))
     .sort((a, b) => compareKeys(sortKey(a), sortKey(b)))
-    .map((entry) => ({ ...encoded(entry), fieldsV1: formatFields(entry.fields) }));
+    .map((entry) => ({ ...encoded(entry), fieldsV1: shared(formatFields(entry.fields)) }));
 }
 
 function encoded({ manager, operation, apiVersion, time, subresource }: Entry): object {
