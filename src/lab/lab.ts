@@ -39,6 +39,7 @@ import { startKubelet, type Kubelet } from "./pods/kubelet.ts";
 import { startRecordKubelet, type RecordKubelet } from "./records.ts";
 import { lazyIpam, lazyPodNetwork, openPodKernel } from "./node-network.ts";
 import { createNodeLog, type NodeLog } from "./node-log.ts";
+import { createPolicyDrops } from "./policy-drops.ts";
 import { startPolicyStatus } from "./policy-status.ts";
 import { ensureSystemObjects } from "./system.ts";
 import { registerSystemWorkloads } from "./system-workloads.ts";
@@ -145,6 +146,8 @@ export async function startLab(options: LabOptions): Promise<Lab> {
     agents: () => [...nodes.values()].flatMap(({ agent }) => agent ?? []),
   });
 
+  const policyDrops = createPolicyDrops({ api, network: () => source.current() });
+
   const startNode = (name: string): void => {
     const machine = machines.get(name);
     const index = indexOf(name);
@@ -192,6 +195,7 @@ export async function startLab(options: LabOptions): Promise<Lab> {
       stopped: false,
     };
     nodes.set(name, node);
+    if (machine !== undefined) policyDrops.add(name, machine.namespace, (line) => log.write(line));
     startPods(node, folder);
   };
 
@@ -289,6 +293,7 @@ export async function startLab(options: LabOptions): Promise<Lab> {
         await node.kubelet?.stop({ pods: "kill" });
         node.records?.stop();
         await node.agent?.stop();
+        policyDrops.remove(node.name);
         nodes.delete(node.name);
         machines.delete(node.name);
         topology?.removeNode(node.name);
@@ -335,6 +340,7 @@ export async function startLab(options: LabOptions): Promise<Lab> {
       await Promise.all([...nodes.values()].map(async (node) => node.agent?.stop()));
       door.close();
       policyStatus.close();
+      policyDrops.close();
       announcer?.close();
       controllers.stop();
       source.close();

@@ -11,7 +11,7 @@ import { test } from "node:test";
 import { createNetworkNamespace, type NetworkNamespace } from "../../src/kernel/namespaces.ts";
 import { createNftablesSocket } from "../../src/kernel/nftables.ts";
 import { tcpSocketFd } from "../../src/kernel/sockets.ts";
-import type { NetworkPolicy, Pod } from "../../src/kube/kinds.ts";
+import type { Event, NetworkPolicy, Pod } from "../../src/kube/kinds.ts";
 import type { KubeObject } from "../../src/kube/object.ts";
 import { applyObjects } from "../../src/lab/control-objects.ts";
 import { startLab, type Lab } from "../../src/lab/lab.ts";
@@ -106,8 +106,13 @@ void test("drops are counted by the rule that says so, and policies that are off
     await ready(lab);
     const target = { address: addressOf(lab, "server"), port: 8080, timeoutMs: 400 };
     assert.equal((await probeTcp(sandbox(lab, "client"), target)).outcome, "timeout");
-    const table = [...lab.nodes().values()].map((node) => node.machine?.kernel).length;
-    assert.ok(table > 0);
+    const text = await eventually(() => dropEvents(lab)[0]);
+    const ends = [addressOf(lab, "client"), addressOf(lab, "server")];
+    assert.equal(
+      text,
+      `policy drop: default/client (${ends[0]}) → default/server (${ends[1]}) 8080/tcp, ingress of default/server: ` +
+        "isolated by NetworkPolicy default/deny, which does not let it in",
+    );
     const dropped = lab
       .nodes()
       .get("node-2")
@@ -145,6 +150,21 @@ const twoPods: readonly KubeObject[] = [
     ],
   },
 }));
+
+function dropEvents(lab: Lab): readonly string[] {
+  const events = lab.api.list({ group: "", resource: "events" }).items as readonly Event[];
+  return events.filter(({ reason }) => reason === "PolicyDrop").map(({ message }) => message ?? "");
+}
+
+async function eventually<T>(look: () => T | undefined): Promise<T> {
+  const deadline = performance.now() + 10_000;
+  for (;;) {
+    const found = look();
+    if (found !== undefined) return found;
+    assert.ok(performance.now() < deadline, "it did not come");
+    await new Promise((resolve) => void setTimeout(resolve, 20));
+  }
+}
 
 async function withLab(
   settings: { readonly policy?: "off"; readonly establishedConnections?: "keep" | "strict" },

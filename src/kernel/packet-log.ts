@@ -1,0 +1,61 @@
+// Reads what `log group N` rules of one namespace tell (NFLOG). libuv waits for the socket, so a quiet log costs nothing and keeps no
+// process alive. What comes faster than it is read is lost, and said to be.
+
+import koffi from "koffi";
+
+import { NetlinkFormatError } from "../wire/netlink/attributes.ts";
+import { bindPacketLog, decodeLoggedPacket, type LoggedPacket } from "../wire/netlink/packet-log.ts";
+import type { Closable } from "./kernel.ts";
+import type { NetworkNamespace } from "./namespaces.ts";
+import { openNetlinkSocket, protocol } from "./netlink-socket.ts";
+
+/** Enough for the headers. */
+const headBytes = 128;
+
+/**
+ * Calls back for every packet of the group; `lost` once for each time that some were. A group has one reader in a namespace: with another
+ * one there already this throws KernelError (EBUSY).
+ */
+export function openPacketLog(
+  namespace: NetworkNamespace,
+  group: number,
+  told: (what: LoggedPacket | "lost") => void,
+): Closable {
+  const socket = openNetlinkSocket(namespace, protocol.netfilter);
+  const doing = `read packets of log group ${group} in ${namespace.id}`;
+  try {
+    socket.request(bindPacketLog(group, headBytes), doing);
+  } catch (error) {
+    socket.close();
+    throw error;
+  }
+  const look = (): void => {
+    const { messages, overrun } = socket.receive();
+    for (const message of messages) {
+      const packet = readable(() => decodeLoggedPacket(message));
+      if (packet !== undefined) told(packet);
+    }
+    if (overrun) told("lost");
+  };
+  const poll = koffi.node.poll(socket.fd, { readable: true }, look);
+  poll.unref();
+  let isOpen = true;
+  return {
+    close() {
+      if (!isOpen) return;
+      isOpen = false;
+      poll.close();
+      socket.close();
+    },
+  };
+}
+
+/** A packet that cannot be read is not worth a crash. */
+function readable<T>(read: () => T): T | undefined {
+  try {
+    return read();
+  } catch (error) {
+    if (error instanceof NetlinkFormatError) return undefined;
+    throw error;
+  }
+}
