@@ -3,7 +3,7 @@
 
 import * as fc from "fast-check";
 
-import type { EndpointSlice, Node, Pod, Service } from "../kube/kinds.ts";
+import type { EndpointSlice, NetworkPolicy, Node, Pod, Service } from "../kube/kinds.ts";
 import type { KubeObject } from "../kube/object.ts";
 import type { ClusterObjects } from "./build.ts";
 import type { Attachment } from "./network.ts";
@@ -119,6 +119,43 @@ const sliceArbitrary: fc.Arbitrary<EndpointSlice> = fc
     ),
   );
 
+const selectorArbitrary = fc.constantFrom(
+  {},
+  { matchLabels: { app: "api" } },
+  { matchExpressions: [{ key: "app", operator: "NotIn" as const, values: ["db"] }] },
+);
+
+const policyArbitrary: fc.Arbitrary<NetworkPolicy> = fc
+  .record({
+    name: aName,
+    podSelector: selectorArbitrary,
+    peer: fc.constantFrom("pods", "namespace", "everywhere", "block", "anyone", "nobody"),
+    port: fc.constantFrom<string | number | undefined>("http", 8080, undefined),
+    isEgress: fc.boolean(),
+  })
+  .map(({ name, podSelector, peer, port, isEgress }) => {
+    const peers = {
+      pods: [{ podSelector: { matchLabels: { app: "web" } } }],
+      namespace: [{ namespaceSelector: { matchLabels: { team: "shop" } } }],
+      everywhere: [{ namespaceSelector: {}, podSelector: { matchLabels: { app: "db" } } }],
+      block: [
+        { ipBlock: { cidr: "10.244.0.0/16", except: ["10.244.1.0/30"] } },
+        { ipBlock: { cidr: "10.244.1.0/24" } },
+      ],
+      anyone: [],
+      nobody: undefined,
+    }[peer];
+    const ports = port === undefined ? {} : { ports: [{ port, protocol: "TCP" as const }] };
+    const ingress = peers === undefined ? [] : [{ from: peers, ...ports }];
+    const egress = peers === undefined ? [] : [{ to: peers, ...ports }];
+    return {
+      apiVersion: "networking.k8s.io/v1",
+      kind: "NetworkPolicy",
+      metadata: { name, namespace: "default" },
+      spec: isEgress ? { podSelector, policyTypes: ["Egress"], egress } : { podSelector, ingress },
+    };
+  });
+
 /** Any small cluster. */
 export const clusterArbitrary: fc.Arbitrary<ClusterObjects> = fc
   .record({
@@ -126,6 +163,7 @@ export const clusterArbitrary: fc.Arbitrary<ClusterObjects> = fc
     pods: fc.uniqueArray(podArbitrary, { selector: keyOf, maxLength: 6 }),
     services: fc.uniqueArray(serviceArbitrary, { selector: keyOf, maxLength: 3 }),
     endpointSlices: fc.uniqueArray(sliceArbitrary, { selector: keyOf, maxLength: 4 }),
+    networkPolicies: fc.uniqueArray(policyArbitrary, { selector: keyOf, maxLength: 3 }),
     labelled: fc.boolean(),
   })
   .map(({ labelled, ...kinds }) =>
