@@ -113,6 +113,93 @@ describe("services", () => {
     });
   }
 
+  for (const family of families) {
+    test(`IPv${family}: a client with session affinity stays, and goes on elsewhere when its endpoint is gone`, async () => {
+      const sticky = (...pods: readonly TestPod[]) => ({
+        ...cluster.service("sticky", 103, pods),
+        sessionAffinitySeconds: 600,
+      });
+      const target = { address: vip(103, family), port: 80, read: true };
+      const name = async (): Promise<string> =>
+        ((await probeTcp(client.namespace, target)).said ?? "").split(" ")[0] ?? "";
+      await cluster.setServices(sticky(client, near, far));
+      const first = await name();
+      for (let round = 0; round < 20; round++) assert.equal(await name(), first);
+      const left = [client, near, far].filter((pod) => pod.name !== first);
+      await cluster.setServices(sticky(...left));
+      const second = await name();
+      assert.ok(
+        left.some((pod) => pod.name === second),
+        second,
+      );
+      for (let round = 0; round < 20; round++) assert.equal(await name(), second);
+      // Back again: whoever stays keeps to its choice.
+      await cluster.setServices(sticky(client, near, far));
+      for (let round = 0; round < 20; round++) assert.equal(await name(), second);
+      await cluster.setServices(cluster.service("both", 100, [near, far], { nodePort }));
+    });
+  }
+
+  /** What node-1 tracks of the client's datagrams to a Service, by endpoint. */
+  const tracked = (address: Address): readonly string[] =>
+    cluster
+      .node("node-1")
+      .machine.kernel.connections()
+      .filter((one) => one.protocol === 17 && one.destination === address)
+      .map((one) => one.replySource);
+  const sendTo = async (address: Address, times: number): Promise<void> => {
+    for (let round = 0; round < times; round++) await probeUdp(client.namespace, { address, port: 80, timeoutMs: 300 });
+  };
+
+  test("UDP: what an endpoint has left behind is forgotten, and nothing else", async () => {
+    const address = vip(104, 4);
+    const udp = (...pods: readonly TestPod[]) => cluster.service("udp", 104, pods);
+    await cluster.setServices(udp(near, far));
+    await sendTo(address, 24);
+    assert.deepEqual([...new Set(tracked(address))].sort(), [near.address(4), far.address(4)].sort());
+    const kept = tracked(address).filter((one) => one === far.address(4)).length;
+    await cluster.setServices(udp(far));
+    assert.deepEqual(
+      tracked(address),
+      Array.from({ length: kept }, () => far.address(4)),
+      "those to the endpoint that stays",
+    );
+    await cluster.setServices(udp(far, near));
+    assert.equal(tracked(address).length, kept, "another endpoint more flushes nothing");
+    await cluster.setServices(udp());
+    assert.deepEqual(tracked(address), [], "no endpoint is left");
+    await cluster.setServices(udp(far));
+    await sendTo(address, 2);
+    assert.equal(tracked(address).length, 2);
+    await cluster.setServices();
+    assert.deepEqual(tracked(address), [], "the Service is gone");
+  });
+
+  test("UDP: who sent while there was no endpoint is served when there is one", async () => {
+    const address = vip(105, 4);
+    await cluster.setServices({ ...cluster.service("late", 105, [far]), internalTrafficPolicy: "Local" });
+    assert.equal((await probeUdp(client.namespace, { address, port: 80, timeoutMs: 100 })).outcome, "timeout");
+    await cluster.setServices(cluster.service("late", 105, [far]));
+    assert.equal((await probeUdp(client.namespace, { address, port: 80 })).outcome, "answered");
+    await cluster.setServices(cluster.service("both", 100, [near, far], { nodePort }));
+  });
+
+  test("TCP is left alone: a connection to an endpoint that is removed goes on", async () => {
+    const address = vip(106, 4);
+    await cluster.setServices(cluster.service("tcp", 106, [far]));
+    assert.equal((await probeTcp(client.namespace, { address, port: 80, read: true })).outcome, "answered");
+    const count = (): number =>
+      cluster
+        .node("node-1")
+        .machine.kernel.connections()
+        .filter((one) => one.protocol === 6 && one.destination === address && one.replySource === far.address(4))
+        .length;
+    assert.equal(count(), 1);
+    await cluster.setServices();
+    assert.equal(count(), 1);
+    await cluster.setServices(cluster.service("both", 100, [near, far], { nodePort }));
+  });
+
   test("an endpoint that is removed gets no more UDP of a client that keeps its port", async () => {
     const [address] = [vip(100, 4)];
     const request = { address, port: 80 };
