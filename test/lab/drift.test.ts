@@ -1,0 +1,64 @@
+// What hands change inside a node is put back within a second, and said in `show drift` and `status`.
+
+import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
+import { test, type TestContext } from "node:test";
+import { probeUserNamespaces } from "../../src/kernel/refusal.ts";
+import { withLabs, type TestLab } from "./lab.testing.ts";
+
+const hands = `apiVersion: v1
+kind: Pod
+metadata: {name: hands}
+spec:
+  nodeName: node-1
+  hostNetwork: true
+  containers: [{name: c, image: nicolaka/netshoot, command: [sleep, infinity], securityContext: {privileged: true}}]
+`;
+
+/** What is done by hand, and what must hold again soon after. */
+const damages: Readonly<Record<string, readonly [string, string]>> = {
+  "a link": ["ip link del fl.vx", "ip link show fl.vx"],
+  "the bridge": ["ip link del cbr0", "ip route | grep -q 'dev cbr0' && bridge link | grep -q cbr0"],
+  "a route": ["ip route del 10.96.0.0/16", "ip route | grep -q '^10.96.0.0/16 '"],
+  "an address": ["ip addr flush dev cbr0", "ip -4 addr show dev cbr0 | grep -q inet"],
+  "the elements of a map": [
+    "nft flush map ip fairlead backends",
+    "nft list map ip fairlead backends | grep -q elements",
+  ],
+  "the rules of a chain": [
+    "nft flush chain ip fairlead services",
+    "nft list chain ip fairlead services | grep -q vmap",
+  ],
+  "a table": ["nft delete table ip6 fairlead", "nft list table ip6 fairlead | grep -q dnat"],
+};
+
+test("links, routes, addresses, elements and rules changed by hand are put back", async (context) => {
+  if (cannot(context)) return;
+  await withLabs((lab) => {
+    assert.equal(lab.fairlead("up", "--nodes", "2", "-f", lab.file("hands.yaml", hands)).status, 0);
+    for (const [what, [damage, whole]] of Object.entries(damages)) {
+      const known = putBack(lab);
+      // A second at most: a hundred looks, each after ten milliseconds.
+      const wait = `for i in $(seq 100); do { ${whole}; } >/dev/null 2>&1 && exit 0; sleep 0.01; done; exit 1`;
+      const result = lab.fairlead("exec", "hands", "--", "sh", "-c", `${damage} || exit 2; ${wait}`);
+      assert.equal(result.status, 0, `${what}: ${result.stderr}`);
+      assert.ok(putBack(lab) > known, `${what}: status says so`);
+    }
+    assert.match(lab.fairlead("show", "drift", "node-1").stdout, /put back \((missing|changed)\) +link fl\.vx/);
+    assert.equal(lab.fairlead("show", "drift", "node-2").stdout, "nothing had to be put back\n");
+  });
+});
+
+function putBack(lab: TestLab): number {
+  const { nodes } = JSON.parse(lab.fairlead("status", "-o", "json").stdout) as { nodes: readonly { drift: number }[] };
+  return nodes[0]?.drift ?? 0;
+}
+
+function cannot(context: TestContext): boolean {
+  const namespaces = probeUserNamespaces();
+  if (!namespaces.available) context.skip(namespaces.reason);
+  else if (!["/sbin", "/usr/sbin", "/bin", "/usr/bin"].some((folder) => existsSync(`${folder}/nft`)))
+    context.skip("there is no `nft` program here to do the damage with: install nftables and iproute2");
+  else return false;
+  return true;
+}
