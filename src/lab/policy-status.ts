@@ -140,6 +140,14 @@ function enforcement(
 
 /** By namespace/name of the policy. */
 function findingsOf(network: Network): ReadonlyMap<string, readonly Statement[]> {
+  let findings = found.get(network);
+  if (findings === undefined) found.set(network, (findings = find(network)));
+  return findings;
+}
+
+const found = new WeakMap<Network, ReadonlyMap<string, readonly Statement[]>>();
+
+function find(network: Network): ReadonlyMap<string, readonly Statement[]> {
   const findings = new Map<string, Statement[]>();
   const own = network.problems.filter(({ origin }) => origin.kind === "NetworkPolicy");
   for (const { origin, message, severity } of [...own, ...policyWarnings(network)]) {

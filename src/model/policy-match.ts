@@ -88,6 +88,10 @@ export function letsThrough(
 
 /** A namespace's labels, with the one that kube-apiserver sets on each. */
 export function namespaceLabels(network: Network, name: string): Labels {
-  const known = network.namespaces.find((each) => each.name === name);
-  return { "kubernetes.io/metadata.name": name, ...known?.labels };
+  let known = labelsByName.get(network.namespaces);
+  if (known === undefined)
+    labelsByName.set(network.namespaces, (known = new Map(network.namespaces.map((each) => [each.name, each.labels]))));
+  return { "kubernetes.io/metadata.name": name, ...known.get(name) };
 }
+
+const labelsByName = new WeakMap<Network["namespaces"], ReadonlyMap<string, Labels>>();

@@ -12,6 +12,7 @@ import { isolates, letsThrough, meansPod, namespaceLabels, type PolicyDirection 
 /** Warnings about all policies, in order of policy. */
 export function policyWarnings(network: Network): readonly Problem[] {
   const dns = dnsPods(network);
+  const examples = unlikePods(network);
   const inNamespace = new Map<string, NetworkPod[]>();
   for (const pod of network.pods) {
     const list = inNamespace.get(pod.namespace);
@@ -24,8 +25,8 @@ export function policyWarnings(network: Network): readonly Problem[] {
     );
     return [
       ...(pods.length === 0 ? [selectsNobody(policy)] : []),
-      ...ruleWarnings(network, policy, pods, "ingress"),
-      ...ruleWarnings(network, policy, pods, "egress"),
+      ...ruleWarnings(network, policy, { pods, examples }, "ingress"),
+      ...ruleWarnings(network, policy, { pods, examples }, "egress"),
       ...dnsWarning(network, policy, pods, dns),
     ];
   });
@@ -39,11 +40,13 @@ function selectsNobody(policy: Policy): Problem {
 function ruleWarnings(
   network: Network,
   policy: Policy,
-  pods: readonly NetworkPod[],
+  { pods, examples }: { readonly pods: readonly NetworkPod[]; readonly examples: readonly NetworkPod[] },
   direction: PolicyDirection,
 ): readonly Problem[] {
   return (policy[direction] ?? []).flatMap((rule) => [
-    ...(rule.peers === "anyone" ? [] : rule.peers.flatMap((peer) => peerWarnings(network, policy, peer, direction))),
+    ...(rule.peers === "anyone"
+      ? []
+      : rule.peers.flatMap((peer) => peerWarnings(network, policy, peer, { direction, examples }))),
     ...(direction === "ingress" ? namedPortWarnings(rule, pods) : []),
   ]);
 }
@@ -52,7 +55,7 @@ function peerWarnings(
   network: Network,
   policy: Policy,
   peer: PolicyPeer,
-  direction: PolicyDirection,
+  { direction, examples }: { readonly direction: PolicyDirection; readonly examples: readonly NetworkPod[] },
 ): readonly Problem[] {
   switch (peer.kind) {
     case "block": {
@@ -69,7 +72,7 @@ function peerWarnings(
       ];
     }
     case "pods": {
-      if (network.pods.some((pod) => meansPod(network, policy, peer, pod))) return [];
+      if (examples.some((pod) => meansPod(network, policy, peer, pod))) return [];
       const { namespaces } = peer;
       if (
         namespaces !== "own" &&
@@ -99,6 +102,18 @@ function namedPortWarnings(rule: PolicyRule, pods: readonly NetworkPod[]): reado
 
 function hasPort(pod: NetworkPod, port: PolicyPort & { readonly kind: "named" }): boolean {
   return pod.containerPorts.some(({ name, protocol }) => name === port.name && protocol === port.protocol);
+}
+
+/** One pod of each namespace and set of labels: selectors tell no more apart. */
+function unlikePods({ pods }: Network): readonly NetworkPod[] {
+  const seen = new Set<string>();
+  return pods.filter(({ namespace, labels, hostNetwork }) => {
+    if (hostNetwork) return false;
+    const kind = `${namespace} ${JSON.stringify(labels)}`;
+    if (seen.has(kind)) return false;
+    seen.add(kind);
+    return true;
+  });
 }
 
 /** The pods behind the cluster's DNS Service. */
