@@ -50,6 +50,7 @@ export function networkService(service: Service, slices: readonly EndpointSlice[
       ...servicePort(service, port, `spec.ports[${index}]`, slices),
       ...(external.length === 0 ? {} : { external }),
     })),
+    ...(headless ? { endpoints: joined(slices, () => 0) } : {}),
     origin: originOf(service),
   };
 }
