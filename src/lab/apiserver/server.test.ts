@@ -351,6 +351,26 @@ test("binding puts a pod on a node, once", async () => {
   assert.equal((await server.send("POST", `${pods}/bound/binding`, binding)).status, 409);
 });
 
+test("what has a door of its own does not come through the main one", async () => {
+  await server.send("POST", pods, pod("doors"));
+  const merge = { "Content-Type": "application/merge-patch+json" };
+  for (const spec of [{ nodeName: "n1" }, { ephemeralContainers: [{ name: "d", image: "x" }] }]) {
+    const refused = await server.send("PATCH", `${pods}/doors`, { spec }, merge);
+    assert.equal(refused.status, 422);
+    assert.match(refused.body.message, /spec: Forbidden: pod updates may not change fields other than/);
+  }
+  assert.equal(
+    (await server.send("PATCH", `${pods}/doors`, { spec: { activeDeadlineSeconds: 5 } }, merge)).status,
+    200,
+  );
+});
+
+test("bodies have a limit", async () => {
+  const large = configMap("large", { data: { a: "x".repeat(4 * 1024 * 1024) } });
+  const refused = await server.send("POST", configMaps, large);
+  assert.deepEqual([refused.status, refused.body.reason], [413, "RequestEntityTooLarge"]);
+});
+
 test("eviction asks the disruption budget", async () => {
   const budgets = "/apis/policy/v1/namespaces/default/poddisruptionbudgets";
   const spec = { minAvailable: 1, selector: { matchLabels: { app: "guarded" } } };

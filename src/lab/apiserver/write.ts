@@ -4,9 +4,10 @@
 // Not here: patches (patch.ts), subresources (subresources.ts), defaults and validation (api/write.ts).
 
 import { withDefaults } from "../../kube/defaults.ts";
+import { sameJson } from "../../kube/equal.ts";
 import { fieldWarnings } from "../../kube/check.ts";
 import type { KubeObject } from "../../kube/object.ts";
-import { required } from "../../kube/problem.ts";
+import { forbidden, required } from "../../kube/problem.ts";
 import type { ServedApi } from "../api/api.ts";
 import { definitionWarnings } from "../api/custom-definitions.ts";
 import { badRequest, conflict, invalidObject, notFound } from "../api/errors.ts";
@@ -77,7 +78,8 @@ function warn({ warnings, validation }: Writing, object: KubeObject): void {
   if (validation === "Ignore") return;
   if (object.kind === "CustomResourceDefinition") for (const text of definitionWarnings(object)) warnings.add(text);
   for (const { field, message } of fieldWarnings(object))
-    warnings.add(field === "kind" ? message : `${field}: ${message}`);
+    // What is about all of a specification is advice of ours, which `fairlead apply` gives; upstream does not warn of it.
+    if (field !== "spec") warnings.add(field === "kind" ? message : `${field}: ${message}`);
 }
 
 /** Who writes, as managed fields remember it. */
@@ -170,6 +172,7 @@ export function storeReplacement(
   const asked = withDefaults(keptByConversion(toStored(withoutEmptyNumbers(given), kind), previous, kind));
   const scoped = options.scope?.(asked, previous) ?? asked;
   checkImmutable(kind, scoped, previous);
+  if (options.scope === undefined && target.subresource === undefined) checkMainDoor(kind, scoped, previous);
   const managedFields =
     options.managed === true
       ? (scoped.metadata.managedFields ?? [])
@@ -203,6 +206,22 @@ function checkImmutable(kind: Kind, next: KubeObject, previous: KubeObject): voi
       { group: kind.group, resource: kind.resource, name },
       `Precondition failed: UID in precondition: ${uid}, UID in object meta: ${previous.metadata.uid}`,
     );
+}
+
+/** What of a pod's specification has a door of its own: binding, ephemeralcontainers. */
+const behindOtherDoors = ["nodeName", "ephemeralContainers"];
+
+// pkg/apis/core/validation ValidatePodUpdate
+function checkMainDoor(kind: Kind, next: KubeObject, previous: KubeObject): void {
+  if (kind.resource !== "pods" || kind.group !== "") return;
+  const [spec, before] = [next["spec"] as Fields, previous["spec"] as Fields];
+  if (behindOtherDoors.every((field) => sameJson(spec[field], before[field]))) return;
+  throw invalidObject(kind, next.metadata.name, [
+    forbidden(
+      "spec",
+      "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)",
+    ),
+  ]);
 }
 
 /** meta/v1 DeleteOptions, as far as they are read. */
