@@ -239,14 +239,14 @@ test("TokenReview and SelfSubjectReview", () => {
   const lab = testAccess();
   const account = lab.api.get({ group: "", resource: "serviceaccounts", namespace: "default", name: "default" });
   const { token } = lab.access.tokens.issue({ account: account as never, audiences: [], seconds: 600 });
-  const review = (spec: object): unknown =>
-    (
-      lab.answers["tokenreviews.authentication.k8s.io"]?.({
-        user: user("root"),
-        target: target("create authentication.k8s.io/tokenreviews"),
-        object: { apiVersion: "authentication.k8s.io/v1", kind: "TokenReview", metadata: { name: "" }, spec },
-      }) as KubeObject
-    )["status"];
+  const review = (spec: object): unknown => {
+    const answer = lab.answers["tokenreviews.authentication.k8s.io"]?.({
+      user: user("root"),
+      target: target("create authentication.k8s.io/tokenreviews"),
+      object: { apiVersion: "authentication.k8s.io/v1", kind: "TokenReview", metadata: { name: "" }, spec },
+    });
+    return (answer as KubeObject)["status"];
+  };
   const good = review({ token }) as {
     authenticated: boolean;
     user: { username: string };

@@ -172,7 +172,7 @@ test("every role that is bound is there, and every line of the table is a rule",
   );
   for (const object of objects) {
     if (!("roleRef" in object)) {
-      for (const { verbs, apiGroups, resources, nonResourceURLs } of (object as Role).rules ?? []) {
+      for (const { verbs, apiGroups, resources, nonResourceURLs } of object.rules ?? []) {
         assert.ok(verbs.length > 0 && verbs.every((verb) => /^(\*|[a-z]+)$/.test(verb)), object.metadata.name);
         assert.ok(
           (nonResourceURLs?.length ?? 0) > 0 !== ((apiGroups?.length ?? 0) > 0 && (resources?.length ?? 0) > 0),

@@ -29,9 +29,10 @@ export async function serveExec(
     return;
   }
   join(process, streams, choice.tty);
+  const end = await Promise.race([process.ended, streams.closed]);
   // Whoever asked is gone: nobody would ever read what it says, or end it.
-  void streams.closed.then(() => process.kill("SIGKILL"));
-  const { code, failure } = await process.ended;
+  if (end === undefined) process.kill("SIGKILL");
+  const { code, failure } = end ?? (await process.ended);
   await delivered(streams);
   if (failure !== undefined) await streams.finish(notStarted(failure));
   else await streams.finish(code === 0 ? success : exitStatus(code, command));
