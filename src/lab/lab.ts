@@ -327,6 +327,7 @@ export async function startLab(options: LabOptions): Promise<Lab> {
           listening: (place, protocol, port, address) => listening(nodes, topology, place, { protocol, port, address }),
         }),
         router: topology?.underlay.addresses ?? [],
+        cutOff: new Set(all.filter((node) => node.stopped).map((node) => node.name)),
         outside:
           topology?.internet.addresses ??
           outsideAddresses.filter((address) => cluster.families.includes(familyOf(address))),

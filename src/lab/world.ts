@@ -23,6 +23,7 @@ export interface WorldParts {
   readonly programs?: ReadonlyMap<string, Program>;
   readonly outside: readonly Address[];
   readonly router?: readonly Address[];
+  readonly cutOff?: ReadonlySet<string>;
   readonly listening?: World["listening"];
   /** Who answers for load balancers' addresses now; by the model where nobody announces anything. */
   readonly held?: ReadonlyMap<Address, string>;
@@ -42,6 +43,7 @@ export function makeWorld(parts: WorldParts): World {
     zone: zoneOf(network),
     outside: parts.outside,
     ...(parts.router !== undefined && { router: parts.router }),
+    ...(parts.cutOff !== undefined && { cutOff: parts.cutOff }),
     uplink: uplinkName,
     holder: (address) => held.get(address),
     listening: parts.listening ?? ((place, protocol, port) => declared(network, place, protocol, port)),

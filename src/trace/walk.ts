@@ -289,6 +289,8 @@ function throughTunnel(
     origin: entry.origin,
   });
   if (remote === undefined || remoteProgram === undefined) return gone("dropped");
+  const cut = cutOff(walk.world, node, remote);
+  if (cut !== undefined) return droppedByCut(walk.world, steps, cut);
   const remoteSteps = enter(walk, { kind: "node", node: remote });
   // The outer packet is UDP to the other node and passes that node's input rules like any other.
   const outer: Packet = {
@@ -323,6 +325,11 @@ function crossUnderlay(walk: Walk, packet: Packet, from?: NetworkNode): End {
   const holder = walk.world.holder?.(packet.destination);
   const node =
     nodeAt(walk.world, packet.destination) ?? (holder === undefined ? undefined : nodeNamed(walk.world, holder));
+  const cut = cutOff(walk.world, from, node);
+  if (cut !== undefined && node !== from) {
+    const last = walk.hops.at(-1)?.steps ?? enter(walk, { kind: "outside" });
+    return droppedByCut(walk.world, last, cut);
+  }
   if (node !== undefined && node !== from) {
     const program = walk.world.programs.get(node.name);
     enter(walk, { kind: "node", node });
@@ -336,6 +343,20 @@ function crossUnderlay(walk: Walk, packet: Packet, from?: NetworkNode): End {
   const steps = enter(walk, { kind: "outside" });
   steps.push({ kind: "no-route", to: packet.destination });
   return gone("unreachable");
+}
+
+/** The one of the two that has no carrier. */
+function cutOff(world: World, ...nodes: readonly (NetworkNode | undefined)[]): NetworkNode | undefined {
+  return nodes.find((node) => node !== undefined && world.cutOff?.has(node.name) === true);
+}
+
+function droppedByCut(world: World, steps: Step[], node: NetworkNode): End {
+  steps.push({
+    kind: "drop",
+    detail: `link ${world.uplink} of ${node.name} is down: the node is cut off`,
+    origin: node.origin,
+  });
+  return gone("dropped");
 }
 
 function applyDnat(walk: Walk, steps: Step[], node: NetworkNode, packet: Packet, result: HookResult): Packet {

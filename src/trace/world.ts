@@ -18,6 +18,8 @@ export interface World {
   readonly outside: readonly Address[];
   /** The underlay's router, where the lab's API server answers too. None unless given. */
   readonly router?: readonly Address[];
+  /** Nodes whose way out is cut: what goes there, or comes from there, is gone. None unless given. */
+  readonly cutOff?: ReadonlySet<string>;
   /** The node that answers for a load balancer's address on the underlay. */
   holder?(address: Address): string | undefined;
   /** The node's way out and what it is called there. */
