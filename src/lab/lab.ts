@@ -30,6 +30,7 @@ import { admissions, apiSideControllers, startControllers } from "./controllers/
 import { startAnnouncer } from "./layer2.ts";
 import { createNetworkSource } from "./network-source.ts";
 import { createTopology, routerAddress, type Machine, type Topology } from "./network/topology.ts";
+import { nodeGrace } from "./controllers/node-lifecycle.ts";
 import { nodeAddressesOf, outsideAddresses, zoneOfNode } from "./node-object.ts";
 import type { Outside } from "./outside/connect.ts";
 import type { LabPaths } from "./paths.ts";
@@ -278,7 +279,7 @@ export async function startLab(options: LabOptions): Promise<Lab> {
         await node.kubelet?.stop({ pods: "keep" });
         node.kubelet = undefined;
         node.records?.stop();
-        return `node ${node.name} stopped: its link is down, its kubelet says nothing any more`;
+        return `node ${node.name} stopped: its link is down, its kubelet says nothing any more; the cluster notices after ${nodeGrace.silentMs / 1000} s, as clusters do`;
       }
       case "start": {
         const node = nodeOrThrow(nodes, name);
