@@ -12,42 +12,41 @@ import type { NftElement, NftSet, NftTable } from "../program/nftables/ruleset.t
 export function staleConnections(previous: readonly NftTable[], next: readonly NftTable[]): readonly ConnectionMatch[] {
   const before = translationMaps(previous);
   const after = translationMaps(next);
-  const matches: ConnectionMatch[] = [];
-  for (const name of new Set([...before.keys(), ...after.keys()])) {
-    const old = before.get(name);
-    const now = after.get(name);
-    if (old?.elements !== now?.elements) matches.push(...staleOfMap(old, now));
-  }
-  return matches;
+  return [...new Set([...before.keys(), ...after.keys()])].flatMap((table) =>
+    staleOfTable(before.get(table) ?? [], after.get(table) ?? []),
+  );
 }
 
 // linux/in.h
 const IPPROTO_UDP = 17;
 
-/** Maps that give an address and a port for a key with an address, a protocol and a port: the ones `dnat` reads. */
-function translationMaps(tables: readonly NftTable[]): Map<string, NftSet> {
-  const maps = new Map<string, NftSet>();
-  for (const table of tables) {
-    for (const set of table.sets) {
-      if (!Array.isArray(set.data) || set.data.length !== 2 || set.data[1] !== "inet_service") continue;
-      if (set.key.includes("inet_proto") && set.key.includes("inet_service") && addressAt(set) >= 0)
-        maps.set(`${table.family} ${table.name} ${set.name}`, set);
-    }
-  }
-  return maps;
+/** By table, the maps that give an address and a port for a key with an address, a protocol and a port: the ones `dnat` reads. */
+function translationMaps(tables: readonly NftTable[]): Map<string, readonly NftSet[]> {
+  const isRead = (set: NftSet): boolean =>
+    Array.isArray(set.data) &&
+    set.data.length === 2 &&
+    set.data[1] === "inet_service" &&
+    set.key.includes("inet_proto") &&
+    set.key.includes("inet_service") &&
+    addressAt(set) >= 0;
+  return new Map(tables.map((table) => [`${table.family} ${table.name}`, table.sets.filter(isRead)]));
 }
 
-function staleOfMap(before: NftSet | undefined, after: NftSet | undefined): ConnectionMatch[] {
-  const shape = before ?? after;
-  if (shape === undefined) return [];
-  const [gone, come] = changedElements(before?.elements ?? [], after?.elements ?? []);
-  const old = byFrontend(shape, gone);
-  const now = byFrontend(shape, come);
-  if (old.size === 0 && now.size === 0) return [];
+/** A frontend's endpoints may be in several maps (session affinity, connections from inside): gone is what is in none of them any more. */
+function staleOfTable(before: readonly NftSet[], after: readonly NftSet[]): ConnectionMatch[] {
+  const touched = new Set<string>();
+  for (const name of new Set([...before, ...after].map((set) => set.name))) {
+    const old = before.find((set) => set.name === name);
+    const now = after.find((set) => set.name === name);
+    const shape = old ?? now;
+    if (shape === undefined || old?.elements === now?.elements) continue;
+    for (const list of changedElements(old?.elements ?? [], now?.elements ?? []))
+      for (const key of byFrontend([{ ...shape, elements: list }]).keys()) touched.add(key);
+  }
+  if (touched.size === 0) return [];
   // An element may only have moved to another index: look at all of a touched frontend's elements, but only at those.
-  const touched = new Set([...old.keys(), ...now.keys()]);
-  const had = byFrontend(shape, before?.elements ?? [], touched);
-  const has = byFrontend(shape, after?.elements ?? [], touched);
+  const had = byFrontend(before, touched);
+  const has = byFrontend(after, touched);
   const matches: ConnectionMatch[] = [];
   for (const key of touched) {
     const frontend = (had.get(key) ?? has.get(key)) as Frontend;
@@ -93,20 +92,22 @@ interface Frontend {
   readonly backends: Set<string>;
 }
 
-function byFrontend(shape: NftSet, elements: readonly NftElement[], only?: ReadonlySet<string>): Map<string, Frontend> {
-  const atAddress = addressAt(shape);
-  const atProtocol = shape.key.indexOf("inet_proto");
-  const atPort = shape.key.indexOf("inet_service");
+function byFrontend(sets: readonly NftSet[], only?: ReadonlySet<string>): Map<string, Frontend> {
   const frontends = new Map<string, Frontend>();
-  for (const { key, data } of elements) {
-    if (key[atProtocol] !== "udp" || !Array.isArray(data)) continue;
-    const address = key[atAddress] ?? "";
-    const port = Number(key[atPort]);
-    const name = `${address} ${port}`;
-    if (only !== undefined && !only.has(name)) continue;
-    let frontend = frontends.get(name);
-    if (frontend === undefined) frontends.set(name, (frontend = { address, port, backends: new Set() }));
-    frontend.backends.add(`${data[0]} ${data[1]}`);
+  for (const set of sets) {
+    const atAddress = addressAt(set);
+    const atProtocol = set.key.indexOf("inet_proto");
+    const atPort = set.key.indexOf("inet_service");
+    for (const { key, data } of set.elements) {
+      if (key[atProtocol] !== "udp" || !Array.isArray(data)) continue;
+      const address = key[atAddress] ?? "";
+      const port = Number(key[atPort]);
+      const name = `${address} ${port}`;
+      if (only !== undefined && !only.has(name)) continue;
+      let frontend = frontends.get(name);
+      if (frontend === undefined) frontends.set(name, (frontend = { address, port, backends: new Set() }));
+      frontend.backends.add(`${data[0]} ${data[1]}`);
+    }
   }
   return frontends;
 }
