@@ -35,7 +35,7 @@ const scalars = new Set([
   "fixed64",
 ]);
 
-interface Field {
+export interface Field {
   readonly number: number;
   readonly name: string;
   /** As in the table. */
@@ -78,7 +78,8 @@ function protoFiles(directory: string): readonly string[] {
     .map((name) => join(directory, name));
 }
 
-function readProto(file: string): ReadonlyMap<string, readonly Field[]> {
+/** The messages of a file; `types.go` beside it says which fields are pointers. */
+export function readProto(file: string): ReadonlyMap<string, readonly Field[]> {
   const text = readFileSync(file, "utf8").replace(/\/\/.*$/gm, "");
   const packageName = shortPackage(/^package ([\w.]+);/m.exec(text)?.[1] ?? "");
   const pointers = readPointers(dirname(file));
@@ -126,6 +127,7 @@ function readPointers(directory: string): ReadonlySet<string> {
 }
 
 /** The messages of all kinds there are, and what they refer to. */
+/** The table's rows. */
 function rows(messages: Messages): readonly string[] {
   const wanted = new Set<string>();
   const want = (name: string): void => {
