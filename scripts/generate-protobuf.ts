@@ -49,7 +49,7 @@ if (import.meta.main) main();
 
 function main(): void {
   const path = join(import.meta.dirname, "../src/lab/apiserver/protobuf/messages.json");
-  const text = `${JSON.stringify(rows(readMessages()), undefined, 1)}\n`;
+  const text = `${JSON.stringify(rows(readMessages()), undefined, 2)}\n`;
   if (!process.argv.includes("--check")) writeFileSync(path, text);
   else if (readFileSync(path, "utf8") !== text) {
     console.error(`${path} differs from what its sources give: run node scripts/generate-protobuf.ts`);
