@@ -292,8 +292,3 @@ function mustLive(
   if (deletionTimestamp !== undefined && Date.parse(deletionTimestamp) + leewayMs < nowMs)
     throw new TokenError(`service account token has been invalidated: ${kind} ${name} is being deleted`);
 }
-
-/** Is a pod one that this ServiceAccount's tokens may be bound to? */
-export function usesAccount(pod: Pod, account: ServiceAccount): boolean {
-  return pod.spec.serviceAccountName === account.metadata.name;
-}

@@ -100,11 +100,6 @@ function split(kind: string, given: string): { readonly scheme: string; readonly
   return parts;
 }
 
-/** The object's own name in a proxied one. */
-export function nameOf(given: string): string {
-  return splitName(given)?.name ?? given;
-}
-
 // apimachinery pkg/proxy IsProxyableIP: a status that somebody wrote must not lead to what listens for this machine only.
 function allowed(text: string | undefined): Address {
   const address = text === undefined ? undefined : parseAddress(text);
