@@ -79,7 +79,13 @@ async function runFile(file: string): Promise<FileResult> {
   // Every process that a file starts has this folder in its environment: so what it leaves behind is found.
   const folder = mkdtempSync(scratch + path.sep);
   const began = performance.now();
-  const node = [process.execPath, "--test-reporter=spec", `--test-timeout=${testSecondsMax * 1000}`, file];
+  const node = [
+    process.execPath,
+    "--test-reporter=spec",
+    "--test-force-exit",
+    `--test-timeout=${testSecondsMax * 1000}`,
+    file,
+  ];
   const [command = "", ...words] = needsNamespaces(file)
     ? ["unshare", ...unshareFlags, "sh", "-c", '"$0" "$@"; exit $?', ...node]
     : node;

@@ -189,6 +189,23 @@ test("a held container keeps files between runs, reaps orphans, and dies at once
   assert.equal((await held.ended).signal, 9);
 });
 
+test("a container that is joined in its first moment has its own /proc and not ours", async () => {
+  for (let round = 0; round < 10; round++) {
+    const held = holdContainer({ sandbox, root: plan(), rights: rightsOf({}) });
+    const child = startInContainer({
+      pid: held.pid,
+      sandbox,
+      rights: rightsOf({}),
+      command: shell("ls -d /proc/1; ls -A /dev/.proc 2>/dev/null; true"),
+    });
+    const [output, errors] = await Promise.all([text(child.stdout!), text(child.stderr!)]);
+    const end = await child.ended;
+    held.kill("SIGKILL");
+    await held.ended;
+    assert.deepEqual({ ...end, output, errors }, { code: 0, output: "/proc/1\n", errors: "" });
+  }
+});
+
 test("containers are in the sandbox's network, and two sandboxes are apart", async () => {
   const other = createSandbox({ id: "2", hostname: "other" });
   const ask = async (where: Sandbox): Promise<string> => {

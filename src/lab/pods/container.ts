@@ -114,9 +114,28 @@ export function startInContainer(options: {
 }): ContainerProcess {
   const { pid, sandbox, rights, command } = options;
   return starting(() =>
-    inContainerOf(pid, sandbox.network, () => launch(command, { procPath: "/proc", calls: [], rights })),
+    inContainerOf(pid, sandbox.network, () => {
+      untilProcIsMounted();
+      return launch(command, { procPath: "/proc", calls: [], rights });
+    }),
   );
 }
+
+/**
+ * The first process of a container mounts its /proc and lets go of ours; whoever joins it in its first moments waits for that, about a
+ * millisecond. Without it there would be nothing to start from, or more to see than is the container's business.
+ */
+function untilProcIsMounted(): void {
+  const deadline = performance.now() + procMountMsMax;
+  const word = new Int32Array(new SharedArrayBuffer(4));
+  while (!fs.existsSync("/proc/version") || fs.existsSync(`${outerProc}/version`)) {
+    if (performance.now() > deadline)
+      throw new StartError("unable to start container process: the container's /proc is not mounted");
+    Atomics.wait(word, 0, 0, 1);
+  }
+}
+
+const procMountMsMax = 2000;
 
 /** The rights a security context gives: containerd's default capabilities, plus and minus what it says. */
 export function rightsOf(context: {
