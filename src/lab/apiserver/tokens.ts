@@ -4,7 +4,7 @@
 // Not here: signatures (tokens-jwt.ts), who else may knock (authn.ts).
 
 import { randomUUID, type KeyObject } from "node:crypto";
-import type { Pod, Secret, ServiceAccount } from "../../kube/kinds.ts";
+import type { Secret, ServiceAccount } from "../../kube/kinds.ts";
 import type { KubeObject } from "../../kube/object.ts";
 import type { ObjectApi } from "../api/api.ts";
 import { ConfigError } from "../pods/errors.ts";
