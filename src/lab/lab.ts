@@ -17,6 +17,8 @@ import type { ClusterConfig, Network, Protocol } from "../model/network.ts";
 import { compile } from "../program/compile.ts";
 import type { Program } from "../program/program.ts";
 import type { Zone } from "../program/zone.ts";
+import { startProxyHealth, type ProxyHealth } from "../serve/proxy/health.ts";
+import { createProxyRecord } from "../serve/proxy/metrics.ts";
 import type { World } from "../trace/world.ts";
 import type { ServedApi } from "./api/api.ts";
 import { openApiDoor, openLabCertificates } from "./api-door.ts";
@@ -149,6 +151,10 @@ export async function startLab(options: LabOptions): Promise<Lab> {
 
   const policyDrops = createPolicyDrops({ api, network: () => source.current() });
 
+  const health = new Map<string, ProxyHealth>();
+  const healthChanges = source.subscribe(() => {
+    for (const each of health.values()) each.update();
+  });
   const startNode = (name: string): void => {
     const machine = machines.get(name);
     const index = indexOf(name);
@@ -157,6 +163,7 @@ export async function startLab(options: LabOptions): Promise<Lab> {
     mkdirSync(folder, { recursive: true, mode: 0o700 });
     const attachments = openAttachments(join(folder, "attachments.json"));
     const log = createNodeLog();
+    const record = createProxyRecord();
     const agent =
       machine &&
       startAgent({
@@ -165,7 +172,10 @@ export async function startLab(options: LabOptions): Promise<Lab> {
         source,
         attachments,
         compile,
-        report: (event) => log.write(agentLine(event)),
+        report(event) {
+          if (event.kind === "reconciled") record.synced(event.tookMs, event.report.failures.length, Date.now());
+          log.write(agentLine(event));
+        },
       });
     const ipam = lazyIpam(api, name, attachments);
     const network =
@@ -197,6 +207,18 @@ export async function startLab(options: LabOptions): Promise<Lab> {
     };
     nodes.set(name, node);
     if (machine !== undefined) policyDrops.add(name, machine.namespace, (line) => log.write(line));
+    if (machine !== undefined)
+      health.set(
+        name,
+        startProxyHealth({
+          namespace: machine.namespace,
+          node: name,
+          network: () => source.current(),
+          record,
+          isEligible: () => isToStay(api.get({ group: "", resource: "nodes", name }) as Node | undefined),
+          report: (line) => log.write(logLine(line)),
+        }),
+      );
     startPods(node, folder);
   };
 
@@ -294,6 +316,8 @@ export async function startLab(options: LabOptions): Promise<Lab> {
         await node.kubelet?.stop({ pods: "kill" });
         node.records?.stop();
         await node.agent?.stop();
+        health.get(node.name)?.close();
+        health.delete(node.name);
         policyDrops.remove(node.name);
         nodes.delete(node.name);
         machines.delete(node.name);
@@ -344,6 +368,8 @@ export async function startLab(options: LabOptions): Promise<Lab> {
       policyStatus.close();
       policyDrops.close();
       announcer?.close();
+      healthChanges.close();
+      for (const each of health.values()) each.close();
       controllers.stop();
       source.close();
       await api.flushed();
@@ -377,6 +403,15 @@ function nodeOrThrow(nodes: ReadonlyMap<string, LabNode>, name: string | undefin
   if (node === undefined)
     throw new StatusError(404, "NotFound", `nodes "${name}" not found; there are: ${[...nodes.keys()].join(", ")}`);
   return node;
+}
+
+// pkg/proxy/healthcheck: a node that the cluster autoscaler is about to take away carries this taint.
+function isToStay(node: Node | undefined): boolean {
+  return (
+    node !== undefined &&
+    node.metadata.deletionTimestamp === undefined &&
+    !(node.spec?.taints ?? []).some(({ key }) => key === "ToBeDeletedByClusterAutoscaler")
+  );
 }
 
 function logLine(text: string): string {
