@@ -16,9 +16,11 @@ import type { KubeObject } from "../../src/kube/object.ts";
 import { applyObjects } from "../../src/lab/control-objects.ts";
 import { startLab, type Lab } from "../../src/lab/lab.ts";
 import { ping, probeTcp, probeUdp } from "../../src/lab/network/probe.ts";
+import { internetAddresses } from "../../src/lab/network/topology.ts";
 import { labPaths, makeLabFolder } from "../../src/lab/paths.ts";
 import { readiness } from "../../src/lab/wait.ts";
 import { clusterConfig } from "../../src/model/cluster.ts";
+import type { Network } from "../../src/model/network.ts";
 import {
   addressOf,
   createDice,
@@ -32,7 +34,7 @@ import {
 import type { End, Question } from "./oracle.ts";
 
 const firstSeed = Number(process.env["SEED"] ?? 1);
-const rounds = Number(process.env["ROUNDS"] ?? 12);
+const rounds = Number(process.env["ROUNDS"] ?? 8);
 
 /** Silence longer than this is a drop: answers take less than a tenth of it on a busy machine. */
 const silenceMs = 700;
@@ -99,7 +101,7 @@ function manyPods(dice: Dice): readonly KubeObject[] {
     { apiVersion: "v1", kind: "Namespace", metadata: { name: "blue" } },
   ];
   const pods = Array.from({ length: 5 }, (_, index) => {
-    const labels: Record<string, string> = { app: dice.pick(["web", "api", "db"]) };
+    const labels: Record<string, string> = { app: dice.pick(["web", "api", "db"]), only: `p${index}` };
     if (dice.once(2)) labels["tier"] = dice.pick(["front", "back"]);
     const http = dice.pick([80, 8080]);
     const server = (port: number, udp: number): object => ({
@@ -118,7 +120,18 @@ function manyPods(dice: Dice): readonly KubeObject[] {
       spec: { nodeName: `node-${1 + (index % 3 === 0 ? 0 : 1)}`, containers: [server(80, 53), server(8080, 80)] },
     };
   });
-  return [...namespaces, ...pods];
+  const services = pods.map(({ metadata }) => ({
+    apiVersion: "v1",
+    kind: "Service",
+    metadata: { name: metadata.name, namespace: metadata.namespace },
+    spec: {
+      type: "NodePort",
+      ipFamilyPolicy: "PreferDualStack",
+      selector: { only: metadata.name },
+      ports: [{ name: "http", port: 1000, targetPort: "http" }],
+    },
+  }));
+  return [...namespaces, ...pods, ...services];
 }
 
 async function ready(lab: Lab): Promise<void> {
@@ -145,13 +158,16 @@ function worldOf(lab: Lab, policies: readonly NetworkPolicy[]): PolicyWorld {
 
 async function compare(lab: Lab, world: PolicyWorld): Promise<{ asked: number; found: readonly string[] }> {
   const found: string[] = [];
-  const probes = [4 as const, 6 as const].flatMap((family) => questionsOf(world, family));
+  const probes = [4 as const, 6 as const].flatMap((family) => [
+    ...questionsOf(world, family),
+    ...serviceQuestions(world, lab.network().services, family),
+  ]);
   await Promise.all(
-    probes.map(async ({ question, namespaceOf }) => {
+    probes.map(async ({ question, namespaceOf, target }) => {
       const expected = oracleAnswer(world, question);
       const namespace = namespaceOf(lab);
       assert.ok(namespace);
-      const passed = await passes(namespace, question);
+      const passed = await passes(namespace, target ?? question);
       if (passed === (expected.kind === "allowed")) return;
       const { from, to, protocol, port } = question;
       found.push(
@@ -163,7 +179,10 @@ async function compare(lab: Lab, world: PolicyWorld): Promise<{ asked: number; f
 }
 
 /** An answer of any kind: a refusal comes from the pod as well. */
-async function passes(namespace: NetworkNamespace, { to, protocol, port }: Question): Promise<boolean> {
+async function passes(
+  namespace: NetworkNamespace,
+  { to, protocol, port }: Pick<Question, "protocol" | "port"> & { readonly to: { readonly address: string } },
+): Promise<boolean> {
   const target = { address: to.address, port, timeoutMs: silenceMs };
   switch (protocol) {
     case "tcp":
@@ -180,6 +199,45 @@ async function passes(namespace: NetworkNamespace, { to, protocol, port }: Quest
 interface RealProbe {
   readonly question: Question;
   readonly namespaceOf: (lab: Lab) => NetworkNamespace | undefined;
+  /** What is asked instead of the pod itself: its Service, or a node port. */
+  readonly target?: { readonly to: { readonly address: string }; readonly protocol: "tcp"; readonly port: number };
+}
+
+/** The same pods behind a Service, from pods, and behind node ports, from outside of the cluster: policies see pod and client all the same. */
+function serviceQuestions(world: PolicyWorld, services: Network["services"], family: 4 | 6): readonly RealProbe[] {
+  const isOfFamily = (address: string): boolean => address.includes(":") === (family === 6);
+  const pods = world.pods.filter(isOwnAddress);
+  return pods.flatMap((pod) => {
+    const service = services.find(
+      ({ namespace, name }) => namespace === pod.metadata.namespace && name === pod.metadata.name,
+    );
+    const [open] = service?.ports ?? [];
+    const http = pod.spec.containers
+      .flatMap(({ ports = [] }) => ports)
+      .find(({ name }) => name === "http")?.containerPort;
+    const vip = service?.clusterIps.find(isOfFamily);
+    assert.ok(service && open?.nodePort !== undefined && http !== undefined && vip !== undefined);
+    const { nodePort } = open;
+    const to: End = { kind: "pod", pod, address: addressOf(pod, family) };
+    const byService = pods.map((client) => ({
+      ...podProbe({ kind: "pod", pod: client, address: addressOf(client, family) }, to, ["tcp", http]),
+      target: { to: { address: vip }, protocol: "tcp", port: open.port } as const,
+    }));
+    const byNodePort = world.nodes.map((node): RealProbe => {
+      const range = (node.spec.podCIDRs ?? []).find(isOfFamily) ?? "";
+      const isHere = node.metadata.name === pod.spec.nodeName;
+      const client = internetAddresses.find(isOfFamily) ?? "";
+      const from: End = isHere
+        ? { kind: "outside", address: client }
+        : { kind: "node", node, address: range.slice(0, range.indexOf("/")) };
+      return {
+        question: { from, to, protocol: "tcp", port: http },
+        namespaceOf: (lab) => lab.topology?.internet.namespace,
+        target: { to: { address: nodeAddress(node, family) }, protocol: "tcp", port: nodePort },
+      };
+    });
+    return [...byService, ...byNodePort];
+  });
 }
 
 function questionsOf(world: PolicyWorld, family: 4 | 6): readonly RealProbe[] {
