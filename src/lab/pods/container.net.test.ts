@@ -162,7 +162,7 @@ test("exec joins a running container: its processes, files and terminal", async 
   assert.equal(await text(exec.stdout!), "here\ntyped\nsleep\n");
   assert.equal((await exec.ended).code, 0);
 
-  const terminal = join(shell("tty; stty size; read line; echo got $line", { terminal: true }));
+  const terminal = join(shell("tty; read line; stty size; echo got $line", { terminal: true }));
   terminal.resize({ columns: 91, rows: 17 });
   let seen = "";
   terminal.stdout!.on("data", (chunk: Buffer) => (seen += chunk.toString()));
