@@ -106,7 +106,7 @@ export function timeText(timeMs: number): string {
 }
 
 /** The given name, else one made from the prefix; none where neither is given, which validation refuses. */
-function nameOf(
+export function nameOf(
   { name, generateName }: ObjectMeta,
   options: { readonly random: () => number; readonly taken: (name: string) => boolean },
 ): string {

@@ -121,7 +121,7 @@ function managerName(given: string | null, userAgent: string | undefined): strin
       );
     return given;
   }
-  const name = (userAgent ?? "").split("/", 1)[0]?.replace(/\P{C}/gu, (letter) => letter) ?? "";
+  const name = (userAgent ?? "").split("/", 1)[0]?.replace(/\p{C}/gu, "") ?? "";
   return name === "" ? "unknown" : name.slice(0, 128);
 }
 

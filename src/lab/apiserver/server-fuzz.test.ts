@@ -127,7 +127,8 @@ test("random requests never give a 5xx that is ours, nor end the server", async 
       const isLong = each.query.includes("watch=1") && method === "GET";
       const url = `/${path}${name === undefined ? "" : `/${name}${each.subresource}`}${isLong ? "" : each.query}`;
       const parts = typeof body === "object" && body !== null && !Array.isArray(body) ? body : { spec: body };
-      const metadata = { name: name ?? "a", ...("metadata" in parts ? (parts.metadata as object | null) : {}) };
+      const generated = each.type === "text/plain" ? { generateName: "g-" } : { name: name ?? "a" };
+      const metadata = { ...generated, ...("metadata" in parts ? (parts.metadata as object | null) : {}) };
       const sent = each.isTyped ? { ...parts, apiVersion, kind, metadata } : body;
       const hasBody = method !== "GET" && method !== "HEAD";
       const text = typeof sent === "string" ? sent : JSON.stringify(sent);

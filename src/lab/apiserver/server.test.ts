@@ -406,6 +406,18 @@ test("ephemeral containers are added by their own door", async () => {
   assert.equal(answer.body.spec.ephemeralContainers[0].name, "debug");
 });
 
+test("names are made where a prefix is given, and defaults know them", async () => {
+  const created = await server.send("POST", "/api/v1/namespaces", {
+    apiVersion: "v1",
+    kind: "Namespace",
+    metadata: { generateName: "e2e-" },
+  });
+  assert.equal(created.status, 201, created.text);
+  const { name, labels } = created.body.metadata;
+  assert.match(name, /^e2e-[a-z0-9]{5}$/);
+  assert.deepEqual(labels, { "kubernetes.io/metadata.name": name });
+});
+
 test("a namespace that goes takes nothing more in, and ends by its finalizers", async () => {
   await server.send("POST", "/api/v1/namespaces", { apiVersion: "v1", kind: "Namespace", metadata: { name: "going" } });
   const deleted = await server.send("DELETE", "/api/v1/namespaces/going");

@@ -10,6 +10,7 @@ import type { KubeObject } from "../../kube/object.ts";
 import { forbidden, required } from "../../kube/problem.ts";
 import type { ServedApi } from "../api/api.ts";
 import { definitionWarnings } from "../api/custom-definitions.ts";
+import { nameOf } from "../api/bookkeeping.ts";
 import { badRequest, conflict, invalidObject, notFound } from "../api/errors.ts";
 import type { Kind } from "../api/kinds.ts";
 import { StatusError, type ObjectKey } from "../api/store.ts";
@@ -62,7 +63,10 @@ export function createObject(writing: Writing, body: Fields, managedFields?: rea
     throw badRequest("resourceVersion should not be set on objects to be created");
   if ((metadata.name ?? "") === "" && (metadata.generateName ?? "") === "")
     throw invalidObject(kind, "", [required("metadata.name", "name or generateName is required")]);
-  const complete = withDefaults(toStored(given, kind));
+  // Some defaults are made of the name.
+  const taken = (each: string): boolean => api.get(keyOf(writing, each)) !== undefined;
+  const name = nameOf(metadata, { random: Math.random, taken });
+  const complete = withDefaults(toStored({ ...given, metadata: { ...metadata, name } }, kind));
   warn(writing, complete);
   const owned = withManaged(complete, managedFields ?? managedAfterCreate(complete, managerOf(writing)));
   // Custom resources get their defaults where they are stored.

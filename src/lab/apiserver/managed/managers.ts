@@ -124,7 +124,7 @@ export function applyConfiguration(
   });
   if (conflicts.length > 0 && !isForced && !isLastApplied(live, manager, conflicts, shape))
     throw conflictError(conflicts);
-  const losers = others.map((entry) =>
+  const remaining = others.map((entry) =>
     withFields(entry, difference(difference(entry.fields, changed), removed), entry.time),
   );
   const isSame = last !== undefined && sameFields(last.fields, fields) && last.apiVersion === mine.apiVersion;
@@ -132,7 +132,7 @@ export function applyConfiguration(
   const kept = Object.fromEntries(Object.entries(live.metadata).filter(([name]) => bookkeeping.has(name)));
   return {
     object: { ...object, metadata: { ...kept, ...object.metadata } },
-    managedFields: encode([...losers, isSame ? last : mine]),
+    managedFields: encode([...remaining, isSame ? last : mine]),
   };
 }
 
