@@ -115,7 +115,7 @@ export interface NetworkService {
   /** Where each node says whether it has endpoints of the Service (externalTrafficPolicy Local). */
   readonly healthCheckNodePort?: number;
   readonly ports: readonly ServicePort[];
-  /** Of headless Services: every endpoint once, whatever its ports; `port` is 0. Names need no ports. */
+  /** Of headless Services: every slice's endpoints, whatever their ports (`port` is 0): names need none, and an address may have several. */
   readonly endpoints?: readonly Endpoint[];
   readonly origin: Origin;
 }

@@ -116,14 +116,12 @@ function servicePort(
 
 /** One port's endpoints from all slices: each address and port once, in order of family, address, port. */
 function endpointsOf(port: KubeServicePort, slices: readonly EndpointSlice[]): readonly Endpoint[] {
-  return joined(slices, (slice) => slice.ports?.find((candidate) => isSamePort(candidate, port))?.port);
+  const all = joined(slices, (slice) => slice.ports?.find((candidate) => isSamePort(candidate, port))?.port);
+  return all.filter((endpoint, index) => !isSameTarget(endpoint, all[index - 1]));
 }
 
-/** The endpoints of the slices that have the port. */
-function joined(
-  slices: readonly EndpointSlice[],
-  portOf: (slice: EndpointSlice) => number | undefined,
-): readonly Endpoint[] {
+/** The endpoints of the slices that have the port, in order, the more usable of the same first. */
+function joined(slices: readonly EndpointSlice[], portOf: (slice: EndpointSlice) => number | undefined): Endpoint[] {
   const all: Endpoint[] = [];
   for (const slice of slices) {
     // A slice of names needs DNS to be of use: kube-proxy ignores it as well.
@@ -135,8 +133,7 @@ function joined(
       if (result !== undefined) all.push(result);
     }
   }
-  all.sort(compareEndpoints);
-  return all.filter((endpoint, index) => !isSameTarget(endpoint, all[index - 1]));
+  return all.sort(compareEndpoints);
 }
 
 /** Ports are matched by name and protocol, never by number: a name may stand for another number in every slice. */

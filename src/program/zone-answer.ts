@@ -5,7 +5,7 @@ import { finishAnswer, type FinishedAnswer } from "../wire/dns/answer.ts";
 import { rcodes } from "../wire/dns/message.ts";
 import type { DnsName } from "../wire/dns/name.ts";
 import { recordTypeName, type DnsRecord } from "../wire/dns/record.ts";
-import { lookup } from "./zone-lookup.ts";
+import { denial, lookup, type ZoneAnswer } from "./zone-lookup.ts";
 import type { Zone } from "./zone.ts";
 
 /** An answer ready to be sent; with `continueAt` it ends in a CNAME that leads to others' names. */
@@ -29,6 +29,11 @@ export function finishedAnswer(zone: Zone, name: DnsName, type: number): ZoneFin
   return answer;
 }
 
+/** "No such name" as bytes, by the zone named `cut`. */
+export function finishedDenial(zone: Zone, cut: DnsName, name: DnsName, type: number): ZoneFinishedAnswer {
+  return finished(denial(zone, cut), name, type);
+}
+
 /** Of each type. Pods' IPv6 names have many spellings, so even what exists needs a bound. */
 const namesMax = 200_000;
 
@@ -36,16 +41,19 @@ const known = new WeakMap<Zone, Map<number, Map<DnsName, ZoneFinishedAnswer>>>()
 
 function makeAnswer(zone: Zone, name: DnsName, type: number): ZoneFinishedAnswer | undefined {
   const found = lookup(zone, name, recordTypeName(type));
-  if (found === undefined) return undefined;
-  const { answers, authority, additional, continueAt } = found;
-  const finished = finishAnswer({
+  return found === undefined ? undefined : finished(found, name, type);
+}
+
+function finished(found: ZoneAnswer, name: DnsName, type: number): ZoneFinishedAnswer {
+  const { rcode, answers, authority, additional, continueAt } = found;
+  const answer = finishAnswer({
     name,
     type,
-    rcode: rcodes[found.rcode],
+    rcode: rcodes[rcode],
     authoritative: true,
     answers,
     authority,
     additional,
   });
-  return continueAt === undefined ? finished : { ...finished, continueAt, chain: answers };
+  return continueAt === undefined ? answer : { ...answer, continueAt, chain: answers };
 }

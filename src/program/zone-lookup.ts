@@ -34,6 +34,11 @@ export function lookup(zone: Zone, name: DnsName, type: RecordType): ZoneAnswer 
   return follow(zone, asked, node, type, authority ?? asked);
 }
 
+/** "No such name", by a zone whose names are these and that one: what the ranges do not hold. */
+export function denial(zone: Zone, cut: DnsName): ZoneAnswer {
+  return { rcode: "NXDOMAIN", answers: [], authority: [soaOf(zone, cut)], additional: [], origin: undefined };
+}
+
 /** Every name of the zone, in an order fit for reading. */
 export function zoneNodes(zone: Zone): ZoneNode[] {
   const { settings } = zone;

@@ -30,22 +30,20 @@ export interface Pointer {
   readonly origin: Origin;
 }
 
-/** The addresses that have their name from a Service: its own, or those of headless endpoints that have a hostname. */
+/**
+ * The addresses that have their name from a Service: its own, and its endpoints. The specification asks for those of headless endpoints
+ * that have a hostname; as CoreDNS does, every endpoint has one here.
+ */
 export function servicePointers(service: NetworkService, settings: ZoneSettings): Pointer[] {
   const own = serviceName(service, settings);
-  if (!service.headless)
-    return service.clusterIps.map((address, index) => ({
-      address,
-      target: own,
-      origin: clusterIpOrigin(service, index),
-    }));
-  return distinctEndpoints(service, settings)
-    .filter(({ hostname }) => hostname !== undefined && hostname !== "")
-    .map((endpoint) => ({
+  return [
+    ...service.clusterIps.map((address, index) => ({ address, target: own, origin: clusterIpOrigin(service, index) })),
+    ...distinctEndpoints(service, settings).map((endpoint) => ({
       address: endpoint.address,
       target: `${endpointLabel(endpoint, settings)}.${own}`,
       origin: endpoint.origin,
-    }));
+    })),
+  ];
 }
 
 /** The Service's own name: `api-server.production.svc.cluster.local`. */

@@ -4,7 +4,7 @@
 // Not here: bytes and sockets (responder.ts, server.ts), logging and counting a request (responder.ts).
 
 import type { Address } from "../../ip/address.ts";
-import { finishedAnswer, type ZoneFinishedAnswer } from "../../program/zone-answer.ts";
+import { finishedAnswer, finishedDenial, type ZoneFinishedAnswer } from "../../program/zone-answer.ts";
 import { viewZone } from "../../program/zone-view.ts";
 import type { Zone } from "../../program/zone.ts";
 import { finishAnswer } from "../../wire/dns/answer.ts";
@@ -144,7 +144,8 @@ function createKubernetes(
     const view = viewsOf(zone).get(isReverse(own) ? primary : own);
     const answer = view && finishedAnswer(view, query.name, query.type);
     // An address outside the cluster's ranges.
-    if (answer === undefined) return falls(query.name) ? undefined : rcodes.NXDOMAIN;
+    if (answer === undefined)
+      return falls(query.name) ? undefined : finishedDenial(view ?? zone, own, query.name, query.type);
     // Names inside the cluster's own ranges are nobody else's, whatever may fall through: they are not told to others.
     if (answer.flags % 16 === rcodes.NXDOMAIN && !isReverse(own) && falls(query.name)) return undefined;
     return answer;

@@ -1,0 +1,177 @@
+// Random clusters, random questions: this server and the real CoreDNS give the same answers, but for the differences that
+// src/serve/dns/README.md explains; each of those is told apart here by a rule of its own, and anything else fails.
+//
+//   FAIRLEAD_LONG=1 npm test -- test/dns        100,000 questions
+
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { join } from "node:path";
+import process from "node:process";
+import { test } from "node:test";
+
+import { currentNetworkNamespace } from "../../src/kernel/namespaces.ts";
+import { parseCorefile } from "../../src/serve/dns/corefile.ts";
+import { startDnsServer } from "../../src/serve/dns/server.ts";
+import { rcodeName, type DnsMessage } from "../../src/wire/dns/message.ts";
+import { formatRecordData, recordTypeName, typeOfData } from "../../src/wire/dns/record.ts";
+import { withLabs } from "../lab/lab.testing.ts";
+import { fixedNames, generator, randomCluster, randomQuestion, type Question } from "./random-cluster.testing.ts";
+import { corednsMissing, createClient, startCoredns, zoneOfLab, type TestClient } from "./coredns.testing.ts";
+
+const isLong = process.env["FAIRLEAD_LONG"] === "1";
+const rounds = isLong ? 10 : 2;
+const questionsARound = isLong ? 10_000 : 2000;
+const skip =
+  corednsMissing !== false
+    ? corednsMissing
+    : spawnSync("kubectl", ["version", "--client"]).status === 0
+      ? false
+      : "no kubectl";
+
+const corePort = 10_053;
+const ownPort = 10_153;
+
+const plugin = (kubeconfig: string): string => `kubernetes cluster.local in-addr.arpa ip6.arpa {
+    ${kubeconfig}
+    pods verified
+    ttl 5
+  }`;
+
+await test("the real CoreDNS gives the same answers", { skip }, async (context) => {
+  await withLabs(async (lab) => {
+    const up = lab.fairlead("up", "--name", "dns");
+    assert.equal(up.status, 0, up.stderr);
+    const kubeconfig = join(lab.home, "dns", "kubeconfig");
+    const corefile = `.:${corePort} {\n  bind 127.0.0.1\n  ${plugin(`kubeconfig ${kubeconfig}`)}\n}\n`;
+    const coredns = await startCoredns(lab, corefile, corePort);
+    let zone = zoneOfLab(kubeconfig);
+    const own = await startDnsServer({
+      namespace: currentNetworkNamespace(),
+      zone: () => zone,
+      upstream: undefined,
+      domain: "cluster.local",
+      log: () => {},
+      corefile: parseCorefile(`.:${ownPort} {\n  bind 127.0.0.1\n  ${plugin("")}\n}\n`),
+    });
+    const clients = { own: createClient(ownPort), coredns: createClient(corePort) };
+    const differences: string[] = [];
+    const explained = new Map<string, number>();
+    try {
+      for (let round = 0; round < rounds; round++) {
+        const random = generator(round + 1);
+        const state = randomCluster(random, round);
+        const applied = lab.fairlead(
+          "apply",
+          "--name",
+          "dns",
+          "-f",
+          lab.file(`round-${round}.json`, JSON.stringify({ apiVersion: "v1", kind: "List", items: state.objects })),
+        );
+        assert.equal(applied.status, 0, applied.stderr);
+        // CoreDNS has seen everything when it has seen the last; a missing name it would answer from the same memory.
+        while ((await clients.coredns.ask(state.last, "A").catch(() => undefined))?.rcode !== 0);
+        zone = zoneOfLab(kubeconfig);
+        const names = state.names.concat(Object.values(fixedNames));
+        for (let i = 0; i < questionsARound; i += 100) {
+          const questions = Array.from({ length: 100 }, () => randomQuestion(random, names));
+          const pairs = await Promise.all(questions.map(async (question) => await askBoth(clients, question)));
+          for (const [index, [ours, theirs]] of pairs.entries()) {
+            const question = questions[index] as Question;
+            const [a, b] = [essence(ours), essence(theirs)];
+            if (a === b) continue;
+            const reason = explanation(question, ours, theirs);
+            if (reason === undefined)
+              differences.push(`${question.name} ${question.type}\n    ours    ${a}\n    CoreDNS ${b}`);
+            else explained.set(reason, (explained.get(reason) ?? 0) + 1);
+          }
+        }
+      }
+    } finally {
+      clients.own.close();
+      clients.coredns.close();
+      await own.close();
+      await coredns.stop();
+    }
+    context.diagnostic(
+      `${rounds * questionsARound} questions; ${[...explained].map(([reason, count]) => `${count}× ${reason}`).join("; ")}`,
+    );
+    assert.equal(
+      differences.length,
+      0,
+      `${differences.length} differences:\n  ${differences.slice(0, 40).join("\n  ")}`,
+    );
+  });
+});
+
+async function askBoth(
+  clients: Record<"own" | "coredns", TestClient>,
+  { name, type, edns }: Question,
+): Promise<[DnsMessage, DnsMessage]> {
+  return await Promise.all([clients.own.ask(name, type, edns), clients.coredns.ask(name, type, edns)]);
+}
+
+/** What a client can tell: rcode, flags, the answers and what comes beside them, in no order. */
+function essence(message: DnsMessage): string {
+  const text = (records: DnsMessage["answers"]): string =>
+    [
+      ...new Set(
+        records.map(
+          ({ name, ttl, data }) => `${name.toLowerCase()} ${ttl} ${recordTypeName(typeOfData(data))} ${dataOf(data)}`,
+        ),
+      ),
+    ]
+      .toSorted()
+      .join(", ");
+  const flags = [message.authoritative ? "aa" : "", message.truncated ? "tc" : ""]
+    .filter((flag) => flag !== "")
+    .join(" ");
+  return `${rcodeName(message.rcode)} ${flags} [${text(message.answers)}] {${text(message.authority)}} (${text(message.additional)})`;
+}
+
+// Names inside records may be in the question's case: that is nobody's business. A serial tells when the server last changed: not comparable.
+function dataOf(data: DnsMessage["answers"][number]["data"]): string {
+  return data.kind === "SOA" ? "SOA" : formatRecordData(data).toLowerCase();
+}
+
+/** The differences that src/serve/dns/README.md explains, each as narrow as it can be told. */
+function explanation({ name, type }: Question, ours: DnsMessage, theirs: DnsMessage): string | undefined {
+  const lower = name.toLowerCase();
+  const sameRcode = ours.rcode === theirs.rcode;
+  const nothing = (message: DnsMessage): boolean => message.answers.length === 0;
+  if (sameRcode && ours.truncated && theirs.truncated) return "other records left out of a cut answer";
+  const labels = lower.split(".").length;
+  if ((lower.endsWith(".ip6.arpa") && labels > 34) || (lower.endsWith(".in-addr.arpa") && labels > 6))
+    return "no address has so many labels";
+  if (lower.endsWith(".arpa") && nothing(ours) && nothing(theirs) && ours.rcode === 0 && theirs.rcode === 3)
+    return "an address's name, or part of one, exists for every type";
+  if (lower.endsWith(".arpa") && sameRcode && nothing(ours) && nothing(theirs))
+    return "SOA of the range's own reverse zone";
+  if (type === "SOA" && nothing(ours) && nothing(theirs) && ours.rcode === 3 && theirs.rcode === 0)
+    return "SOA of a name that is not there: NXDOMAIN here";
+  const inBetween = /^((_(tcp|udp)\..*\.svc|([^.]+\.)?svc|([^.]+\.)?pod|dns|ns\.dns|dns-version)\.)?cluster\.local$/.test(lower);
+  if (theirs.rcode === 2 && ours.rcode === 5 && !lower.endsWith("cluster.local"))
+    return "REFUSED where nobody can be asked";
+  if ((lower === "cluster.local" && type === "NS") || lower === "ns.dns.cluster.local")
+    return "CoreDNS knows its Service only as a pod of it";
+  if (inBetween && nothing(ours) && nothing(theirs) && ours.rcode === 0 && theirs.rcode === 3)
+    return "a name with longer names below it exists here";
+  if (
+    /^_[a-z0-9]+\._(tcp|udp)\./.test(lower) &&
+    (type === "A" || type === "AAAA") &&
+    nothing(ours) &&
+    theirs.rcode === 0
+  )
+    return "addresses under a port's name";
+  if (lower === "dns-version.cluster.local" && type === "TXT" && sameRcode) return "TTL of the version";
+  const unweighted = (message: DnsMessage): string => essence(message).replaceAll(/ SRV 0 \d+ /g, " SRV 0 - ");
+  const targets = (message: DnsMessage): string => unweighted({ ...message, additional: [], truncated: false });
+  if (type === "SRV" && theirs.truncated && !ours.truncated && targets(ours) === targets(theirs))
+    return "additional records that do not fit are left out without TC";
+  if (type === "SRV" && unweighted(ours) === unweighted(theirs)) return "weights count a target once";
+  const alias = ours.answers[0]?.data.kind === "CNAME";
+  if (alias && nothing(theirs)) return "a CNAME is told for every type, also where its target has no such data";
+  const ofEndpoint = lower.split(".").length === 6 && !lower.startsWith("_") && lower.endsWith(".svc.cluster.local");
+  if (ofEndpoint && type === "SRV" && nothing(ours) && sameRcode && !nothing(theirs))
+    return "SRV of an endpoint's name";
+  return undefined;
+}

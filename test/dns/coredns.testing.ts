@@ -1,0 +1,109 @@
+// The real CoreDNS beside this server, both fed by one lab's API server: the same objects, so the same names.
+// The binary is not part of this repository: `go install github.com/coredns/coredns@v1.15.0`, found by COREDNS or in the cache of peers.
+
+import { spawn, spawnSync } from "node:child_process";
+import dgram from "node:dgram";
+import { existsSync } from "node:fs";
+import { homedir } from "node:os";
+import { join } from "node:path";
+import process from "node:process";
+
+import { createNetworkBuilder, type ClusterObjects } from "../../src/model/build.ts";
+import { clusterConfig } from "../../src/model/cluster.ts";
+import { compileZone, type Zone } from "../../src/program/zone.ts";
+import { buildQuery, parseMessage, type DnsMessage } from "../../src/wire/dns/message.ts";
+import type { RecordType } from "../../src/wire/dns/record.ts";
+import type { TestLab } from "../lab/lab.testing.ts";
+
+/** Where CoreDNS is; undefined where it is not. */
+export const corednsPath: string | undefined = [
+  process.env["COREDNS"] ?? "",
+  join(homedir(), ".cache/fairlead-peers/bin/coredns"),
+].find((path) => path !== "" && existsSync(path));
+
+/** Why a test that needs it is skipped, false where it is there. */
+export const corednsMissing: string | false =
+  corednsPath === undefined && "no CoreDNS: go install github.com/coredns/coredns@v1.15.0, and name it in COREDNS";
+
+/** Starts CoreDNS with a Corefile; resolves when it answers for the cluster. Kill it in `finally`. */
+export async function startCoredns(lab: TestLab, corefile: string, port: number): Promise<{ stop(): Promise<void> }> {
+  const child = spawn(corednsPath ?? "", ["-conf", lab.file("Corefile", corefile)], {
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  let output = "";
+  child.stdout.on("data", (chunk: Buffer) => (output += chunk.toString()));
+  child.stderr.on("data", (chunk: Buffer) => (output += chunk.toString()));
+  const ended = new Promise<void>((resolve) => child.on("close", () => resolve()));
+  let dead = false;
+  void ended.then(() => (dead = true));
+  const client = createClient(port);
+  try {
+    for (;;) {
+      if (dead) throw new Error(`CoreDNS ended: ${output}`);
+      const answer = await client.ask("kubernetes.default.svc.cluster.local", "A").catch(() => undefined);
+      if (answer?.rcode === 0) break;
+    }
+  } finally {
+    client.close();
+  }
+  return {
+    async stop() {
+      child.kill("SIGKILL");
+      await ended;
+    },
+  };
+}
+
+export interface TestClient {
+  /** Rejects after a second without an answer. */
+  ask(name: string, type: RecordType, edns?: number): Promise<DnsMessage>;
+  close(): void;
+}
+
+/** Asks a server on 127.0.0.1, many questions at once. */
+export function createClient(port: number): TestClient {
+  const socket = dgram.createSocket("udp4");
+  const waiting = new Map<number, (bytes: Uint8Array) => void>();
+  let next = 0;
+  socket.on("error", () => {});
+  socket.on("message", (bytes) => waiting.get(bytes.readUInt16BE(0))?.(bytes));
+  return {
+    ask(name, type, edns = 1232) {
+      const id = next++ & 0xffff;
+      const query = buildQuery({ id, name, type, ...(edns === 0 ? {} : { udpBytes: edns }) });
+      return new Promise((resolve, reject) => {
+        const timer = setTimeout(() => {
+          waiting.delete(id);
+          reject(new Error(`port ${port}: no answer for ${name} ${type}`));
+        }, 1000);
+        waiting.set(id, (bytes) => {
+          clearTimeout(timer);
+          waiting.delete(id);
+          resolve(parseMessage(bytes));
+        });
+        socket.send(query, port, "127.0.0.1");
+      });
+    },
+    close: () => socket.close(),
+  };
+}
+
+const resources = {
+  nodes: "nodes",
+  namespaces: "namespaces",
+  pods: "pods",
+  services: "services",
+  endpointSlices: "endpointslices.discovery.k8s.io",
+  networkPolicies: "networkpolicies.networking.k8s.io",
+} as const;
+
+/** The zone of what the lab's API server has now. */
+export function zoneOfLab(kubeconfig: string): Zone {
+  const lists = Object.entries(resources).map(([kind, resource]) => {
+    const words = ["--kubeconfig", kubeconfig, "get", resource, "-A", "-o", "json"];
+    const { stdout, stderr, status } = spawnSync("kubectl", words, { encoding: "utf8", maxBuffer: 1 << 30 });
+    if (status !== 0) throw new Error(`kubectl get ${resource}: ${stderr}`);
+    return [kind, (JSON.parse(stdout) as { readonly items: unknown[] }).items];
+  });
+  return compileZone(createNetworkBuilder(clusterConfig())(Object.fromEntries(lists) as ClusterObjects));
+}
