@@ -64,6 +64,7 @@ program
       .choices(["own", "none"])
       .default("own"),
   )
+  .option("--publish <port:service...>", "a port of 127.0.0.1 that leads to a Service: 8080:NAMESPACE/SERVICE[:PORT]")
   .option("--timeout <seconds>", "how long to wait until all is ready", "120")
   .option("--no-wait", "return as soon as the objects are stored")
   .option("--quiet", "print errors only")
@@ -73,6 +74,7 @@ program
 Examples:
   fairlead up                                  an empty cluster of three nodes
   fairlead up -f examples/shop --nodes 5
+  fairlead up -f examples/shop --publish 8080:production/frontend   then http://127.0.0.1:8080/
   fairlead up --name second --ip-families ipv6  another lab beside it, IPv6 only`,
   )
   .action(run(() => import("./up.ts")));

@@ -11,6 +11,7 @@ import { probeUserNamespaces } from "../kernel/refusal.ts";
 import { labClient, type LabClient } from "../lab/client.ts";
 import type { LabConfig, Progress } from "../lab/config.ts";
 import { chooseApiPort, isRunning, killDaemon, launchDaemon } from "../lab/launch.ts";
+import { parsePublished } from "../lab/publish.ts";
 import { labPaths, makeLabFolder, type LabPaths } from "../lab/paths.ts";
 import { clusterConfig } from "../model/cluster.ts";
 import { loadManifests } from "./manifests.ts";
@@ -30,6 +31,7 @@ interface UpOptions {
   readonly policy?: "on" | "off";
   readonly policyConnections?: "keep" | "strict";
   readonly controllers: "own" | "none";
+  readonly publish?: readonly string[];
   readonly timeout: string;
   readonly wait: boolean;
   readonly quiet?: boolean;
@@ -59,6 +61,7 @@ export default async function up(options: UpOptions): Promise<number> {
     await launchDaemon(paths, {
       packets: packets.packets,
       apiPort: packets.apiPort,
+      publish: (packets.publish ?? []).map(({ hostPort }) => hostPort),
       progress: (line) => sayProgress(line, say),
     });
   } else {
@@ -66,6 +69,10 @@ export default async function up(options: UpOptions): Promise<number> {
     if (options.packets !== "auto" && options.packets !== config.packets)
       throw new Error(
         `lab "${options.name}" runs with packets ${config.packets}: stop it first (fairlead down --keep${nameFlag(options)})`,
+      );
+    if (options.publish !== undefined)
+      throw new Error(
+        `--publish: lab "${options.name}" runs already: stop it first (fairlead down --keep${nameFlag(options)})`,
       );
     say(`fairlead  lab "${options.name}" is running`);
   }
@@ -117,11 +124,13 @@ function configFor(paths: LabPaths, options: UpOptions): LabConfig {
 
 /** Policy and controllers may be switched with every start. */
 function switchableSettings({
+  publish,
   policy,
   policyConnections,
   controllers,
-}: UpOptions): Pick<LabConfig, "policy" | "establishedConnections" | "controllers"> {
+}: UpOptions): Pick<LabConfig, "policy" | "establishedConnections" | "controllers" | "publish"> {
   return {
+    ...(publish !== undefined && { publish: publish.map(parsePublished) }),
     controllers,
     ...(policy !== undefined && { policy }),
     ...(policyConnections !== undefined && { establishedConnections: policyConnections }),

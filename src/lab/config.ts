@@ -2,6 +2,7 @@
 
 import type { Family } from "../ip/address.ts";
 import type { Prefix } from "../ip/prefix.ts";
+import type { Published } from "./publish.ts";
 
 /** The settings of one lab. Plain JSON. */
 export interface LabConfig {
@@ -15,6 +16,8 @@ export interface LabConfig {
   readonly domain: string;
   /** Of the API server, on 127.0.0.1 of the host. */
   readonly apiPort: number;
+  /** Ports of the host's loopback that lead to Services. */
+  readonly publish?: readonly Published[];
   /** `off`: no namespaces, no packets; store, controllers, model, DNS answers and trace work all the same. */
   readonly packets: "on" | "off";
   /** Why packets are off, in words for people. */

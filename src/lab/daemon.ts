@@ -1,5 +1,6 @@
 // The lab's daemon: one process that holds store, controllers, agents, kubelets and every built-in server of one lab.
-// Started by launch.ts inside its namespaces; its argument is the lab's folder. Descriptor 3 takes progress, 4 leads to the helper outside, 5 listens for the API server.
+// Started by launch.ts inside its namespaces; its argument is the lab's folder. Descriptor 3 takes progress, 4 leads to the helper outside, 5 listens for the API server,
+// 6 and further ones for published Services.
 
 import { closeSync, readFileSync, statSync, writeSync } from "node:fs";
 import { stat } from "node:fs/promises";
@@ -11,6 +12,7 @@ import type { LabConfig, Progress } from "./config.ts";
 import { startLab } from "./lab.ts";
 import { connectOutside } from "./outside/connect.ts";
 import { labPaths } from "./paths.ts";
+import { startPublishing } from "./publish.ts";
 
 const folder = process.argv[2];
 if (folder === undefined) throw new Error("daemon.ts FOLDER: which lab?");
@@ -36,6 +38,17 @@ try {
       last = now;
     },
   });
+  const publishing = startPublishing({
+    ports: (config.publish ?? []).map((published, index) => ({ ...published, fd: 6 + index })),
+    network: () => lab.network(),
+    nodes: () =>
+      new Map(
+        [...lab.nodes().values()].flatMap(({ name, machine, stopped }) =>
+          machine === undefined || stopped ? [] : [[name, machine.namespace] as const],
+        ),
+      ),
+    log: (line) => console.error(`${new Date().toISOString()} ${line}`),
+  });
   const control = await startControl(lab, paths, stop);
   say({ kind: "ready" });
   closeSync(3);
@@ -47,6 +60,7 @@ try {
     if (stopping) return;
     stopping = true;
     control.close();
+    publishing.close();
     await lab.stop();
     outside.close();
     process.exit(0);

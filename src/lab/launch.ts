@@ -22,9 +22,19 @@ const outsideFile = fileURLToPath(new URL("outside/main.ts", import.meta.url));
  */
 export async function launchDaemon(
   paths: LabPaths,
-  options: { readonly packets: "on" | "off"; readonly apiPort: number; readonly progress: (line: Progress) => void },
+  options: {
+    readonly packets: "on" | "off";
+    readonly apiPort: number;
+    /** Ports of the host's loopback whose listeners the daemon gets, from descriptor 6 on. */
+    readonly publish?: readonly number[];
+    readonly progress: (line: Progress) => void;
+  },
 ): Promise<void> {
   const listener = await openApiListener(options.apiPort);
+  const published = await openPublished(options.publish ?? []).catch((error: unknown) => {
+    listener.close();
+    throw error;
+  });
   const log = openSync(paths.log, "a", 0o600);
   const node = process.execPath;
   const flags = ["--disable-warning=ExperimentalWarning"];
@@ -44,11 +54,12 @@ export async function launchDaemon(
   const child = spawn(command, commandArguments, {
     detached: true,
     // Inherited listeners stay what they are: one opened here listens on the host's loopback for a daemon that has no host network.
-    stdio: ["ignore", log, log, "pipe", toHelper, descriptorOf(listener)],
+    stdio: ["ignore", log, log, "pipe", toHelper, descriptorOf(listener), ...published.map(descriptorOf)],
     cwd: "/",
   });
   toHelper.destroy();
   listener.close();
+  for (const each of published) each.close();
   helper.unref();
   closeSync(log);
   if (child.pid !== undefined)
@@ -82,17 +93,35 @@ function descriptorOf(server: Server): number {
   return fd;
 }
 
+async function openPublished(ports: readonly number[]): Promise<readonly Server[]> {
+  const open: Server[] = [];
+  try {
+    for (const port of ports) open.push(await openListener(port, "publish a Service", "choose another host port"));
+    return open;
+  } catch (error) {
+    for (const each of open) each.close();
+    throw error;
+  }
+}
+
 function openApiListener(port: number): Promise<Server> {
+  return openListener(port, "listen for the API server", "give this lab another one with --api-port");
+}
+
+function openListener(port: number, doing: string, remedy: string): Promise<Server> {
   const server = createServer();
   return new Promise((resolve, reject) => {
     server.once("error", (error: NodeJS.ErrnoException) => {
       const cure =
-        error.code === "EADDRINUSE" ? ": another program has it; give this lab another one with --api-port" : "";
+        error.code === "EADDRINUSE"
+          ? `: another program has it; ${remedy}`
+          : error.code === "EACCES"
+            ? ": ports below 1024 are the administrator's; choose one above"
+            : "";
       reject(
-        Object.assign(
-          new Error(`listen for the API server on 127.0.0.1:${port}: ${error.code}${cure}`, { cause: error }),
-          { code: error.code },
-        ),
+        Object.assign(new Error(`${doing} on 127.0.0.1:${port}: ${error.code}${cure}`, { cause: error }), {
+          code: error.code,
+        }),
       );
     });
     server.listen({ host: "127.0.0.1", port }, () => resolve(server));
