@@ -17,7 +17,7 @@ test("the shop comes up, is used as its users do, and goes", async () => {
     const up = lab.fairlead("up", "-f", "examples/shop");
     assert.equal(up.status, 0, up.stdout + up.stderr);
     assert.match(up.stdout, /Ready in \d+\.\d\d s\./);
-    const packets = /packets are off/.test(up.stdout) ? "off" : "on";
+    const packets = /going on without packets/.test(up.stdout) ? "off" : "on";
 
     const pods = lab.fairlead("get", "pods", "-A", "-o", "wide");
     assert.match(pods.stdout, /production\s+postgres-0\s+1\/1\s+Running/);
