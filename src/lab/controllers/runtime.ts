@@ -9,7 +9,8 @@ import { performance } from "node:perf_hooks";
 import type { ClusterConfig } from "../../model/network.ts";
 import type { KubeObject } from "../../kube/object.ts";
 import { resourceOf, resources } from "../../kube/resources.ts";
-import type { ObjectApi } from "../api/api.ts";
+import type { ObjectApi, ServedApi } from "../api/api.ts";
+import type { Kinds } from "../api/kinds.ts";
 import type { ResourceName } from "../api/store.ts";
 import type { Clock } from "./clock.ts";
 import { isConflict, isNamespaceTerminating } from "./errors.ts";
@@ -82,9 +83,30 @@ const everyResource: readonly ResourceName[] = [
   ...new Map(resources.map(({ group, resource }) => [`${resource}.${group}`, { group, resource }])).values(),
 ];
 
+/** The resources of objects, custom ones included; those whose definition has gone are remembered, as their objects go after it. */
+function resourcesOf(kinds: Kinds | undefined): {
+  readonly all: readonly ResourceName[];
+  readonly of: (object: KubeObject) => ResourceName | undefined;
+} {
+  const remembered = new Map<string, ResourceName>();
+  return {
+    all: [
+      ...everyResource,
+      ...(kinds?.all() ?? []).flatMap(({ custom, stored }) => (custom === undefined ? [] : [stored])),
+    ],
+    of({ apiVersion, kind }) {
+      const known = resourceOf(apiVersion, kind);
+      if (known !== undefined) return known;
+      const custom = kinds?.of(apiVersion, kind)?.stored;
+      if (custom !== undefined) remembered.set(`${apiVersion} ${kind}`, custom);
+      return custom ?? remembered.get(`${apiVersion} ${kind}`);
+    },
+  };
+}
+
 /** Starts the given controllers; the order is the order within a round. */
 export function startRuntime(options: {
-  readonly api: ObjectApi;
+  readonly api: ObjectApi & Partial<Pick<ServedApi, "kinds">>;
   readonly clock: Clock;
   readonly random: () => number;
   readonly config: ClusterConfig;
@@ -106,10 +128,11 @@ export function startRuntime(options: {
   };
   const busy = (): boolean => !stopped && (scheduled || queues.some((queue) => queue.size > 0) || sink.pending);
 
+  const known = resourcesOf(api.kinds);
   const objects = followObjects({
     api,
-    resources: everyResource,
-    resourceOf: ({ apiVersion, kind }) => resourceOf(apiVersion, kind),
+    resources: known.all,
+    resourceOf: known.of,
     changed: (change) => routes?.(change),
   });
   const sink = createEventSink({ api, clock, random: options.random, wake: schedule });
