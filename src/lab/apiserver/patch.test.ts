@@ -217,6 +217,18 @@ test("an object nobody's fields were noted of belongs to before-first-apply", as
   assert.match(refused.body.message, /conflict with "before-first-apply" using v1: \.spec\.sessionAffinity/);
 });
 
+test("an object of `fairlead apply` belongs to kubectl's client-side apply, but for what the lab added", async () => {
+  server.api.apply({
+    apiVersion: "v1",
+    kind: "Service",
+    metadata: { name: "x", namespace: "default" },
+    spec: { ports: [{ port: 80 }], sessionAffinity: "ClientIP" },
+  });
+  const refused = await apply("x", "one", { sessionAffinity: "None" });
+  assert.match(refused.body.message, /conflict with "kubectl-client-side-apply" using v1: \.spec\.sessionAffinity$/);
+  assert.equal((await apply("x", "one", { type: "NodePort" })).status, 200, "nobody said what type it is");
+});
+
 test("what apply needs is asked for", async () => {
   const headers = { "Content-Type": "application/apply-patch+yaml" };
   const body = { apiVersion: "v1", kind: "Service", metadata: { name: "w" } };

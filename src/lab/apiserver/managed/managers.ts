@@ -136,10 +136,21 @@ export function applyConfiguration(
   };
 }
 
-/** An object that nobody's fields were noted of belongs to "before-first-apply". */
+/**
+ * An object that nobody's fields were noted of belongs to "before-first-apply"; where it was applied client-side (`fairlead apply`),
+ * what was applied belongs to kubectl's client-side apply, and what the lab has added since to nobody.
+ */
 function entriesBeforeApply(live: KubeObject, manager: Manager, shape: Shape): readonly Entry[] {
   const entries = decode(live.metadata.managedFields);
   if (entries.length > 0) return entries;
+  const manifest = lastManifest(live);
+  if (manifest !== undefined) {
+    const annotation = fieldSet(false, [[`f:${lastApplied}`, thisField]]);
+    const metadata = fieldSet(false, [["f:annotations", annotation]]);
+    const said = union(fieldsOf(tracked(manifest), shape), fieldSet(false, [["f:metadata", metadata]]));
+    const fields = ownable(intersection(said, fieldsOf(tracked(live), shape)));
+    return [entryOf({ ...manager, name: "kubectl-client-side-apply", subresource: "" }, "Update", fields)];
+  }
   const fields = ownable(fieldsOf(tracked(live), shape));
   const first = { ...manager, name: "before-first-apply", subresource: "" };
   return [entryOf(first, "Update", fields)];
@@ -154,17 +165,22 @@ interface Conflict {
 
 // fieldmanager/lastappliedmanager.go: kubectl may take over what kubectl itself applied on the client's side.
 function isLastApplied(live: KubeObject, { name }: Manager, conflicts: readonly Conflict[], shape: Shape): boolean {
-  const text = live.metadata.annotations?.[lastApplied];
-  if (name !== "kubectl" || text === undefined) return false;
-  let manifest: unknown;
-  try {
-    manifest = JSON.parse(text);
-  } catch {
-    return false;
-  }
-  if (typeof manifest !== "object" || manifest === null) return false;
+  const manifest = name === "kubectl" ? lastManifest(live) : undefined;
+  if (manifest === undefined) return false;
   const applied = fieldsOf(manifest, shape);
   return conflicts.every(({ taken }) => isEmpty(difference(taken, applied)));
+}
+
+/** What was applied client-side; undefined where nothing was, or where the memory of it cannot be read. */
+function lastManifest({ metadata }: KubeObject): KubeObject | undefined {
+  const text = metadata.annotations?.[lastApplied];
+  if (text === undefined) return undefined;
+  try {
+    const manifest = JSON.parse(text) as Partial<KubeObject> | null;
+    return typeof manifest?.metadata === "object" && manifest.metadata !== null ? (manifest as KubeObject) : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 // structured-merge-diff merge/conflict.go, apimachinery managedfields/internal/conflict.go
