@@ -4,6 +4,7 @@ import { familyOf, parseAddress, type Address } from "../ip/address.ts";
 import type { Origin } from "../kube/object.ts";
 import type { NetworkNode, NetworkPod, NetworkService } from "../model/network.ts";
 import { resolveName } from "./names.ts";
+import { policyCures } from "./policy-cure.ts";
 import type { EndpointChoice, Packet, Step, Trace, TracePath } from "./trace.ts";
 import { walkAll, type Start } from "./walk.ts";
 import { nodeNamed, ofFamily, type World } from "./world.ts";
@@ -41,8 +42,10 @@ export function trace(world: World, query: TraceQuery): Trace {
   const packets = target.addresses
     .filter((address) => familyOf(address) === family)
     .map((destination) => packetOf(source, destination, target.port, query.protocol));
-  const paths = packets.flatMap((packet) => walkAll(world, start, packet));
+  const walks = packets.map((packet) => ({ packet, paths: walkAll(world, start, packet) }));
+  const paths = walks.flatMap((each) => each.paths);
   const [packet] = packets;
+  const cures = curesOf(world, start, walks);
   return {
     from,
     to,
@@ -50,7 +53,22 @@ export function trace(world: World, query: TraceQuery): Trace {
     ...(packet && { packet }),
     paths: withAllChoices(paths),
     disposition: dispositionOf(paths),
+    ...(cures.length > 0 && { cures }),
   };
+}
+
+/** Of the first way that a policy ends. */
+function curesOf(
+  world: World,
+  start: Start,
+  walks: readonly { readonly packet: Packet; readonly paths: readonly TracePath[] }[],
+): readonly string[] {
+  for (const { packet, paths } of walks)
+    for (const path of paths) {
+      const last = path.hops.at(-1)?.steps.at(-1);
+      if (last?.kind === "policy") return policyCures(world, start, packet, path);
+    }
+  return [];
 }
 
 interface Target {

@@ -119,7 +119,15 @@ function causeLines(trace: Trace): string {
   const lines = causes.map(({ text, origin }, index) =>
     `${index === 0 ? "    cause " : "          "}${text.padEnd(width)}  ${placeText(origin)}`.trimEnd(),
   );
-  return `\n${lines.join("\n")}\n`;
+  const { cures = [] } = trace;
+  const [first] = cures;
+  const cure =
+    first === undefined
+      ? []
+      : cures.length === 1
+        ? [`    cure  ${first}   (tried)`]
+        : ["    cure  one of these, each tried:", ...cures.map((text) => `          · ${text}`)];
+  return `\n${[...lines, ...cure].join("\n")}\n`;
 }
 
 function where(place: Hop["place"]): string {

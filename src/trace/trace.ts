@@ -130,4 +130,6 @@ export interface Trace {
   readonly paths: readonly TracePath[];
   /** The one all paths share, or `mixed`. */
   readonly disposition: Disposition | "mixed";
+  /** Edits that would let a packet through that a policy drops, each tried; absent where there is none. */
+  readonly cures?: readonly string[];
 }

@@ -1,5 +1,5 @@
 // The specification's word against the compiler's: an oracle that knows only the objects, and the Programs made of them, executed packet by
-// packet. WORLDS=5000 SEED=1 node --test test/policy/oracle.test.ts asks about more worlds; a failure is shrunk to a small manifest.
+// packet. WORLDS=5000 SEED=1 node --test test/policy/oracle.test.ts asks about more worlds, FAIRLEAD_LONG=1 about all of the grammar; a failure is shrunk to a small manifest.
 
 import assert from "node:assert/strict";
 import process from "node:process";
@@ -17,16 +17,19 @@ import {
 } from "./worlds.testing.ts";
 
 const firstSeed = Number(process.env["SEED"] ?? 1);
-const worlds = Number(process.env["WORLDS"] ?? 60);
+const isLong = process.env["FAIRLEAD_LONG"] === "1";
+const worlds = Number(process.env["WORLDS"] ?? (isLong ? 500 : 15));
+/** A number prime to those of the grammar's choices: every choice comes up, though not with every other. */
+const stride = isLong ? 1 : 5;
 
 void test("every policy of a small grammar: oracle and Programs agree", (t) => {
   let asked = 0;
   let count = 0;
   for (const world of everyWorld()) {
-    count++;
+    if (count++ % stride !== 0) continue;
     asked += agree(world, `world ${count}`);
   }
-  t.diagnostic(`${count} worlds, ${asked} connections`);
+  t.diagnostic(`${Math.ceil(count / stride)} of ${count} worlds, ${asked} connections`);
 });
 
 void test("random policies: oracle and Programs agree", (t) => {

@@ -2,6 +2,7 @@
 // the old and the new policies forbid, and stops nothing that both allow. Each transaction here is as small as a plan's parts can be.
 
 import assert from "node:assert/strict";
+import process from "node:process";
 import { test } from "node:test";
 
 import { commitBatch, createTables, tableState } from "../../src/kernel/fake-nftables.ts";
@@ -26,9 +27,12 @@ import {
   type PolicyWorld,
 } from "./worlds.testing.ts";
 
+/** Worlds a test. */
+const worlds = process.env["FAIRLEAD_LONG"] === "1" ? 24 : 4;
+
 void test("policies that change", (t) => {
   let states = 0;
-  for (let seed = 1; seed <= 12; seed++) {
+  for (let seed = 1; seed <= worlds; seed++) {
     const before = randomWorld(seed);
     const others = randomPolicies(createDice(seed + 1000), before);
     // Some stay, some go, some come.
@@ -42,7 +46,7 @@ void test("policies that change", (t) => {
 
 void test("a pod whose labels change", (t) => {
   let states = 0;
-  for (let seed = 101; seed <= 112; seed++) {
+  for (let seed = 101; seed <= 100 + worlds; seed++) {
     const before = randomWorld(seed);
     const [first, ...rest] = before.pods;
     if (first === undefined) continue;
@@ -54,7 +58,7 @@ void test("a pod whose labels change", (t) => {
 
 void test("a pod that goes and one that comes", (t) => {
   let states = 0;
-  for (let seed = 201; seed <= 204; seed++) {
+  for (let seed = 201; seed <= 200 + worlds / 4; seed++) {
     const after = randomWorld(seed);
     const [first, ...rest] = after.pods;
     if (first === undefined) continue;

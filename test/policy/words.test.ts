@@ -57,6 +57,9 @@ blue/other → db:8080/tcp      DROPPED on node-2, ingress of db
           and lets in http/tcp only from app=api                                  spec.ingress[0].from[0].podSelector
           NetworkPolicy red/db-more isolates app=db                               spec.podSelector
           and lets in 80-9000/tcp only from 10.244.1.8/29 without 10.244.1.12/32  spec.ingress[0].from[0].ipBlock
+    cure  one of these, each tried:
+          · add to spec.ingress[0].from of NetworkPolicy red/db-in:  - {namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: blue}}, podSelector: {matchLabels: {app: web}}}
+          · add to spec.ingress[0].from of NetworkPolicy red/db-more:  - {namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: blue}}, podSelector: {matchLabels: {app: web}}}
 `,
   );
 });
@@ -68,6 +71,33 @@ void test("a trace that policies let through names all of them", () => {
   assert.equal(ingress.verdict, "allowed");
   assert.equal(ingress.origin?.field, "spec.ingress[0].from[0].podSelector");
   assert.deepEqual(ingress.also, ["db-more"]);
+});
+
+void test("cures: a label, a peer, a rule; only those that would help", () => {
+  const cures = (world_: PolicyWorld, from: string, to: string, protocol: "tcp" | "udp" = "tcp"): readonly string[] => {
+    const { world: changed } = compileWorld(world_);
+    return trace(changed, { from, to, namespace: "red", protocol }).cures ?? [];
+  };
+  const [api, db, other] = shop.pods;
+  assert.ok(api && db && other);
+  const neighbour = pod("tool", { namespace: "red", node: 2, host: 13 }, { labels: { role: "tool" } });
+  const [dbIn] = shop.policies;
+  assert.ok(dbIn);
+  const one = { ...shop, pods: [...shop.pods, neighbour], policies: [dbIn] };
+  assert.deepEqual(cures(one, "red/tool", "red/db:8080"), [
+    "kubectl label pod -n red tool app=api --overwrite",
+    "add to spec.ingress[0].from of NetworkPolicy red/db-in:  - {podSelector: {matchLabels: {role: tool}}}",
+  ]);
+  assert.deepEqual(cures(one, "red/tool", "red/db:53", "udp"), [
+    "add to spec.ingress of NetworkPolicy red/db-in:  - {from: [{podSelector: {matchLabels: {role: tool}}}], ports: [{port: 53, protocol: UDP}]}",
+  ]);
+  assert.deepEqual(cures(one, "node/node-1", "red/db:8080"), [
+    'add to spec.ingress[0].from of NetworkPolicy red/db-in:  - {ipBlock: {cidr: "172.18.0.2/32"}}',
+  ]);
+  assert.deepEqual(cures(one, "red/api", "red/db:8080"), []);
+  // The other end forbids it too: no single edit of one policy helps.
+  const mute = policy("mute", "red", { podSelector: { matchLabels: { role: "tool" } }, policyTypes: ["Egress"] });
+  assert.deepEqual(cures({ ...one, policies: [dbIn, mute] }, "red/tool", "red/db:8080"), []);
 });
 
 void test("an explanation in plain words", () => {
