@@ -4,7 +4,7 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { relative } from "node:path";
 import process from "node:process";
-import { parsePrefix } from "../ip/prefix.ts";
+import { parsePrefix, prefixBits, prefixRange, type Prefix } from "../ip/prefix.ts";
 import type { Family } from "../ip/address.ts";
 import type { KubeObject } from "../kube/object.ts";
 import { probeUserNamespaces } from "../kernel/refusal.ts";
@@ -13,7 +13,7 @@ import type { LabConfig, Progress } from "../lab/config.ts";
 import { chooseApiPort, isRunning, killDaemon, launchDaemon } from "../lab/launch.ts";
 import { parsePublished } from "../lab/publish.ts";
 import { labPaths, makeLabFolder, type LabPaths } from "../lab/paths.ts";
-import { clusterConfig } from "../model/cluster.ts";
+import { clusterConfig, nodePodCidrBits } from "../model/cluster.ts";
 import { loadManifests } from "./manifests.ts";
 import { count, stepLine } from "./report.ts";
 
@@ -109,6 +109,7 @@ function configFor(paths: LabPaths, options: UpOptions): LabConfig {
     ...(options.serviceCidr !== undefined && { serviceCidrs: prefixes("--service-cidr", options.serviceCidr) }),
     ...(options.nodeCidr !== undefined && { nodeCidrs: prefixes("--node-cidr", options.nodeCidr) }),
   });
+  checkRoom(cluster.podCidrs, nodes);
   return {
     name: options.name,
     nodes,
@@ -120,6 +121,20 @@ function configFor(paths: LabPaths, options: UpOptions): LabConfig {
     apiPort,
     packets: "on",
   };
+}
+
+/** Every node takes a part of each pod range: there must be one for all of them. */
+function checkRoom(podCidrs: readonly Prefix[], nodes: number): void {
+  for (const range of podCidrs) {
+    const { family } = prefixRange(range);
+    const bits = nodePodCidrBits(family);
+    const room = 2 ** (bits - prefixBits(range));
+    if (room >= nodes) continue;
+    const larger = bits - Math.ceil(Math.log2(nodes));
+    throw new Error(
+      `ipam: pod range ${range} has room for ${count(room, "node")} with a /${bits} each, not for ${nodes}: give --pod-cidr a /${larger} or larger, or fewer --nodes`,
+    );
+  }
 }
 
 /** Policy and controllers may be switched with every start. */

@@ -50,7 +50,17 @@ export function labPaths(name: string): LabPaths {
 
 /** Makes the lab's folder, for its owner only. */
 export function makeLabFolder(paths: LabPaths): void {
-  mkdirSync(paths.folder, { recursive: true, mode: 0o700 });
+  try {
+    mkdirSync(paths.folder, { recursive: true, mode: 0o700 });
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    throw new Error(
+      `make the lab's folder ${paths.folder}: ${code}: let FAIRLEAD_HOME name one that this user may write`,
+      {
+        cause: error,
+      },
+    );
+  }
 }
 
 /** Names of the labs that have a folder. */

@@ -89,6 +89,8 @@ test("bad flags and names of a lab that is to start: nothing starts, nothing is 
       ],
       ["--service-cidr 172.18.0.0/16", /overlaps node range 172\.18\.0\.0\/16: choose another --service-cidr/],
       ["--pod-cidr 10.0.0.0/33", /"10\.0\.0\.0\/33" is no prefix/],
+      ["--pod-cidr 10.244.0.0/23", /has room for 1 node with a \/23 each, not for 3: give --pod-cidr a \/21 or larger/],
+      ["--nodes 200", /pod range 10\.244\.0\.0\/16 has room for 128 nodes/],
       ["--domain Bad_Domain", /cluster domain "Bad_Domain" is no DNS name/],
       ["--timeout soon", /--timeout soon: must be a number of seconds/],
       ["--api-port 0", /--api-port 0: must be a port from 1 to 65535/],
