@@ -148,7 +148,8 @@ function explanation({ name, type }: Question, ours: DnsMessage, theirs: DnsMess
     return "SOA of the range's own reverse zone";
   if (type === "SOA" && nothing(ours) && nothing(theirs) && ours.rcode === 3 && theirs.rcode === 0)
     return "SOA of a name that is not there: NXDOMAIN here";
-  const inBetween = /^((_(tcp|udp)\..*\.svc|([^.]+\.)?svc|([^.]+\.)?pod|dns|ns\.dns|dns-version)\.)?cluster\.local$/.test(lower);
+  const inBetween =
+    /^((_(tcp|udp)\..*\.svc|([^.]+\.)?svc|([^.]+\.)?pod|dns|ns\.dns|dns-version)\.)?cluster\.local$/.test(lower);
   if (theirs.rcode === 2 && ours.rcode === 5 && !lower.endsWith("cluster.local"))
     return "REFUSED where nobody can be asked";
   if ((lower === "cluster.local" && type === "NS") || lower === "ns.dns.cluster.local")

@@ -161,7 +161,7 @@ function reverse(address: string): string {
   const full = [...groups, ...Array<string>(7 - groups.length).fill("0"), tail]
     .map((group) => group.padStart(4, "0"))
     .join("");
-  return `${[...full].toReversed().join(".")}.ip6.arpa`;
+  return `${full.split("").toReversed().join(".")}.ip6.arpa`;
 }
 
 const types: readonly RecordType[] = [
@@ -186,7 +186,7 @@ export function randomQuestion(random: Random, names: readonly string[]): Questi
   if (chance(random, 8)) name = `x.${name}`;
   if (chance(random, 4)) name = name.split(".").slice(1).join(".");
   if (chance(random, 10))
-    name = [...name].map((letter) => (chance(random, 50) ? letter.toUpperCase() : letter)).join("");
+    name = Array.from(name, (letter) => (chance(random, 50) ? letter.toUpperCase() : letter)).join("");
   const type = name.endsWith("arpa") && chance(random, 80) ? "PTR" : pick(random, types);
   return { name, type, edns: pick(random, [1232, 1232, 0, 512]) };
 }

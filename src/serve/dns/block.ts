@@ -53,17 +53,17 @@ export function createBlock(config: ServerConfig, parts: BlockParts): ZoneBlock 
   const timer = refreshing ? setInterval(hosts.refresh, config.hosts.reloadMs).unref() : undefined;
   const kubernetes = config.kubernetes && createKubernetes(config.kubernetes, parts);
 
-  const forward = (query: Query): Outcome | Promise<Outcome> => {
+  const forward = (query: Query, client: () => Address): Outcome | Promise<Outcome> => {
     loop?.refuse(query.name);
-    return forwarder.ask(query);
+    return forwarder.ask(query, client);
   };
 
   /** What comes behind rewrite and autopath. */
-  const plain = (query: Query): Outcome | Promise<Outcome> => {
+  const plain = (query: Query, client: () => Address): Outcome | Promise<Outcome> => {
     const known = hosts?.answer(query.name, query.type);
     if (known !== undefined) return { answer: known, age: 0 };
     const answer = kubernetes?.(query);
-    if (answer === undefined) return forward(query);
+    if (answer === undefined) return forward(query, client);
     if (typeof answer === "number") return answer;
     if (answer.continueAt === undefined || upstreams.of(answer.continueAt) === undefined) return { answer, age: 0 };
     return completeChain(answer, query, answer.continueAt, forwarder);
@@ -72,7 +72,10 @@ export function createBlock(config: ServerConfig, parts: BlockParts): ZoneBlock 
   const byAutopath = autopathOf(config, parts);
   const named = (query: Query, client: () => Address): Outcome | Promise<Outcome> => {
     const search = byAutopath?.(query, client);
-    return search === undefined ? plain(query) : answerByAutopath(query, search, plain, parts.metrics);
+    if (search === undefined) return plain(query, client);
+    // Names behind the first are asked later, when the datagram's place is another's.
+    const who = client();
+    return answerByAutopath(query, search, (each) => plain(each, () => who), parts.metrics);
   };
 
   return {

@@ -233,3 +233,22 @@ await test("bounds: denial has its own, a name may be left out, a least time", a
   setting.now = 4000;
   assert.equal(isCached(setting, "short"), true);
 });
+
+await test("one client's flood leaves room for others", async () => {
+  const setting = setUp({ waitingMax: 16 });
+  const ask = (name: string, client: string): Promise<unknown> =>
+    Promise.resolve(setting.forwarder.ask(question(name), () => client));
+  const flood = Array.from({ length: 40 }, async (_, i) => await ask(`n${i}`, "10.244.1.5"));
+  const results = Promise.allSettled(flood);
+  assert.equal(setting.waiting.length, 8);
+  const other = ask("other", "10.244.1.6");
+  assert.equal(setting.waiting.length, 9);
+  finish(setting);
+  await other;
+  const refused = (await results).filter(({ status }) => status === "rejected");
+  assert.equal(refused.length, 32);
+  // When they are answered it may ask again.
+  const again = ask("again", "10.244.1.5");
+  setting.waiting.at(-1)?.answer();
+  await again;
+});

@@ -23,7 +23,7 @@ export interface Upstream {
 
 export interface Forwarder {
   /** The answer to a question, at once from the cache or later. Rejects where the upstream gives none; throws NoUpstreamError. */
-  ask(question: ForwardedQuestion): CachedAnswer | Promise<CachedAnswer>;
+  ask(question: ForwardedQuestion, client?: () => string): CachedAnswer | Promise<CachedAnswer>;
   /** The upstream's whole response, not kept. */
   message(question: ForwardedQuestion): Promise<Uint8Array>;
   /** How many answers are kept. */
@@ -45,7 +45,7 @@ export interface ForwarderLimits {
   readonly denial: KeepLimits;
   /** All kept answers together. */
   readonly bytesMax: number;
-  /** Questions under way at once; more are refused at once. */
+  /** Questions under way at once; more are refused at once. While half of them are taken, no client may have more than an eighth. */
   readonly waitingMax: number;
   /** Seconds that a failure is not tried again. */
   readonly keepFailure: number;
@@ -157,7 +157,20 @@ export function createForwarder(options: {
     }
   };
 
-  const fetchOnce = (key: string, question: ForwardedQuestion): Promise<CachedAnswer> => {
+  // A flood of one client's names that nobody has in a cache must not keep others out.
+  const perClient = new Map<string, number>();
+  const fairly = (client: string, answer: Promise<CachedAnswer>): Promise<CachedAnswer> => {
+    perClient.set(client, (perClient.get(client) ?? 0) + 1);
+    const over = (): void => {
+      const left = (perClient.get(client) ?? 1) - 1;
+      if (left === 0) perClient.delete(client);
+      else perClient.set(client, left);
+    };
+    answer.then(over, over);
+    return answer;
+  };
+
+  const fetchOnce = (key: string, question: ForwardedQuestion, client = ""): Promise<CachedAnswer> => {
     const under = waiting.get(key);
     if (under !== undefined) return under;
     const failure = failures.get(key);
@@ -166,9 +179,11 @@ export function createForwarder(options: {
     const upstream = upstreamFor(question);
     if (waiting.size >= limits.waitingMax)
       return Promise.reject(new Error(`${limits.waitingMax} questions already wait for ${upstream.name}`));
+    if (waiting.size * 2 >= limits.waitingMax && client !== "" && (perClient.get(client) ?? 0) * 8 >= limits.waitingMax)
+      return Promise.reject(new Error(`too many questions of one client, ${client}, wait for ${upstream.name}`));
     const answer = fetchAnswer(key, question, upstream);
     waiting.set(key, answer);
-    return answer;
+    return client === "" ? answer : fairly(client, answer);
   };
 
   const stale = (entry: Entry, key: string, question: ForwardedQuestion): CachedAnswer | Promise<CachedAnswer> => {
@@ -185,13 +200,13 @@ export function createForwarder(options: {
   };
 
   return {
-    ask(question) {
+    ask(question, client) {
       const key = keyOf(question);
       const now = clock.now();
       const entry = caches.success.get(key, now) ?? caches.denial.get(key, now);
       if (entry === undefined) {
         metrics.cacheMisses++;
-        return fetchOnce(key, question);
+        return fetchOnce(key, question, client?.());
       }
       if (entry.expiresMs <= now) return stale(entry, key, question);
       metrics.cacheHits++;
