@@ -196,12 +196,18 @@ export async function serve(
 const silenceMs = 3000;
 
 /** What a TCP connection from a place gets: the server's words, or the error's code. */
-export async function ask(lab: PacketLab, from: string, host: Address, port: number): Promise<string> {
+export async function ask(
+  lab: PacketLab,
+  from: string,
+  host: Address,
+  port: number,
+  patienceMs: number = silenceMs,
+): Promise<string> {
   const socket = new net.Socket({ fd: tcpSocketFd(placeOf(lab.places, from), familyOf(host)) });
   const words: Buffer[] = [];
   socket.on("data", (chunk: Buffer) => words.push(chunk));
   return new Promise((resolve) => {
-    socket.setTimeout(silenceMs, () => socket.destroy(Object.assign(new Error("silence"), { code: "SILENCE" })));
+    socket.setTimeout(patienceMs, () => socket.destroy(Object.assign(new Error("silence"), { code: "SILENCE" })));
     socket.on("error", (error: NodeJS.ErrnoException) => resolve(error.code ?? error.message));
     socket.on("end", () => {
       resolve(Buffer.concat(words).toString());

@@ -8,6 +8,8 @@ import process from "node:process";
 import { test } from "node:test";
 import { hostLinks, networkNamespaces, withLabs, type TestLab } from "./lab.testing.ts";
 
+const rounds = process.env["FAIRLEAD_LONG"] === "1" ? 20 : 4;
+
 interface Object {
   readonly metadata: { readonly name: string; readonly uid: string };
 }
@@ -99,14 +101,14 @@ test("killed while it starts, the next up starts it", async () => {
   });
 });
 
-test("twenty rounds of up and down leave no process, namespace, link or file", async () => {
+test(`${rounds} rounds of up and down leave no process, namespace, link or file`, async () => {
   await withLabs(async (lab) => {
     lab.fairlead("up");
     lab.fairlead("down");
     const links = hostLinks();
     const temporary = temporaryFiles();
     const namespaces = networkNamespaces();
-    for (let round = 0; round < 20; round++) {
+    for (let round = 0; round < rounds; round++) {
       const up = lab.fairlead("up", "--no-wait");
       assert.equal(up.status, 0, up.stdout + up.stderr);
       assert.equal(lab.fairlead("down").status, 0);
