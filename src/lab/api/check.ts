@@ -13,10 +13,12 @@ import { sameButSource } from "../../kube/source.ts";
 import { suspicions } from "../../kube/suspicions.ts";
 import { validateUpdate } from "../../kube/validate.ts";
 import { originOf } from "../../model/origin.ts";
-import type { ObjectApi } from "./api.ts";
+import type { ObjectApi, ServedApi } from "./api.ts";
 import { applied } from "./apply.ts";
 import { replacement } from "./bookkeeping.ts";
 import { StatusError, type ObjectKey } from "./store.ts";
+import type { CustomResourceDefinition } from "./custom-definitions.ts";
+import type { Kinds } from "./kinds.ts";
 import { unhandled } from "./unhandled.ts";
 
 export interface CheckResult {
@@ -27,7 +29,10 @@ export interface CheckResult {
 }
 
 /** Would all of these objects be taken by `apply`, in whatever order? Objects need their namespaces; nothing is written. */
-export function checkAll(api: Pick<ObjectApi, "get" | "list">, objects: readonly KubeObject[]): CheckResult {
+export function checkAll(
+  api: Pick<ObjectApi, "get" | "list"> & Partial<Pick<ServedApi, "kinds">>,
+  objects: readonly KubeObject[],
+): CheckResult {
   const errors: string[] = [];
   const warnings = new Map<KubeObject, string[]>();
   const warn = (object: KubeObject, field: string, text: string): void => {
@@ -36,6 +41,8 @@ export function checkAll(api: Pick<ObjectApi, "get" | "list">, objects: readonly
   const together = new Set(objects.map((object) => idOf(object)));
   const seen = new Map<string, KubeObject>();
   for (const object of objects) {
+    // Custom resources are checked by their own schema, when they are stored.
+    if (isCustom(api.kinds, objects, object)) continue;
     const problems = [...problemsOf(api, object), ...placeProblems(api, object, together)];
     const before = seen.get(idOf(object));
     if (before !== undefined && !sameButSource(before, object)) problems.push(twice(object));
@@ -50,6 +57,17 @@ export function checkAll(api: Pick<ObjectApi, "get" | "list">, objects: readonly
     for (const { object, field, message } of suspicions(withLive(api, objects)))
       if (objects.includes(object)) warn(object, field, `${field}: ${message}`);
   return { errors, warnings };
+}
+
+/** Is it of a kind that a definition makes, one that is there or one that comes along? */
+function isCustom(kinds: Kinds | undefined, objects: readonly KubeObject[], { apiVersion, kind }: KubeObject): boolean {
+  if (resourceOf(apiVersion, kind) !== undefined) return false;
+  if (kinds?.of(apiVersion, kind) !== undefined) return true;
+  return objects.some((object) => {
+    if (object.kind !== "CustomResourceDefinition") return false;
+    const { group, names, versions } = (object["spec"] ?? {}) as Partial<CustomResourceDefinition["spec"]>;
+    return names?.kind === kind && (versions ?? []).some(({ name }) => `${group}/${name}` === apiVersion);
+  });
 }
 
 /** What was refused when one of several objects was stored, with the file and line it comes from: `details.problems` is a line each. */
