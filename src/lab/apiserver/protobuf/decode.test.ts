@@ -6,6 +6,7 @@ import * as fc from "fast-check";
 import { StatusError } from "../../api/store.ts";
 import type { Expected, Fields } from "../body.ts";
 import { decodeProtobuf } from "./decode.ts";
+import { messageNamed, type MessageType } from "./messages.ts";
 
 // Bodies that kubectl 1.32 sent, as base64; each with its command.
 const bodies = {
@@ -98,4 +99,138 @@ test("any bytes give an object or a refusal", () => {
     ),
     { numRuns: 2000 },
   );
+});
+
+/** Writes a message by the names of its protobuf fields. */
+function encode(name: string, value: object): Buffer {
+  const fields = [...(messageNamed(name) ?? [])];
+  return Buffer.concat(
+    Object.entries(value).flatMap(([key, given]: [string, unknown]) => {
+      const [number, field] = fields.find(([, each]) => each.name === key) ?? assert.fail(`${name} has no ${key}`);
+      if (field.collection === "list") return (given as unknown[]).map((each) => encodeField(number, each, field.type));
+      if (field.collection === "map")
+        return Object.entries(given as object).map(([mapKey, each]) =>
+          bytesField(number, Buffer.concat([bytesField(1, Buffer.from(mapKey)), encodeField(2, each, field.type)])),
+        );
+      return [encodeField(number, given, field.type)];
+    }),
+  );
+}
+
+function encodeField(number: number, value: unknown, type: MessageType): Buffer {
+  if (type.kind === "message") return bytesField(number, encode(type.name, value as object));
+  if (type.scalar === "string" || type.scalar === "bytes") return bytesField(number, Buffer.from(value as string));
+  if (type.scalar !== "double") return Buffer.concat([varint(number * 8), varint(Number(value))]);
+  const double = Buffer.alloc(8);
+  double.writeDoubleLE(value as number);
+  return Buffer.concat([varint(number * 8 + 1), double]);
+}
+
+function bytesField(number: number, bytes: Buffer): Buffer {
+  return Buffer.concat([varint(number * 8 + 2), varint(bytes.length), bytes]);
+}
+
+function varint(value: number): Buffer {
+  const bytes: number[] = [];
+  let rest = BigInt.asUintN(64, BigInt(value));
+  for (; rest > 127n; rest >>= 7n) bytes.push(Number(rest & 127n) | 128);
+  return Buffer.from([...bytes, Number(rest)]);
+}
+
+function envelope(apiVersion: string, kind: string, message: string, value: object): Buffer {
+  const typeMeta = Buffer.concat([bytesField(1, Buffer.from(apiVersion)), bytesField(2, Buffer.from(kind))]);
+  return Buffer.concat([Buffer.from("k8s\0"), bytesField(1, typeMeta), bytesField(2, encode(message, value))]);
+}
+
+test("definitions: schemas, JSON in them, and either-or fields", () => {
+  const schema = {
+    type: "object",
+    required: ["spec"],
+    properties: {
+      spec: {
+        type: "object",
+        xKubernetesPreserveUnknownFields: true,
+        default: { raw: '{"a":1}' },
+        properties: {
+          size: { type: "string", enum: [{ raw: '"big"' }, { raw: '"small"' }], maxLength: 5 },
+          share: { type: "number", minimum: 0.5 },
+          list: { type: "array", items: { schema: { type: "integer" } }, xKubernetesListType: "set" },
+          map: { additionalProperties: { allows: true, schema: { type: "string" } } },
+          any: { additionalProperties: { allows: true } },
+        },
+      },
+    },
+  };
+  const bytes = envelope(
+    "apiextensions.k8s.io/v1",
+    "CustomResourceDefinition",
+    "apiextensions.v1.CustomResourceDefinition",
+    {
+      metadata: { name: "w.example.com", creationTimestamp: {} },
+      spec: {
+        group: "example.com",
+        scope: "Namespaced",
+        names: { plural: "w", kind: "W" },
+        versions: [{ name: "v1", served: true, storage: true, schema: { openAPIV3Schema: schema } }],
+        preserveUnknownFields: false,
+      },
+    },
+  );
+  const { spec, metadata } = decodeProtobuf(bytes, { apiVersion: "", kind: "" }) as {
+    spec: { versions: { schema: { openAPIV3Schema: { properties: { spec: object } } } }[] };
+    metadata: object;
+  };
+  assert.deepEqual(metadata, { name: "w.example.com" }, "a zero time is none");
+  assert.deepEqual(spec.versions[0]?.schema.openAPIV3Schema.properties.spec, {
+    type: "object",
+    "x-kubernetes-preserve-unknown-fields": true,
+    default: { a: 1 },
+    properties: {
+      size: { type: "string", enum: ["big", "small"], maxLength: 5 },
+      share: { type: "number", minimum: 0.5 },
+      list: { type: "array", items: { type: "integer" }, "x-kubernetes-list-type": "set" },
+      map: { additionalProperties: { type: "string" } },
+      any: { additionalProperties: true },
+    },
+  });
+});
+
+test("embedded structs, quantities, times, numbers or text, zeros of pointers", () => {
+  const bytes = envelope("v1", "Pod", "core.v1.Pod", {
+    metadata: { name: "p", deletionGracePeriodSeconds: 0, creationTimestamp: { seconds: 1767225600 } },
+    spec: {
+      restartPolicy: "",
+      hostNetwork: false,
+      enableServiceLinks: false,
+      terminationGracePeriodSeconds: 0,
+      volumes: [{ name: "v", volumeSource: { emptyDir: {} } }],
+      containers: [
+        {
+          name: "c",
+          resources: { limits: { cpu: { string: "100m" } } },
+          livenessProbe: { handler: { httpGet: { path: "/", port: { type: 1, strVal: "http" } } }, periodSeconds: 0 },
+          readinessProbe: { handler: { tcpSocket: { port: { type: 0, intVal: 80 } } } },
+          env: [{ name: "A", valueFrom: { secretKeyRef: { localObjectReference: { name: "s" }, key: "k" } } }],
+          ports: [{ containerPort: 80, hostPort: 0 }],
+        },
+      ],
+    },
+  });
+  const { metadata, spec } = decodeProtobuf(bytes, { apiVersion: "", kind: "" });
+  assert.deepEqual(metadata, { name: "p", deletionGracePeriodSeconds: 0, creationTimestamp: "2026-01-01T00:00:00Z" });
+  assert.deepEqual(spec, {
+    enableServiceLinks: false,
+    terminationGracePeriodSeconds: 0,
+    volumes: [{ name: "v", emptyDir: {} }],
+    containers: [
+      {
+        name: "c",
+        resources: { limits: { cpu: "100m" } },
+        livenessProbe: { httpGet: { path: "/", port: "http" } },
+        readinessProbe: { tcpSocket: { port: 80 } },
+        env: [{ name: "A", valueFrom: { secretKeyRef: { name: "s", key: "k" } } }],
+        ports: [{ containerPort: 80 }],
+      },
+    ],
+  });
 });
