@@ -1,11 +1,12 @@
 // `fairlead show`: what is programmed, in words, each entry with the object that caused it.
 
-import { formatProgram, formatRoutes, formatServices, formatTables } from "../program/format.ts";
+import { formatProgram, formatRoutes, formatTables } from "../program/format.ts";
 import type { Program } from "../program/program.ts";
 import { formatZone } from "../program/zone-text.ts";
 import { originText } from "../trace/render.ts";
 import { StatusError } from "./api/store.ts";
 import type { Lab, LabNode } from "./lab.ts";
+import { frontendHits, servicesText } from "./show-services.ts";
 
 interface Shown {
   readonly text: string;
@@ -16,10 +17,22 @@ interface Shown {
 const views: Readonly<Record<string, (lab: Lab, node: LabNode) => Shown>> = {
   routes: (lab, node) =>
     ofProgram(lab, node, formatRoutes, ({ routes, neighbours, forwarding }) => ({ routes, neighbours, forwarding })),
-  services: (lab, node) =>
-    ofProgram(lab, node, formatServices, ({ tables }) =>
-      tables.flatMap(({ family, sets }) => sets.map((set) => ({ family, ...set }))),
-    ),
+  services: (lab, node) => {
+    const network = lab.network();
+    const announced = [...(lab.announced ?? [])].flatMap(([address, name]) => (name === node.name ? [address] : []));
+    const kernel = node.machine?.kernel;
+    const self = network.nodes.find(({ name }) => name === node.name);
+    return ofProgram(
+      lab,
+      node,
+      (program) => servicesText({ program, network, node: self, kernel, announced }),
+      (program) => ({
+        sets: program.tables.flatMap(({ family, sets }) => sets.map((set) => ({ family, ...set }))),
+        connections: kernel === undefined ? {} : Object.fromEntries(frontendHits(program, kernel)),
+        announced,
+      }),
+    );
+  },
   nft: (lab, node) => ofProgram(lab, node, formatTables, ({ tables }) => tables),
   program: (lab, node) => ofProgram(lab, node, formatProgram, (program) => program),
   pods: (_lab, node) => {

@@ -25,6 +25,24 @@ export function eligibleEndpoints(
   return candidates.filter(({ serving, terminating }) => serving && terminating);
 }
 
+/** Why an endpoint gets no new connections at this node, in words; undefined where it gets some. `endpoints`: all of its port. */
+export function ineligibility(
+  endpoint: Endpoint,
+  endpoints: readonly Endpoint[],
+  where: { readonly scope: EndpointScope; readonly node: NetworkNode },
+): string | undefined {
+  const eligible = eligibleEndpoints(endpoints, familyOf(endpoint.address), where);
+  if (eligible.includes(endpoint)) return undefined;
+  if (endpoint.terminating && !endpoint.serving) return "terminating, and not serving any more";
+  if (endpoint.terminating)
+    return eligible.length > 0 ? "terminating, while others are ready" : `terminating, and not on ${where.node.name}`;
+  if (!endpoint.ready) return "not ready";
+  if (where.scope === "local" && endpoint.node !== where.node.name)
+    return `on ${endpoint.node ?? "no node"}: policy Local uses endpoints of ${where.node.name} only`;
+  const zones = endpoint.forZones?.join(", ");
+  return `hints mean it for ${endpoint.forNodes?.join(", ") ?? `zone ${zones ?? "none"}`}, and there are nearer ones`;
+}
+
 /** Do the endpoints look alike from every node (scope cluster)? Not where they carry hints. */
 export function isSameEverywhere(endpoints: readonly Endpoint[]): boolean {
   return endpoints.every(({ forZones, forNodes }) => forZones === undefined && forNodes === undefined);

@@ -71,8 +71,9 @@ export function serviceSets(
       { ...set("allowed", [...target, address]), flags: ["interval"] },
       set("restricted", target),
       set("inside-ports", target),
-      set("services-inside", target, "verdict"),
-      set("services", target, "verdict"),
+      // Each element counts the connections it decided about: what `show services` tells as hits.
+      { ...set("services-inside", target, "verdict"), counter: true },
+      { ...set("services", target, "verdict"), counter: true },
       set("service-addresses", [address], "verdict"),
     ],
     chains: [...(family === 4 ? chains4 : chains6), ...chains.map((name) => choiceChain(family, name))],

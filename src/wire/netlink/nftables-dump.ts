@@ -265,7 +265,11 @@ function decodeElement(bytes: Uint8Array): DumpedElement | undefined {
     else if (type === 10) rest.keyEnd = dataValue(value);
     else if (type === 4) rest.timeoutMs = readBe64(value);
     else if (type === 6) rest.userdata = value.slice();
-    else if (type === 3 && (readBe32(value) & 1) !== 0) rest.end = true;
+    // NFTA_SET_ELEM_EXPR, of which only counters are ours.
+    else if (type === 7) {
+      const packets = counterPackets(value);
+      if (packets > 0n) rest.packets = packets;
+    } else if (type === 3 && (readBe32(value) & 1) !== 0) rest.end = true;
     else if (type === 2)
       forEachAttribute(value, 0, (inner, data) => {
         if (inner === 1) rest.data = data.slice();
@@ -273,6 +277,18 @@ function decodeElement(bytes: Uint8Array): DumpedElement | undefined {
       });
   });
   return key === undefined ? undefined : { key, ...rest };
+}
+
+/** NFTA_EXPR_DATA 2, in it NFTA_COUNTER_PACKETS 2. */
+function counterPackets(expression: Uint8Array): bigint {
+  let packets = 0n;
+  forEachAttribute(expression, 0, (type, data) => {
+    if (type !== 2) return;
+    forEachAttribute(data, 0, (inner, value) => {
+      if (inner === 2) packets = readBe64(value);
+    });
+  });
+  return packets;
 }
 
 /** Starts and end marks to intervals. A start without an end mark ends before the next start, or with the last key there is. */

@@ -225,6 +225,8 @@ export interface NftElementState {
   readonly verdict?: NftVerdictState;
   readonly timeoutMs?: bigint;
   readonly userdata?: Uint8Array;
+  /** What met the element so far, in sets with counters; absent for none. Never sent. */
+  readonly packets?: bigint;
 }
 
 /** enum nft_set_flags */
