@@ -26,7 +26,11 @@ export const corednsMissing: string | false =
   corednsPath === undefined && "no CoreDNS: go install github.com/coredns/coredns@v1.15.0, and name it in COREDNS";
 
 /** Starts CoreDNS with a Corefile; resolves when it answers for the cluster. Kill it in `finally`. */
-export async function startCoredns(lab: TestLab, corefile: string, port: number): Promise<{ stop(): Promise<void> }> {
+export async function startCoredns(
+  lab: TestLab,
+  corefile: string,
+  port: number,
+): Promise<{ readonly pid: number; stop(): Promise<void> }> {
   const child = spawn(corednsPath ?? "", ["-conf", lab.file("Corefile", corefile)], {
     stdio: ["ignore", "pipe", "pipe"],
   });
@@ -47,6 +51,7 @@ export async function startCoredns(lab: TestLab, corefile: string, port: number)
     client.close();
   }
   return {
+    pid: child.pid ?? 0,
     async stop() {
       child.kill("SIGKILL");
       await ended;

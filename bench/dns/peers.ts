@@ -1,0 +1,170 @@
+// This server, the real CoreDNS and unbound with the same names in the same run: queries a second by dnsperf, and CPU a query of the server.
+//
+//   node bench/dns/peers.ts [SERVICES] [SECONDS]
+//
+// CoreDNS watches a lab's API server; this server has the zone of the same objects; unbound has the same records as local data.
+// Every server is one process on 127.0.0.1, asked for random names that exist (A) by dnsperf with 8 clients on one thread, in turns.
+// Needs dnsperf, kubectl, and unbound and CoreDNS where they are to be measured (COREDNS names the binary).
+
+import { spawn, spawnSync, type ChildProcess } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import process from "node:process";
+import { fileURLToPath } from "node:url";
+
+import { currentNetworkNamespace } from "../../src/kernel/namespaces.ts";
+import { parseCorefile } from "../../src/serve/dns/corefile.ts";
+import { startDnsServer } from "../../src/serve/dns/server.ts";
+import { corednsPath, createClient, startCoredns, zoneOfLab } from "../../test/dns/coredns.testing.ts";
+import { withLabs } from "../../test/lab/lab.testing.ts";
+
+const file = fileURLToPath(import.meta.url);
+const ports = { own: 10_153, coredns: 10_053, unbound: 10_253 };
+const kubernetes = "in-addr.arpa ip6.arpa {\n  pods verified\n  ttl 5\n";
+
+if (process.argv[2] === "serve") await serve(process.argv[3] ?? "");
+else await measure(Number(process.argv[2] ?? 10_000), Number(process.argv[3] ?? 5));
+
+async function serve(kubeconfig: string): Promise<void> {
+  const zone = zoneOfLab(kubeconfig);
+  await startDnsServer({
+    namespace: currentNetworkNamespace(),
+    zone: () => zone,
+    upstream: undefined,
+    domain: "cluster.local",
+    log: () => {},
+    corefile: parseCorefile(
+      `.:${ports.own} {\n bind 127.0.0.1\n errors\n kubernetes cluster.local ${kubernetes}}\n prometheus :${ports.own + 1}\n cache 30\n loadbalance\n}\n`,
+    ),
+  });
+}
+
+async function measure(services: number, seconds: number): Promise<void> {
+  await withLabs(async (lab) => {
+    const up = lab.fairlead("up", "--name", "bench", "--nodes", "1");
+    if (up.status !== 0) throw new Error(up.stderr);
+    const items = Array.from({ length: services }, (_, index) => objectsOf(index)).flat();
+    const list = lab.file("services.json", JSON.stringify({ apiVersion: "v1", kind: "List", items }));
+    const applied = lab.fairlead("apply", "--name", "bench", "-f", list);
+    if (applied.status !== 0) throw new Error(applied.stderr.slice(-2000));
+    const kubeconfig = join(lab.home, "bench", "kubeconfig");
+    const zone = zoneOfLab(kubeconfig);
+    const names = [...(zone.namespaces.get("default")?.services.values() ?? [])].map((service) => ({
+      name: `${service.name}.default.svc.cluster.local`,
+      address: service.clusterIps[0] ?? "",
+    }));
+    const questions = lab.file(
+      "questions",
+      names
+        .map(({ name }) => `${name} A\n`)
+        .toSorted(() => Math.random() - 0.5)
+        .join(""),
+    );
+    const corefile = `.:${ports.coredns} {\n bind 127.0.0.1\n errors\n kubernetes cluster.local ${kubernetes}  kubeconfig ${kubeconfig}\n }\n prometheus 127.0.0.1:${ports.coredns + 1}\n cache 30\n loadbalance\n}\n`;
+    const started: { stop(): Promise<void> | void }[] = [];
+    try {
+      const servers: { readonly label: string; readonly port: number; readonly pid: number }[] = [];
+      const own = spawn(process.execPath, [file, "serve", kubeconfig], { stdio: "inherit" });
+      started.push({ stop: () => void own.kill("SIGKILL") });
+      servers.push({ label: "Fairlead DNS", port: ports.own, pid: own.pid ?? 0 });
+      if (corednsPath !== undefined) {
+        const coredns = await startCoredns(lab, corefile, ports.coredns);
+        started.push(coredns);
+        servers.push({ label: "CoreDNS", port: ports.coredns, pid: coredns.pid });
+      } else console.log("CoreDNS is not here: left out");
+      const unbound = startUnbound(lab, names);
+      if (unbound !== undefined) {
+        started.push({ stop: () => void unbound.kill("SIGKILL") });
+        servers.push({ label: "unbound", port: ports.unbound, pid: unbound.pid ?? 0 });
+      } else console.log("unbound is not here: left out");
+      const last = names.at(-1)?.name ?? "";
+      for (const { port } of servers) {
+        const client = createClient(port);
+        while ((await client.ask(last, "A").catch(() => undefined))?.rcode !== 0);
+        client.close();
+      }
+      console.log(`${names.length} Services, A of random ones, ${seconds} s each, in turns`);
+      for (let round = 0; round < 3; round++) for (const server of servers) run(server, questions, seconds, round);
+    } finally {
+      for (const each of started) await each.stop();
+    }
+  });
+}
+
+function objectsOf(index: number): object[] {
+  const name = `service-${index}`;
+  const metadata = { name, namespace: "default" };
+  const ports = [{ name: "http", port: 80, protocol: "TCP" }];
+  const endpoints = [1, 2, 3].map((n) => ({ addresses: [`10.${128 + n}.${index >> 8}.${index & 255}`] }));
+  return [
+    {
+      apiVersion: "v1",
+      kind: "Service",
+      metadata,
+      spec: { ipFamilyPolicy: "SingleStack", ipFamilies: ["IPv4"], ports },
+    },
+    {
+      apiVersion: "discovery.k8s.io/v1",
+      kind: "EndpointSlice",
+      metadata: { ...metadata, labels: { "kubernetes.io/service-name": name } },
+      addressType: "IPv4",
+      ports,
+      endpoints,
+    },
+  ];
+}
+
+function startUnbound(
+  lab: { file(name: string, text: string): string; readonly home: string },
+  names: readonly { readonly name: string; readonly address: string }[],
+): ChildProcess | undefined {
+  if (spawnSync("unbound", ["-V"]).status !== 0) return undefined;
+  const lines = names.map(({ name, address }) => `  local-data: "${name}. 5 IN A ${address}"`);
+  const options = `do-daemonize: no\n  use-syslog: no\n  chroot: ""\n  username: ""\n  directory: "${lab.home}"\n  pidfile: ""\n  num-threads: 1`;
+  const text = `server:\n  interface: 127.0.0.1@${ports.unbound}\n  ${options}\n  local-zone: "cluster.local." static\n${lines.join("\n")}\n`;
+  return spawn("unbound", ["-c", lab.file("unbound.conf", text)], { stdio: ["ignore", "ignore", "ignore"] });
+}
+
+/** dnsperf keeps 100 questions under way. The first round warms up and is not told. */
+function run(
+  server: { readonly label: string; readonly port: number; readonly pid: number },
+  questions: string,
+  seconds: number,
+  round: number,
+): void {
+  const before = cpuSeconds(server.pid);
+  const words = [
+    "-s",
+    "127.0.0.1",
+    "-p",
+    String(server.port),
+    "-d",
+    questions,
+    "-l",
+    String(round === 0 ? 2 : seconds),
+    "-c",
+    "8",
+    "-T",
+    "1",
+    "-e",
+  ];
+  const { stdout, stderr } = spawnSync("dnsperf", words, { encoding: "utf8" });
+  const used = cpuSeconds(server.pid) - before;
+  const number = (pattern: RegExp): number => Number(pattern.exec(stdout)?.[1] ?? NaN);
+  const completed = number(/Queries completed:\s+(\d+)/);
+  if (!(completed > 0)) throw new Error(`dnsperf: ${stderr}${stdout}`);
+  if (round === 0) return;
+  const lost = number(/Queries lost:\s+(\d+)/);
+  const memory = /^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${server.pid}/status`, "utf8"))?.[1];
+  console.log(
+    `${server.label.padEnd(14)} ${Math.round(number(/Queries per second:\s+([\d.]+)/))} q/s, ${((used / completed) * 1e6).toFixed(1)} µs CPU a query, ` +
+      `latency ${(number(/Average Latency \(s\):\s+([\d.]+)/) * 1e3).toFixed(2)} ms, ${lost} lost, ${Math.round(Number(memory) / 1024)} MB`,
+  );
+}
+
+// proc_pid_stat(5): utime and stime are fields 14 and 15, in clock ticks of 10 ms.
+function cpuSeconds(pid: number): number {
+  const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  return (Number(fields[11]) + Number(fields[12])) / 100;
+}
