@@ -1,4 +1,4 @@
-// The programs of others that tests hold as evidence beside our own: nft, ip, bridge, dig. The product needs none of them.
+// The programs of others that tests hold as evidence beside our own: nft, ip, bridge, dig, openssl. The product needs none of them.
 // A fresh machine may lack them. In CI, as root, they are installed by apt-get; otherwise their packages are unpacked below the user's cache,
 // and nothing of the machine is changed.
 //
@@ -16,6 +16,7 @@ const packages = {
   ip: "iproute2",
   bridge: "iproute2",
   dig: "bind9-dnsutils",
+  openssl: "openssl",
 } as const;
 
 export type Tool = keyof typeof packages;
@@ -140,7 +141,7 @@ function run(command: string, words: readonly string[], cwd: string = process.cw
     timeout: 120_000,
   });
   const ok = status === 0;
-  const absent = (error as NodeJS.ErrnoException | undefined)?.code === "ENOENT";
+  const absent = error !== undefined && "code" in error && error.code === "ENOENT";
   const lines = (stderr ?? "").split("\n").filter((line) => !line.startsWith("W:") && line.trim() !== "");
   const why = absent ? `there is no ${command} here` : (error?.message ?? lines[0] ?? `exit status ${status}`);
   return { ok, absent, output: stdout ?? "", words: ok ? "" : `${command} ${words.join(" ")}: ${why}` };

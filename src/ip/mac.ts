@@ -3,11 +3,6 @@
 /** An Ethernet address in canonical text. */
 export type Mac = string;
 
-/** The canonical form, or undefined where the text is no Ethernet address. */
-export function parseMac(text: string): Mac | undefined {
-  return /^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/i.test(text) ? text.toLowerCase() : undefined;
-}
-
 /** The six bytes of a canonical Ethernet address. */
 export function macBytes(mac: Mac): Uint8Array {
   return Uint8Array.from(mac.split(":"), (pair) => Number.parseInt(pair, 16));

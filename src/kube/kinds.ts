@@ -389,25 +389,6 @@ export interface IngressPortStatus {
   readonly protocol: Protocol;
 }
 
-export interface IngressClass extends KubeObject {
-  readonly apiVersion: "networking.k8s.io/v1";
-  readonly kind: "IngressClass";
-  readonly spec: IngressClassSpec;
-}
-
-export interface IngressClassSpec {
-  readonly controller?: string;
-  readonly parameters?: IngressClassParametersReference;
-}
-
-export interface IngressClassParametersReference {
-  readonly apiGroup?: string;
-  readonly kind: string;
-  readonly name: string;
-  readonly namespace?: string;
-  readonly scope?: string;
-}
-
 export interface ServiceCIDR extends KubeObject {
   readonly apiVersion: "networking.k8s.io/v1";
   readonly kind: "ServiceCIDR";

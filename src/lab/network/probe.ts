@@ -3,7 +3,6 @@
 // Every probe ends with an outcome, never with an exception about the network: refused, timeout and unreachable are answers.
 // Not here: servers to be probed (lab/pods), and reasons for an outcome (trace/).
 
-import http from "node:http";
 import net from "node:net";
 
 import { familyOf, type Address } from "../../ip/address.ts";
@@ -43,45 +42,6 @@ export async function probeTcp(
   try {
     return await withTimeout(target.timeoutMs, converse(socket, target), () => ({ outcome: "timeout" }));
   } finally {
-    socket.destroy();
-  }
-}
-
-export interface HttpResult {
-  readonly outcome: Outcome;
-  readonly status?: number;
-  readonly body?: string;
-  readonly code?: string;
-}
-
-/** One HTTP/1.1 GET. An HTTP error status is an answer. */
-export async function probeHttp(
-  namespace: NetworkNamespace,
-  target: ProbeTarget & { readonly path?: string; readonly host?: string },
-): Promise<HttpResult> {
-  const socket = new net.Socket({ fd: tcpSocketFd(namespace, familyOf(target.address)) });
-  const request = http.get({
-    host: target.address,
-    port: target.port,
-    path: target.path ?? "/",
-    headers: target.host === undefined ? {} : { host: target.host },
-    // The socket was made inside the namespace; Node's own would be made at home.
-    createConnection: () => connect(socket, target),
-  });
-  const answer = new Promise<HttpResult>((resolve) => {
-    request.on("response", (response) => {
-      let body = "";
-      response.setEncoding("utf8");
-      response.on("data", (chunk: string) => (body += chunk));
-      response.on("end", () => resolve({ outcome: "answered", status: response.statusCode ?? 0, body }));
-      response.on("error", (error) => resolve(outcomeOf(error)));
-    });
-    request.on("error", (error) => resolve(outcomeOf(error)));
-  });
-  try {
-    return await withTimeout(target.timeoutMs, answer, () => ({ outcome: "timeout" }));
-  } finally {
-    request.destroy();
     socket.destroy();
   }
 }
