@@ -43,10 +43,13 @@ async function measure(services: number, seconds: number): Promise<void> {
   await withLabs(async (lab) => {
     const up = lab.fairlead("up", "--name", "bench", "--nodes", "1");
     if (up.status !== 0) throw new Error(up.stderr);
-    const items = Array.from({ length: services }, (_, index) => objectsOf(index)).flat();
-    const list = lab.file("services.json", JSON.stringify({ apiVersion: "v1", kind: "List", items }));
-    const applied = lab.fairlead("apply", "--name", "bench", "-f", list);
-    if (applied.status !== 0) throw new Error(applied.stderr.slice(-2000));
+    for (let first = 0; first < services; first += 1000) {
+      const count = Math.min(1000, services - first);
+      const items = Array.from({ length: count }, (_, index) => objectsOf(first + index)).flat();
+      const list = lab.file("services.json", JSON.stringify({ apiVersion: "v1", kind: "List", items }));
+      const applied = lab.fairlead("apply", "--name", "bench", "-f", list);
+      if (applied.status !== 0) throw new Error(applied.stderr.slice(-2000));
+    }
     const kubeconfig = join(lab.home, "bench", "kubeconfig");
     const zone = zoneOfLab(kubeconfig);
     const names = [...(zone.namespaces.get("default")?.services.values() ?? [])].map((service) => ({

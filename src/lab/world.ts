@@ -8,6 +8,7 @@ import type { Network, NetworkPod } from "../model/network.ts";
 import { compile } from "../program/compile.ts";
 import type { Program } from "../program/program.ts";
 import { compileZone, type Zone } from "../program/zone.ts";
+import { parseCorefile } from "../serve/dns/corefile.ts";
 import type { World } from "../trace/world.ts";
 import type { ObjectApi } from "./api/api.ts";
 import { parseResolvConf, resolvConf } from "./pods/identity-files.ts";
@@ -47,8 +48,20 @@ export function makeWorld(parts: WorldParts): World {
     uplink: uplinkName,
     holder: (address) => held.get(address),
     listening: parts.listening ?? ((place, protocol, port) => declared(network, place, protocol, port)),
+    autopath: walksSearchLists(api),
     resolver: (pod) => resolverOf(api, network, pod),
   };
+}
+
+// Cluster DNS reads this file; one that it cannot read leaves the one before in force, and that nobody here knows.
+function walksSearchLists(api: ObjectApi): boolean {
+  const key = { group: "", resource: "configmaps", namespace: "kube-system", name: "coredns" };
+  const { data } = (api.get(key) ?? {}) as { readonly data?: Readonly<Record<string, string>> };
+  try {
+    return parseCorefile(data?.["Corefile"] ?? "").servers.some(({ autopath }) => autopath !== undefined);
+  } catch {
+    return false;
+  }
 }
 
 let last: { readonly network: Network; readonly zone: Zone } | undefined;

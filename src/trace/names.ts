@@ -29,11 +29,19 @@ export function resolveName(world: World, start: Start, host: string): Step & { 
         answers.push(record.data.address);
       }
     }
-    if (answers.length > 0 || rcode.startsWith("CNAME"))
-      return { kind: "name", question: host, tried, answers, rcode, ...(origin && { origin }) };
+    if (answers.length > 0 || rcode.startsWith("CNAME")) {
+      const once = isAskedOnce(world, start, tried) ? { askedOnce: true as const } : {};
+      return { kind: "name", question: host, tried, answers, rcode, ...once, ...(origin && { origin }) };
+    }
     if (!known) rcode = "asked of the upstream resolvers, not of the cluster";
   }
   return { kind: "name", question: host, tried, answers: [], rcode };
+}
+
+// Autopath knows a client by its own address, and the list by its namespace.
+function isAskedOnce(world: World, start: Start, tried: readonly string[]): boolean {
+  if (world.autopath !== true || start.kind !== "pod" || start.pod.hostNetwork || tried.length < 2) return false;
+  return tried[0]?.endsWith(`.${start.pod.namespace}.svc.${world.zone.settings.domain}`) === true;
 }
 
 // Nodes and the outside do not ask cluster DNS by search list; a full name they may still be asked to explain.

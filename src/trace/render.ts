@@ -300,7 +300,10 @@ function fullText(step: Step): string {
 
 function nameText(step: Step & { kind: "name" }): string {
   const answers = step.answers.length === 0 ? step.rcode : step.answers.join(", ");
-  const tried = step.tried.length > 1 ? ` (names tried: ${step.tried.join(", ")})` : "";
+  const tried =
+    step.tried.length > 1
+      ? ` (names tried: ${step.tried.join(", ")}${step.askedOnce === true ? "; one question, cluster DNS tried the rest: autopath" : ""})`
+      : "";
   return `${step.question} → ${answers}${tried}`;
 }
 

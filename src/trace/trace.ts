@@ -35,6 +35,8 @@ export type Step =
       readonly kind: "name";
       readonly question: string;
       readonly tried: readonly string[];
+      /** The client asked for the first of them only, and cluster DNS walked the rest (autopath). */
+      readonly askedOnce?: true;
       readonly answers: readonly Address[];
       readonly rcode: string;
       readonly origin?: Origin;

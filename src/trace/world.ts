@@ -31,6 +31,8 @@ export interface World {
     port: number,
     address: Address,
   ): { readonly listening: "yes" | "no" | "unknown"; readonly container?: string };
+  /** Cluster DNS walks pods' search lists itself and answers their first question with the result. Not so unless given. */
+  readonly autopath?: boolean;
   /** The resolver settings a pod gets. */
   resolver(pod: NetworkPod): { readonly search: readonly string[]; readonly ndots: number };
 }
