@@ -145,7 +145,7 @@ async function measure(): Promise<void> {
     await creates(server, client, objects);
     await lists(server, client);
     await memory(server, objects);
-    await watchers(client, { watchers: 1000, writesPerSecond: 200, seconds: 5 });
+    await watchers(server, client, { watchers: 1000, writesPerSecond: 200, seconds: 5 });
   } finally {
     client.agent.destroy();
     stop(server);
@@ -233,6 +233,7 @@ async function memory(server: Server, objects: number): Promise<void> {
 }
 
 async function watchers(
+  server: Server,
   client: Client,
   load: { watchers: number; writesPerSecond: number; seconds: number },
 ): Promise<void> {
@@ -252,6 +253,7 @@ async function watchers(
   );
   while (open < load.watchers) await new Promise((resolve) => setTimeout(resolve, 20));
   const count = load.writesPerSecond * load.seconds;
+  const { cpu: cpuBefore } = await facts(server);
   const began = performance.now();
   const writes: Promise<unknown>[] = [];
   for (let index = 0; index < count; index++) {
@@ -270,6 +272,8 @@ async function watchers(
   const tookSeconds = (performance.now() - began) / 1000;
   while (delays.length < count * load.watchers && performance.now() - began < (load.seconds + 60) * 1000)
     await new Promise((resolve) => setTimeout(resolve, 50));
+  const { cpu } = await facts(server);
+  const busy = (cpu.user + cpu.system - cpuBefore.user - cpuBefore.system) / 1e6 / ((performance.now() - began) / 1000);
   for (const each of watches) each.destroy();
   agent.destroy();
   delays.sort((a, b) => a - b);
@@ -277,6 +281,7 @@ async function watchers(
   console.log(
     `${load.watchers} watchers, ${Math.round(count / tookSeconds)} writes/s   ${delays.length} events of ${count * load.watchers} seen; p50 ${at(0.5)}, p99 ${at(0.99)}`,
   );
+  console.log(`  meanwhile the server needed    ${busy.toFixed(2)} processors`);
 }
 
 function watch(client: Client, path: string, on: { opened(): void; seen(at: number): void }): { destroy(): void } {

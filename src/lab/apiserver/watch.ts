@@ -222,7 +222,7 @@ export function createWatchSender(): WatchSender {
       if (!response.writableEnded && !response.destroyed) {
         // Watchers of the same things have the same lines.
         last = last !== undefined && isSameList(last.lines, lines) ? last : { lines, bytes: joined(lines) };
-        response.write(last.bytes);
+        sendBatch(response, last);
       }
     }
     waiting.clear();
@@ -259,6 +259,25 @@ export function createWatchSender(): WatchSender {
 interface Batch {
   readonly lines: readonly Buffer[];
   readonly bytes: Buffer;
+  /** The same as a chunk of an answer (RFC 9112 7.1), made when it is first needed. */
+  chunk?: Buffer;
+}
+
+/** Past the answer's own framing, so that the chunk is made once for all who get it, and is one write for each. */
+function sendBatch(response: ServerResponse, batch: Batch): void {
+  const { socket } = response;
+  // HTTP/1.0 knows no chunks.
+  const isChunked = response.headersSent && response.req.httpVersion === "1.1";
+  if (socket === null || socket === undefined || !isChunked) {
+    response.write(batch.bytes);
+    return;
+  }
+  batch.chunk ??= Buffer.concat([
+    Buffer.from(`${batch.bytes.length.toString(16)}\r\n`, "latin1"),
+    batch.bytes,
+    Buffer.from("\r\n", "latin1"),
+  ]);
+  socket.write(batch.chunk);
 }
 
 function isSameList(a: readonly Buffer[], b: readonly Buffer[]): boolean {
