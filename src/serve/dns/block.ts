@@ -18,7 +18,7 @@ import { createForwarder, type CachedAnswer, type Forwarder, type ForwarderLimit
 import { createHosts } from "./hosts.ts";
 import { watchForLoop, type LoopWatch } from "./loop.ts";
 import { rewrittenBack, rewriteName } from "./rewrite.ts";
-import { createUpstreams, type UpstreamParts, type Upstreams } from "./upstreams.ts";
+import { createUpstreams, type CloseHow, type UpstreamParts, type Upstreams } from "./upstreams.ts";
 
 /** A whole answer (and its age in a cache, in seconds), or only an rcode. */
 export type Outcome = CachedAnswer | number;
@@ -29,7 +29,7 @@ export interface ZoneBlock {
   readonly upstreams: Upstreams;
   /** The answer to a question of class IN. Throws, or rejects, with the reason for SERVFAIL; NoUpstreamError is REFUSED. */
   answer(query: Query, client: () => Address): Outcome | Promise<Outcome>;
-  close(): void;
+  close(how: CloseHow): void;
 }
 
 export interface BlockParts extends UpstreamParts {
@@ -91,10 +91,10 @@ export function createBlock(config: ServerConfig, parts: BlockParts): ZoneBlock 
       const back = (found: Outcome): Outcome => rewrittenBack(found, query, rewritten);
       return outcome instanceof Promise ? outcome.then(back) : back(outcome);
     },
-    close() {
+    close(how) {
       clearInterval(timer);
       loop?.close();
-      upstreams.close();
+      upstreams.close(how);
     },
   };
 }

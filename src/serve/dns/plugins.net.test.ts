@@ -320,6 +320,40 @@ await test("a reload under load loses no question; ports come and go; a port tha
   });
 });
 
+await test("a reload while an upstream thinks: its answer still comes", async () => {
+  const namespace = createNetworkNamespace();
+  let answerNow = (): void => {};
+  let arrived = (): void => {};
+  const asked = new Promise<void>((resolve) => (arrived = resolve));
+  const slow = {
+    name: "slow",
+    async resolve(bytes: Uint8Array): Promise<Uint8Array> {
+      const query = parseMessage(bytes);
+      arrived();
+      await new Promise<void>((resolve) => (answerNow = resolve));
+      const name = query.questions[0]?.name ?? "";
+      return buildMessage({ ...query, response: true, answers: [answerOf(name, { kind: "A", address: "192.0.2.1" })] });
+    },
+  };
+  const upstream = await startTestServer({
+    namespace,
+    upstream: slow,
+    corefile: parseCorefile(".:5301 {\n forward . /etc/resolv.conf\n}"),
+  });
+  const corefile = ".:53 {\n forward . 127.0.0.1:5301 {\n  force_tcp\n }\n}";
+  const server = await startTestServer({ namespace, corefile: parseCorefile(corefile) });
+  try {
+    const answer = queryDns(namespace, local, "a.example", "A", { tries: 1, timeoutMs: 5000 });
+    await asked;
+    await server.server.reload(parseCorefile(".:53 {\n kubernetes cluster.local\n}"));
+    answerNow();
+    assert.match(essence(await answer), /A 192\.0\.2\.1$/);
+  } finally {
+    await server.server.close();
+    await upstream.close();
+  }
+});
+
 await test("bind: by address and by interface", async () => {
   await withCorefile(
     `.:53 {\n bind lo\n kubernetes cluster.local\n}`,

@@ -195,13 +195,13 @@ async function actBy(state: State, corefile: Corefile): Promise<void> {
     for (const key of state.sockets.keys()) if (!places.has(key)) void closeSocket(state, key);
     for (const key of state.pages.keys()) if (!wanted.has(key)) void closePage(state, key);
   } catch (error) {
-    for (const block of made) block.close();
+    for (const block of made) block.close("at once");
     for (const key of state.sockets.keys()) if (!before.sockets.has(key)) await closeSocket(state, key);
     for (const key of state.pages.keys()) if (!before.pages.has(key)) await closePage(state, key);
     throw error;
   }
   // Questions under way still hold the old ones.
-  for (const block of distinctBlocks(before.blocks)) block.close();
+  for (const block of distinctBlocks(before.blocks)) block.close("when answered");
 }
 
 function blockParts(state: State, metrics: Metrics): Parameters<typeof createBlock>[1] {
@@ -310,7 +310,7 @@ async function closePage(state: State, key: string): Promise<void> {
 }
 
 async function closeAll(state: State): Promise<void> {
-  for (const block of distinctBlocks(state.blocks)) block.close();
+  for (const block of distinctBlocks(state.blocks)) block.close("at once");
   state.blocks = new Map();
   await Promise.all([
     ...[...state.sockets.keys()].map((key) => closeSocket(state, key)),

@@ -11,7 +11,8 @@ import { tcpSocketFd } from "../../kernel/sockets.ts";
 export interface StreamConnection {
   /** The response to a query; the query's id is given back in it. Rejects with the reason. */
   ask(query: Uint8Array): Promise<Uint8Array>;
-  close(): void;
+  /** At once, or when the questions under way are answered. */
+  close(how: "at once" | "when answered"): void;
 }
 
 export interface StreamOptions {
@@ -38,6 +39,7 @@ interface Waiting {
 export function createStreamConnection(options: StreamOptions): StreamConnection {
   const { name, timeoutMs } = options;
   let socket: net.Socket | undefined;
+  let closing = false;
   let waiting = new Map<number, Waiting>();
 
   const open = (): net.Socket => {
@@ -64,6 +66,7 @@ export function createStreamConnection(options: StreamOptions): StreamConnection
         const response = Uint8Array.from(unread.subarray(2, 2 + unread.readUInt16BE(0)));
         unread = unread.subarray(2 + response.length);
         give(asked, response);
+        if (closing && asked.size === 0) opened.destroy();
       }
     });
     return opened;
@@ -92,7 +95,10 @@ export function createStreamConnection(options: StreamOptions): StreamConnection
         to.write(framed);
       });
     },
-    close: () => socket?.destroy(),
+    close(how) {
+      closing = true;
+      if (how === "at once" || waiting.size === 0) socket?.destroy();
+    },
   };
 }
 

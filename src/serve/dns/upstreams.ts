@@ -26,8 +26,11 @@ export interface Upstreams {
   readonly names: readonly string[];
   /** Those that are reached through the pod's network, for a loop can lead through them. */
   readonly own: readonly { readonly from: DnsName; readonly upstream: Upstream }[];
-  close(): void;
+  /** Ends checks; connections at once, or when the questions under way are answered. */
+  close(how: CloseHow): void;
 }
+
+export type CloseHow = "at once" | "when answered";
 
 export interface UpstreamParts {
   readonly namespace: NetworkNamespace;
@@ -58,8 +61,8 @@ export function createUpstreams(configs: readonly ForwardConfig[], parts: Upstre
     own: groups
       .filter(({ group }) => group.ownSize > 0)
       .map(({ config, group }) => ({ from: config.from, upstream: group.upstream })),
-    close() {
-      for (const { group } of groups) group.close();
+    close(how) {
+      for (const { group } of groups) group.close(how);
     },
   };
 }
@@ -80,7 +83,7 @@ interface Group {
   readonly upstream: Upstream;
   readonly size: number;
   readonly ownSize: number;
-  close(): void;
+  close(how: CloseHow): void;
 }
 
 /** One server, and what is known of its health. */
@@ -92,7 +95,7 @@ interface Server {
   checking: boolean;
   /** Failures are checked; the host's resolvers are somebody else's to check. */
   readonly checked: boolean;
-  close(): void;
+  close(how: CloseHow): void;
 }
 
 /** plugin/forward: all tries together. */
@@ -183,10 +186,10 @@ function createGroup(config: ForwardConfig, parts: UpstreamParts): Group {
     upstream: { name, resolve },
     size: servers.length,
     ownSize: servers.filter((server) => server.checked).length,
-    close() {
+    close(how) {
       state.closed = true;
       for (const timer of timers) clearTimeout(timer);
-      for (const server of servers) server.close();
+      for (const server of servers) server.close(how);
     },
   };
 }
@@ -250,7 +253,7 @@ function networkServer(
     fails: 0,
     checking: false,
     checked: true,
-    close: () => connection?.close(),
+    close: (how) => connection?.close(how),
   };
 }
 
