@@ -85,8 +85,8 @@ function unpack(names: readonly string[], folder: string): string {
     plan = simulate(names, options);
   }
   if (!plan.ok) return plan.words;
-  // `Inst nftables (1.0.6-2 …)`: a package that is not on this machine yet, dependencies included.
-  const needed = [...plan.output.matchAll(/^Inst (\S+)/gm)].flatMap(([, name]) => name ?? []);
+  // `Inst libnftables1 (1.0.6-2 …)`: a package that is not on this machine yet, dependencies included.
+  const needed = new Set([...names, ...[...plan.output.matchAll(/^Inst (\S+)/gm)].flatMap(([, name]) => name ?? [])]);
   const packagesFolder = path.join(folder, "packages");
   const download = run("apt-get", [...options, "download", "-qq", ...needed], packagesFolder);
   if (!download.ok) return download.words;

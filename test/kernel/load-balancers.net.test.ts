@@ -135,7 +135,7 @@ test("load balancers", async (t) => {
             kind: "Node",
             metadata: { name: "node-3" },
             spec: { taints: [{ key: "ToBeDeletedByClusterAutoscaler", effect: "NoSchedule" }] },
-          } as KubeObject,
+          },
         ],
       });
       assert.equal((await get(internet, address, 10256, "/healthz")).code, 503);
