@@ -79,13 +79,7 @@ async function runFile(file: string): Promise<FileResult> {
   // Every process that a file starts has this folder in its environment: so what it leaves behind is found.
   const folder = mkdtempSync(scratch + path.sep);
   const began = performance.now();
-  const node = [
-    process.execPath,
-    "--test-reporter=spec",
-    "--test-force-exit",
-    `--test-timeout=${testSecondsMax * 1000}`,
-    file,
-  ];
+  const node = [process.execPath, "--test-reporter=spec", `--test-timeout=${testSecondsMax * 1000}`, file];
   const [command = "", ...words] = needsNamespaces(file)
     ? ["unshare", ...unshareFlags, "sh", "-c", '"$0" "$@"; exit $?', ...node]
     : node;
@@ -99,7 +93,10 @@ async function runFile(file: string): Promise<FileResult> {
   let isLate = false;
   const deadline = setTimeout(() => {
     isLate = true;
-    killAll(folder);
+    // Interrupted, node's runner still says what failed and what hangs.
+    const runner = node.slice(0, 2).join(" ");
+    for (const pid of processesOf(folder)) if (commandOf(pid).startsWith(runner)) signal(pid, "SIGINT");
+    setTimeout(() => killAll(folder), 3000).unref();
   }, fileSecondsMax * 1000);
   const exit = await new Promise<string>((resolve) => {
     child.on("error", (error) => resolve(error.message));
@@ -144,12 +141,14 @@ async function leftBehind(folder: string): Promise<readonly string[]> {
 }
 
 function killAll(folder: string): void {
-  for (const pid of processesOf(folder)) {
-    try {
-      process.kill(pid, "SIGKILL");
-    } catch {
-      // It has ended.
-    }
+  for (const pid of processesOf(folder)) signal(pid, "SIGKILL");
+}
+
+function signal(pid: number, name: NodeJS.Signals): void {
+  try {
+    process.kill(pid, name);
+  } catch {
+    // It has ended.
   }
 }
 
