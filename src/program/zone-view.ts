@@ -1,22 +1,27 @@
 // A zone as one server shows it: with its TTL, its way with pods' names, its namespaces, its domain. Everything else is the zone's own values.
 
+import { matches, type Requirement } from "../kube/selector.ts";
 import type { DnsName } from "../wire/dns/name.ts";
-import { settingsOf, type Zone, type ZoneSettings } from "./zone.ts";
+import { settingsOf, type NamespaceZone, type Zone, type ZoneSettings } from "./zone.ts";
 
 export interface ZoneViewOptions extends ZoneSettings {
   /** Only these; empty: all. */
   readonly namespaces: readonly string[];
+  /** Only namespaces with such labels. */
+  readonly namespaceLabels?: readonly Requirement[];
 }
 
 /** The view, a new value each time. */
 export function viewZone(zone: Zone, options: ZoneViewOptions): Zone {
-  const { namespaces, ...settings } = options;
-  const shown = namespaces.length === 0 ? undefined : new Set(namespaces);
+  const { namespaces, namespaceLabels = [], ...settings } = options;
+  const named = new Set(namespaces);
+  const isShown = ({ name, labels }: NamespaceZone): boolean =>
+    (named.size === 0 || named.has(name)) && matches(namespaceLabels, labels);
+  const all = named.size === 0 && namespaceLabels.length === 0;
   return {
     ...zone,
     settings: settingsOf(settings),
-    namespaces:
-      shown === undefined ? zone.namespaces : new Map([...zone.namespaces].filter(([name]) => shown.has(name))),
+    namespaces: all ? zone.namespaces : new Map([...zone.namespaces].filter(([, namespace]) => isShown(namespace))),
   };
 }
 

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { isDeepStrictEqual } from "node:util";
 
+import { parseSelector } from "../kube/selector.ts";
 import { expandSearch } from "./zone-search.ts";
 import { formatZone } from "./zone-text.ts";
 import { lookup, zoneNodes } from "./zone-lookup.ts";
@@ -380,6 +381,16 @@ await test("a view: other domain, pods' names for endpoints, no endpoints, some 
   assert.equal(ask(view({ noEndpoints: true }), "web.production.svc.other.example", "A"), "NXDOMAIN");
   assert.equal(ask(view({ namespaces: ["default"] }), "web.production.svc.other.example", "A"), "NXDOMAIN");
   assert.equal(ask(view({}), "web.production.svc.cluster.local", "A"), "not ours");
+  const labelled = compileZone(
+    network({
+      services: [api],
+      namespaces: [{ name: "production", labels: { team: "a" }, origin: { kind: "Namespace", name: "production" } }],
+    }),
+  );
+  const shown = (text: string): Zone =>
+    viewZone(labelled, { ...labelled.settings, namespaces: [], namespaceLabels: parseSelector(text) });
+  assert.notEqual(ask(shown("team in (a,b)"), apiName, "A"), "NXDOMAIN");
+  assert.equal(ask(shown("team=b"), apiName, "A"), "NXDOMAIN");
   const empty = zoneOf(service("production/empty", { clusterIps: ["10.96.1.1"] }));
   const ignored = viewZone(empty, { ...empty.settings, ignoreEmptyService: true, namespaces: [] });
   assert.equal(ask(ignored, "empty.production.svc.cluster.local", "A"), "NXDOMAIN");

@@ -6,7 +6,7 @@
 
 import type { Address } from "../ip/address.ts";
 import type { Prefix } from "../ip/prefix.ts";
-import type { Origin } from "../kube/object.ts";
+import type { Labels, Origin } from "../kube/object.ts";
 import type { Network, NetworkPod, NetworkService } from "../model/network.ts";
 import { clusterOrigin } from "../model/origin.ts";
 import { lowerName, type DnsName } from "../wire/dns/name.ts";
@@ -43,6 +43,7 @@ export interface ZoneSettings {
 /** The names of one namespace: its Services by name, and its pods. */
 export interface NamespaceZone {
   readonly name: string;
+  readonly labels: Labels;
   readonly services: ReadonlyMap<string, NetworkService>;
   readonly pods: readonly NetworkPod[];
   readonly origin: Origin;
@@ -105,6 +106,7 @@ function serves(service: NetworkService, addresses: readonly Address[]): boolean
 interface NamespaceParts {
   readonly services: NetworkService[];
   readonly pods: NetworkPod[];
+  labels: Labels;
   origin: Origin;
 }
 
@@ -113,10 +115,10 @@ function groupByNamespace(network: Network): Map<string, NamespaceParts> {
   const groupOf = (name: string): NamespaceParts => {
     let group = groups.get(name);
     if (group === undefined)
-      groups.set(name, (group = { services: [], pods: [], origin: { kind: "Namespace", name } }));
+      groups.set(name, (group = { services: [], pods: [], labels: {}, origin: { kind: "Namespace", name } }));
     return group;
   };
-  for (const namespace of network.namespaces) groupOf(namespace.name).origin = namespace.origin;
+  for (const { name, labels, origin } of network.namespaces) Object.assign(groupOf(name), { labels, origin });
   for (const service of network.services) groupOf(service.namespace).services.push(service);
   for (const pod of network.pods) groupOf(pod.namespace).pods.push(pod);
   return groups;
@@ -125,6 +127,7 @@ function groupByNamespace(network: Network): Map<string, NamespaceParts> {
 function namespaceZone(name: string, parts: NamespaceParts): NamespaceZone {
   return {
     name,
+    labels: parts.labels,
     services: new Map(parts.services.map((service) => [service.name, service])),
     pods: parts.pods,
     origin: parts.origin,
@@ -133,10 +136,15 @@ function namespaceZone(name: string, parts: NamespaceParts): NamespaceZone {
 
 function isSame(old: NamespaceZone, parts: NamespaceParts): boolean {
   if (old.origin.source !== parts.origin.source || old.services.size !== parts.services.length) return false;
-  if (old.pods.length !== parts.pods.length) return false;
+  if (old.pods.length !== parts.pods.length || !haveSameLabels(old.labels, parts.labels)) return false;
   let index = 0;
   for (const service of old.services.values()) if (service !== parts.services[index++]) return false;
   return old.pods.every((pod, at) => pod === parts.pods[at]);
+}
+
+function haveSameLabels(a: Labels, b: Labels): boolean {
+  const keys = Object.keys(a);
+  return a === b || (keys.length === Object.keys(b).length && keys.every((key) => a[key] === b[key]));
 }
 
 const knownSettings = new Map<string, ZoneSettings>();

@@ -4,6 +4,7 @@
 
 import { parseAddress } from "../../ip/address.ts";
 import { parsePrefix } from "../../ip/prefix.ts";
+import { parseSelector, type Requirement } from "../../kube/selector.ts";
 import { reverseZones } from "../../program/zone-reverse.ts";
 import { nameLabels, lowerName, type DnsName } from "../../wire/dns/name.ts";
 import { CorefileError, type Directive, type Place } from "./corefile-tokens.ts";
@@ -22,6 +23,8 @@ export interface KubernetesConfig {
   readonly ignoreEmptyService: boolean;
   /** Empty: all. */
   readonly namespaces: readonly string[];
+  /** Only namespaces with such labels. */
+  readonly namespaceLabels: readonly Requirement[];
   readonly fallthrough: Fallthrough;
 }
 
@@ -92,6 +95,7 @@ export function parseKubernetes(directive: Directive, blockZones: readonly DnsNa
     noEndpoints: false,
     ignoreEmptyService: false,
     namespaces: [] as readonly string[],
+    namespaceLabels: [] as readonly Requirement[],
     fallthrough: [] as Fallthrough,
   };
   if (config.zones.every(isReverse))
@@ -107,6 +111,9 @@ export function parseKubernetes(directive: Directive, blockZones: readonly DnsNa
         break;
       case "namespaces":
         config.namespaces = some(option);
+        break;
+      case "namespace_labels":
+        config.namespaceLabels = selectorOf(option);
         break;
       case "fallthrough":
         config.fallthrough = fallthroughOf(option);
@@ -138,7 +145,17 @@ export function parseKubernetes(directive: Directive, blockZones: readonly DnsNa
         throw unknownOption("kubernetes", option);
     }
   }
+  if (config.namespaces.length > 0 && config.namespaceLabels.length > 0)
+    throw errorAt(directive, "kubernetes: namespaces and namespace_labels cannot stand together");
   return config;
+}
+
+function selectorOf(option: Directive): readonly Requirement[] {
+  try {
+    return parseSelector(some(option).join(" "));
+  } catch (error) {
+    throw errorAt(option, `${option.name}: ${error instanceof Error ? error.message : String(error)}`);
+  }
 }
 
 export function parseCache(directive: Directive, blockZones: readonly DnsName[]): CacheConfig {

@@ -155,6 +155,8 @@ await test("what is wrong is named, with its line", () => {
     [".:53 {\n errors\n erors\n}", 3, /unknown plugin "erors"/],
     [".:53 {\n kubernetes cluster.local {\n  podz insecure\n }\n}", 3, /plugin kubernetes: unknown option "podz"/],
     [".:53 {\n kubernetes in-addr.arpa\n}", 2, /no reverse zone/],
+    [".:53 {\n kubernetes a {\n  namespace_labels a in b\n }\n}", 3, /namespace_labels: unable to parse/],
+    [".:53 {\n kubernetes a {\n  labels a=b\n }\n}", 3, /unknown option "labels"/],
     [".:53 {\n cache 30 {\n  prefetch 10 1m 5%\n }\n}", 3, /10 to 90/],
     [".:53 {\n forward . https://1.1.1.1\n}", 2, /https:\/\/ is not supported/],
     [".:53 {\n forward . resolver.example\n}", 2, /neither an address/],
