@@ -79,7 +79,7 @@ async function runFile(file: string): Promise<FileResult> {
   // Every process that a file starts has this folder in its environment: so what it leaves behind is found.
   const folder = mkdtempSync(scratch + path.sep);
   const began = performance.now();
-  const node = [process.execPath, "--test-reporter=spec", `--test-timeout=${testSecondsMax * 1000}`, file];
+  const node = [process.execPath, "--test", "--test-reporter=spec", `--test-timeout=${testSecondsMax * 1000}`, file];
   const [command = "", ...words] = needsNamespaces(file)
     ? ["unshare", ...unshareFlags, "sh", "-c", '"$0" "$@"; exit $?', ...node]
     : node;
@@ -94,7 +94,7 @@ async function runFile(file: string): Promise<FileResult> {
   const deadline = setTimeout(() => {
     isLate = true;
     // Interrupted, node's runner still says what failed and what hangs.
-    const runner = node.slice(0, 2).join(" ");
+    const runner = node.slice(0, 3).join(" ");
     for (const pid of processesOf(folder)) if (commandOf(pid).startsWith(runner)) signal(pid, "SIGINT");
     setTimeout(() => killAll(folder), 3000).unref();
   }, fileSecondsMax * 1000);
@@ -126,7 +126,7 @@ function readResult(file: string, output: string, seconds: number, problem: stri
   const told = output.split(/^✖ failing tests:$/m)[1]?.trim();
   const isTold = told !== undefined && counts.fail + counts.cancelled > 0;
   if (problem !== "" && !isTold) counts.fail++;
-  const failure = problem === "" ? "" : isTold ? told : `${file}: ${problem}\n${output.slice(-4000)}`;
+  const failure = problem === "" ? "" : `${problem}\n${isTold ? told : output.slice(-4000)}`;
   return { file, seconds, counts, skipped, failure };
 }
 

@@ -1,3 +1,5 @@
+// Needs: nft
+
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import dgram from "node:dgram";

@@ -1,4 +1,5 @@
 // What the real kernel does beyond the rules it shares with the fake one (conformance.testing.ts).
+// Needs: ip, nft
 
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";

@@ -1,3 +1,5 @@
+// Needs: ip, nft
+
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { afterEach, beforeEach, test } from "node:test";

@@ -1,3 +1,5 @@
+// Needs: ip
+
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import fs from "node:fs";

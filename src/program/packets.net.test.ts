@@ -1,4 +1,5 @@
 // What Programs say, tried on real packets: two nodes, pods, an outside. Addresses tell who answered and whom the server saw.
+// Needs: ip, nft
 
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";

@@ -1,5 +1,6 @@
 // What people and other programs do to a node by hand is put back, reported with the object it belongs to, and packets flow again.
 // Also: a restart writes nothing, a stopped node comes back, and many rounds leave nothing behind.
+// Needs: nft, ip, bridge
 
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";

@@ -1,4 +1,5 @@
 // What random policies do not show: connections that outlive a change, what a drop says, nft beside us, a pod's first packet.
+// Needs: nft
 
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync } from "node:fs";

@@ -1,3 +1,5 @@
+// Needs: openssl
+
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import fs from "node:fs";

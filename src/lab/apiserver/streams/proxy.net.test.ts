@@ -1,4 +1,5 @@
 // Proxies to a real server behind an address that is not this machine's loopback: methods, bodies, upgrades, TLS, what is stripped.
+// Needs: ip
 
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
