@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
+import fc from "fast-check";
+
 import { parseCorefile } from "./corefile.ts";
 import { CorefileError } from "./corefile-tokens.ts";
 
@@ -182,4 +184,57 @@ await test("what is wrong is named, with its line", () => {
 
 await test("a snippet that imports itself ends in an error", () => {
   assert.throws(() => parseCorefile("import a", { file: "/a", read: () => "import a\nimport a\n" }), /1000 imports/);
+});
+
+await test("any text is a Corefile or an error with a line", () => {
+  const words = [
+    ...kubeadm.split(/\s+/),
+    ...[
+      "{",
+      "}",
+      '"',
+      "#",
+      "\n",
+      "import",
+      "(a)",
+      "a",
+      "rewrite",
+      "name",
+      "regex",
+      "(",
+      "hosts",
+      "10.0.0.1",
+      "log",
+      "{common}",
+    ],
+    ...[
+      "0",
+      "-1",
+      "1.1.1.1:99999",
+      "tls://[::1]%x:1",
+      "10.0.0.0/9",
+      "::/0",
+      "fd00::1:53",
+      "..",
+      "\\",
+      "autopath",
+      "bind",
+      "2s",
+      "prefetch",
+    ],
+  ];
+  const text = fc.array(fc.oneof(fc.constantFrom(...words), fc.string({ maxLength: 5 })), { maxLength: 40 });
+  fc.assert(
+    fc.property(text, fc.constantFrom(" ", "\n", " \n"), (parts, between) => {
+      for (const corefile of [parts.join(between), `.:53 {\n${parts.join(between)}\n}\n`]) {
+        try {
+          parseCorefile(corefile);
+        } catch (error) {
+          assert.ok(error instanceof CorefileError, String(error));
+          assert.ok(error.line >= 1 && error.line <= corefile.split("\n").length + 1, error.message);
+        }
+      }
+    }),
+    { numRuns: 2000 },
+  );
 });
