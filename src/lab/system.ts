@@ -13,9 +13,13 @@ export const systemImages = {
   agent: "fairlead.dev/agent:0.1.0",
 } as const;
 
-/** Creates what is missing, brings what is there up to this version. Idempotent. */
+/** Creates what is missing, brings what is there up to this version; the Corefile is its user's once it is there. Idempotent. */
 export function ensureSystemObjects(api: ObjectApi, cluster: ClusterConfig): void {
-  for (const object of systemObjects(cluster)) api.apply(object);
+  for (const object of systemObjects(cluster)) if (!isUsersOwn(api, object)) api.apply(object);
+}
+
+function isUsersOwn(api: ObjectApi, { kind, metadata: { namespace = "", name } }: KubeObject): boolean {
+  return kind === "ConfigMap" && api.get({ group: "", resource: "configmaps", namespace, name }) !== undefined;
 }
 
 /** The system's objects in the order in which they must be created. */
