@@ -136,6 +136,47 @@ void test("traffic policy Local: endpoints of the node, silence where others hav
   );
 });
 
+void test("SCTP is a protocol as any other: same maps, same masquerade", () => {
+  const ports = [{ name: "s", port: 3868, nodePort: 30868, protocol: "SCTP" as const }];
+  const all = objects({
+    nodes: [node(1)],
+    services: [service("diameter", { clusterIPs: ["10.96.0.7"], type: "NodePort", ports })],
+    endpointSlices: [
+      slice("diameter", [{ addresses: ["10.244.1.5"] }], { ports: [{ name: "s", port: 3868, protocol: "SCTP" }] }),
+    ],
+  });
+  const program = compile(buildNetwork(cluster, all), "node-1", []);
+  const table = program.tables.find(({ family }) => family === "ip") as NftTable;
+  const keys = (name: string): readonly string[] =>
+    table.sets.filter((set) => set.name === name).flatMap((set) => set.elements.map(({ key }) => key.join(" ")));
+  assert.deepEqual(keys("services"), ["10.96.0.7 sctp 3868", "172.18.0.2 sctp 30868"]);
+  assert.deepEqual(keys("backends"), ["10.96.0.7 sctp 3868 0", "172.18.0.2 sctp 30868 0"]);
+  assert.deepEqual(keys("masquerade-ports"), ["172.18.0.2 sctp 30868"]);
+});
+
+void test("pods may call different ports by one name, and a Service may change its type in place", () => {
+  const all = objects({
+    nodes: [node(1)],
+    services: [service("web", { clusterIPs: ["10.96.0.7"] })],
+    endpointSlices: [
+      slice("web", [{ addresses: ["10.244.1.5"] }]),
+      slice("web", [{ addresses: ["10.244.1.6"] }], {
+        name: "web-2",
+        ports: [{ name: "http", port: 9090, protocol: "TCP" }],
+      }),
+    ],
+  });
+  const text = (objects: ClusterObjects): string =>
+    formatServices(compile(buildNetwork(cluster, objects), "node-1", []), { origins: "hidden" });
+  assert.equal(text(all), "10.96.0.7:80/tcp  one of 2\n  10.244.1.5:8080\n  10.244.1.6:9090\n");
+  assert.equal(
+    text({ ...all, services: [service("web", { type: "ExternalName", externalName: "example.com" })] }),
+    "",
+    "a name leads nowhere by itself",
+  );
+  assert.equal(text({ ...all, services: [service("web", { clusterIP: "None", clusterIPs: ["None"] })] }), "");
+});
+
 void test("a node port keeps its place before a hostPort", () => {
   const all = objects({
     nodes: [node(1)],

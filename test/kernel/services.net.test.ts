@@ -5,6 +5,7 @@ import { after, before, describe, test } from "node:test";
 
 import type { Address, Family } from "../../src/ip/address.ts";
 import { probeTcp, probeUdp, type TcpResult } from "../../src/lab/network/probe.ts";
+import type { NetworkService } from "../../src/model/network.ts";
 import { startCluster, type TestCluster, type TestPod } from "./cluster.testing.ts";
 
 const families = [4, 6] as const satisfies readonly Family[];
@@ -136,6 +137,53 @@ describe("services", () => {
       // Back again: whoever stays keeps to its choice.
       await cluster.setServices(sticky(client, near, far));
       for (let round = 0; round < 20; round++) assert.equal(await name(), second);
+      await cluster.setServices(cluster.service("both", 100, [near, far], { nodePort }));
+    });
+  }
+
+  /** The endpoints of a Service with other conditions or hints, by pod. */
+  const changed = (
+    service: NetworkService,
+    change: (pod: string) => Partial<NetworkService["ports"][number]["endpoints"][number]>,
+  ): NetworkService => ({
+    ...service,
+    ports: service.ports.map((port) => ({
+      ...port,
+      endpoints: port.endpoints.map((endpoint) => ({ ...endpoint, ...change(endpoint.pod ?? "") })),
+    })),
+  });
+
+  for (const family of families) {
+    const target = { address: vip(107, family), port: 80, read: true };
+
+    test(`IPv${family}: hints lead to the endpoint of the node itself`, async () => {
+      const service = cluster.service("hinted", 107, [near, far]);
+      const node = (pod: string): string => (pod === "default/near" ? "node-1" : "node-2");
+      await cluster.setServices(changed(service, (pod) => ({ forNodes: [node(pod)] })));
+      for (const [name, answer] of [
+        ["node-1", "near"],
+        ["node-2", "far"],
+      ] as const)
+        for (let round = 0; round < 12; round++)
+          assert.match(
+            (await probeTcp(cluster.node(name).machine.namespace, target)).said ?? "",
+            new RegExp(`^${answer} `),
+          );
+      // One endpoint without a hint, and hints mean nothing.
+      await cluster.setServices(changed(service, (pod) => (pod === "default/near" ? { forNodes: ["node-1"] } : {})));
+      await ask(["near", "far"], () => probeTcp(client.namespace, target));
+    });
+
+    test(`IPv${family}: an endpoint that terminates serves while no other is ready`, async () => {
+      const service = cluster.service("leaving", 107, [near, far]);
+      const leaving = { ready: false, serving: true, terminating: true };
+      await cluster.setServices(changed(service, () => leaving));
+      await ask(["near", "far"], () => probeTcp(client.namespace, target));
+      await cluster.setServices(changed(service, (pod) => (pod === "default/near" ? leaving : {})));
+      for (let round = 0; round < 12; round++)
+        assert.match((await probeTcp(client.namespace, target)).said ?? "", /^far /);
+      await cluster.setServices(changed(service, () => ({ ...leaving, serving: false })));
+      assert.equal((await probeTcp(client.namespace, target)).outcome, "refused");
       await cluster.setServices(cluster.service("both", 100, [near, far], { nodePort }));
     });
   }
