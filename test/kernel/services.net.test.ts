@@ -11,6 +11,15 @@ import { startCluster, type TestCluster, type TestPod } from "./cluster.testing.
 const families = [4, 6] as const satisfies readonly Family[];
 const nodePort = 30080;
 
+/** Resolves when it holds; fails where it does not in time. */
+async function until(holds: () => boolean, ms: number): Promise<void> {
+  const deadline = performance.now() + ms;
+  while (!holds()) {
+    assert.ok(performance.now() < deadline, `not within ${ms} ms`);
+    await new Promise((resolve) => void setTimeout(resolve, 50));
+  }
+}
+
 describe("services", () => {
   let cluster: TestCluster;
   let client: TestPod;
@@ -187,6 +196,20 @@ describe("services", () => {
       await cluster.setServices(cluster.service("both", 100, [near, far], { nodePort }));
     });
   }
+
+  test("session affinity ends with its timeout", async () => {
+    const service = { ...cluster.service("brief", 108, [near, far]), sessionAffinitySeconds: 2 };
+    await cluster.setServices(service);
+    const { kernel } = cluster.node("node-1").machine;
+    for (const family of families) {
+      const remembered = (): number =>
+        kernel.nftTable(family === 4 ? "ip" : "ip6", "fairlead")?.elements.get("affinity")?.length ?? 0;
+      await probeTcp(client.namespace, { address: vip(108, family), port: 80 });
+      assert.equal(remembered(), 1);
+      await until(() => remembered() === 0, 5000);
+    }
+    await cluster.setServices(cluster.service("both", 100, [near, far], { nodePort }));
+  });
 
   /** What node-1 tracks of the client's datagrams to a Service, by endpoint. */
   const tracked = (address: Address): readonly string[] =>
