@@ -135,7 +135,10 @@ export class TokenReader {
     for (;;) {
       while (this.take(lineEnd) || this.take(";"));
       if (this.take("}")) return;
+      const before = this.#at;
       entry();
+      // The end of the text, or text in quotation marks, where no entry begins.
+      if (this.#at === before) throw this.unexpected("}");
     }
   }
 

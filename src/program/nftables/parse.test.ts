@@ -101,6 +101,19 @@ void test("errors name the line", () => {
     assert.throws(() => parseTable(text, sampleOrigin), { name: "NftSyntaxError", message });
 });
 
+void test("a block without its end, or with text in quotation marks where an entry should be, is refused", () => {
+  for (const block of [
+    "chain c",
+    "chain c {",
+    "chain c { accept",
+    "chain c { }",
+    'chain c { "x" } }',
+    "set s { type mark",
+    "",
+  ])
+    assert.throws(() => parseTable(`table ip t { ${block}`, sampleOrigin), NftSyntaxError, block);
+});
+
 void test("any text gives a table or an NftSyntaxError", () => {
   const words = fc.constantFrom(
     ...'table inet t { } chain set map type flags elements = : . , ; ip saddr mark 0x1 set numgen random mod 3 @s vmap dnat to " \n # comment'.split(
