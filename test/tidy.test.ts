@@ -18,23 +18,16 @@ const folders = (path: string): string[] =>
 void test("ARCHITECTURE.md names every folder, and every folder and file it names is there", () => {
   const text = read("ARCHITECTURE.md");
   const rows = [...text.matchAll(/^\| `(src\/[a-z]+)` \|/gm)].map((match) => match[1]);
-  assert.deepEqual(
-    rows.toSorted(),
-    folders("src")
-      .map((name) => `src/${name}`)
-      .toSorted(),
-  );
+  assert.deepEqual(new Set(rows), new Set(folders("src").map((name) => `src/${name}`)));
   const lab = /^\| `src\/lab` \|.*$/m.exec(text)?.[0] ?? "";
   for (const name of folders("src/lab")) assert.ok(lab.includes(`\`${name}/\``), `ARCHITECTURE.md: src/lab/${name}`);
   for (const name of folders("test")) assert.ok(text.includes(`\`test/${name}\``), `ARCHITECTURE.md: test/${name}`);
   // What comes later has no place yet.
   const today = text.split("## Places left")[0] ?? "";
   for (const [, path = ""] of today.matchAll(/`((?:[a-z0-9-]+\/)+[a-z0-9.-]*)`/g)) {
-    const places = [path, join("src", path), join("src/lab", path)];
-    assert.ok(
-      places.some((place) => existsSync(place)),
-      `ARCHITECTURE.md: ${path} is not there`,
-    );
+    // A path may begin below a folder that the paragraph is about.
+    const found = existsSync(path) || globSync(`src/**/${path}`).length > 0;
+    assert.ok(found, `ARCHITECTURE.md: ${path} is not there`);
   }
 });
 
@@ -73,7 +66,7 @@ void test(`no file is longer than ${linesMax} lines`, () => {
 });
 
 void test("nothing is left for later in a comment", () => {
-  const mark = new RegExp(["TO" + "DO", "FIX" + "ME", "XX" + "X"].map((word) => `\\b${word}\\b`).join("|"));
+  const mark = /\b(T[O]DO|F[I]XME|X[X]X)\b/;
   const marked = [...sources, ...pages].filter((file) => mark.test(read(file)));
   assert.deepEqual(marked, []);
 });
