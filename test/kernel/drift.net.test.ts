@@ -252,5 +252,7 @@ test("twenty rounds leave no descriptor and no namespace behind", async (t) => {
   const before = descriptors();
   for (let index = 0; index < 19; index++) await round();
   // Node closes what a finished connection held some turns of its event loop later.
-  await t.waitFor(() => assert.equal(descriptors(), before), { timeout: 10_000 });
+  await t.waitFor(() => assert.ok(descriptors() <= before, `${before} before, ${descriptors()} now`), {
+    timeout: 10_000,
+  });
 });
