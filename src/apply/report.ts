@@ -62,7 +62,7 @@ export function tablePart(table: { readonly family: string; readonly name: strin
 }
 
 /** More things done at once than this are counted by part: hundreds of pods that start are no reading, and their words cost more than they. */
-const madeInWordsMax = 24;
+const madeInWordsMax = 8;
 
 /** One line per thing done, failed or found, for logs; many things done are counted. */
 export function formatReport(report: ReconcileReport): string {

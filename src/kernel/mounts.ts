@@ -35,6 +35,11 @@ export function mountFilesystem(
   check(`mount ${type} at ${target}`, mount(type, target, type, options.flags ?? 0, options.data ?? null));
 }
 
+/** Takes a mount away; whoever still uses it keeps it until then. Throws KernelError. */
+export function unmount(target: string): void {
+  check(`unmount ${target}`, umount2(target, MNT_DETACH));
+}
+
 /** Shows `source` (a file or a directory with everything mounted below it) at `target` too. Throws KernelError. */
 export function bindMount(source: string, target: string, options: { readonly readOnly?: boolean } = {}): void {
   check(`bind ${source} at ${target}`, mount(source, target, null, MS_BIND | MS_REC, null));

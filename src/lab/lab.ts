@@ -12,6 +12,7 @@ import { createPodNetwork } from "../agent/pod-network.ts";
 import { formatReport } from "../apply/report.ts";
 import { familyOf, type Address } from "../ip/address.ts";
 import type { Node } from "../kube/kinds.ts";
+import { MS_NODEV, MS_NOSUID, mountFilesystem, unmount } from "../kernel/mounts.ts";
 import { clusterConfig } from "../model/cluster.ts";
 import type { ClusterConfig, Network, Protocol } from "../model/network.ts";
 import { compile } from "../program/compile.ts";
@@ -109,6 +110,12 @@ export async function startLab(options: LabOptions): Promise<Lab> {
     admissions: [...admissions, access.admission, createServiceAllocator(cluster)],
   });
   mkdirSync(paths.nodes, { recursive: true, mode: 0o700 });
+  // What the API gives to pods lies in memory, as on any node, and goes with the daemon.
+  const memory = join(paths.folder, "memory");
+  if (config.packets === "on") {
+    mkdirSync(memory, { recursive: true, mode: 0o700 });
+    mountFilesystem("tmpfs", memory, { flags: MS_NOSUID | MS_NODEV, data: "mode=700" });
+  }
   const images = createImages({ file: paths.images });
   const nodes = new Map<string, LabNode>();
 
@@ -243,6 +250,7 @@ export async function startLab(options: LabOptions): Promise<Lab> {
       nodeAddresses: node.addresses,
       images,
       stateDir: folder,
+      memoryDir: join(memory, node.name),
       cluster: { domain: cluster.domain, dnsAddresses: cluster.dnsAddresses },
       serviceAccountToken: (request) => access.podToken(request),
       report: (line) => node.log.write(line),
@@ -375,6 +383,7 @@ export async function startLab(options: LabOptions): Promise<Lab> {
       await api.flushed();
       store.close();
       topology?.close();
+      if (packets) unmount(memory);
     },
   };
 }

@@ -39,6 +39,8 @@ export interface KubeletOptions {
   readonly images: Images;
   /** A folder of this node's own, kept over restarts of the lab. */
   readonly stateDir: string;
+  /** A folder in memory, for configuration, secrets and tokens of this node's pods; below stateDir unless given. */
+  readonly memoryDir?: string;
   /** Where persistent volume claims of the whole lab lie; beside the nodes' folders unless given. */
   readonly claims?: string;
   readonly cluster: { readonly domain: string; readonly dnsAddresses: readonly Address[] };
@@ -109,6 +111,7 @@ export function startKubelet(options: KubeletOptions): Kubelet {
     serviceAccountToken: options.serviceAccountToken ?? noTokens,
     lookups: (namespace) => lookupsOf(api, namespace, services.of),
     podsFolder: join(stateDir, "pods"),
+    ...(options.memoryDir === undefined ? {} : { memoryFolder: options.memoryDir }),
     nodeDisk: join(stateDir, "disk"),
     claims: options.claims ?? join(dirname(stateDir), ".claims"),
     nodeHosts: `127.0.0.1\tlocalhost\n::1\tlocalhost\n${options.nodeAddresses.map((address) => `${address}\t${node}\n`).join("")}`,

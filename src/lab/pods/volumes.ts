@@ -18,6 +18,8 @@ export interface VolumeFolders {
   readonly pod: string;
   /** The node's disk, for hostPath. */
   readonly nodeDisk: string;
+  /** The pod's folder in memory, for what the API gave: configuration, secrets and tokens are never on a disk. `pod` unless given. */
+  readonly memory?: string;
   /** Claims of the whole lab, a folder each. */
   readonly claims: string;
 }
@@ -136,20 +138,20 @@ interface File {
 const builtIn = new Set(["name", "configMap", "secret", "downwardAPI", "projected", "emptyDir", "hostPath"]);
 
 function prepareVolume(volume: Volume, folders: VolumeFolders, sources: VolumeSources): ReadyVolume {
-  const folder = join(folders.pod, "volumes", volume.name);
+  const given = join(folders.memory ?? folders.pod, "volumes", volume.name);
   if (volume.configMap !== undefined)
-    return written(folder, configMapFiles(volume.configMap, volume.configMap.defaultMode ?? 0o644, sources));
+    return written(given, configMapFiles(volume.configMap, volume.configMap.defaultMode ?? 0o644, sources));
   if (volume.secret !== undefined) {
     const { secretName, ...rest } = volume.secret;
     const source = secretName === undefined ? rest : { ...rest, name: secretName };
-    return written(folder, secretFiles(source, volume.secret.defaultMode ?? 0o644, sources));
+    return written(given, secretFiles(source, volume.secret.defaultMode ?? 0o644, sources));
   }
   if (volume.downwardAPI !== undefined)
     return written(
-      folder,
+      given,
       downwardFiles(volume.downwardAPI.items ?? [], volume.downwardAPI.defaultMode ?? 0o644, sources),
     );
-  if (volume.projected !== undefined) return written(folder, projectedFiles(volume, sources));
+  if (volume.projected !== undefined) return written(given, projectedFiles(volume, sources));
   if (volume.hostPath !== undefined)
     return nodePath(volume.hostPath.path, volume.hostPath.type ?? "", folders.nodeDisk);
   const claim = volume["persistentVolumeClaim"] as { claimName?: string; readOnly?: boolean } | undefined;
@@ -160,6 +162,7 @@ function prepareVolume(volume: Volume, folders: VolumeFolders, sources: VolumeSo
   const other = Object.keys(volume).find((key) => !builtIn.has(key));
   if (volume.emptyDir === undefined && other !== undefined && other !== "ephemeral")
     throw new ConfigError(`the lab has no volumes of type ${other}`);
+  const folder = join(folders.pod, "volumes", volume.name);
   fs.mkdirSync(folder, { recursive: true });
   fs.chmodSync(folder, 0o777);
   return { path: folder, readOnly: false };
@@ -280,7 +283,7 @@ function written(folder: string, files: readonly File[]): ReadyVolume {
 }
 
 function sameFiles(version: string, files: readonly File[]): boolean {
-  const there = fs.globSync("**", { cwd: version, withFileTypes: true }).filter((entry) => entry.isFile());
+  const there = fs.readdirSync(version, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
   if (there.length !== files.length) return false;
   return files.every((file) => {
     try {

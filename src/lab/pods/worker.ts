@@ -9,7 +9,7 @@ import { CniError, type CniRequest, type PodNetwork } from "../../agent/cni.ts";
 import { parseAddress, type Address } from "../../ip/address.ts";
 import type { NetworkNamespace } from "../../kernel/namespaces.ts";
 import { sameJson } from "../../kube/equal.ts";
-import type { ContainerState, ContainerStatus, Pod, Quantity } from "../../kube/kinds.ts";
+import type { ContainerState, ContainerStatus, Pod, Quantity, Volume } from "../../kube/kinds.ts";
 import type { ObjectApi } from "../api/api.ts";
 import { StatusError } from "../api/store.ts";
 import { timeText, type Clock } from "../controllers/clock.ts";
@@ -49,6 +49,8 @@ export interface NodeContext {
   readonly random: () => string;
   readonly serviceAccountToken: (request: TokenRequest) => string;
   readonly lookups: (namespace: string) => Lookups;
+  /** A folder a pod below this one, in memory, for configuration, secrets and tokens; below podsFolder unless given. */
+  readonly memoryFolder?: string;
   /** A folder a pod below this one. */
   readonly podsFolder: string;
   readonly nodeDisk: string;
@@ -92,6 +94,7 @@ export function startPodWorker(node: NodeContext, first: Pod, ended: () => void)
   let ending: "stop" | "delete" | "gone" | undefined;
   const over = new AbortController();
   const folder = join(node.podsFolder, first.metadata.uid ?? "");
+  const memory = join(node.memoryFolder ?? node.podsFolder, first.metadata.uid ?? "");
   const startTime = first.status?.startTime ?? timeText(clock.now());
 
   const facts = (): PodFacts => ({
@@ -217,11 +220,16 @@ export function startPodWorker(node: NodeContext, first: Pod, ended: () => void)
     if (over.signal.aborted || (pod.spec.volumes?.length ?? 0) === 0) return;
     keepTokens();
     // Files of the downward API know the pod's addresses only now.
-    refreshVolumes();
+    if (tellsStatus(pod.spec.volumes ?? [])) refreshVolumes();
   }
 
-  function volumeFolders(): { readonly pod: string; readonly nodeDisk: string; readonly claims: string } {
-    return { pod: folder, nodeDisk: node.nodeDisk, claims: node.claims };
+  function volumeFolders(): {
+    readonly pod: string;
+    readonly memory: string;
+    readonly nodeDisk: string;
+    readonly claims: string;
+  } {
+    return { pod: folder, memory, nodeDisk: node.nodeDisk, claims: node.claims };
   }
 
   function refreshVolumes(): void {
@@ -408,6 +416,7 @@ export function startPodWorker(node: NodeContext, first: Pod, ended: () => void)
     clearImmediate(writing);
     node.logs.remove(logPod(pod));
     fs.rmSync(folder, { recursive: true, force: true });
+    fs.rmSync(memory, { recursive: true, force: true });
     for (const { name } of runners) node.backoff.forget(`${pod.metadata.uid}/${name}`);
   }
 
@@ -650,4 +659,13 @@ function readSandboxId(folder: string): string | undefined {
 function writeSandboxId(folder: string, id: string): void {
   fs.mkdirSync(folder, { recursive: true });
   fs.writeFileSync(sandboxFile(folder), id);
+}
+
+/** Does a volume hold a fact of the pod's status, such as its addresses? */
+function tellsStatus(volumes: readonly Volume[]): boolean {
+  const items = volumes.flatMap(({ downwardAPI, projected }) => [
+    ...(downwardAPI?.items ?? []),
+    ...(projected?.sources ?? []).flatMap((source) => source.downwardAPI?.items ?? []),
+  ]);
+  return items.some(({ fieldRef }) => fieldRef?.fieldPath.startsWith("status.") === true);
 }
