@@ -32,6 +32,8 @@ export interface LabConfig {
 
 /** One line of progress of a starting lab, as the daemon writes it to its launcher. */
 export type Progress =
+  /** The daemon runs, and waits for a line from its launcher before it begins. */
+  | { readonly kind: "waiting" }
   | { readonly kind: "step"; readonly what: string; readonly detail: string; readonly seconds: number }
   | { readonly kind: "ready" }
   | { readonly kind: "failed"; readonly message: string };

@@ -2,7 +2,7 @@
 // Started by launch.ts inside its namespaces; its argument is the lab's folder. Descriptor 3 takes progress, 4 leads to the helper outside, 5 listens for the API server,
 // 6 and further ones for published Services.
 
-import { closeSync, readFileSync, statSync, writeSync } from "node:fs";
+import { closeSync, readFileSync, readSync, statSync, writeSync } from "node:fs";
 import { stat } from "node:fs/promises";
 import { flushCompileCache } from "node:module";
 import { basename } from "node:path";
@@ -21,6 +21,10 @@ const config = JSON.parse(readFileSync(paths.config, "utf8")) as LabConfig;
 
 // Threads that Node starts later inherit the namespace the main thread is in at that moment: have them all started now.
 await Promise.all([stat("/"), stat("/proc"), stat("/dev"), stat("/tmp")]);
+
+// Begins only when the launcher says that the outer process is alive, at whose death the kernel ends this one (launch.ts).
+say({ kind: "waiting" });
+if (!mayBegin()) process.exit(1);
 
 const started = performance.now();
 let last = started;
@@ -76,6 +80,15 @@ try {
 // An error nobody expected must not take the whole cluster down silently: it is logged with its stack, and the lab goes on.
 process.on("uncaughtException", (error) => console.error(`${new Date().toISOString()} unexpected:`, error));
 process.on("unhandledRejection", (error) => console.error(`${new Date().toISOString()} unexpected:`, error));
+
+/** False where the launcher has gone. */
+function mayBegin(): boolean {
+  try {
+    return readSync(3, Buffer.alloc(16)) > 0;
+  } catch {
+    return false;
+  }
+}
 
 function say(line: Progress): void {
   try {

@@ -164,6 +164,13 @@ function readUntilReady(
       for (let end = text.indexOf("\n"); end >= 0; end = text.indexOf("\n")) {
         const line = JSON.parse(text.slice(0, end)) as Progress;
         text = text.slice(end + 1);
+        if (line.kind === "waiting") {
+          // `unshare --kill-child` asks the kernel to kill its child only after it has made it: killed between the two, it would leave a
+          // daemon behind that nobody finds. From here on that moment is over.
+          if (isRunning(paths) && "write" in pipe) pipe.write("go\n");
+          else pipe.destroy();
+          continue;
+        }
         progress(line);
         if (line.kind === "failed") fail(line.message);
         if (line.kind === "ready") {
