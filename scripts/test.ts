@@ -16,8 +16,8 @@ import { probeUserNamespaces, unshareFlags } from "../src/kernel/refusal.ts";
 import { provideTools, type Tool } from "./tools.ts";
 
 const isLong = process.env["FAIRLEAD_LONG"] === "1";
-/** A calm machine takes less than a fifth of it: what takes longer hangs. */
-const fileSecondsMax = isLong ? 3600 : 90;
+/** A calm machine takes less than a sixth of it: what takes longer hangs. */
+const fileSecondsMax = isLong ? 3600 : 150;
 const testSecondsMax = isLong ? 1800 : 60;
 
 /** What node's runner counts; names as it prints them. */

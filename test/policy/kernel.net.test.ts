@@ -79,7 +79,7 @@ for (const mode of ["keep", "strict"] as const) {
   });
 }
 
-void test("a pod that a policy selects gets no packet from its first moment on", async () => {
+void test("a pod that a policy selects gets no packet from its first moment on", async (t) => {
   await withLab({}, async (lab) => {
     applyObjects(lab, { objects: [{ ...twoPods[0] } as KubeObject, denyAll] });
     await ready(lab);
@@ -95,8 +95,9 @@ void test("a pod that a policy selects gets no packet from its first moment on",
     const late = { ...twoPods[1], metadata: { name: "late", namespace: "default" } } as KubeObject;
     applyObjects(lab, { objects: [late] });
     await ready(lab);
+    // A watch tells a little later than a list.
+    await t.waitFor(() => assert.ok(outcomes.length > 0), { timeout: 10_000 });
     watch.close();
-    assert.ok(outcomes.length > 0);
     assert.deepEqual([...new Set(await Promise.all(outcomes))], ["timeout"]);
   });
 });
