@@ -48,8 +48,8 @@ export function startNode(options: NodeOptions): NodeNetwork {
   return { agent, podNetwork, attachments, ipam };
 }
 
-/** The kernel of a namespace somebody else holds open. */
-function openKernelOf(name: string, namespaceFd: number): NetworkKernel {
+/** The kernel of a namespace that somebody else holds open, by its descriptor; the namespace stays theirs. Throws KernelError. */
+export function openKernelOf(name: string, namespaceFd: number): NetworkKernel {
   const namespace = openNetworkNamespace(`/proc/self/fd/${namespaceFd}`);
   try {
     const kernel = openKernel(name, namespace);

@@ -8,6 +8,7 @@ import { startAgent, type Agent, type AgentEvent } from "../agent/agent.ts";
 import { openAttachments, type AttachmentStore } from "../agent/attachments.ts";
 import type { PodNetwork } from "../agent/cni.ts";
 import type { Ipam } from "../agent/ipam.ts";
+import { openKernelOf } from "../agent/node.ts";
 import { createPodNetwork } from "../agent/pod-network.ts";
 import { formatReport } from "../apply/report.ts";
 import { familyOf, type Address } from "../ip/address.ts";
@@ -41,7 +42,7 @@ import { createImages, type Images } from "./pods/images/images.ts";
 import { listenersOf, type Listener } from "./pods/listeners.ts";
 import { startKubelet, type Kubelet } from "./pods/kubelet.ts";
 import { startRecordKubelet, type RecordKubelet } from "./records.ts";
-import { lazyIpam, lazyPodNetwork, openPodKernel } from "./node-network.ts";
+import { lazyIpam, lazyPodNetwork } from "./node-network.ts";
 import { createNodeLog, type NodeLog } from "./node-log.ts";
 import { createPolicyDrops } from "./policy-drops.ts";
 import { startPolicyStatus } from "./policy-status.ts";
@@ -195,7 +196,7 @@ export async function startLab(options: LabOptions): Promise<Lab> {
           agent,
           attachments,
           ipam: pools,
-          openKernel: openPodKernel,
+          openKernel: openKernelOf,
         }),
       );
     const node: LabNode = {

@@ -4,9 +4,6 @@ import type { AttachmentStore } from "../agent/attachments.ts";
 import type { CniRequest, PodNetwork } from "../agent/cni.ts";
 import { CniError } from "../agent/cni.ts";
 import { createIpam, type Ipam } from "../agent/ipam.ts";
-import { openKernel } from "../kernel/linux.ts";
-import { openNetworkNamespace } from "../kernel/namespaces.ts";
-import type { NetworkKernel } from "../kernel/kernel.ts";
 import type { ObjectApi } from "./api/api.ts";
 import { podCidrsOf } from "./node-object.ts";
 
@@ -46,18 +43,5 @@ export function lazyPodNetwork<N extends PodNetwork>(
     delete: async (request: CniRequest) => ready()?.delete(request),
     check: async (request: CniRequest) => must().check(request),
     made: ready,
-  };
-}
-
-/** The kernel of a pod's namespace, by the descriptor its maker holds; the namespace stays the maker's. */
-export function openPodKernel(name: string, namespaceFd: number): NetworkKernel {
-  const namespace = openNetworkNamespace(`/proc/self/fd/${namespaceFd}`);
-  const kernel = openKernel(name, namespace);
-  return {
-    ...kernel,
-    close() {
-      kernel.close();
-      namespace.close();
-    },
   };
 }

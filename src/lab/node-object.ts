@@ -12,6 +12,9 @@ export function nodeAddressesOf(cluster: ClusterConfig, index: number): readonly
   return cluster.nodeCidrs.map((prefix) => addressAt(prefix, 11 + index));
 }
 
+/** A node's link to the underlay, in every lab. */
+export const uplinkName = "eth0";
+
 /** Addresses of the external client outside of every lab (RFC 5737, RFC 3849). */
 export const outsideAddresses: readonly Address[] = ["203.0.113.10", "2001:db8:1::10"];
 

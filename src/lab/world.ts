@@ -11,10 +11,8 @@ import { compileZone, type Zone } from "../program/zone.ts";
 import { parseCorefile } from "../serve/dns/corefile.ts";
 import type { World } from "../trace/world.ts";
 import type { ObjectApi } from "./api/api.ts";
+import { uplinkName } from "./node-object.ts";
 import { parseResolvConf, resolvConf } from "./pods/identity-files.ts";
-
-/** The node's link to the underlay, in every lab. */
-export const uplinkName = "eth0";
 
 export interface WorldParts {
   readonly api: ObjectApi;

@@ -8,17 +8,20 @@ import process from "node:process";
 import { startLab, type Lab } from "../../src/lab/lab.ts";
 import { labPaths, makeLabFolder } from "../../src/lab/paths.ts";
 import { readiness } from "../../src/lab/wait.ts";
-import { clusterConfig } from "../../src/model/cluster.ts";
+import { clusterConfig, type ClusterOptions } from "../../src/model/cluster.ts";
 
-/** Starts a lab of three nodes, does the work, and takes everything away again. */
-export async function withLab(work: (lab: Lab) => Promise<void>): Promise<void> {
+/** Starts a lab (three nodes unless said otherwise), does the work, and takes everything away again. */
+export async function withLab(
+  work: (lab: Lab) => Promise<void>,
+  settings: Pick<ClusterOptions, "policy" | "establishedConnections"> & { readonly nodes?: number } = {},
+): Promise<void> {
+  const { nodes = 3, ...options } = settings;
   const home = mkdtempSync(join(tmpdir(), "fairlead-test-"));
   process.env["FAIRLEAD_HOME"] = home;
-  const paths = labPaths("random");
+  const paths = labPaths("test");
   makeLabFolder(paths);
-  const cluster = clusterConfig();
   const lab = await startLab({
-    config: { ...cluster, name: "random", nodes: 3, packets: "on", apiPort: 0 },
+    config: { ...clusterConfig(options), name: "test", nodes, packets: "on", apiPort: 0 },
     paths,
     outside: { resolve: () => Promise.reject(new Error("no resolver in tests")), close() {} },
     step: () => undefined,

@@ -2,11 +2,7 @@
 // Needs: nft
 
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync } from "node:fs";
 import net from "node:net";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import process from "node:process";
 import { test } from "node:test";
 
 import { createNetworkNamespace, type NetworkNamespace } from "../../src/kernel/namespaces.ts";
@@ -15,16 +11,15 @@ import { tcpSocketFd } from "../../src/kernel/sockets.ts";
 import type { Event, NetworkPolicy, Pod } from "../../src/kube/kinds.ts";
 import type { KubeObject } from "../../src/kube/object.ts";
 import { applyObjects } from "../../src/lab/control-objects.ts";
-import { startLab, type Lab } from "../../src/lab/lab.ts";
+import type { Lab } from "../../src/lab/lab.ts";
 import { probeTcp } from "../../src/lab/network/probe.ts";
-import { labPaths, makeLabFolder } from "../../src/lab/paths.ts";
 import { readiness } from "../../src/lab/wait.ts";
 import { buildNetwork } from "../../src/model/build.ts";
-import { clusterConfig } from "../../src/model/cluster.ts";
 import { compile } from "../../src/program/compile.ts";
 import { diffTables, planTable, splitPlan } from "../../src/program/nftables/diff.ts";
 import { nft, nftMissing } from "../../src/program/nftables/nft.testing.ts";
 import { attachmentsOf, clusterObjects, cluster, policy, randomWorld } from "./worlds.testing.ts";
+import { withLab } from "../kernel/lab.testing.ts";
 
 void test("nft lists the tables of policies and loads them again to the same", { skip: nftMissing() }, () => {
   const namespace = createNetworkNamespace();
@@ -55,85 +50,97 @@ void test("nft lists the tables of policies and loads them again to the same", {
 
 for (const mode of ["keep", "strict"] as const) {
   void test(`a connection that began before its policy: ${mode}`, async () => {
-    await withLab({ establishedConnections: mode }, async (lab) => {
-      applyObjects(lab, { objects: twoPods });
-      await ready(lab);
-      const connection = await open(sandbox(lab, "client"), addressOf(lab, "server"));
-      assert.match(await connection.ask("GET /hostname HTTP/1.1\r\nHost: a\r\n\r\n"), /server/);
-      applyObjects(lab, { objects: [denyAll] });
-      await lab.programmed();
-      const answer = await Promise.race([
-        connection.ask("GET /hostname HTTP/1.1\r\nHost: a\r\n\r\n"),
-        new Promise<string>((resolve) => void setTimeout(resolve, 600, "silence")),
-      ]);
-      if (mode === "keep") assert.match(answer, /server/);
-      else assert.equal(answer, "silence");
-      const fresh = await probeTcp(sandbox(lab, "client"), {
-        address: addressOf(lab, "server"),
-        port: 8080,
-        timeoutMs: 400,
-      });
-      assert.equal(fresh.outcome, "timeout");
-      connection.close();
-    });
+    await withLab(
+      async (lab) => {
+        applyObjects(lab, { objects: twoPods });
+        await ready(lab);
+        const connection = await open(sandbox(lab, "client"), addressOf(lab, "server"));
+        assert.match(await connection.ask("GET /hostname HTTP/1.1\r\nHost: a\r\n\r\n"), /server/);
+        applyObjects(lab, { objects: [denyAll] });
+        await lab.programmed();
+        const answer = await Promise.race([
+          connection.ask("GET /hostname HTTP/1.1\r\nHost: a\r\n\r\n"),
+          new Promise<string>((resolve) => void setTimeout(resolve, 600, "silence")),
+        ]);
+        if (mode === "keep") assert.match(answer, /server/);
+        else assert.equal(answer, "silence");
+        const fresh = await probeTcp(sandbox(lab, "client"), {
+          address: addressOf(lab, "server"),
+          port: 8080,
+          timeoutMs: 400,
+        });
+        assert.equal(fresh.outcome, "timeout");
+        connection.close();
+      },
+      { nodes: 2, establishedConnections: mode },
+    );
   });
 }
 
 void test("a pod that a policy selects gets no packet from its first moment on", async (t) => {
-  await withLab({}, async (lab) => {
-    applyObjects(lab, { objects: [{ ...twoPods[0] } as KubeObject, denyAll] });
-    await ready(lab);
-    // Every change of the pod is looked at as it comes: once there is an address, nobody may reach it.
-    const outcomes: Promise<string>[] = [];
-    const watch = lab.api.watch({ group: "", resource: "pods" }, lab.api.revision, (event) => {
-      if (event.type === "BOOKMARK" || event.object.metadata.name !== "late") return;
-      const address = (event.object as Pod).status?.podIP;
-      if (address === undefined) return;
-      const target = { address, port: 8080, timeoutMs: 400 };
-      outcomes.push(probeTcp(sandbox(lab, "client"), target).then(({ outcome }) => outcome));
-    });
-    const late = { ...twoPods[1], metadata: { name: "late", namespace: "default" } } as KubeObject;
-    applyObjects(lab, { objects: [late] });
-    await ready(lab);
-    // A watch tells a little later than a list.
-    await t.waitFor(() => assert.ok(outcomes.length > 0), { timeout: 10_000 });
-    watch.close();
-    assert.deepEqual([...new Set(await Promise.all(outcomes))], ["timeout"]);
-  });
+  await withLab(
+    async (lab) => {
+      applyObjects(lab, { objects: [{ ...twoPods[0] } as KubeObject, denyAll] });
+      await ready(lab);
+      // Every change of the pod is looked at as it comes: once there is an address, nobody may reach it.
+      const outcomes: Promise<string>[] = [];
+      const watch = lab.api.watch({ group: "", resource: "pods" }, lab.api.revision, (event) => {
+        if (event.type === "BOOKMARK" || event.object.metadata.name !== "late") return;
+        const address = (event.object as Pod).status?.podIP;
+        if (address === undefined) return;
+        const target = { address, port: 8080, timeoutMs: 400 };
+        outcomes.push(probeTcp(sandbox(lab, "client"), target).then(({ outcome }) => outcome));
+      });
+      const late = { ...twoPods[1], metadata: { name: "late", namespace: "default" } } as KubeObject;
+      applyObjects(lab, { objects: [late] });
+      await ready(lab);
+      // A watch tells a little later than a list.
+      await t.waitFor(() => assert.ok(outcomes.length > 0), { timeout: 10_000 });
+      watch.close();
+      assert.deepEqual([...new Set(await Promise.all(outcomes))], ["timeout"]);
+    },
+    { nodes: 2 },
+  );
 });
 
 void test("drops are counted by the rule that says so, and policies that are off stop nothing and are said", async () => {
-  await withLab({}, async (lab) => {
-    applyObjects(lab, { objects: [...twoPods, denyAll] });
-    await ready(lab);
-    const target = { address: addressOf(lab, "server"), port: 8080, timeoutMs: 400 };
-    assert.equal((await probeTcp(sandbox(lab, "client"), target)).outcome, "timeout");
-    const text = await eventually(() => dropEvents(lab)[0]);
-    const ends = [addressOf(lab, "client"), addressOf(lab, "server")];
-    assert.equal(
-      text,
-      `policy drop: default/client (${ends[0]}) → default/server (${ends[1]}) 8080/tcp, ingress of default/server: ` +
-        "isolated by NetworkPolicy default/deny, which does not let it in",
-    );
-    const dropped = lab
-      .nodes()
-      .get("node-2")
-      ?.machine?.namespace.run(() => nft(["list", "chain", "ip", "fairlead", "denied-ingress"]));
-    assert.match(dropped ?? "", /counter packets [1-9]/);
-  });
-  await withLab({ policy: "off" }, async (lab) => {
-    applyObjects(lab, { objects: [...twoPods, denyAll] });
-    await ready(lab);
-    const target = { address: addressOf(lab, "server"), port: 8080, timeoutMs: 2000 };
-    assert.equal((await probeTcp(sandbox(lab, "client"), target)).outcome, "answered");
-    assert.match(
-      lab
-        .network()
-        .problems.map(({ message }) => message)
-        .join("\n"),
-      /is not enforced/,
-    );
-  });
+  await withLab(
+    async (lab) => {
+      applyObjects(lab, { objects: [...twoPods, denyAll] });
+      await ready(lab);
+      const target = { address: addressOf(lab, "server"), port: 8080, timeoutMs: 400 };
+      assert.equal((await probeTcp(sandbox(lab, "client"), target)).outcome, "timeout");
+      const text = await eventually(() => dropEvents(lab)[0]);
+      const ends = [addressOf(lab, "client"), addressOf(lab, "server")];
+      assert.equal(
+        text,
+        `policy drop: default/client (${ends[0]}) → default/server (${ends[1]}) 8080/tcp, ingress of default/server: ` +
+          "isolated by NetworkPolicy default/deny, which does not let it in",
+      );
+      const dropped = lab
+        .nodes()
+        .get("node-2")
+        ?.machine?.namespace.run(() => nft(["list", "chain", "ip", "fairlead", "denied-ingress"]));
+      assert.match(dropped ?? "", /counter packets [1-9]/);
+    },
+    { nodes: 2 },
+  );
+  await withLab(
+    async (lab) => {
+      applyObjects(lab, { objects: [...twoPods, denyAll] });
+      await ready(lab);
+      const target = { address: addressOf(lab, "server"), port: 8080, timeoutMs: 2000 };
+      assert.equal((await probeTcp(sandbox(lab, "client"), target)).outcome, "answered");
+      assert.match(
+        lab
+          .network()
+          .problems.map(({ message }) => message)
+          .join("\n"),
+        /is not enforced/,
+      );
+    },
+    { nodes: 2, policy: "off" },
+  );
 });
 
 const denyAll: NetworkPolicy = policy("deny", "default", { podSelector: {}, policyTypes: ["Ingress"] });
@@ -165,28 +172,6 @@ async function eventually<T>(look: () => T | undefined): Promise<T> {
     if (found !== undefined) return found;
     assert.ok(performance.now() < deadline, "it did not come");
     await new Promise((resolve) => void setTimeout(resolve, 20));
-  }
-}
-
-async function withLab(
-  settings: { readonly policy?: "off"; readonly establishedConnections?: "keep" | "strict" },
-  work: (lab: Lab) => Promise<void>,
-): Promise<void> {
-  const home = mkdtempSync(join(tmpdir(), "fairlead-test-"));
-  process.env["FAIRLEAD_HOME"] = home;
-  const paths = labPaths("policy");
-  makeLabFolder(paths);
-  const lab = await startLab({
-    config: { ...clusterConfig(settings), name: "policy", nodes: 2, apiPort: 6443, packets: "on" },
-    paths,
-    outside: { resolve: () => Promise.reject(new Error("no resolver in tests")), close() {} },
-    step: () => undefined,
-  });
-  try {
-    await work(lab);
-  } finally {
-    await lab.stop();
-    rmSync(home, { recursive: true, force: true });
   }
 }
 

@@ -2,9 +2,6 @@
 // oracle and then of the kernel. SEED=7 ROUNDS=1 runs one set of policies again.
 
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import process from "node:process";
 import { test } from "node:test";
 
@@ -14,12 +11,10 @@ import type { NetworkNamespace } from "../../src/kernel/namespaces.ts";
 import type { Namespace, NetworkPolicy, Node, Pod } from "../../src/kube/kinds.ts";
 import type { KubeObject } from "../../src/kube/object.ts";
 import { applyObjects } from "../../src/lab/control-objects.ts";
-import { startLab, type Lab } from "../../src/lab/lab.ts";
+import type { Lab } from "../../src/lab/lab.ts";
 import { ping, probeTcp, probeUdp } from "../../src/lab/network/probe.ts";
-import { internetAddresses } from "../../src/lab/network/topology.ts";
-import { labPaths, makeLabFolder } from "../../src/lab/paths.ts";
+import { outsideAddresses } from "../../src/lab/node-object.ts";
 import { readiness } from "../../src/lab/wait.ts";
-import { clusterConfig } from "../../src/model/cluster.ts";
 import type { Network } from "../../src/model/network.ts";
 import {
   addressOf,
@@ -32,6 +27,7 @@ import {
   type PolicyWorld,
 } from "./worlds.testing.ts";
 import type { End, Question } from "./oracle.ts";
+import { withLab } from "../kernel/lab.testing.ts";
 
 const firstSeed = Number(process.env["SEED"] ?? 1);
 const rounds = Number(process.env["ROUNDS"] ?? 8);
@@ -40,53 +36,37 @@ const rounds = Number(process.env["ROUNDS"] ?? 8);
 const silenceMs = 700;
 
 void test("random policies: the oracle says what packets do", async (t) => {
-  await withLab(async (lab) => {
-    const dice = createDice(firstSeed);
-    applyObjects(lab, { objects: manyPods(dice) });
-    await ready(lab);
-    let asked = 0;
-    for (let seed = firstSeed; seed < firstSeed + rounds; seed++) {
-      const world = worldOf(lab, randomPolicies(createDice(seed), worldOf(lab, [])));
-      applyObjects(lab, { objects: world.policies });
-      await lab.programmed();
-      forgetConnections(lab);
-      const wrong = await compare(lab, world);
-      asked += wrong.asked;
-      assert.deepEqual(
-        wrong.found,
-        [],
-        `seed ${seed}:\n${wrong.found.join("\n")}\n${world.policies.map((each) => stringify(each)).join("---\n")}`,
-      );
-      for (const { metadata } of world.policies)
-        lab.api.delete({
-          group: "networking.k8s.io",
-          resource: "networkpolicies",
-          namespace: metadata.namespace ?? "",
-          name: metadata.name,
-        });
-    }
-    t.diagnostic(`${rounds} sets of policies, ${asked} connections`);
-  });
+  await withLab(
+    async (lab) => {
+      const dice = createDice(firstSeed);
+      applyObjects(lab, { objects: manyPods(dice) });
+      await ready(lab);
+      let asked = 0;
+      for (let seed = firstSeed; seed < firstSeed + rounds; seed++) {
+        const world = worldOf(lab, randomPolicies(createDice(seed), worldOf(lab, [])));
+        applyObjects(lab, { objects: world.policies });
+        await lab.programmed();
+        forgetConnections(lab);
+        const wrong = await compare(lab, world);
+        asked += wrong.asked;
+        assert.deepEqual(
+          wrong.found,
+          [],
+          `seed ${seed}:\n${wrong.found.join("\n")}\n${world.policies.map((each) => stringify(each)).join("---\n")}`,
+        );
+        for (const { metadata } of world.policies)
+          lab.api.delete({
+            group: "networking.k8s.io",
+            resource: "networkpolicies",
+            namespace: metadata.namespace ?? "",
+            name: metadata.name,
+          });
+      }
+      t.diagnostic(`${rounds} sets of policies, ${asked} connections`);
+    },
+    { nodes: 2 },
+  );
 });
-
-async function withLab(work: (lab: Lab) => Promise<void>): Promise<void> {
-  const home = mkdtempSync(join(tmpdir(), "fairlead-test-"));
-  process.env["FAIRLEAD_HOME"] = home;
-  const paths = labPaths("policy");
-  makeLabFolder(paths);
-  const lab = await startLab({
-    config: { ...clusterConfig(), name: "policy", nodes: 2, apiPort: 6443, packets: "on" },
-    paths,
-    outside: { resolve: () => Promise.reject(new Error("no resolver in tests")), close() {} },
-    step: () => undefined,
-  });
-  try {
-    await work(lab);
-  } finally {
-    await lab.stop();
-    rmSync(home, { recursive: true, force: true });
-  }
-}
 
 /** Connections go on when policies change: a source port that comes again by chance would be one of those. */
 function forgetConnections(lab: Lab): void {
@@ -231,7 +211,7 @@ function serviceQuestions(world: PolicyWorld, services: Network["services"], fam
     const byNodePort = world.nodes.map((node): RealProbe => {
       const range = (node.spec.podCIDRs ?? []).find(isOfFamily) ?? "";
       const isHere = node.metadata.name === pod.spec.nodeName;
-      const client = internetAddresses.find(isOfFamily) ?? "";
+      const client = outsideAddresses.find(isOfFamily) ?? "";
       const from: End = isHere
         ? { kind: "outside", address: client }
         : { kind: "node", node, address: range.slice(0, range.indexOf("/")) };

@@ -13,6 +13,7 @@ import { addressAt, contains, prefixBits, type Prefix } from "../../ip/prefix.ts
 import type { Change, NetworkKernel } from "../../kernel/kernel.ts";
 import { openKernel } from "../../kernel/linux.ts";
 import { createNetworkNamespace, type NetworkNamespace } from "../../kernel/namespaces.ts";
+import { outsideAddresses, uplinkName } from "../node-object.ts";
 
 export interface TopologyOptions {
   readonly families: readonly Family[];
@@ -49,15 +50,11 @@ export interface Topology {
   close(): void;
 }
 
-/** Names of links as they are seen inside. */
-export const uplinkName = "eth0";
 const switchName = "switch";
 const internetPort = "internet";
 
 /** RFC 5737 and RFC 3849: ranges for documentation stand for the world outside. */
 export const internetCidrs: readonly Prefix[] = ["203.0.113.0/24", "2001:db8:1::/64"];
-/** The host out there; the router has the first address of each range. */
-export const internetAddresses: readonly Address[] = ["203.0.113.10", "2001:db8:1::10"];
 // linux/rtnetlink.h: RTPROT_STATIC.
 const staticProtocol = 4;
 
@@ -75,7 +72,7 @@ export function createTopology({ families, nodeCidrs, mtu = 1500 }: TopologyOpti
   const internet = openMachineOr(underlay, () =>
     openMachine(
       "internet",
-      internetAddresses.filter((address) => families.includes(familyOf(address))),
+      outsideAddresses.filter((address) => families.includes(familyOf(address))),
     ),
   );
   const nodes = new Map<string, Machine & { readonly port: string }>();
