@@ -8,7 +8,7 @@ import fc from "fast-check";
 
 import type { Attachment } from "../model/network.ts";
 import { openAttachments } from "./attachments.ts";
-import { CniError } from "./cni.ts";
+import { CniError } from "../serve/cni/cni.ts";
 import { createIpam } from "./ipam.ts";
 
 describe("ipam", () => {

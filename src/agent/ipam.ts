@@ -7,7 +7,7 @@
 import { addressValue, familyOf, type Address } from "../ip/address.ts";
 import { addressAt, contains, prefixRange, type Prefix } from "../ip/prefix.ts";
 import type { AttachmentStore } from "./attachments.ts";
-import { CniError } from "./cni.ts";
+import { CniError } from "../serve/cni/cni.ts";
 
 export interface Ipam {
   readonly ranges: readonly Prefix[];

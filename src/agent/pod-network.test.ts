@@ -6,7 +6,7 @@ import { createFakeWorld, type FakeKernel, type FakeWorld } from "../kernel/fake
 import type { Network } from "../model/network.ts";
 import { startAgent, type Agent } from "./agent.ts";
 import { openAttachments, type AttachmentStore } from "./attachments.ts";
-import { CniError, type CniRequest } from "./cni.ts";
+import { CniError, type CniRequest } from "../serve/cni/cni.ts";
 import { createIpam, type Ipam } from "./ipam.ts";
 import { createPodNetwork, podLinkName, type NodePodNetwork } from "./pod-network.ts";
 

@@ -18,7 +18,7 @@ import { gatewayOf } from "../program/places.ts";
 import { names, routeProtocol, type BridgeLink } from "../program/program.ts";
 import type { Agent } from "./agent.ts";
 import type { AttachmentStore } from "./attachments.ts";
-import { CniError, type CniRequest, type CniResult, type PodNetwork } from "./cni.ts";
+import { CniError, type CniRequest, type CniResult, type PodNetwork } from "../serve/cni/cni.ts";
 import type { Ipam } from "./ipam.ts";
 
 export interface PodNetworkOptions {

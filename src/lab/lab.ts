@@ -6,7 +6,7 @@ import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { startAgent, type Agent, type AgentEvent } from "../agent/agent.ts";
 import { openAttachments, type AttachmentStore } from "../agent/attachments.ts";
-import type { PodNetwork } from "../agent/cni.ts";
+import type { PodNetwork } from "../serve/cni/cni.ts";
 import type { Ipam } from "../agent/ipam.ts";
 import { openKernelOf } from "../agent/node.ts";
 import { createPodNetwork } from "../agent/pod-network.ts";

@@ -1,8 +1,8 @@
 // A node's part of the pod network before it knows its pod ranges: the node controller gives those shortly after the node has appeared.
 
 import type { AttachmentStore } from "../agent/attachments.ts";
-import type { CniRequest, PodNetwork } from "../agent/cni.ts";
-import { CniError } from "../agent/cni.ts";
+import type { CniRequest, PodNetwork } from "../serve/cni/cni.ts";
+import { CniError } from "../serve/cni/cni.ts";
 import { createIpam, type Ipam } from "../agent/ipam.ts";
 import type { ObjectApi } from "./api/api.ts";
 import { podCidrsOf } from "./node-object.ts";

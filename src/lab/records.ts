@@ -5,7 +5,7 @@
 import { createIpam, type Ipam } from "../agent/ipam.ts";
 import { openAttachments, type AttachmentStore } from "../agent/attachments.ts";
 import { newAttachment } from "../agent/pod-network.ts";
-import type { CniRequest } from "../agent/cni.ts";
+import type { CniRequest } from "../serve/cni/cni.ts";
 import { protocolOf } from "../model/pod.ts";
 import type { Address } from "../ip/address.ts";
 import type { Pod } from "../kube/kinds.ts";

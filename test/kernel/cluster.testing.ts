@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import net from "node:net";
 
 import type { AgentEvent } from "../../src/agent/agent.ts";
-import type { CniRequest } from "../../src/agent/cni.ts";
+import type { CniRequest } from "../../src/serve/cni/cni.ts";
 import { startNode, type NodeNetwork } from "../../src/agent/node.ts";
 import { formatReport, type Drift } from "../../src/apply/report.ts";
 import type { Address, Family } from "../../src/ip/address.ts";

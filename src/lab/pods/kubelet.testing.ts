@@ -4,7 +4,7 @@ import fs from "node:fs";
 import { stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { CniRequest, PodNetwork } from "../../agent/cni.ts";
+import type { CniRequest, PodNetwork } from "../../serve/cni/cni.ts";
 import type { Change, NetworkKernel } from "../../kernel/kernel.ts";
 import { openKernel } from "../../kernel/linux.ts";
 import { createNetworkNamespace, openNetworkNamespace, type NetworkNamespace } from "../../kernel/namespaces.ts";

@@ -6,7 +6,7 @@
 import { randomBytes } from "node:crypto";
 import fs from "node:fs";
 import { dirname, join } from "node:path";
-import type { PodNetwork } from "../../agent/cni.ts";
+import type { PodNetwork } from "../../serve/cni/cni.ts";
 import type { Address } from "../../ip/address.ts";
 import type { NetworkNamespace } from "../../kernel/namespaces.ts";
 import { openHome } from "../../kernel/process.ts";

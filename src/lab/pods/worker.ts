@@ -5,7 +5,7 @@
 
 import fs from "node:fs";
 import { join } from "node:path";
-import { CniError, type CniRequest, type PodNetwork } from "../../agent/cni.ts";
+import { CniError, type CniRequest, type PodNetwork } from "../../serve/cni/cni.ts";
 import { parseAddress, type Address } from "../../ip/address.ts";
 import type { NetworkNamespace } from "../../kernel/namespaces.ts";
 import { sameJson } from "../../kube/equal.ts";
