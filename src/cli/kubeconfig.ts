@@ -15,7 +15,7 @@ import {
 import { homedir } from "node:os";
 import { dirname, join } from "node:path";
 import process from "node:process";
-import { contextName, mergeKubeconfig } from "../lab/apiserver/kubeconfig.ts";
+import { contextName, mergeKubeconfig, withoutLab } from "../lab/apiserver/kubeconfig.ts";
 import { labPaths } from "../lab/paths.ts";
 
 export default async function kubeconfig(options: {
@@ -48,6 +48,27 @@ function kubeconfigOf(lab: string): string {
   }
 }
 
+/**
+ * Takes a lab that ends out of the kubeconfig that kubectl reads by itself, where it was merged into it; whether it was.
+ * Labs of one name in other folders have other certificates: their entries stay.
+ */
+export async function forgetLab(lab: string, kubeconfigFile: string): Promise<boolean> {
+  const path = join(homedir(), ".kube", "config");
+  const file = targetOf(path);
+  const [certificate] = /(?<=certificate-authority-data: )\S+/.exec(readIfThere(kubeconfigFile) ?? "") ?? [];
+  const isMerged = (): boolean => certificate !== undefined && (readIfThere(file) ?? "").includes(certificate);
+  if (!isMerged()) return false;
+  return locked(file, async () => {
+    const text = await withoutLab(readIfThere(file) ?? "", lab).catch((error: unknown) => {
+      throw new Error(`take ${contextName(lab)} out of ${path}: ${(error as Error).message}: mend the file`, {
+        cause: error,
+      });
+    });
+    if (text !== undefined) replaceFile(file, text);
+    return text !== undefined;
+  });
+}
+
 /** Merges into the file, whole or not at all; what was the current context. */
 async function mergeInto(path: string, added: string): Promise<string | undefined> {
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
@@ -58,13 +79,18 @@ async function mergeInto(path: string, added: string): Promise<string | undefine
         cause: error,
       });
     });
-    const mode = statSync(file, { throwIfNoEntry: false })?.mode ?? 0o600;
-    const draft = `${file}.${process.pid}`;
-    writeFileSync(draft, text, { mode: 0o600 });
-    chmodSync(draft, mode & 0o777);
-    renameSync(draft, file);
+    replaceFile(file, text);
     return previous;
   });
+}
+
+/** Whole or not at all; the file's mode stays. */
+function replaceFile(file: string, text: string): void {
+  const mode = statSync(file, { throwIfNoEntry: false })?.mode ?? 0o600;
+  const draft = `${file}.${process.pid}`;
+  writeFileSync(draft, text, { mode: 0o600 });
+  chmodSync(draft, mode & 0o777);
+  renameSync(draft, file);
 }
 
 /** Where a symbolic link leads, so that the link stays one. */

@@ -28,6 +28,8 @@ export interface LabStatus {
   readonly services: number;
   readonly missing: readonly string[];
   readonly problems: readonly { readonly severity: string; readonly where: string; readonly message: string }[];
+  /** Objects that are stored and that nothing acts upon. */
+  readonly kept: readonly { readonly object: string; readonly message: string }[];
 }
 
 export default async function status(options: { readonly name: string; readonly output?: string }): Promise<number> {
@@ -63,6 +65,7 @@ export default async function status(options: { readonly name: string; readonly 
   for (const line of value.missing) process.stdout.write(`… ${line}\n`);
   for (const problem of value.problems)
     process.stdout.write(`${problem.severity}: ${problem.where}: ${problem.message}\n`);
+  for (const { object, message } of value.kept) process.stdout.write(`not acted upon: ${object}: ${message}\n`);
   return 0;
 }
 

@@ -89,7 +89,7 @@ export default async function up(options: UpOptions): Promise<number> {
   } else if (options.wait && !(await waitUntilReady(lab, "kube-system", seconds, say))) return 1;
   if (options.wait && !(await check(lab, say))) return 1;
   say(`Ready in ${since(started).toFixed(2)} s.`);
-  say(nextSteps(options, paths));
+  say(nextSteps(options, readConfig(paths), paths));
   return 0;
 }
 
@@ -245,7 +245,7 @@ function headline(config: LabConfig): string {
   return `fairlead  lab "${config.name}"  ${count(config.nodes, "node")} · vxlan · nftables · ${families}`;
 }
 
-function nextSteps(options: UpOptions, paths: LabPaths): string {
+function nextSteps(options: UpOptions, config: LabConfig, paths: LabPaths): string {
   const name = nameFlag(options);
   const shop = options.filename.some((file) => /(^|\/)shop\/?$/.test(file));
   const lines = [
@@ -254,7 +254,9 @@ function nextSteps(options: UpOptions, paths: LabPaths): string {
     ...(shop
       ? [
           `npx fairlead trace production/frontend http://api-server${name}`,
-          `npx fairlead exec -n production deploy/frontend${name} -- curl -s http://api-server/hostname`,
+          ...(config.packets === "on"
+            ? [`npx fairlead exec -n production deploy/frontend${name} -- curl -s http://api-server/hostname`]
+            : []),
         ]
       : [`npx fairlead up -f examples/shop${name}`]),
     `npx fairlead down${name}`,

@@ -6,6 +6,8 @@ import type { Pod } from "../kube/kinds.ts";
 import { policyWarnings } from "../model/policy-problems.ts";
 import type { Program } from "../program/program.ts";
 import { originText } from "../trace/render.ts";
+import { keyOf } from "../kube/object.ts";
+import { keptObjects } from "./controllers/not-implemented.ts";
 import type { Lab, LabNode } from "./lab.ts";
 import { readiness } from "./wait.ts";
 
@@ -27,6 +29,10 @@ export function status(lab: Lab): object {
     problems: [...network.problems, ...policyWarnings(network)].map(({ severity, origin, message }) => ({
       severity,
       where: originText(origin),
+      message,
+    })),
+    kept: keptObjects(lab.api).map(({ object, message }) => ({
+      object: `${object.kind} ${keyOf(object)}`,
       message,
     })),
   };

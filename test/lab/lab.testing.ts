@@ -1,8 +1,8 @@
 // Runs the real command line against labs of the test's own: a folder of its own holds their state, and nothing is left of them.
 
 import { spawn, spawnSync } from "node:child_process";
-import { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
+import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 
@@ -15,6 +15,8 @@ export interface CommandResult {
 export interface TestLab {
   /** FAIRLEAD_HOME of these labs. */
   readonly home: string;
+  /** HOME of whoever uses them. */
+  readonly userHome: string;
   fairlead(...words: string[]): CommandResult;
   /** Runs it and goes on; resolves when it ends. */
   start(...words: string[]): { readonly pid: number; readonly ended: Promise<CommandResult> };
@@ -26,10 +28,20 @@ export interface TestLab {
 
 /** Runs `work` with labs of its own, and removes them whatever happens. */
 export async function withLabs(work: (lab: TestLab) => Promise<void> | void): Promise<void> {
-  const home = mkdtempSync(join(tmpdir(), "fairlead-test-"));
-  const env = { ...process.env, FAIRLEAD_HOME: home };
+  const folder = mkdtempSync(join(tmpdir(), "fairlead-test-"));
+  const home = join(folder, "labs");
+  const userHome = join(folder, "user");
+  for (const each of [home, userHome]) mkdirSync(each);
+  const env = {
+    // What bin/fairlead would choose: compiling everything anew for each lab would take most of the test's time.
+    NODE_COMPILE_CACHE: join(process.env["XDG_CACHE_HOME"] ?? join(homedir(), ".cache"), "fairlead"),
+    ...process.env,
+    FAIRLEAD_HOME: home,
+    HOME: userHome,
+  };
   const lab: TestLab = {
     home,
+    userHome,
     fairlead(...words) {
       const { status, stdout, stderr } = spawnSync("bin/fairlead", words, { encoding: "utf8", env });
       return { status, stdout, stderr };
@@ -56,7 +68,7 @@ export async function withLabs(work: (lab: TestLab) => Promise<void> | void): Pr
     await work(lab);
   } finally {
     lab.fairlead("down", "--all");
-    rmSync(home, { recursive: true, force: true });
+    rmSync(folder, { recursive: true, force: true });
   }
 }
 

@@ -132,7 +132,13 @@ test("two labs live side by side", async () => {
     assert.equal(lab.fairlead("up", "--name", "two", "--nodes", "1").status, 0);
     assert.equal(lab.fairlead("get", "nodes", "-o", "name", "--name", "one").stdout.trim().split("\n").length, 2);
     assert.equal(lab.fairlead("get", "nodes", "-o", "name", "--name", "two").stdout.trim().split("\n").length, 1);
-    assert.equal(lab.fairlead("down", "--name", "one").status, 0);
+    for (const name of ["one", "two"]) assert.equal(lab.fairlead("kubeconfig", "--merge", "--name", name).status, 0);
+    const merged = (): string => readFileSync(join(lab.userHome, ".kube", "config"), "utf8");
+    assert.match(merged(), /name: fairlead-one[\s\S]*name: fairlead-two/);
+    const down = lab.fairlead("down", "--name", "one");
+    assert.match(down.stdout, /its context is out of ~\/\.kube\/config/);
+    assert.doesNotMatch(merged(), /fairlead-one/);
+    assert.match(merged(), /current-context: fairlead-two/);
     assert.equal(lab.fairlead("status", "--name", "one").status, 1);
     assert.equal(lab.fairlead("status", "--name", "two").status, 0);
   });

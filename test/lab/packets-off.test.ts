@@ -8,6 +8,7 @@ test("with packets off the shop is objects, records, names and traces", async ()
   await withLabs((lab) => {
     const up = lab.fairlead("up", "--packets", "off", "-f", "examples/shop");
     assert.equal(up.status, 0, up.stdout + up.stderr);
+    assert.doesNotMatch(up.stdout, /fairlead exec/, "nothing can be executed in a record");
     assert.match(up.stdout, /going on without packets \(as asked\)/);
     assert.doesNotMatch(up.stdout, /checked/);
     assert.match(lab.fairlead("status").stdout, /packets off[\s\S]*node-3 +Ready/);
@@ -33,5 +34,15 @@ test("with packets off the shop is objects, records, names and traces", async ()
     assert.equal(lab.fairlead("down", "--keep").status, 0);
     assert.equal(lab.fairlead("up", "--packets", "off").status, 0);
     assert.match(lab.fairlead("get", "deploy", "-n", "production", "-o", "name").stdout, /deployment\.apps\/frontend/);
+  });
+});
+
+test("what is kept and not acted upon is named by status", async () => {
+  await withLabs((lab) => {
+    assert.equal(lab.fairlead("up", "--packets", "off", "-f", "examples/articles").status, 0);
+    assert.match(
+      lab.fairlead("status").stdout,
+      /not acted upon: Ingress default\/api-routing-ingress: the object is kept, no gateway routes traffic by it yet/,
+    );
   });
 });

@@ -5,6 +5,7 @@
 import { sameJson } from "../../kube/equal.ts";
 import type { KubeObject } from "../../kube/object.ts";
 import { resourceOf } from "../../kube/resources.ts";
+import type { ServedApi } from "../api/api.ts";
 import { unhandled } from "../api/unhandled.ts";
 import { loadBalancerClass } from "./load-balancers.ts";
 import type { Change } from "./objects.ts";
@@ -79,12 +80,7 @@ export const notImplemented: readonly NotImplemented[] = [
 export function notImplementedController(rows: readonly NotImplemented[]): (cluster: Cluster) => Controller {
   return ({ objects, ...cluster }) => {
     const events = cluster.events("fairlead");
-    const byKind = Map.groupBy(rows, ({ kind }) => kind);
-    const messagesFor = (object: KubeObject): readonly string[] => {
-      const kind = unhandled(object);
-      const found = (byKind.get(kindOf(object)) ?? []).filter((row) => row.found?.(object) !== false);
-      return [...(kind === undefined ? [] : [kind]), ...found.map(({ message }) => message)];
-    };
+    const messagesFor = messagesBy(rows);
     const changed = ({ object, previous }: Change, enqueue: Enqueue): void => {
       if (object === undefined) return;
       const messages = messagesFor(object);
@@ -106,6 +102,26 @@ export function notImplementedController(rows: readonly NotImplemented[]): (clus
         for (const message of messagesFor(object)) events.record(object, "Warning", notImplementedReason, message);
       },
     };
+  };
+}
+
+/** What is kept and not acted upon, of all objects there are: what `fairlead status` names. */
+export function keptObjects(
+  api: Pick<ServedApi, "list" | "kinds">,
+): readonly { readonly object: KubeObject; readonly message: string }[] {
+  const messagesFor = messagesBy(notImplemented);
+  const stored = new Map(api.kinds.all().map((row) => [`${row.stored.resource}.${row.stored.group}`, row.stored]));
+  return [...stored.values()].flatMap((resource) =>
+    api.list(resource).items.flatMap((object) => messagesFor(object).map((message) => ({ object, message }))),
+  );
+}
+
+function messagesBy(rows: readonly NotImplemented[]): (object: KubeObject) => readonly string[] {
+  const byKind = Map.groupBy(rows, ({ kind }) => kind);
+  return (object) => {
+    const kind = unhandled(object);
+    const found = (byKind.get(kindOf(object)) ?? []).filter((row) => row.found?.(object) !== false);
+    return [...(kind === undefined ? [] : [kind]), ...found.map(({ message }) => message)];
   };
 }
 
