@@ -57,6 +57,8 @@ export interface Origin {
 export const annotations = {
   /** Where the object was read from: JSON `{ "file": "shop.yaml", "line": 12, "lines": { "spec.ports[0]": 31, … } }`. */
   source: "fairlead.dev/source",
+  /** `accepts` on a policy or a namespace: connections that the policy, or the namespace's policies, let through are logged. */
+  policyLog: "fairlead.dev/policy-log",
 } as const;
 
 /** `namespace/name`, or `name` for cluster-scoped objects. */

@@ -15,6 +15,7 @@ const watched = {
   services: { group: "", resource: "services" },
   endpointSlices: { group: "discovery.k8s.io", resource: "endpointslices" },
   networkPolicies: { group: "networking.k8s.io", resource: "networkpolicies" },
+  clusterNetworkPolicies: { group: "policy.networking.k8s.io", resource: "clusternetworkpolicies" },
 } as const;
 
 type Kind = keyof typeof watched;
@@ -57,6 +58,7 @@ export function createNetworkSource(api: ObjectApi, cluster: ClusterConfig): Net
       services: all("services"),
       endpointSlices: all("endpointSlices"),
       networkPolicies: all("networkPolicies"),
+      clusterNetworkPolicies: all("clusterNetworkPolicies"),
     } as ClusterObjects;
   };
 

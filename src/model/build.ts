@@ -4,12 +4,22 @@
 // Not here: what an object means (node.ts, pod.ts, service.ts), and what is odd about it (problems.ts).
 
 import type { Address } from "../ip/address.ts";
-import type { EndpointSlice, Namespace, NetworkPolicy, Node, Pod, Service } from "../kube/kinds.ts";
+import type {
+  ClusterNetworkPolicy,
+  EndpointSlice,
+  Namespace,
+  NetworkPolicy,
+  Node,
+  Pod,
+  Service,
+} from "../kube/kinds.ts";
 import type { KubeObject, Labels } from "../kube/object.ts";
 import { selectsMap } from "../kube/selector.ts";
 import { serviceClaims, withoutContestedRanges, withoutOthersClaims } from "./claims.ts";
+import { clusterPolicy, clusterPolicyProblems } from "./cluster-policy.ts";
 import type {
   ClusterConfig,
+  ClusterPolicy,
   Network,
   NetworkNamespace,
   NetworkNode,
@@ -33,6 +43,7 @@ export interface ClusterObjects {
   readonly services: readonly Service[];
   readonly endpointSlices: readonly EndpointSlice[];
   readonly networkPolicies: readonly NetworkPolicy[];
+  readonly clusterNetworkPolicies: readonly ClusterNetworkPolicy[];
 }
 
 /** The Network of these objects. */
@@ -51,6 +62,8 @@ export function createNetworkBuilder(cluster: ClusterConfig): (objects: ClusterO
   const services = createServices(cluster, pods.selectedBy);
   const policies = createTable<Policy>();
   const policyObjections = createTable<readonly Problem[]>();
+  const clusterPolicies = createTable<ClusterPolicy>();
+  const clusterPolicyObjections = createTable<readonly Problem[]>();
   const isEnforced = cluster.policy !== "off";
   let before: ClusterObjects = none;
   let network: Network | undefined;
@@ -61,6 +74,9 @@ export function createNetworkBuilder(cluster: ClusterConfig): (objects: ClusterO
     const changedPolicies = difference(before.networkPolicies, objects.networkPolicies);
     if (isEnforced) replace(changedPolicies, policies, networkPolicy);
     replace(changedPolicies, policyObjections, (policy) => policyProblems(policy, cluster));
+    const changedClusterPolicies = difference(before.clusterNetworkPolicies, objects.clusterNetworkPolicies);
+    if (isEnforced) replace(changedClusterPolicies, clusterPolicies, clusterPolicy);
+    replace(changedClusterPolicies, clusterPolicyObjections, (policy) => clusterPolicyProblems(policy, cluster));
     const changedPods = pods.update(difference(before.pods, objects.pods), nodes.addressesOf, changedNodes);
     services.update(
       difference(before.services, objects.services),
@@ -74,10 +90,12 @@ export function createNetworkBuilder(cluster: ClusterConfig): (objects: ClusterO
       services: services.values(),
       namespaces: namespaces.values(),
       policies: policies.values(),
+      clusterPolicies: clusterPolicies.values(),
     };
     const problems = [
       ...nodes.problems(),
       ...policyObjections.values().flat(),
+      ...clusterPolicyObjections.values().flat(),
       ...pods.problems(),
       ...services.problems(),
     ].sort(compareProblems);
@@ -88,6 +106,7 @@ export function createNetworkBuilder(cluster: ClusterConfig): (objects: ClusterO
       network.services === parts.services &&
       network.namespaces === parts.namespaces &&
       network.policies === parts.policies &&
+      network.clusterPolicies === parts.clusterPolicies &&
       isSameValue(network.problems, problems);
     if (network === undefined || !isSame) network = { cluster, ...parts, problems };
     return network;
@@ -101,6 +120,7 @@ const none: ClusterObjects = {
   services: [],
   endpointSlices: [],
   networkPolicies: [],
+  clusterNetworkPolicies: [],
 };
 
 type Difference<T> = ReturnType<typeof difference<T>>;

@@ -19,6 +19,8 @@ export interface Network {
   readonly namespaces: readonly NetworkNamespace[];
   /** NetworkPolicies; empty where enforcement is off. */
   readonly policies: readonly Policy[];
+  /** ClusterNetworkPolicies of both tiers; empty where enforcement is off. */
+  readonly clusterPolicies: readonly ClusterPolicy[];
   /** What was asked for and is not (fully) done, or makes no sense; shown by `status`, `diagnose` and as Events. */
   readonly problems: readonly Problem[];
 }
@@ -48,6 +50,8 @@ export interface ClusterConfig {
    * stops their packets.
    */
   readonly establishedConnections?: "keep" | "strict";
+  /** `accepts`: connections that policies let through are told as well, not only drops. */
+  readonly policyLog?: "drops" | "accepts";
 }
 
 export interface NetworkNode {
@@ -55,6 +59,8 @@ export interface NetworkNode {
   readonly labels: Labels;
   /** Node.status.addresses of type InternalIP, primary first, one per family at most. */
   readonly addresses: readonly Address[];
+  /** Further addresses of Node.status.addresses: a second InternalIP of a family, ExternalIPs. Absent where there are none. */
+  readonly otherAddresses?: readonly Address[];
   /** Node.spec.podCIDRs, one per family at most. */
   readonly podCidrs: readonly Prefix[];
   /** Ready and not being deleted; an unready node keeps its routes, its pods' endpoints lose readiness by other means. */
@@ -66,6 +72,8 @@ export interface NetworkNode {
 export interface NetworkNamespace {
   readonly name: string;
   readonly labels: Labels;
+  /** What its policies let through is told, connection by connection. */
+  readonly logsAccepts?: true;
   readonly origin: Origin;
 }
 
@@ -167,6 +175,8 @@ export interface Policy {
   /** Absent: it says nothing about this direction. Empty: it isolates and allows nothing. */
   readonly ingress?: readonly PolicyRule[];
   readonly egress?: readonly PolicyRule[];
+  /** What it lets through is told, connection by connection. */
+  readonly logsAccepts?: true;
   /** Of spec.podSelector. */
   readonly origin: Origin;
 }
@@ -202,6 +212,47 @@ export type PolicyPort =
     }
   /** What the destination pod's containers call so, which may be another number in each. */
   | { readonly kind: "named"; readonly protocol: Protocol; readonly name: string; readonly origin: Origin };
+
+/**
+ * A ClusterNetworkPolicy (policy.networking.k8s.io): ordered rules for the pods of its subject. A connection goes through the policies of
+ * its tier by priority, then name, and their rules in order; the first that means it decides. Without rules in a direction it says nothing.
+ */
+export interface ClusterPolicy {
+  readonly name: string;
+  readonly tier: PolicyTier;
+  /** 0 to 1000; lower goes first. */
+  readonly priority: number;
+  readonly subject: PolicyPeer & { readonly kind: "pods" };
+  readonly ingress: readonly ClusterRule[];
+  readonly egress: readonly ClusterRule[];
+  /** What it accepts is told, connection by connection. */
+  readonly logsAccepts?: true;
+  /** Of spec.subject. */
+  readonly origin: Origin;
+}
+
+/** `admin` is asked before NetworkPolicies, `baseline` only about pods that none of those isolates. */
+export type PolicyTier = "admin" | "baseline";
+
+/**
+ * A rule of a ClusterNetworkPolicy. What it has that is not understood makes it fail closed: an `accept` means nobody then, any other
+ * denies everything; `peers` and `ports` say so already, `closed` says why.
+ */
+export interface ClusterRule {
+  readonly name?: string;
+  /** `pass`: on to the next tier. */
+  readonly action: "accept" | "deny" | "pass";
+  readonly peers: "anyone" | readonly ClusterPeer[];
+  /** `all`: of every protocol, ICMP too. */
+  readonly ports: "all" | readonly PolicyPort[];
+  readonly closed?: string;
+  readonly origin: Origin;
+}
+
+export type ClusterPeer =
+  | PolicyPeer
+  /** Nodes by their labels, under all of their addresses; hostNetwork pods with them. */
+  | { readonly kind: "nodes"; readonly nodes: readonly Requirement[]; readonly origin: Origin };
 
 /** Something a person should know about an object. */
 export interface Problem {

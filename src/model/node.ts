@@ -5,6 +5,7 @@
 import { familyOf, parseAddress, type Address, type Family } from "../ip/address.ts";
 import { parsePrefix, type Prefix } from "../ip/prefix.ts";
 import type { Namespace, Node } from "../kube/kinds.ts";
+import { annotations, type KubeObject } from "../kube/object.ts";
 import type { NetworkNamespace, NetworkNode } from "./network.ts";
 import { originOf } from "./origin.ts";
 
@@ -14,11 +15,16 @@ const zoneLabel = "topology.kubernetes.io/zone";
 export function networkNode(node: Node): NetworkNode {
   const internal = (node.status?.addresses ?? []).filter(({ type }) => type === "InternalIP");
   const labels = node.metadata.labels ?? {};
+  const addresses = onePerFamily(internal.map(({ address }): Address | undefined => parseAddress(address)));
+  const others = (node.status?.addresses ?? [])
+    .flatMap(({ address }) => parseAddress(address) ?? [])
+    .filter((address, index, all) => !addresses.includes(address) && all.indexOf(address) === index);
   const zone = labels[zoneLabel];
   return {
     name: node.metadata.name,
     labels,
-    addresses: onePerFamily(internal.map(({ address }): Address | undefined => parseAddress(address))),
+    addresses,
+    ...(others.length > 0 && { otherAddresses: others }),
     podCidrs: onePerFamily(podCidrsOf(node).map((text): Prefix | undefined => parsePrefix(text))),
     ready: isReady(node),
     ...(zone === undefined ? {} : { zone }),
@@ -31,8 +37,14 @@ export function networkNamespace(namespace: Namespace): NetworkNamespace {
   return {
     name: namespace.metadata.name,
     labels: namespace.metadata.labels ?? {},
+    ...(logsAccepts(namespace) && { logsAccepts: true as const }),
     origin: originOf(namespace),
   };
+}
+
+/** Does the object's annotation ask for a line per connection that its policies let through? */
+export function logsAccepts({ metadata }: KubeObject): boolean {
+  return metadata.annotations?.[annotations.policyLog] === "accepts";
 }
 
 function podCidrsOf({ spec }: Node): readonly string[] {

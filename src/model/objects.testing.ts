@@ -6,7 +6,16 @@ import type { ClusterObjects } from "./build.ts";
 
 /** Objects of the given kinds; the others are none. */
 export function objects(given: Partial<ClusterObjects>): ClusterObjects {
-  return { nodes: [], namespaces: [], pods: [], services: [], endpointSlices: [], networkPolicies: [], ...given };
+  return {
+    nodes: [],
+    namespaces: [],
+    pods: [],
+    services: [],
+    endpointSlices: [],
+    networkPolicies: [],
+    clusterNetworkPolicies: [],
+    ...given,
+  };
 }
 
 /** `node-N` with the N-th of every default range. */

@@ -13,6 +13,7 @@ import type {
 } from "../kube/kinds.ts";
 import { requirementsOf } from "../kube/selector.ts";
 import type { Policy, PolicyPeer, PolicyPort, PolicyRule } from "./network.ts";
+import { logsAccepts } from "./node.ts";
 import { originOf } from "./origin.ts";
 import { protocolOf } from "./pod.ts";
 
@@ -32,6 +33,7 @@ export function networkPolicy(policy: NetworkPolicy): Policy {
         policyRule(policy, { peers: to, ports, field: `spec.egress[${index}]`, peerField: "to" }),
       ),
     }),
+    ...(logsAccepts(policy) && { logsAccepts: true as const }),
     origin: originOf(policy, "spec.podSelector"),
   };
 }

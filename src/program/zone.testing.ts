@@ -27,6 +27,7 @@ export function network(parts: Partial<Network>): Network {
       origin: { kind: "Namespace", name },
     })),
     policies: [],
+    clusterPolicies: [],
     problems: [],
     ...parts,
   };

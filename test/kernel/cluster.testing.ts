@@ -225,7 +225,16 @@ function createSource(
   cluster: ClusterConfig,
   nodes: readonly NetworkNode[],
 ): NetworkSource & { set(change: Partial<Network>): void } {
-  let network: Network = { cluster, nodes, pods: [], services: [], namespaces: [], policies: [], problems: [] };
+  let network: Network = {
+    cluster,
+    nodes,
+    pods: [],
+    services: [],
+    namespaces: [],
+    policies: [],
+    clusterPolicies: [],
+    problems: [],
+  };
   const listeners = new Set<() => void>();
   return {
     current: () => network,
