@@ -3,7 +3,7 @@
 
 import * as fc from "fast-check";
 
-import type { EndpointSlice, NetworkPolicy, Node, Pod, Service } from "../kube/kinds.ts";
+import type { ClusterNetworkPolicy, EndpointSlice, NetworkPolicy, Node, Pod, Service } from "../kube/kinds.ts";
 import type { KubeObject } from "../kube/object.ts";
 import type { ClusterObjects } from "./build.ts";
 import type { Attachment } from "./network.ts";
@@ -156,6 +156,50 @@ const policyArbitrary: fc.Arbitrary<NetworkPolicy> = fc
     };
   });
 
+const clusterPolicyArbitrary: fc.Arbitrary<ClusterNetworkPolicy> = fc
+  .record({
+    name: aName,
+    tier: fc.constantFrom("Admin" as const, "Baseline" as const),
+    priority: fc.integer({ min: 0, max: 2 }),
+    podSelector: selectorArbitrary,
+    action: fc.constantFrom("Accept" as const, "Deny" as const, "Pass" as const),
+    peer: fc.constantFrom("pods", "namespaces", "nodes", "networks", "unknown"),
+    port: fc.constantFrom<string | number | undefined>("http", 8080, undefined),
+    isEgress: fc.boolean(),
+  })
+  .map(({ name, tier, priority, podSelector, action, peer, port, isEgress }) => {
+    const inside = {
+      pods: { pods: { namespaceSelector: {}, podSelector: { matchLabels: { app: "web" } } } },
+      namespaces: { namespaces: { matchLabels: { team: "shop" } } },
+    };
+    const peers = {
+      ...inside,
+      nodes: { nodes: {} },
+      networks: { networks: ["10.244.1.0/24", "0.0.0.0/0"] },
+      unknown: {},
+    };
+    const protocols =
+      typeof port === "string"
+        ? { protocols: [{ destinationNamedPort: port }] }
+        : port === undefined
+          ? {}
+          : { protocols: [{ tcp: { destinationPort: { number: port } } }] };
+    const rule = { action, ...protocols };
+    return {
+      apiVersion: "policy.networking.k8s.io/v1alpha2",
+      kind: "ClusterNetworkPolicy",
+      metadata: { name },
+      spec: {
+        tier,
+        priority,
+        subject: { pods: { podSelector } },
+        ...(isEgress
+          ? { egress: [{ ...rule, to: [peers[peer]] }] }
+          : { ingress: [{ ...rule, from: [peer === "pods" ? inside.pods : inside.namespaces] }] }),
+      },
+    };
+  });
+
 /** Any small cluster. */
 export const clusterArbitrary: fc.Arbitrary<ClusterObjects> = fc
   .record({
@@ -164,6 +208,7 @@ export const clusterArbitrary: fc.Arbitrary<ClusterObjects> = fc
     services: fc.uniqueArray(serviceArbitrary, { selector: keyOf, maxLength: 3 }),
     endpointSlices: fc.uniqueArray(sliceArbitrary, { selector: keyOf, maxLength: 4 }),
     networkPolicies: fc.uniqueArray(policyArbitrary, { selector: keyOf, maxLength: 3 }),
+    clusterNetworkPolicies: fc.uniqueArray(clusterPolicyArbitrary, { selector: keyOf, maxLength: 3 }),
     labelled: fc.boolean(),
   })
   .map(({ labelled, ...kinds }) =>
@@ -198,6 +243,7 @@ export function shuffled(cluster: ClusterObjects, seed: number): ClusterObjects 
     services: order(cluster.services),
     endpointSlices: order(cluster.endpointSlices),
     networkPolicies: order(cluster.networkPolicies),
+    clusterNetworkPolicies: order(cluster.clusterNetworkPolicies),
   };
 }
 
