@@ -328,6 +328,19 @@ export function createRunner(
       held?.kill("SIGKILL");
       end.resolve({ code });
     };
+    const served: Life = {
+      id: context.random(),
+      ended: end.promise,
+      signal(name) {
+        if (name === "SIGKILL" || running?.terminate === undefined) finish(name === "SIGKILL" ? 137 : 0);
+        else running.terminate();
+      },
+      pid() {
+        held ??= holdContainer({ sandbox: context.sandbox(), root: rootPlan(parts), rights: containerRights(spec) });
+        return held.pid;
+      },
+      environment: parts.environment,
+    };
     try {
       running = image.workload?.start({
         namespace: context.sandbox().network,
@@ -342,22 +355,14 @@ export function createRunner(
         resolvConf: context.resolvConf(),
         log: (line) => log.line(line),
         exit: finish,
+        run: (argv) => runIn(served, argv, new AbortController().signal),
       });
     } catch (error) {
       log.line((error as Error).message);
       if (error instanceof WorkloadError) throw error;
       throw new WorkloadError((error as Error).message);
     }
-    return {
-      id: context.random(),
-      ended: end.promise,
-      signal: (name) => finish(name === "SIGKILL" ? 137 : 0),
-      pid() {
-        held ??= holdContainer({ sandbox: context.sandbox(), root: rootPlan(parts), rights: containerRights(spec) });
-        return held.pid;
-      },
-      environment: parts.environment,
-    };
+    return served;
   }
 
   /** From start to end of one life; its exit code. */
@@ -475,6 +480,16 @@ export function createRunner(
   }
 
   async function checkCommand(argv: readonly string[], current: Life, signal: AbortSignal): Promise<CheckResult> {
+    const { code, output, failure } = await runIn(current, argv, signal);
+    return code === 0 ? { ok: true } : { ok: false, message: failure ?? output.trim() };
+  }
+
+  /** Runs a command to its end, or until the signal comes; what it wrote, as far as anybody wants to know. */
+  async function runIn(
+    current: Life,
+    argv: readonly string[],
+    signal: AbortSignal,
+  ): Promise<{ readonly code: number; readonly output: string; readonly failure?: string }> {
     const process = execIn(current, { argv, terminal: false, stdin: false });
     let output = "";
     const collect = (chunk: Buffer): void => {
@@ -483,8 +498,7 @@ export function createRunner(
     process.stdout?.on("data", collect);
     process.stderr?.on("data", collect);
     signal.addEventListener("abort", () => process.kill("SIGKILL"));
-    const { code, failure } = await process.ended;
-    return code === 0 ? { ok: true } : { ok: false, message: failure ?? output.trim() };
+    return { ...(await process.ended), output };
   }
 
   async function runHook(hook: LifecycleHandler, current: Life): Promise<CheckResult> {

@@ -15,7 +15,7 @@ const agnhostImage: BuiltinImage = {
   workload: agnhost,
   entrypoint: ["/agnhost"],
   command: ["pause"],
-  tools: { "/agnhost": "agnhost" },
+  tools: { "/agnhost": "agnhost", "/agnhost-2": "agnhost" },
 };
 const nginxImage: BuiltinImage = {
   workload: nginx,
@@ -66,4 +66,5 @@ export const builtinImages: Readonly<Record<string, BuiltinImage>> = {
   "jessie-dnsutils": shell,
   "tutum/dnsutils": shell,
   "e2e-test-images/jessie-dnsutils": shell,
+  "e2e-test-images/glibc-dns-testing": agnhostImage,
 };

@@ -104,6 +104,20 @@ test("command replaces the entrypoint, args the command", () => {
   assert.deepEqual(commandLine(image, { command: ["sleep"] }), ["sleep"]);
 });
 
+test("the real agnhost, mapped as a program, is where its image has it and starts as its image starts", () => {
+  const images = createImages();
+  images.add({ name: "registry.k8s.io/e2e-test-images/agnhost:*", path: "/bin/true" });
+  const found = images.lookup("registry.k8s.io/e2e-test-images/agnhost:2.63.0");
+  assert.ok("image" in found);
+  const { image } = found;
+  assert.deepEqual(commandLine(image, {}), ["/agnhost", "pause"]);
+  assert.deepEqual(
+    image.mounts.map(({ source, target }) => `${source} ${target}`),
+    ["/bin/true /app/true", "/bin/true /agnhost", "/bin/true /agnhost-2"],
+  );
+  assert.equal(image.workload, undefined);
+});
+
 test("which command lines are the image's own server", () => {
   const images = createImages();
   const serves = (name: string, ...argv: readonly string[]): boolean => {

@@ -75,8 +75,8 @@ export function createImages(options: { readonly file?: string } = {}): Images {
       if (reference === undefined) return { refused: `couldn't parse image name "${name}": invalid reference format` };
       const full = referenceText(reference);
       const mapping = kept.all().find((candidate) => matchesMapping(candidate.name, full));
-      if (mapping !== undefined) return mappedImage(mapping, full);
       const found = [...builtin].find(([pattern]) => matchesName(pattern, reference));
+      if (mapping !== undefined) return mappedImage(mapping, full, found?.[1] ?? {});
       if (found !== undefined) return { image: builtinImage(found[0], found[1], full, reference.tag) };
       return {
         refused:
@@ -131,7 +131,15 @@ function checkMapping({ name, path }: ImageMapping): void {
     throw new Error(`image add ${name}: ${path}: is neither a directory nor executable; try: chmod +x ${path}`);
 }
 
-function mappedImage(mapping: ImageMapping, full: string): { readonly image: Image } | { readonly refused: string } {
+/**
+ * A program that is mapped to a built-in image's name lies where that image has its own tools, and is started as that image starts:
+ * the real agnhost is /agnhost, and pauses when it is told nothing.
+ */
+function mappedImage(
+  mapping: ImageMapping,
+  full: string,
+  standIn: BuiltinImage,
+): { readonly image: Image } | { readonly refused: string } {
   const found = fs.statSync(mapping.path, { throwIfNoEntry: false });
   if (found === undefined)
     return {
@@ -139,15 +147,17 @@ function mappedImage(mapping: ImageMapping, full: string): { readonly image: Ima
     };
   const program = `/app/${basename(mapping.path)}`;
   const isDirectory = found.isDirectory();
+  const places = [program, ...Object.keys(standIn.tools ?? {})];
+  const known = places.length > 1 ? standIn : {};
   return {
     image: {
       name: full,
       id: `file://${mapping.path}`,
       base: isDirectory ? { kind: "directory", path: mapping.path } : { kind: "host" },
-      mounts: isDirectory ? [] : [{ source: mapping.path, target: program, readOnly: true }],
+      mounts: isDirectory ? [] : places.map((target) => ({ source: mapping.path, target, readOnly: true })),
       tools: {},
-      entrypoint: mapping.entrypoint ?? (isDirectory ? [] : [program]),
-      command: mapping.command ?? [],
+      entrypoint: mapping.entrypoint ?? (isDirectory ? [] : (known.entrypoint ?? [program])),
+      command: mapping.command ?? (isDirectory ? [] : (known.command ?? [])),
       env: mapping.env ?? {},
       workingDirectory: mapping.workingDirectory ?? "/",
     },

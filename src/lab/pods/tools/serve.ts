@@ -1,6 +1,7 @@
 // The built-in servers as processes: for commands that start one from a shell (`sh -c "… && nginx -g 'daemon off;'"`).
 // The same code that serves from the daemon, on this process's own network and files.
 
+import { execFile } from "node:child_process";
 import fs from "node:fs";
 import os from "node:os";
 import process from "node:process";
@@ -99,5 +100,14 @@ function ownContext(args: readonly string[], exit: (code: number) => void): Work
     resolvConf: readText("/etc/resolv.conf"),
     log: (line) => void process.stdout.write(`${line}\n`),
     exit,
+    run: (argv) =>
+      new Promise((resolve, reject) => {
+        const [program = "", ...rest] = argv;
+        execFile(program, rest, (error, stdout, stderr) => {
+          const code = error === null ? 0 : error.code;
+          if (typeof code === "string") reject(error as Error);
+          else resolve({ output: stdout + stderr, code: code ?? 137 });
+        });
+      }),
   };
 }

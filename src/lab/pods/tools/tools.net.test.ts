@@ -96,13 +96,13 @@ test("curl: failures have curl's exit statuses and words", async () => {
   const silent = listenTcpFd(node.node, { address: "10.1.0.1", port: 7000 });
   assert.equal((await tool("curl", "-s", "-m", "0.2", "10.1.0.1:7000")).code, 28);
   closeSync(silent);
-  assert.equal((await tool("curl", "-sf", `${server}:8080/nowhere`)).code, 22);
+  assert.equal((await tool("curl", "-sf", `${server}:8080/echo?code=404`)).code, 22);
 });
 
 test("wget: to standard output, spider, errors", async () => {
   assert.deepEqual(await tool("wget", "-qO-", `http://${server}:8080/hostname`), { out: "server", err: "", code: 0 });
   assert.equal((await tool("wget", "-q", "--spider", "-T", "2", `${server}:8080/`)).code, 0);
-  const missing = await tool("wget", "-O-", `http://${server}:8080/nowhere`);
+  const missing = await tool("wget", "-O-", `http://${server}:8080/echo?code=404`);
   assert.match(missing.err, /wget: server returned error: HTTP\/1.1 404 Not Found\n$/);
   assert.equal(missing.code, 1);
   assert.match(

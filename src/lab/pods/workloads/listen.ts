@@ -2,6 +2,7 @@
 
 import { createSocket, type RemoteInfo, type Socket as UdpSocket } from "node:dgram";
 import { createServer, type IncomingMessage, type Server as HttpServer, type ServerResponse } from "node:http";
+import { createServer as createSecureServer } from "node:https";
 import net from "node:net";
 import type { Address } from "../../../ip/address.ts";
 import type { NetworkNamespace } from "../../../kernel/namespaces.ts";
@@ -19,9 +20,23 @@ export interface Listen {
 
 /** Serves HTTP. Throws KernelError (EADDRINUSE …) before anything is served. */
 export function serveHttp(where: Listen, handler: Handler): RunningWorkload & { readonly server: HttpServer } {
+  return serveOn(where, createServer({ keepAliveTimeout }, handler));
+}
+
+/** Serves HTTPS with a certificate and its key, both PEM. Throws KernelError, and OpenSSL's error for a pair that does not fit. */
+export function serveHttps(
+  where: Listen,
+  { certificate, key }: { readonly certificate: string; readonly key: string },
+  handler: Handler,
+): RunningWorkload {
+  return serveOn(where, createSecureServer({ keepAliveTimeout, cert: certificate, key }, handler));
+}
+
+/** Milliseconds. A backlog of requests on kept connections is fine; a minute of idleness ends one, as most servers have it. */
+const keepAliveTimeout = 65_000;
+
+function serveOn(where: Listen, server: HttpServer): RunningWorkload & { readonly server: HttpServer } {
   const fd = listenTcpFd(where.namespace, where);
-  // A backlog of requests on kept connections is fine; a minute of idleness ends one, as most servers have it.
-  const server = createServer({ keepAliveTimeout: 65_000 }, handler);
   server.on("clientError", (_error, socket) => {
     if (socket.writable) socket.end("HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n");
     else socket.destroy();
@@ -130,6 +145,14 @@ export function send(
   response.setHeader("content-length", Buffer.byteLength(body));
   response.writeHead(status, { "content-type": "text/plain; charset=utf-8", ...headers });
   response.end(response.req.method === "HEAD" ? undefined : body);
+}
+
+/** As `send`, with the content type that Go's net/http finds out by looking at the first bytes. */
+export function sendSniffed(response: ServerResponse, status: number, body: string): void {
+  // WHATWG MIME Sniffing 7.1: a tag of this list, in any case, ended by a space or >.
+  const isHtml =
+    /^\s*<(?:!doctype html|html|head|script|iframe|h1|div|font|table|a|style|title|b|body|br|p|!--)[\s>]/i.test(body);
+  send(response, status, body, isHtml ? { "content-type": "text/html; charset=utf-8" } : {});
 }
 
 /** Collects a request's body up to a limit; what is over it is left out. */

@@ -23,11 +23,15 @@ export interface WorkloadContext {
   log(line: string): void;
   /** The server ends by itself, as a process would. */
   exit(code: number): void;
+  /** Runs a command inside the container; resolves with what it wrote and its exit status. Throws StartError. */
+  run(argv: readonly string[]): Promise<{ readonly output: string; readonly code: number }>;
 }
 
 export interface RunningWorkload {
   /** Closes every socket. Idempotent. */
   stop(): void;
+  /** SIGTERM: the server goes on until it calls exit, or SIGKILL comes. A server without this ends at once. */
+  terminate?(): void;
 }
 
 /** A server of an image. */

@@ -3,6 +3,7 @@
 import { after, before, test } from "node:test";
 import assert from "node:assert/strict";
 import { text } from "node:stream/consumers";
+import tls from "node:tls";
 import type { Container, Pod } from "../../../kube/kinds.ts";
 import { startTestNode, type TestNode } from "../kubelet.testing.ts";
 import { askUdp, connectTo, requestFrom, type Origin } from "./dial.ts";
@@ -54,8 +55,15 @@ test("agnhost netexec: HTTP, UDP, dialling on", async () => {
   assert.equal(await get(host, 80, "/echo?msg=a%20b&code=201"), "201 a b");
   assert.match(await get(host, 80, "/"), /^200 NOW: \d{4}-/);
   assert.equal(await get(host, 80, "/healthz"), "200");
-  assert.match(await get(host, 80, "/shell?cmd=id"), /^501 .*fairlead exec/);
-  assert.equal(await get(host, 80, "/nowhere"), "404 404 page not found");
+  assert.equal(
+    await get(host, 80, "/shell?cmd=echo%20%24((6*7));exit%203"),
+    '200 {"output":"42\\n","error":"exit status 3"}',
+  );
+  assert.match(await get(host, 80, "/nowhere"), /^200 NOW: /);
+  assert.equal(await get(host, 80, "/serverport"), "200 80");
+  assert.equal(await get(host, 80, "/readyz"), "200 ok");
+  assert.equal(await get(host, 80, "/header", { headers: { "x-a": "b" } }), '200 {"X-A":["b"],"Connection":["close"]}');
+  assert.equal(await get(host, 80, "/header?key=x-a", { headers: { "x-a": "b" } }), "200 b");
   assert.equal(await askUdp(from, host, 81, "hostname", 2000), "pod-0");
   assert.equal(await askUdp(from, host, 81, "echo x y", 2000), "x y");
   assert.equal(
@@ -72,17 +80,36 @@ test("agnhost netexec: HTTP, UDP, dialling on", async () => {
 test("agnhost serve-hostname and porter", async () => {
   const name = `pod-${serial}`;
   assert.equal(await get(await start({ image: "agnhost", args: ["serve-hostname", "--port=80"] }), 80), `200 ${name}`);
-  const tcp = await start({ image: "agnhost", args: ["serve-hostname", "--tcp", "true", "--http=false"] });
-  assert.equal(await converse(tcp, 9376, ""), `pod-${serial - 1}\n`);
+  const tcp = await start({ image: "agnhost", args: ["serve-hostname", "--tcp", "--http=false"] });
+  assert.equal(await converse(tcp, 9376, ""), `pod-${serial - 1}`);
   const porter = await start({
     image: "agnhost",
     args: ["porter"],
     env: [
       { name: "SERVE_PORT_8001", value: "one" },
-      { name: "SERVE_PORT_8002", value: "two" },
+      { name: "SERVE_TCP_PORT_8002", value: "two" },
+      { name: "SERVE_TLS_PORT_8003", value: "three" },
+      { name: "SERVE_UDP_PORT_8004", value: "four" },
     ],
   });
   assert.deepEqual([await get(porter, 8001), await get(porter, 8002)], ["200 one", "200 two"]);
+  assert.equal(await askUdp(from, porter, 8004, "x", 2000), "four");
+  const socket = await connectTo(from, porter, 8003);
+  const secure = tls.connect({ socket, rejectUnauthorized: false });
+  secure.write("GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+  assert.match(await text(secure), /^HTTP\/1\.1 200 OK\r\n[^]*three$/);
+});
+
+test("agnhost netexec --delay-shutdown: it serves on after SIGTERM, and says that it is about to end", async () => {
+  const name = `pod-${serial}`;
+  const host = await start({ image: "agnhost", args: ["netexec", "--delay-shutdown=600"] });
+  assert.equal(await get(host, 8080, "/readyz"), "200 ok");
+  node.api.delete({ group: "", resource: "pods", namespace: "default", name }, { gracePeriodSeconds: 300 });
+  let answer = "";
+  while (!answer.startsWith("503")) answer = await get(host, 8080, "/readyz");
+  assert.equal(answer, "503 shutting down");
+  assert.equal(await get(host, 8080, "/hostname"), `200 ${name}`);
+  node.api.delete({ group: "", resource: "pods", namespace: "default", name }, { gracePeriodSeconds: 0 });
 });
 
 test("small web servers answer as their images do", async () => {
