@@ -25,6 +25,17 @@ const examples: readonly { what: string; object: ReturnType<typeof given>; field
     },
   },
   {
+    what: "a target port of 0, which Go programs write for none",
+    object: given("v1", "Service", { spec: { ports: [{ port: 80, targetPort: 0, nodePort: 0 }] } }),
+    field: "spec",
+    expected: {
+      ports: [{ port: 80, protocol: "TCP", targetPort: 80 }],
+      type: "ClusterIP",
+      sessionAffinity: "None",
+      internalTrafficPolicy: "Cluster",
+    },
+  },
+  {
     what: "a Service with affinity and node ports",
     object: given("v1", "Service", { spec: { type: "NodePort", sessionAffinity: "ClientIP", ports: [] } }),
     field: "spec",

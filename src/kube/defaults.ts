@@ -246,8 +246,17 @@ const rewrites: { readonly [type: string]: (value: never) => Fields } = {
   "core.v1.Secret": ({ stringData, ...secret }: Secret) =>
     stringData === undefined ? secret : { ...secret, data: { ...secret.data, ...encoded(stringData) } },
   "core.v1.ServiceSpec": affinityTimeout,
+  // Go's types hold these numbers by value: programs write 0 where they mean nothing.
+  "core.v1.ServicePort": (port: Fields) => withoutZero(port, ["targetPort", "nodePort"]),
+  "core.v1.Probe": (probe: Fields) =>
+    withoutZero(probe, ["timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold"]),
   "batch.v1.Job": jobLabels,
 };
+
+function withoutZero(fields: Fields, names: readonly string[]): Fields {
+  if (!names.some((name) => fields[name] === 0)) return fields;
+  return Object.fromEntries(Object.entries(fields).filter(([name, value]) => value !== 0 || !names.includes(name)));
+}
 
 /** What holds for pods and not for templates of pods. */
 function podSpec(spec: Pod["spec"]): Pod["spec"] {
