@@ -188,14 +188,14 @@ void test("nodes that claim one range: the first by name has it", () => {
 void test("hostPorts that will not answer, or may not, are said", () => {
   const ports = [
     { containerPort: 80, hostPort: 30001 },
-    { containerPort: 81, hostPort: 81, hostIP: "127.0.0.1" },
+    { containerPort: 81, hostPort: 81, hostIP: "::1" },
     { containerPort: 82, hostPort: 82 },
   ];
   const containers = [{ name: "main", ports }];
   const all = objects({ nodes: [node(1)], pods: [pod("a", { node: 1, host: 2 }, { spec: { containers } })] });
   assert.deepEqual(said(buildNetwork(cluster, all)), [
     "a spec.containers[0].ports[0].hostPort : 30001 lies in the range of node ports 30000-32767: a Service with that node port takes it",
-    "a spec.containers[0].ports[1].hostPort : is not served on 127.0.0.1: loopback never leaves the node's own processes",
+    "a spec.containers[0].ports[1].hostPort : is not served on ::1: the kernel never lets IPv6 loopback leave the node",
   ]);
 });
 

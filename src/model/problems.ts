@@ -34,9 +34,9 @@ export function podProblems(pod: Pod, { nodePorts }: ClusterConfig): readonly Pr
   return containerPorts(pod).flatMap(({ hostPort, hostIp, origin }): Problem[] => {
     if (hostPort === undefined) return [];
     const field = `${origin.field ?? "spec.containers"}.hostPort`;
-    if (hostIp === "::1" || hostIp?.startsWith("127.") === true)
+    if (hostIp === "::1")
       return [
-        problem("warning", pod, field, `is not served on ${hostIp}: loopback never leaves the node's own processes`),
+        problem("warning", pod, field, "is not served on ::1: the kernel never lets IPv6 loopback leave the node"),
       ];
     if (hostPort < nodePorts.first || hostPort > nodePorts.last) return [];
     const message = `${hostPort} lies in the range of node ports ${nodePorts.first}-${nodePorts.last}: a Service with that node port takes it`;

@@ -63,6 +63,8 @@ node-1:30080/tcp  one of 2, as the node     # Service default/web spec.ports[0].
   web-b:8080                                # EndpointSlice default/web-1 endpoints[1]
 node-1:8088/tcp  one of 1                   # Pod default/web-a spec.containers[0].ports[0].hostPort
   web-a:8080                                # Pod default/web-a spec.containers[0].ports[0].hostPort
+127.0.0.1:8088/tcp  one of 1                # Pod default/web-a spec.containers[0].ports[0].hostPort
+  web-a:8080                                # Pod default/web-a spec.containers[0].ports[0].hostPort
 `,
   );
 });
@@ -90,6 +92,7 @@ void test("the chains, as nft reads them", () => {
     "ct status dnat ip saddr . ip daddr @hairpin masquerade fully-random",
     "ct status dnat meta l4proto { tcp, udp, sctp } ct original ip daddr . meta l4proto . ct original proto-dst @masquerade-ports masquerade fully-random",
     "ct status dnat ct original ip daddr @service-ranges ip saddr != @local-pods masquerade fully-random",
+    "ct status dnat ip saddr 127.0.0.0/8 masquerade fully-random",
     "ip saddr @local-pods ip daddr != @pod-ranges ip daddr != @nodes masquerade fully-random",
     "ct status dnat meta l4proto { tcp, udp, sctp } ct original ip daddr . meta l4proto . ct original proto-dst @inside-ports ip saddr @pod-ranges ip saddr != @local-pods masquerade fully-random",
     "ct status dnat meta l4proto { tcp, udp, sctp } ct original ip daddr . meta l4proto . ct original proto-dst @inside-ports fib saddr type local masquerade fully-random",

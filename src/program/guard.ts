@@ -106,6 +106,13 @@ export function guardChains(family: Family): readonly NftChain[] {
           counter,
           drop,
         ]),
+        // The kernel's own check of this is off on the bridge, where hostPorts of 127.0.0.1 lead (route_localnet).
+        rule("nor from it", [
+          isNot("meta iifname", "lo"),
+          is(source, family === 4 ? "127.0.0.0/8" : "::1"),
+          counter,
+          drop,
+        ]),
       ],
     },
     {

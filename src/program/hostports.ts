@@ -1,7 +1,6 @@
 // hostPort: a port of the node that leads to one pod on it. The same maps as Services: a frontend with one backend.
 // As with the portmap plugin of CNI, the pod sees the client's own address; a pod that asks its own hostPort is the hairpin case.
-//
-// Not here: 127.0.0.1 as client or as hostIP. The kernel routes loopback nowhere else unless told to (route_localnet), and should not.
+// The node itself also reaches it at 127.0.0.1, where the source becomes the node's (masquerade.ts); ::1 the kernel never lets out.
 
 import { familyOf, type Family } from "../ip/address.ts";
 import type { Origin } from "../kube/object.ts";
@@ -27,12 +26,12 @@ export function hostPortTranslation(
     if (podAddress === undefined || attachment.hostPorts.length === 0) continue;
     const pod = pods.find(({ namespace, name }) => namespace === attachment.namespace && name === attachment.name);
     for (const { protocol, hostPort, hostIp, port } of attachment.hostPorts) {
-      const address = hostIp === undefined || isAny(hostIp) ? ofFamily(node.addresses, family) : hostIp;
-      if (address === undefined || familyOf(address) !== family || isLoopback(address)) continue;
-      if (isTaken([address, protocol, String(hostPort)])) continue;
       const origin = declarationOf(pod, protocol, hostPort) ?? podOrigin(attachment, "spec.containers");
       const backends = [{ address: podAddress, port, origin }];
-      collected.frontend({ address, protocol, port: hostPort }, { backends, otherwise: "refuse", origin });
+      const addresses = frontendsOf(hostIp, node, family);
+      if (addresses.some((address) => isTaken([address, protocol, String(hostPort)]))) continue;
+      for (const address of addresses)
+        collected.frontend({ address, protocol, port: hostPort }, { backends, otherwise: "refuse", origin });
     }
   }
   return collected.result;
@@ -43,8 +42,11 @@ function declarationOf(pod: NetworkPod | undefined, protocol: Protocol, hostPort
   return port === undefined ? undefined : { ...port.origin, field: `${port.origin.field ?? ""}.hostPort` };
 }
 
-function isLoopback(address: string): boolean {
-  return address === "::1" || address.startsWith("127.");
+/** Addresses of a family at which a hostPort answers. Those that ask for 127.0.0.1 are told apart by it. */
+function frontendsOf(hostIp: string | undefined, node: NetworkNode, family: Family): readonly string[] {
+  if (hostIp !== undefined && !isAny(hostIp)) return familyOf(hostIp) === family && hostIp !== "::1" ? [hostIp] : [];
+  const own = ofFamily(node.addresses, family);
+  return [...(own === undefined ? [] : [own]), ...(family === 4 ? ["127.0.0.1"] : [])];
 }
 
 function isAny(address: string): boolean {

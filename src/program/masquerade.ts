@@ -50,6 +50,8 @@ function rules(family: Family): readonly NftRule[] {
       isNotIn("local-pods", source),
       masquerade,
     ]),
+    // A hostPort, asked at 127.0.0.1 by the node itself: no pod may see a packet of loopback, nor could it answer one.
+    ...(family === 4 ? [rule("from loopback", [translated, is(source, "127.0.0.0/8"), masquerade])] : []),
     // Nobody outside of the cluster knows the way to a pod: neither who is asked directly, nor who stands behind a Service.
     rule("our pods to the outside", [
       isIn("local-pods", source),

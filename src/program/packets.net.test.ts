@@ -256,6 +256,10 @@ void describe("packets", () => {
     ["c", "172.18.0.2", 8088, "a saw 10.244.2.9"],
     ["node-1", "172.18.0.2", 8088, "a saw 172.18.0.2"],
     ["a", "172.18.0.2", 8088, "a saw 10.244.1.1"],
+    // The node reaches it at loopback as well; nobody else does.
+    ["node-1", "127.0.0.1", 8088, "a saw 10.244.1.1"],
+    ["node-2", "127.0.0.1", 8088, "ECONNREFUSED"],
+    ["c", "127.0.0.1", 8088, "ECONNREFUSED"],
     // The outside sees the node.
     ["a", outside[4], 8080, "outside saw 172.18.0.2"],
     ["a", outside[6], 8080, "outside saw fd00:172:18::2"],

@@ -36,6 +36,10 @@ export const sysctlReasons: Readonly<Record<string, { readonly value: string; re
     value: "0",
     why: "the kernel takes the larger of all and the link's own",
   },
+  [`net/ipv4/conf/${names.bridge}/route_localnet`]: {
+    value: "1",
+    why: "the node reaches its pods' hostPorts at 127.0.0.1; the guard drops what comes for or from loopback by any link",
+  },
   [`net/ipv6/conf/${names.bridge}/accept_ra`]: { value: "0", why: "no pod may announce itself as the node's router" },
   [`net/ipv6/conf/${names.vxlan}/accept_ra`]: { value: "0", why: "no pod may announce itself as the node's router" },
   "net/netfilter/nf_conntrack_tcp_be_liberal": {
