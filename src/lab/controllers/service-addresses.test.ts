@@ -244,9 +244,14 @@ void describe("updates of a Service", () => {
     lab.create(service("web", { type: "NodePort" }));
     const nodePort = lab.must(services, "web").spec.ports?.[0]?.nodePort ?? 0;
     // What a client does who changes the type alone: the policy for outside traffic goes along.
-    assert.equal(
-      update(lab, () => ({ type: "ClusterIP", externalTrafficPolicy: undefined }) as never).spec.ports?.[0]?.nodePort,
-      undefined,
+    const inside = update(lab, () => ({ type: "ClusterIP" })).spec;
+    assert.deepEqual([inside.ports?.[0]?.nodePort, inside.externalTrafficPolicy], [undefined, undefined]);
+    update(lab, () => ({ type: "LoadBalancer", loadBalancerClass: "example.com/x" }));
+    const again = update(lab, () => ({ type: "ClusterIP" })).spec;
+    assert.deepEqual([again.allocateLoadBalancerNodePorts, again.loadBalancerClass], [undefined, undefined]);
+    assert.throws(
+      () => update(lab, () => ({ type: "ClusterIP", externalTrafficPolicy: "Local" })),
+      /externally-accessible/,
     );
     lab.create(service("other", { type: "NodePort", ports: [{ ...port, nodePort }] }));
     const external = update(lab, () => ({ type: "ExternalName", externalName: "example.com" })).spec;

@@ -105,7 +105,26 @@ function normalized(service: Service, before: Service | undefined): Service {
 /** What was allocated stays where the update does not mention it (patchAllocatedValues), and goes where the type needs it no more (dropTypeDependentFields). */
 function withKept(service: Service, before: Service | undefined): Service {
   if (before === undefined) return service;
-  return withKeptHealthPort(withKeptNodePorts(withKeptIps(service, before), before), before);
+  return withoutExternal(withKeptHealthPort(withKeptNodePorts(withKeptIps(service, before), before), before), before);
+}
+
+/** What only load balancers, or only Services reached from outside, may have: it goes with the type where the update leaves it as it was. */
+function withoutExternal(service: Service, before: Service): Service {
+  const ended = (needs: (service: Service) => boolean): boolean => needs(before) && !needs(service);
+  const dropped = (field: keyof ServiceSpec): object =>
+    sameJson(service.spec[field], before.spec[field]) ? { [field]: undefined } : {};
+  const isBalanced = (each: Service): boolean => typeOf(each) === "LoadBalancer";
+  return withSpec(service, {
+    ...(ended(isBalanced) ? { ...dropped("allocateLoadBalancerNodePorts"), ...dropped("loadBalancerClass") } : {}),
+    ...(ended(isReachedFromOutside) ? dropped("externalTrafficPolicy") : {}),
+  });
+}
+
+/** pkg/api/service ExternallyAccessible */
+function isReachedFromOutside(service: Service): boolean {
+  const type = typeOf(service);
+  const { externalIPs = [] } = service.spec;
+  return type === "LoadBalancer" || type === "NodePort" || (type === "ClusterIP" && externalIPs.length > 0);
 }
 
 function withKeptIps(service: Service, before: Service): Service {
