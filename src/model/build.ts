@@ -343,7 +343,9 @@ function createServices(
     const object = objects.get(key);
     if (object === undefined) return void problems.delete(key);
     const selector = object.spec.selector ?? {};
-    const pods = Object.keys(selector).length === 0 ? undefined : selectedBy(namespaceOf(object), selector);
+    // Where others connect the pods, nobody has told us of them.
+    const isKnown = Object.keys(selector).length > 0 && cluster.podNetwork?.kind !== "others";
+    const pods = isKnown ? selectedBy(namespaceOf(object), selector) : undefined;
     const found = serviceProblems(object, { cluster, pods, slices: [...slicesOf.get(key)] });
     if (found.length > 0) problems.set(key, found);
     else problems.delete(key);

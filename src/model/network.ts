@@ -43,6 +43,8 @@ export interface ClusterConfig {
   readonly nodePorts: { readonly first: number; readonly last: number };
   /** Pools of addresses for Services of type LoadBalancer, inside the nodes' ranges; none where somebody else gives those. */
   readonly loadBalancerCidrs?: readonly Prefix[];
+  /** Who connects the pods; our own pod network where absent. */
+  readonly podNetwork?: PodNetwork;
   /** `off`: another engine enforces NetworkPolicies, or nobody does. On where absent. */
   readonly policy?: "on" | "off";
   /**
@@ -54,6 +56,22 @@ export interface ClusterConfig {
   readonly policyLog?: "drops" | "accepts";
 }
 
+/** Who connects the pods with each other and with their nodes. */
+export type PodNetwork =
+  /** We: links, addresses, routes, the guard, policies, and Services. */
+  | { readonly kind: "own" }
+  /** Another program, whose links and addresses are none of our business: Services only, as kube-proxy does them. */
+  | { readonly kind: "others"; readonly local: LocalPods };
+
+/** How to know a packet of one of the node's own pods where another program made them (kube-proxy's --detect-local-mode). */
+export type LocalPods =
+  /** By the cluster's ranges: each node's own pods are not told apart, which only means less masquerading. */
+  | { readonly kind: "cluster-ranges" }
+  /** By Node.spec.podCIDRs. */
+  | { readonly kind: "node-ranges" }
+  /** By the link they come from: `cni0`, or `cali*` for all of that beginning. */
+  | { readonly kind: "link"; readonly name: string };
+
 export interface NetworkNode {
   readonly name: string;
   readonly labels: Labels;
@@ -61,6 +79,8 @@ export interface NetworkNode {
   readonly addresses: readonly Address[];
   /** Further addresses of Node.status.addresses: a second InternalIP of a family, ExternalIPs. Absent where there are none. */
   readonly otherAddresses?: readonly Address[];
+  /** Where node ports answer; `addresses` where absent. Only the node itself knows these. */
+  readonly nodePortAddresses?: readonly Address[];
   /** Node.spec.podCIDRs, one per family at most. */
   readonly podCidrs: readonly Prefix[];
   /** Ready and not being deleted; an unready node keeps its routes, its pods' endpoints lose readiness by other means. */

@@ -60,13 +60,16 @@ export function policyProblems(policy: NetworkPolicy, cluster: ClusterConfig): r
 
 /** What keeps a node's pods from being reached. */
 export function nodeProblems(node: NetworkNode, cluster: ClusterConfig): readonly Problem[] {
+  // Whose pods others connect, those need no ranges.
+  if (cluster.podNetwork?.kind === "others") return [];
   const missing = cluster.families.flatMap((family): Problem[] => {
     const range = node.podCidrs.find((cidr) => familyOf(cidr) === family);
     const clusterRange = cluster.podCidrs.find((cidr) => familyOf(cidr) === family);
     if (range === undefined)
       return [nodeProblem(node, "spec.podCIDRs", `has no IPv${family} range: its pods get no IPv${family} address`)];
-    if (clusterRange === undefined || contains(clusterRange, range.slice(0, range.lastIndexOf("/")))) return [];
-    const message = `${range} lies outside of the cluster's pod range ${clusterRange}: other nodes will not route it`;
+    if (clusterRange === undefined && cluster.podCidrs.length === 0) return [];
+    if (clusterRange !== undefined && contains(clusterRange, range.slice(0, range.lastIndexOf("/")))) return [];
+    const message = `${range} lies outside of the cluster's pod range ${clusterRange ?? ""}: other nodes will not route it`;
     return [nodeProblem(node, `spec.podCIDRs[${node.podCidrs.indexOf(range)}]`, message)];
   });
   if (node.addresses.length > 0) return missing;
@@ -81,7 +84,8 @@ function addressProblems(service: Service, { families, serviceCidrs }: ClusterCo
   if (service.spec.type === "ExternalName") return [];
   return clusterIpTexts(service).flatMap((text, index): Problem[] => {
     const address = parseAddress(text);
-    if (address === undefined || serviceCidrs.some((range) => contains(range, address))) return [];
+    if (address === undefined || serviceCidrs.length === 0) return [];
+    if (serviceCidrs.some((range) => contains(range, address))) return [];
     const message = families.includes(familyOf(address))
       ? `${text} lies outside of the cluster's service range: only pods may reach it`
       : `${text} is IPv${familyOf(address)}, but the cluster has only IPv${families.join(", IPv")}: nothing answers there`;

@@ -3,11 +3,12 @@
 //
 // Not here: what the kernel can do (apply/ asks), and why each hook is the right one (docs/pipeline.md).
 
-import type { Attachment, ClusterConfig, Network, NetworkNode } from "../model/network.ts";
+import type { Attachment, ClusterConfig, Network, NetworkNode, PodNetwork } from "../model/network.ts";
 import { guardTable } from "./guard.ts";
 import { ipTable } from "./ip-table.ts";
 import { nodeAddresses, nodeLinks } from "./links.ts";
 import { memoized } from "./memo.ts";
+import type { NftTable } from "./nftables/ruleset.ts";
 import { soundAttachments } from "./pods.ts";
 import type { Program } from "./program.ts";
 import { boundaryRoutes, nodeWays, podWays } from "./routes.ts";
@@ -22,17 +23,22 @@ export function compile(network: Network, node: string, attachments: readonly At
   if (self === undefined) return emptyProgram(node);
   const { cluster, nodes } = network;
   const pods = sound(attachments);
-  const frame = compileFrame(cluster, nodes, self, pods);
+  const part = podNetworkParts[cluster.podNetwork?.kind ?? "own"];
   return {
     node,
-    ...frame,
-    tables: [...cluster.families.map((family) => ipTable[family](network, self, pods)), guard(pods)],
+    ...part.frame(cluster, nodes, self, pods),
+    tables: [...cluster.families.map((family) => ipTable[family](network, self, pods)), ...part.tables(pods)],
   };
 }
 
+/** What a Program has beside the tables of the IP families. */
+type Frame = Omit<Program, "node" | "tables">;
+
 function emptyProgram(node: string): Program {
-  return { node, sysctls: [], links: [], addresses: [], routes: [], neighbours: [], forwarding: [], tables: [] };
+  return { node, ...emptyFrame, tables: [] };
 }
+
+const emptyFrame: Frame = { sysctls: [], links: [], addresses: [], routes: [], neighbours: [], forwarding: [] };
 
 const sound = memoized(soundAttachments);
 const guard = memoized(guardTable);
@@ -48,7 +54,7 @@ const compileFrame = memoized(
     nodes: readonly NetworkNode[],
     self: NetworkNode,
     attachments: readonly Attachment[],
-  ): Omit<Program, "node" | "tables"> => {
+  ): Frame => {
     const pods = podWays(self, attachments);
     const remote = others(self, nodes);
     const routes = [...boundary(cluster, self), ...remote.routes, ...pods.routes];
@@ -65,6 +71,20 @@ const compileFrame = memoized(
     };
   },
 );
+
+/** Whose the pod network is decides what there is to make. */
+const podNetworkParts: Readonly<
+  Record<
+    PodNetwork["kind"],
+    {
+      readonly frame: typeof compileFrame;
+      readonly tables: (attachments: readonly Attachment[]) => readonly NftTable[];
+    }
+  >
+> = {
+  own: { frame: compileFrame, tables: (attachments) => [guard(attachments)] },
+  others: { frame: () => emptyFrame, tables: () => [] },
+};
 
 function sortBy<T>(values: readonly T[], keyOf: (value: T) => string): readonly T[] {
   return values

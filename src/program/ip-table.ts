@@ -8,7 +8,8 @@ import { guardChains } from "./guard.ts";
 import { hostPortTranslation } from "./hostports.ts";
 import { masqueradeChain } from "./masquerade.ts";
 import { memoized } from "./memo.ts";
-import type { NftElement, NftSet, NftTable } from "./nftables/ruleset.ts";
+import type { NftElement, NftTable } from "./nftables/ruleset.ts";
+import { othersPodPart, type PodPart } from "./others-pods.ts";
 import { policyPart, type PolicyPart } from "./policy.ts";
 import { names } from "./program.ts";
 import { hasAffinity, serviceSets, translationOf } from "./services.ts";
@@ -25,15 +26,13 @@ function createIpTable(
   const clusterPart = memoized((cluster: Network["cluster"], nodes: Network["nodes"]) =>
     clusterSets(cluster, nodes, family),
   );
-  const podPart = memoized((attachments: readonly Attachment[]): readonly NftSet[] => podSets(attachments, family));
+  const podPart = createPodPart(family);
   const servicePart = createServicePart(family);
-  const guard = guardChains(family);
-  const masquerade = { used: masqueradeChain(family, "used"), unused: masqueradeChain(family, "unused") };
   const table = memoized(
     (
       cluster: Network["cluster"],
       nodes: Network["nodes"],
-      attachments: readonly Attachment[],
+      pods: PodPart,
       translations: Assembly<TranslationPart>,
       policies: PolicyPart,
     ): NftTable => {
@@ -42,12 +41,12 @@ function createIpTable(
         family: family === 4 ? "ip" : "ip6",
         name: names.table,
         chains: [
-          ...guard,
+          ...pods.guard,
           ...policies.chains,
-          masquerade[hasAffinity(translations) ? "used" : "unused"],
+          pods.source[hasAffinity(translations) ? "used" : "unused"],
           ...services.chains,
         ],
-        sets: [...clusterPart(cluster, nodes), ...podPart(attachments), ...policies.sets, ...services.sets],
+        sets: [...clusterPart(cluster, nodes), ...pods.sets, ...policies.sets, ...services.sets],
       };
     },
   );
@@ -55,10 +54,33 @@ function createIpTable(
     table(
       network.cluster,
       network.nodes,
-      attachments,
+      podPart(network, node, attachments),
       servicePart(network, node, attachments),
       policyPart(network, node, attachments, family),
     );
+}
+
+/** What the table has because of whoever connects the pods: we, or another program. */
+function createPodPart(
+  family: Family,
+): (network: Network, node: NetworkNode, attachments: readonly Attachment[]) => PodPart {
+  const guard = guardChains(family);
+  const source = { used: masqueradeChain(family, "used"), unused: masqueradeChain(family, "unused") };
+  const own = memoized((attachments: readonly Attachment[]): PodPart => ({
+    guard,
+    source,
+    sets: podSets(attachments, family),
+  }));
+  const others = othersPodPart(family);
+  return (network, node, attachments) => {
+    const { podNetwork = { kind: "own" } } = network.cluster;
+    switch (podNetwork.kind) {
+      case "own":
+        return own(attachments);
+      case "others":
+        return others(network, node, podNetwork);
+    }
+  };
 }
 
 /** Services, and hostPorts after them. */

@@ -17,12 +17,16 @@ export function masqueradeChain(family: Family, affinity: "used" | "unused"): Nf
   return made[family][affinity];
 }
 
-function makeChain(family: Family, before: readonly NftRule[]): NftChain {
+/**
+ * The chain with rules of its own for what is neither hairpin, node port nor split address: they depend on whose the pods are. It looks at
+ * sets `hairpin`, `masquerade-ports`, `inside-ports`, `pod-ranges` and `local-pods`.
+ */
+export function sourceChain(family: Family, affinity: "used" | "unused", others: readonly NftRule[]): NftChain {
   return {
     name: "source",
     // NF_IP_PRI_NAT_SRC
     base: { type: "nat", hook: "postrouting", priority: 100, policy: "accept" },
-    rules: [...before, ...rules(family), ...insideRules(family)],
+    rules: [...(affinity === "used" ? [clean] : []), ...rules(family), ...others, ...insideRules(family)],
     comment: "whose source address becomes the node's",
   };
 }
@@ -31,8 +35,6 @@ function rules(family: Family): readonly NftRule[] {
   const source = family === 4 ? "ip saddr" : "ip6 saddr";
   const destination = family === 4 ? "ip daddr" : "ip6 daddr";
   const asked = family === 4 ? "ct original ip daddr" : "ct original ip6 daddr";
-  const masquerade = { kind: "masquerade", fullyRandom: true } as const;
-  const translated = is("ct status", "dnat");
   return [
     // The pod would answer itself directly, from an address it never asked.
     rule("a pod to itself through a Service", [translated, isIn("hairpin", source, destination), masquerade]),
@@ -43,6 +45,15 @@ function rules(family: Family): readonly NftRule[] {
       isIn("masquerade-ports", asked, "meta l4proto", "ct original proto-dst"),
       masquerade,
     ]),
+  ];
+}
+
+/** Where the pods are ours. */
+function ownRules(family: Family): readonly NftRule[] {
+  const source = family === 4 ? "ip saddr" : "ip6 saddr";
+  const destination = family === 4 ? "ip daddr" : "ip6 daddr";
+  const asked = family === 4 ? "ct original ip daddr" : "ct original ip6 daddr";
+  return [
     // The node itself, or somebody outside who has a route to Service addresses: as above.
     rule("Services, asked by other than our pods", [
       translated,
@@ -62,7 +73,10 @@ function rules(family: Family): readonly NftRule[] {
   ];
 }
 
+const masquerade = { kind: "masquerade", fullyRandom: true } as const;
+const translated = is("ct status", "dnat");
 const clean = rule("the endpoint's number has served", [is("ct status", "dnat"), forgetNumber]);
+
 /**
  * Who is inside got an endpoint anywhere at an address that leads others to this node's own (externalTrafficPolicy Local): the answer must
  * come back here. This node's pods get it here anyway.
@@ -75,7 +89,6 @@ function insideRules(family: Family): readonly NftRule[] {
     is("meta l4proto", "tcp", "udp", "sctp"),
     isIn("inside-ports", asked, "meta l4proto", "ct original proto-dst"),
   ];
-  const masquerade = { kind: "masquerade", fullyRandom: true } as const;
   return [
     rule("another node's pod, short of a load balancer", [
       ...atSplitAddress,
@@ -88,6 +101,6 @@ function insideRules(family: Family): readonly NftRule[] {
 }
 
 const made = {
-  4: { used: makeChain(4, [clean]), unused: makeChain(4, []) },
-  6: { used: makeChain(6, [clean]), unused: makeChain(6, []) },
+  4: { used: sourceChain(4, "used", ownRules(4)), unused: sourceChain(4, "unused", ownRules(4)) },
+  6: { used: sourceChain(6, "used", ownRules(6)), unused: sourceChain(6, "unused", ownRules(6)) },
 };

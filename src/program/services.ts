@@ -159,14 +159,14 @@ interface Door {
 }
 
 function doorsOf(port: ServicePort, node: NetworkNode, cluster: ClusterConfig, family: Family): readonly Door[] {
-  const nodeAddress = ofFamily(node.addresses, family);
+  const nodeAddresses = nodePortAddresses(node, family);
   const { nodePort, external = [], origin } = port;
   const doors: Door[] = [];
-  if (nodeAddress !== undefined && nodePort !== undefined)
+  for (const address of nodePort === undefined ? [] : nodeAddresses)
     doors.push({
       kind: "node-port",
-      address: nodeAddress,
-      port: nodePort,
+      address,
+      port: nodePort ?? 0,
       origin: { ...origin, field: `${origin.field ?? "spec.ports"}.nodePort` },
     });
   for (const { kind, address, origin } of external) {
@@ -174,10 +174,17 @@ function doorsOf(port: ServicePort, node: NetworkNode, cluster: ClusterConfig, f
     // Cluster addresses and node ports have owners of their own, whatever another Service writes down.
     if (cluster.serviceCidrs.some((range) => contains(range, address))) continue;
     const { first, last } = cluster.nodePorts;
-    if (address === nodeAddress && port.port >= first && port.port <= last) continue;
+    if (nodeAddresses.includes(address) && port.port >= first && port.port <= last) continue;
     doors.push({ kind, address, port: port.port, origin });
   }
   return doors;
+}
+
+function nodePortAddresses(node: NetworkNode, family: Family): readonly Address[] {
+  const { nodePortAddresses: chosen } = node;
+  if (chosen !== undefined) return chosen.filter((address) => familyOf(address) === family);
+  const primary = ofFamily(node.addresses, family);
+  return primary === undefined ? [] : [primary];
 }
 
 function addDoor(
