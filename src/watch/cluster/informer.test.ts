@@ -148,6 +148,27 @@ void test("while the server is away the objects stay, and attempts become rare; 
   informer.close();
 });
 
+void test("a resource that may be missing has no objects while it is, and is found when it comes", async () => {
+  const server = fakeServer();
+  server.absent = true;
+  const clock = fakeClock();
+  const informer = startInformer<KubeObject>({
+    client: server.client,
+    resource: { group: "policy.networking.k8s.io", version: "v1alpha2", resource: "clusternetworkpolicies" },
+    exists: "maybe",
+    clock,
+    random: () => 0,
+  });
+  await clock.pass(0);
+  await informer.synced;
+  assert.equal(informer.objects.size, 0);
+  server.absent = false;
+  server.put("a", "1");
+  await clock.pass(30_000);
+  assert.equal(informer.objects.size, 1);
+  informer.close();
+});
+
 void test("whatever is cut, forgotten or refused: in the end the objects are the server's, and the changes told lead there", async () => {
   for (let seed = 1; seed <= 60; seed++) {
     const random = dice(seed);

@@ -26,6 +26,8 @@ export interface FakeServer {
   /** Sends the 410 inside an open watch. */
   expire(): void;
   down: boolean;
+  /** The resource is not known. */
+  absent: boolean;
   watchList: boolean;
   /** After so many initial objects the stream breaks, once. */
   breakAfter: number | undefined;
@@ -47,6 +49,7 @@ export function fakeServer(): FakeServer {
     const query = new URL(path, "http://fake").searchParams;
     asked.push(query.toString());
     if (server.down) throw new ClusterUnreachable("connect ECONNREFUSED");
+    if (server.absent) throw new ApiError("404 page not found", { status: 404, reason: "" });
     const isList = query.get("sendInitialEvents") === "true";
     if (isList && !server.watchList)
       throw new ApiError("sendInitialEvents is forbidden", { status: 422, reason: "Invalid" });
@@ -142,6 +145,7 @@ export function fakeServer(): FakeServer {
         });
     },
     down: false,
+    absent: false,
     watchList: true,
     breakAfter: undefined,
   };

@@ -30,6 +30,8 @@ export interface InformerOptions<T extends KubeObject> {
   /** `metadata.name=node-1` */
   readonly fieldSelector?: string;
   readonly labelSelector?: string;
+  /** `maybe`: a server that does not know the resource (404) has no objects of it; asked again from time to time. `yes` where absent. */
+  readonly exists?: "yes" | "maybe";
   /** What is kept of an object; leanObject where absent. */
   readonly keep?: (object: T) => T;
   /** Objects came, changed or went; in one call what one line, or one relist, brought. */
@@ -80,6 +82,8 @@ const steadyMs = 10_000;
 /** How long the server is asked to keep a watch open: this, up to twice as long. */
 const watchSeconds = 300;
 const pageSize = 500;
+/** How often a resource that the server did not know is looked for: its definition may have come. */
+const absentRetryMs = 30_000;
 
 /** Starts following at once. */
 export function startInformer<T extends KubeObject>(options: InformerOptions<T>): Informer<T> {
@@ -272,6 +276,12 @@ export function startInformer<T extends KubeObject>(options: InformerOptions<T>)
         else delayMs = backOff();
       } catch (error) {
         connected = false;
+        if (options.exists === "maybe" && error instanceof ApiError && error.status === 404) {
+          revision = undefined;
+          replaceAll(new Map());
+          await wait(absentRetryMs * (1 + random()));
+          continue;
+        }
         if (error instanceof ApiError && (error.status === 410 || error.reason === "Expired")) revision = undefined;
         const message = error instanceof Error ? error.message : String(error);
         if (clock.now() - startedAt > steadyMs) failures = 0;
