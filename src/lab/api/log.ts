@@ -5,8 +5,9 @@
 //
 // To look at it while no lab uses it: `sqlite3 store.db "select revision, type, resource, json_extract(value, '$.metadata.name') from log"`.
 
-import { closeSync, openSync } from "node:fs";
+import { closeSync, fdatasync, openSync } from "node:fs";
 import { DatabaseSync } from "node:sqlite";
+import { promisify } from "node:util";
 
 /** The kind of a row: what watchers were told. */
 const rowTypes = ["ADDED", "MODIFIED", "DELETED"] as const;
@@ -24,10 +25,23 @@ export interface Log {
   readonly floor: number;
   /** All rows, oldest first. */
   rows(): Iterable<Row>;
-  /** Adds rows, forgets others and moves the floor, durably and at once: all of it or, when it throws, nothing. */
+  /**
+   * Adds rows, forgets others and moves the floor, all at once: all of it or, when it throws, nothing. A killed process loses nothing of
+   * it from here on; the machine may, until `sync` has succeeded.
+   */
   append(change: { readonly rows: readonly Row[]; readonly forget: readonly number[]; readonly floor: number }): void;
+  /** Resolves when all that has been appended is on the disk. Other work goes on meanwhile. Undefined where there is no disk. */
+  readonly sync: (() => Promise<void>) | undefined;
+  /**
+   * Waits until all that has been appended is on the disk, by another way than `sync`: after that has failed, the system may call data
+   * written that is not. Throws where the disk refuses.
+   */
+  settle(): void;
   close(): void;
 }
+
+/** Resolves when the data of a file is on the disk, as fdatasync(2). */
+export type SyncFile = (descriptor: number) => Promise<void>;
 
 /** The store cannot be opened: in use, damaged, unreadable, or made by a newer version. The message says which, and the cure. */
 export class StoreError extends Error {
@@ -37,14 +51,14 @@ export class StoreError extends Error {
 const formatVersion = 1;
 
 /** Opens or creates the log and keeps every other process out of it. Throws StoreError. */
-export function openLog(path: string): Log {
+export function openLog(path: string, syncFile: SyncFile = promisify(fdatasync)): Log {
   let database: DatabaseSync | undefined;
   try {
     // Secrets are in it. SQLite gives its journal the mode of the file.
     if (path !== ":memory:") closeSync(openSync(path, "a", 0o600));
     database = new DatabaseSync(path);
     prepareDatabase(database, path);
-    return logOver(database, path);
+    return logOver(database, path, syncFile);
   } catch (error) {
     database?.close();
     throw error instanceof StoreError ? error : openError(path, error);
@@ -65,16 +79,36 @@ function prepareDatabase(database: DatabaseSync, path: string): void {
     CREATE TABLE IF NOT EXISTS log (revision INTEGER PRIMARY KEY, type INTEGER NOT NULL, resource TEXT NOT NULL, value TEXT NOT NULL);
     CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
     PRAGMA user_version = ${formatVersion};
-    COMMIT;`);
+    COMMIT;
+    -- From here on the log waits for the disk itself, so that the process need not stand still meanwhile. SQLite still does before it
+    -- writes to the database what is in the journal, which keeps the file sound at any moment (https://www.sqlite.org/pragma.html#pragma_synchronous).
+    PRAGMA synchronous = NORMAL;
+    PRAGMA wal_autocheckpoint = ${journalPages};`);
 }
 
-function logOver(database: DatabaseSync, path: string): Log {
+/** Pages of 4 KiB in the journal until they are moved to the database, which takes as long as some dozens of waits for the disk. */
+const journalPages = 4000;
+
+function logOver(database: DatabaseSync, path: string, syncFile: SyncFile): Log {
   const select = database.prepare("SELECT revision, type, resource, value FROM log ORDER BY revision");
   const insert = database.prepare("INSERT INTO log (revision, type, resource, value) VALUES (?, ?, ?, ?)");
   const forget = database.prepare("DELETE FROM log WHERE revision = ?");
   const setFloor = database.prepare("INSERT OR REPLACE INTO facts (name, value) VALUES ('floor', ?)");
   const begin = database.prepare("BEGIN IMMEDIATE");
   const commit = database.prepare("COMMIT");
+  const checkpoint = database.prepare("PRAGMA wal_checkpoint(TRUNCATE)");
+  const journal = path === ":memory:" ? undefined : openSync(`${path}-wal`, "r");
+  /** A descriptor in use must not become another file's. */
+  let [syncing, isClosed] = [0, false];
+  const sync = async (descriptor: number): Promise<void> => {
+    syncing++;
+    try {
+      await syncFile(descriptor);
+    } finally {
+      syncing--;
+      if (isClosed && syncing === 0) closeSync(descriptor);
+    }
+  };
   let floor = Number(database.prepare("SELECT value FROM facts WHERE name = 'floor'").get()?.["value"] ?? 0);
   return {
     get floor() {
@@ -111,8 +145,15 @@ function logOver(database: DatabaseSync, path: string): Log {
       }
       floor = change.floor;
     },
+    sync: journal === undefined ? undefined : () => sync(journal),
+    settle() {
+      const { busy } = checkpoint.get() ?? {};
+      if (busy === 1) throw new Error("the journal is in use");
+    },
     close() {
+      isClosed = true;
       database.close();
+      if (journal !== undefined && syncing === 0) closeSync(journal);
     },
   };
 }

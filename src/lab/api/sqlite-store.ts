@@ -1,6 +1,7 @@
-// The object store over SQLite: all objects in memory, every write in a log on disk (log.ts), one commit per event-loop turn.
+// The object store over SQLite: all objects in memory, every write in a log on disk (log.ts). What is written in a turn of the event loop
+// is one commit, and what is written while a commit is on its way to the disk is the next one.
 //
-// What is promised: when `flushed()` resolves, all writes before it survive `kill -9` and power loss (WAL, synchronous=FULL).
+// What is promised: when `flushed()` resolves, all writes before it survive `kill -9` and power loss.
 // Watchers see nothing that is not on disk. Where the disk refuses (full, read-only, failing), reads go on, further writes are refused
 // with 503, and what waits is tried again every second and before every write, until it is stored.
 //
@@ -10,7 +11,7 @@ import { sameJson } from "../../kube/equal.ts";
 import type { KubeObject } from "../../kube/object.ts";
 import { isGone, markedDeleting, newObject, replacement, withRevision } from "./bookkeeping.ts";
 import { alreadyExists, conflict, notFound, resourceText } from "./errors.ts";
-import { openLog, type Log } from "./log.ts";
+import { openLog, type Log, type SyncFile } from "./log.ts";
 import { emptyTable, getObject, listObjects, putObject, removeObject, type ObjectTable } from "./object-table.ts";
 import {
   StatusError,
@@ -30,6 +31,8 @@ export interface StoreOptions {
   readonly random?: () => number;
   /** Over how many events watches can resume; older ones are forgotten (410). */
   readonly historyEventsMax?: number;
+  /** Brings a file's data to the disk; fdatasync(2) unless given. */
+  readonly syncFile?: SyncFile;
   /** `deep` makes every change of a stored object throw, wherever in it; for tests, as it costs time. */
   readonly freeze?: "shallow" | "deep";
 }
@@ -40,7 +43,7 @@ export interface StoreOptions {
  */
 export function openStore(options: StoreOptions): Store {
   const { path, clock = Date.now, random = Math.random, historyEventsMax = 10_000, freeze = "shallow" } = options;
-  const log = openLog(path);
+  const log = openLog(path, options.syncFile);
   try {
     return new SqliteStore(log, { clock, random, historyEventsMax, freeze: freeze === "deep" ? frozenDeep : frozen });
   } catch (error) {
@@ -63,9 +66,24 @@ interface Watcher {
   readonly deliver: (event: WatchEvent) => void;
   /** Events up to this revision are not delivered (again). */
   since: number;
-  /** What is owed before the next events: all existing objects, or history. */
-  owed: "existing" | readonly Entry[] | undefined;
+  /** What is owed before the next events: all existing objects, those of a commit that is on its way to the disk, or history. */
+  owed: "existing" | Existing | readonly Entry[] | undefined;
   open: boolean;
+}
+
+/** All objects as they are at a revision. */
+interface Existing {
+  readonly objects: readonly KubeObject[];
+  readonly revision: number;
+}
+
+/** A commit on its way to the disk. */
+interface Commit {
+  readonly entries: readonly Entry[];
+  /** How many of the oldest entries of history go when it is there. */
+  readonly expiredCount: number;
+  /** Who waits for it. */
+  readonly waiters: Waiter[];
 }
 
 /** The options, complete. */
@@ -91,8 +109,14 @@ class SqliteStore implements Store {
   /** Committed events, oldest first. */
   #history: Entry[] = [];
   #committedRevision = 0;
-  /** Written and visible, not yet on disk. */
+  /** Written and visible, not yet in the log. */
   #pending: Entry[] = [];
+  /** In the log, not yet on disk. */
+  #commit: Commit | undefined;
+  /** Did the disk refuse that commit? */
+  #isStuck = false;
+  /** Has a turn ended meanwhile? */
+  #isNextDue = false;
   #waiters: Waiter[] = [];
   readonly #watchers = new Set<Watcher>();
   #turn: NodeJS.Immediate | undefined;
@@ -196,8 +220,10 @@ class SqliteStore implements Store {
 
   flushed(): Promise<void> {
     if (this.#refusal !== undefined) return Promise.reject(this.#refusal);
-    if (this.#turn === undefined && !this.#delivering) return Promise.resolve();
-    return new Promise((resolve, reject) => this.#waiters.push({ resolve, reject }));
+    const isNextDue = this.#turn !== undefined || this.#isNextDue || this.#delivering;
+    if (!isNextDue && this.#commit === undefined) return Promise.resolve();
+    const waiters = isNextDue ? this.#waiters : (this.#commit?.waiters ?? this.#waiters);
+    return new Promise((resolve, reject) => waiters.push({ resolve, reject }));
   }
 
   close(): void {
@@ -206,11 +232,13 @@ class SqliteStore implements Store {
     clearImmediate(this.#turn);
     clearTimeout(this.#retry);
     this.#watchers.clear();
+    const waiters = [...(this.#commit?.waiters.splice(0) ?? []), ...this.#waiters.splice(0)];
     try {
-      this.#commit();
-      for (const waiter of this.#waiters.splice(0)) waiter.resolve();
+      this.#append();
+      this.#log.settle();
+      for (const waiter of waiters) waiter.resolve();
     } catch (error) {
-      for (const waiter of this.#waiters.splice(0)) waiter.reject(error);
+      for (const waiter of waiters) waiter.reject(error);
     } finally {
       this.#log.close();
     }
@@ -272,20 +300,66 @@ class SqliteStore implements Store {
     clearImmediate(this.#turn);
     this.#turn = undefined;
     if (this.#closed) return;
+    if (this.#commit !== undefined) {
+      this.#isNextDue = true;
+      if (!this.#isStuck) return;
+      try {
+        this.#log.settle();
+      } catch (error) {
+        this.#refuse(error, this.#waiters.splice(0));
+        return;
+      }
+      this.#landed(this.#commit);
+      this.#turnEnds();
+      return;
+    }
+    this.#isNextDue = false;
     const waiters = this.#waiters.splice(0);
-    let batch: readonly Entry[];
+    let commit: Commit;
     try {
-      batch = this.#commit();
+      commit = { ...this.#append(), waiters };
     } catch (error) {
       this.#refuse(error, waiters);
       return;
     }
+    this.#cured();
+    // What is there now is on disk when this commit is.
+    for (const watcher of this.#watchers)
+      if (watcher.owed === "existing")
+        watcher.owed = { objects: this.#existing(watcher.resource), revision: this.revision };
+    this.#commit = commit;
+    if (commit.entries.length === 0 || this.#log.sync === undefined) this.#landed(commit);
+    else
+      this.#log.sync().then(
+        () => {
+          if (!this.#closed) this.#landed(commit);
+        },
+        (error: unknown) => {
+          if (this.#closed) return;
+          this.#isStuck = true;
+          this.#refuse(error, commit.waiters.splice(0));
+        },
+      );
+  }
+
+  /** A commit is on disk. */
+  #landed({ entries, expiredCount, waiters }: Commit): void {
+    this.#commit = undefined;
+    this.#isStuck = false;
+    this.#cured();
+    for (const entry of entries) this.#history.push(entry);
+    if (expiredCount > 0) this.#history = this.#history.slice(expiredCount);
+    this.#committedRevision = entries.at(-1)?.event.resourceVersion ?? this.#committedRevision;
+    this.#deliver(entries);
+    for (const waiter of waiters) waiter.resolve();
+    if (this.#isNextDue) this.#schedule();
+    else if (this.#turn === undefined) for (const waiter of this.#waiters.splice(0)) waiter.resolve();
+  }
+
+  #cured(): void {
     this.#refusal = undefined;
     clearTimeout(this.#retry);
     this.#retry = undefined;
-    this.#deliver(batch);
-    for (const waiter of waiters) waiter.resolve();
-    if (this.#turn === undefined) for (const waiter of this.#waiters.splice(0)) waiter.resolve();
   }
 
   #refuse(error: unknown, waiters: readonly Waiter[]): void {
@@ -297,16 +371,15 @@ class SqliteStore implements Store {
     this.#retry = setTimeout(() => this.#turnEnds(), retryMs).unref();
   }
 
-  /** Puts what is pending on disk and into history, and returns it. When it throws, everything is as before. */
-  #commit(): readonly Entry[] {
-    const batch = this.#pending;
-    if (batch.length === 0) return batch;
-    const expiredCount = Math.max(0, this.#history.length + batch.length - this.#options.historyEventsMax);
+  /** Puts what is pending into the log. When it throws, everything is as before. */
+  #append(): Pick<Commit, "entries" | "expiredCount"> {
+    const entries = this.#pending;
+    if (entries.length === 0) return { entries, expiredCount: 0 };
+    const excess = Math.max(0, this.#history.length + entries.length - this.#options.historyEventsMax);
     // Forgetting moves an array: do it in large steps.
-    const expired =
-      expiredCount * 4 > this.#options.historyEventsMax ? [...this.#history, ...batch].slice(0, expiredCount) : [];
+    const expired = excess * 4 > this.#options.historyEventsMax ? [...this.#history, ...entries].slice(0, excess) : [];
     this.#log.append({
-      rows: batch.map(({ resource, event: { type, object, resourceVersion } }) => ({
+      rows: entries.map(({ resource, event: { type, object, resourceVersion } }) => ({
         revision: resourceVersion,
         type,
         resource,
@@ -315,18 +388,21 @@ class SqliteStore implements Store {
       forget: expired.flatMap(({ event }) => supersededBy(event)),
       floor: expired.at(-1)?.event.resourceVersion ?? this.#log.floor,
     });
-    for (const entry of batch) this.#history.push(entry);
-    if (expired.length > 0) this.#history = this.#history.slice(expired.length);
-    this.#committedRevision = this.revision;
     this.#pending = [];
-    return batch;
+    return { entries, expiredCount: expired.length };
   }
 
   /** Gives every watcher what it is owed and the batch. Writes that callbacks make belong to the next turn. */
   #deliver(batch: readonly Entry[]): void {
     const committed = this.#committedRevision;
     // All lists are taken before the first callback, which may write.
-    const deliveries = [...this.#watchers].map((watcher) => ({ watcher, events: this.#dueTo(watcher, batch) }));
+    const shared = eventsByResource(batch);
+    const deliveries: { readonly watcher: Watcher; readonly events: readonly WatchEvent[] }[] = [];
+    for (const watcher of this.#watchers) {
+      const events = dueTo(watcher, batch, shared);
+      if (events.length > 0) deliveries.push({ watcher, events });
+      if (watcher.owed !== "existing") watcher.since = Math.max(watcher.since, committed);
+    }
     this.#delivering = true;
     try {
       for (const { watcher, events } of deliveries) {
@@ -334,24 +410,10 @@ class SqliteStore implements Store {
           if (!watcher.open) break;
           deliverOne(watcher, event);
         }
-        watcher.since = Math.max(watcher.since, committed);
       }
     } finally {
       this.#delivering = false;
     }
-  }
-
-  #dueTo(watcher: Watcher, batch: readonly Entry[]): readonly WatchEvent[] {
-    const { owed, resource } = watcher;
-    watcher.owed = undefined;
-    if (owed === "existing") {
-      const existing = this.#existing(resource).map((object) => objectEvent("ADDED", object, undefined));
-      return [...existing, { type: "BOOKMARK", resourceVersion: this.#committedRevision }];
-    }
-    const entries = owed === undefined ? batch : [...owed, ...batch];
-    return entries
-      .filter(({ event, resource: of }) => event.resourceVersion > watcher.since && (resource ?? of) === of)
-      .map(({ event }) => event);
   }
 
   #existing(resource: string | undefined): readonly KubeObject[] {
@@ -387,6 +449,48 @@ function checkPreconditions(
   if (wanted.uid !== undefined && wanted.uid !== metadata.uid)
     throw conflict(key, `Precondition failed: UID in precondition: ${wanted.uid}, UID in object meta: ${metadata.uid}`);
   if (wanted.resourceVersion !== undefined && wanted.resourceVersion !== metadata.resourceVersion) throw conflict(key);
+}
+
+/** The events of a commit by resource; all of them under the empty name. */
+function eventsByResource(batch: readonly Entry[]): ReadonlyMap<string, readonly ObjectEvent[]> {
+  const lists = new Map<string, ObjectEvent[]>([["", batch.map(({ event }) => event)]]);
+  for (const { resource, event } of batch) {
+    const list = lists.get(resource);
+    if (list === undefined) lists.set(resource, [event]);
+    else list.push(event);
+  }
+  return lists;
+}
+
+const noEvents: readonly WatchEvent[] = [];
+
+/** What a watcher is to see of a commit that has landed, and before it what it was owed. */
+function dueTo(
+  watcher: Watcher,
+  batch: readonly Entry[],
+  shared: ReadonlyMap<string, readonly ObjectEvent[]>,
+): readonly WatchEvent[] {
+  const { owed, resource = "", since } = watcher;
+  // It came after the commit had begun; its objects are those of the next one.
+  if (owed === "existing") return noEvents;
+  watcher.owed = undefined;
+  if (owed !== undefined && "objects" in owed) {
+    const { objects, revision } = owed;
+    watcher.since = revision;
+    return [
+      ...objects.map((object) => objectEvent("ADDED", object, undefined)),
+      { type: "BOOKMARK", resourceVersion: revision },
+    ];
+  }
+  if (owed === undefined) {
+    const events = shared.get(resource) ?? noEvents;
+    return events.length === 0 || (events[0]?.resourceVersion ?? 0) > since
+      ? events
+      : events.filter(({ resourceVersion }) => resourceVersion > since);
+  }
+  return [...owed, ...batch]
+    .filter(({ event, resource: of }) => event.resourceVersion > since && (watcher.resource ?? of) === of)
+    .map(({ event }) => event);
 }
 
 function objectEvent(type: ObjectEvent["type"], object: KubeObject, previous: KubeObject | undefined): ObjectEvent {

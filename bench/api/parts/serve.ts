@@ -1,0 +1,32 @@
+// Fairlead's API server alone, as a process: store, write path with its admissions, users and permissions, TLS. No nodes, no controllers.
+//
+//   node serve.ts FOLDER PORT
+
+import { createServer } from "node:https";
+import process from "node:process";
+import { join } from "node:path";
+import { openStore } from "../../../src/lab/api/sqlite-store.ts";
+import { createObjectApi } from "../../../src/lab/api/write.ts";
+import { openAccess } from "../../../src/lab/apiserver/access.ts";
+import { startApiServer } from "../../../src/lab/apiserver/server.ts";
+import { openCertificates } from "../../../src/lab/apiserver/tls.ts";
+import { admissions } from "../../../src/lab/controllers/start.ts";
+
+const [folder = "", port = ""] = process.argv.slice(2);
+const store = openStore({ path: join(folder, "store.db") });
+const certificates = openCertificates({ folder: join(folder, "pki"), names: ["localhost"], addresses: [] });
+const access = openAccess({ store, certificates, domain: "cluster.local" });
+const api = createObjectApi({ store, admissions: [...admissions, access.admission] });
+for (const name of ["default", "kube-system", "kube-public"])
+  if (api.get({ group: "", resource: "namespaces", name }) === undefined)
+    api.create({ apiVersion: "v1", kind: "Namespace", metadata: { name } });
+const { authenticate, authorize, guard, answers, document } = access.start(api);
+const server = createServer({
+  key: certificates.server.key,
+  cert: certificates.server.certificate,
+  ca: certificates.authority,
+  requestCert: true,
+  rejectUnauthorized: false,
+});
+startApiServer({ api, servers: [server], authenticate, authorize, guard, answers, document });
+server.listen(Number(port), "127.0.0.1");

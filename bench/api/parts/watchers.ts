@@ -1,0 +1,80 @@
+// Many watchers in a process of their own: each over a TLS connection of its own, each counting what it sees and how late. It looks for one
+// mark in each event and parses nothing, so that the machine is left to the server.
+//
+//   node watchers.ts PORT COUNT PATH      with a client's certificate and key in the environment (CERT, KEY)
+//
+// Tells its parent when all of them have seen the state of before; answers "report" with what they have seen since.
+
+import process from "node:process";
+import { connect, createSecureContext } from "node:tls";
+import { sharedNowMs, stampLength, stampMark } from "./objects.ts";
+
+const [port = "", count = "", path = ""] = process.argv.slice(2);
+const context = createSecureContext({ cert: process.env["CERT"], key: process.env["KEY"] });
+const watchers = Number(count);
+const mark = Buffer.from(stampMark);
+const delaysMs: number[] = [];
+let open = 0;
+let ended = 0;
+const seen = new Uint32Array(watchers);
+
+for (let index = 0; index < watchers; index++) {
+  // A handshake costs both sides milliseconds: not all at once.
+  if (index >= 16) await until(() => open > index - 16);
+  watch(index);
+}
+await until(() => open === watchers);
+process.send?.({ kind: "open" });
+process.on("message", () => {
+  const { user, system } = process.cpuUsage();
+  delaysMs.sort((a, b) => a - b);
+  const at = (share: number): number => delaysMs[Math.floor(delaysMs.length * share)] ?? Number.NaN;
+  process.send?.({
+    kind: "report",
+    events: delaysMs.length,
+    least: Math.min(...seen),
+    ended,
+    p50: at(0.5),
+    p99: at(0.99),
+    max: delaysMs.at(-1) ?? Number.NaN,
+    cpuMs: (user + system) / 1000,
+  });
+});
+
+async function until(isTrue: () => boolean): Promise<void> {
+  while (!isTrue()) await new Promise((resolve) => setTimeout(resolve, 5));
+}
+
+function watch(index: number): void {
+  const socket = connect({ host: "127.0.0.1", port: Number(port), secureContext: context, rejectUnauthorized: false });
+  let isOpen = false;
+  let rest: Buffer | undefined;
+  socket.on("secureConnect", () =>
+    socket.write(`GET ${path} HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: bench/1\r\nAccept: application/json\r\n\r\n`),
+  );
+  socket.on("data", (chunk: Buffer) => {
+    const now = sharedNowMs();
+    const data = rest === undefined ? chunk : Buffer.concat([rest, chunk]);
+    if (!isOpen) {
+      if (!data.includes("k8s.io/initial-events-end")) {
+        rest = data;
+        return;
+      }
+      isOpen = true;
+      open++;
+    }
+    let from = 0;
+    for (let at = data.indexOf(mark); at >= 0; at = data.indexOf(mark, from)) {
+      const start = at + mark.length;
+      if (start + stampLength > data.length) break;
+      delaysMs.push(now - Number(data.latin1Slice(start, start + stampLength)));
+      seen[index] = (seen[index] ?? 0) + 1;
+      from = start + stampLength;
+    }
+    // A mark may be cut in two.
+    const kept = Math.max(from, data.length - mark.length - stampLength);
+    rest = kept < data.length && data.subarray(kept).includes(0x22) ? data.subarray(kept) : undefined;
+  });
+  socket.on("error", () => undefined);
+  socket.on("close", () => ended++);
+}
