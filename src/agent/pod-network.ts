@@ -4,11 +4,11 @@
 // What an ADD that fails has made is undone before it throws. DEL of anything, any number of times, succeeds.
 // Not here: the pod's namespace (its maker owns it), and the bridge port's settings (apply/links.ts).
 
-import { fstatSync } from "node:fs";
+import { closeSync, constants, fstatSync, openSync } from "node:fs";
 
-import { addressBytes, familyOf, type Address } from "../ip/address.ts";
+import { addressBytes, familyOf, type Address, type Family } from "../ip/address.ts";
 import { macFromBytes, macOfName, type Mac } from "../ip/mac.ts";
-import { addressBits, contains, hostPrefix } from "../ip/prefix.ts";
+import { addressBits, contains, hostPrefix, prefixBits } from "../ip/prefix.ts";
 import { linkAlias } from "../apply/links.ts";
 import { isWholeTable, type Failure, type ReconcileReport } from "../apply/report.ts";
 import { carriersUp } from "../kernel/carrier.ts";
@@ -18,8 +18,18 @@ import { gatewayOf } from "../program/places.ts";
 import { names, routeProtocol, type BridgeLink } from "../program/program.ts";
 import type { Agent } from "./agent.ts";
 import type { AttachmentStore } from "./attachments.ts";
-import { CniError, type CniRequest, type CniResult, type PodNetwork } from "../serve/cni/cni.ts";
-import type { Ipam } from "./ipam.ts";
+import { isNetworkNamespace } from "../kernel/namespaces.ts";
+import {
+  CniError,
+  attachmentId,
+  cniCodes,
+  containerOf,
+  interfaceOf,
+  type CniNetwork,
+  type CniRequest,
+  type CniResult,
+} from "../serve/cni/cni.ts";
+import { exhausted, type Ipam } from "./ipam.ts";
 
 export interface PodNetworkOptions {
   /** The node's name, for messages. */
@@ -34,25 +44,23 @@ export interface PodNetworkOptions {
   readonly namespaceId?: (namespaceFd: number) => string | undefined;
 }
 
-/** The pod network of a node, and what a kubelet asks beside CNI's three. */
-export interface NodePodNetwork extends PodNetwork {
-  /** CNI's GC: takes away every attachment whose sandbox is not among these; their ids. */
-  collect(liveContainerIds: ReadonlySet<string>): Promise<readonly string[]>;
-}
+/** The pod network of a node. */
+export type NodePodNetwork = CniNetwork;
 
 /**
  * Functions of CNI's shape over a node's agent. Attachments from before whose link is not there have died with their namespaces
- * (the machine, or the lab, was started anew): their addresses are free again.
+ * (the machine, or the lab, was started anew): their addresses are free again. Where the namespace is there, the link is made again.
  */
 export function createPodNetwork(options: PodNetworkOptions): NodePodNetwork {
   const { node, kernel, agent, attachments, ipam, openKernel, namespaceId = namespaceInode } = options;
   /** Operations on one sandbox run one after another, those of different sandboxes together. */
   const queues = new Map<string, Promise<unknown>>();
   /** Namespaces of living sandboxes, to make a link again that somebody deleted. The descriptor is its maker's and may be another's by then: hence the id. */
-  const sandboxes = new Map<string, { namespaceFd: number; id: string | undefined; interfaceName: string }>();
+  const sandboxes = new Map<string, { namespaceFd: number; id: string | undefined }>();
 
   const present = new Set(kernel.links().map((link) => link.name));
   for (const attachment of attachments.list().filter(({ link }) => !present.has(link))) {
+    if (namespaceExists(attachment)) continue;
     attachments.remove(attachment.id);
     ipam.release(attachment.addresses);
   }
@@ -74,18 +82,23 @@ export function createPodNetwork(options: PodNetworkOptions): NodePodNetwork {
   const add = async (request: CniRequest): Promise<CniResult> => {
     const { namespaceFd } = request;
     if (namespaceFd === undefined) throw new CniError(4, `${adding(request)}: no network namespace was given`);
-    if (attachments.get(request.containerId) !== undefined) {
+    if (attachments.get(idOf(request)) !== undefined) {
       throw new CniError(
         100,
-        `${adding(request)}: sandbox ${request.containerId} has a network already: DEL comes first`,
+        `${adding(request)}: interface ${request.interfaceName} of sandbox ${request.containerId} has a network already: DEL comes first`,
       );
     }
     // The bridge must be there before anything can be attached to it.
     const bridge = await readyBridge(agent, request);
-    const attachment = newAttachment(request, ipam.allocate());
+    const sandbox = { namespaceFd, id: namespaceId(namespaceFd) };
+    const place =
+      request.namespacePath === undefined || sandbox.id === undefined
+        ? undefined
+        : { path: request.namespacePath, inode: sandbox.id };
+    const attachment = newAttachment(request, ipam.allocate(request.addresses), place);
     attachments.put(attachment);
     const { interfaceName } = request;
-    sandboxes.set(attachment.id, { namespaceFd, id: namespaceId(namespaceFd), interfaceName });
+    sandboxes.set(attachment.id, sandbox);
     try {
       makeLink(attachment, bridge, namespaceFd, interfaceName);
       const [report] = await Promise.all([agent.synced(), attachments.flushed()]);
@@ -95,7 +108,7 @@ export function createPodNetwork(options: PodNetworkOptions): NodePodNetwork {
       await remove(attachment);
       throw error instanceof CniError ? error : new CniError(100, `${adding(request)}: ${messageOf(error)}`);
     }
-    return resultOf(attachment, bridge, interfaceName, gatewayFor);
+    return resultOf(attachment, bridge, request, gatewayFor);
   };
 
   /** Veth pair and the pod's end of it, in one go: nothing may come between. Throws KernelError. */
@@ -113,7 +126,7 @@ export function createPodNetwork(options: PodNetworkOptions): NodePodNetwork {
     must(kernel.change([create]));
     const inside = openKernel(`pod ${attachment.namespace}/${attachment.name}`, namespaceFd);
     try {
-      must(inside.change(podChanges(attachment, bridge, interfaceName, gatewayFor)));
+      must(inside.change(podChanges(attachment, bridge, interfaceName, gatewayFor, defaultsOf(inside, interfaceName))));
     } finally {
       inside.close();
     }
@@ -160,13 +173,18 @@ export function createPodNetwork(options: PodNetworkOptions): NodePodNetwork {
     let made = false;
     for (const attachment of lost) {
       const sandbox = sandboxes.get(attachment.id);
-      if (sandbox?.id === undefined || namespaceId(sandbox.namespaceFd) !== sandbox.id) continue;
+      const held = sandbox?.id !== undefined && namespaceId(sandbox.namespaceFd) === sandbox.id;
+      const opened = held ? undefined : openNamespaceOf(attachment);
+      const namespaceFd = held ? sandbox.namespaceFd : opened;
+      if (namespaceFd === undefined) continue;
       try {
-        makeLink(attachment, bridge, sandbox.namespaceFd, sandbox.interfaceName);
+        makeLink(attachment, bridge, namespaceFd, interfaceOf(attachment.id));
         made = true;
       } catch (error) {
         // The namespace may be going away right now: its DEL follows.
         if (!(error instanceof KernelError)) throw error;
+      } finally {
+        if (opened !== undefined) closeSync(opened);
       }
     }
     return made;
@@ -176,48 +194,79 @@ export function createPodNetwork(options: PodNetworkOptions): NodePodNetwork {
     add: (request) => inTurn(request.containerId, () => add(request)),
     delete: (request) =>
       inTurn(request.containerId, async () => {
-        const attachment = attachments.get(request.containerId);
+        const attachment = attachments.get(idOf(request));
         if (attachment !== undefined) await remove(attachment);
       }),
     check: (request) =>
       inTurn(request.containerId, async () => {
-        const attachment = attachments.get(request.containerId);
+        const attachment = attachments.get(idOf(request));
         if (attachment === undefined)
-          throw new CniError(100, `check pod ${podOf(request)}: sandbox ${request.containerId} has no network here`);
+          throw new CniError(
+            cniCodes.failed,
+            `check pod ${podOf(request)}: sandbox ${request.containerId} has no network here`,
+          );
         const report = await agent.synced();
         refuseHalfDone(report, attachment, request);
         const inside =
           request.namespaceFd === undefined ? undefined : openKernel(`pod ${podOf(request)}`, request.namespaceFd);
         try {
-          const missing = missingOf(attachment, kernel, inside, request.interfaceName);
+          const missing = missingOf(attachment, kernel, inside, request);
           if (missing.length > 0)
-            throw new CniError(101, `check pod ${podOf(request)}: not as it was made: ${missing.join(", ")}`);
+            throw new CniError(
+              cniCodes.notAsMade,
+              `check pod ${podOf(request)}: not as it was made: ${missing.join(", ")}`,
+            );
         } finally {
           inside?.close();
         }
       }),
-    async collect(live) {
-      const dead = attachments.list().filter((attachment) => !live.has(attachment.id));
-      await Promise.all(dead.map((attachment) => inTurn(attachment.id, () => remove(attachment))));
+    async collect(valid, network) {
+      const dead = attachments
+        .list()
+        .filter((one) => !valid.has(one.id) && (network === undefined || (one.network ?? network) === network));
+      const results = await Promise.allSettled(
+        dead.map((attachment) => inTurn(containerOf(attachment.id), () => remove(attachment))),
+      );
+      const reasons = results.flatMap((result) => (result.status === "rejected" ? [messageOf(result.reason)] : []));
+      if (reasons.length > 0)
+        throw new CniError(cniCodes.failed, `collect dead sandboxes of ${node}: ${reasons.join("; ")}`);
       return dead.map((attachment) => attachment.id);
+    },
+    async status() {
+      const bridge = bridgeOf(agent);
+      if (bridge === undefined) throw new CniError(cniCodes.unavailable, `node ${node}: ${noBridge}`, noBridgeCure);
+      const reason = exhausted(ipam);
+      if (reason !== undefined)
+        throw new CniError(
+          cniCodes.limitedConnectivity,
+          `node ${node}: ${reason}`,
+          "delete pods on this node, or give nodes larger pod ranges",
+        );
     },
   };
 }
 
-/** The host's end of a sandbox's veth pair: a name of at most 15 characters that is a function of the sandbox alone. */
-export function podLinkName(containerId: string): string {
-  return names.podLinkPrefix + macOfName(containerId).replaceAll(":", "");
+/** The host's end of a sandbox's veth pair: a name of at most 15 characters that is a function of the attachment's id alone. */
+export function podLinkName(id: string): string {
+  return names.podLinkPrefix + macOfName(id).replaceAll(":", "");
 }
 
 /** The attachment a request gets with these addresses: a function of both alone. */
-export function newAttachment(request: CniRequest, addresses: readonly Address[]): Attachment {
+export function newAttachment(
+  request: CniRequest,
+  addresses: readonly Address[],
+  sandbox?: Attachment["sandbox"],
+): Attachment {
+  const id = idOf(request);
   return {
-    id: request.containerId,
+    id,
+    ...(request.network !== undefined && { network: request.network }),
+    ...(sandbox !== undefined && { sandbox }),
     namespace: request.podNamespace,
     name: request.podName,
     uid: request.podUid,
-    link: podLinkName(request.containerId),
-    mac: macOfAddress(addresses[0] ?? ""),
+    link: podLinkName(id),
+    mac: request.mac ?? macOfAddress(addresses[0] ?? ""),
     addresses,
     hostPorts: request.portMappings.map(({ containerPort, ...mapping }) => ({ ...mapping, port: containerPort })),
   };
@@ -228,12 +277,22 @@ function macOfAddress(address: Address): Mac {
   return macFromBytes(Uint8Array.from([0x0a, 0x58, ...addressBytes(address).slice(-4)]));
 }
 
+/** Families in which the pod has a default route by another interface already: that one stays. */
+function defaultsOf(inside: NetworkKernel, interfaceName: string): ReadonlySet<Family> {
+  if (interfaceName === "eth0") return none;
+  const routes = inside.routes().filter(({ to, link }) => prefixBits(to) === 0 && link !== interfaceName);
+  return new Set(routes.map(({ to }) => familyOf(to)));
+}
+
+const none: ReadonlySet<Family> = new Set();
+
 /** What the pod's own namespace gets. Every packet goes to the gateway, whose hardware address is known beforehand. */
 function podChanges(
   attachment: Attachment,
   bridge: BridgeLink,
   link: string,
   gatewayFor: (address: Address) => Address,
+  routed: ReadonlySet<Family>,
 ): readonly Change[] {
   const up: readonly Change[] = [
     { kind: "set-link", name: "lo", up: true },
@@ -241,11 +300,27 @@ function podChanges(
   ];
   return [
     ...up,
-    ...attachment.addresses.flatMap((address) => addressChanges(address, gatewayFor(address), link, bridge.mac)),
+    ...attachment.addresses.flatMap((address) =>
+      addressChanges({
+        address,
+        gateway: gatewayFor(address),
+        link,
+        gatewayMac: bridge.mac,
+        toAll: routed.has(familyOf(address)) ? "somebody else's" : "ours",
+      }),
+    ),
   ];
 }
 
-function addressChanges(address: Address, gateway: Address, link: string, gatewayMac: Mac): readonly Change[] {
+function addressChanges(of: {
+  readonly address: Address;
+  readonly gateway: Address;
+  readonly link: string;
+  readonly gatewayMac: Mac;
+  /** Whose the route to everywhere is. */
+  readonly toAll: "ours" | "somebody else's";
+}): readonly Change[] {
+  const { address, gateway, link, gatewayMac, toAll } = of;
   const family = familyOf(address);
   // IPv6 takes 1024 for none.
   const route = { action: "forward", link, metric: family === 4 ? 0 : 1024, protocol: routeProtocol } as const;
@@ -253,21 +328,23 @@ function addressChanges(address: Address, gateway: Address, link: string, gatewa
     { kind: "set-address", link, address, bits: addressBits(family) },
     { kind: "set-neighbour", link, address: gateway, mac: gatewayMac },
     { kind: "set-route", to: hostPrefix(gateway), scope: "link", ...route },
-    { kind: "set-route", to: family === 4 ? "0.0.0.0/0" : "::/0", via: gateway, ...route },
+    ...(toAll === "ours"
+      ? [{ kind: "set-route", to: family === 4 ? "0.0.0.0/0" : "::/0", via: gateway, ...route } as const]
+      : []),
   ];
 }
 
 function resultOf(
   attachment: Attachment,
   bridge: BridgeLink,
-  interfaceName: string,
+  { interfaceName, containerId }: CniRequest,
   gatewayFor: (address: Address) => Address,
 ): CniResult {
   const { addresses, link, mac } = attachment;
   return {
     interfaces: [
       { name: link, mac: hostMac(attachment), mtu: bridge.mtu },
-      { name: interfaceName, mac, mtu: bridge.mtu },
+      { name: interfaceName, mac, mtu: bridge.mtu, sandbox: containerId },
     ],
     ips: addresses.map((address) => ({
       address,
@@ -291,14 +368,13 @@ function hostMac(attachment: Attachment): Mac {
 async function readyBridge(agent: Agent, request: CniRequest): Promise<BridgeLink> {
   const bridge = bridgeOf(agent) ?? ((await agent.synced()) && bridgeOf(agent));
   if (bridge === undefined) {
-    throw new CniError(
-      11,
-      `${adding(request)}: the node's Program has no pod bridge yet`,
-      "the node is not in the cluster, or it has no pod range (Node spec.podCIDRs)",
-    );
+    throw new CniError(cniCodes.tryAgainLater, `${adding(request)}: ${noBridge}`, noBridgeCure);
   }
   return bridge;
 }
+
+const noBridge = "the node's Program has no pod bridge yet";
+const noBridgeCure = "the node is not in the cluster, or it has no pod range (Node spec.podCIDRs)";
 
 function bridgeOf(agent: Agent): BridgeLink | undefined {
   return agent.program()?.links.find((link) => link.kind === "bridge");
@@ -324,6 +400,29 @@ function namespaceInode(namespaceFd: number): string | undefined {
   }
 }
 
+/** The namespace an attachment was made in, by its path; undefined where the path is unknown or means no namespace any more. The caller closes it. */
+function openNamespaceOf({ sandbox }: Attachment): number | undefined {
+  if (sandbox === undefined) return undefined;
+  try {
+    const fd = openSync(sandbox.path, constants.O_RDONLY | constants.O_NONBLOCK);
+    if (isNetworkNamespace(fd) && namespaceInode(fd) === sandbox.inode) return fd;
+    closeSync(fd);
+  } catch {
+    // Gone, as namespaces of dead sandboxes are.
+  }
+  return undefined;
+}
+
+function namespaceExists(attachment: Attachment): boolean {
+  const fd = openNamespaceOf(attachment);
+  if (fd !== undefined) closeSync(fd);
+  return fd !== undefined;
+}
+
+function idOf({ containerId, interfaceName }: CniRequest): string {
+  return attachmentId(containerId, interfaceName);
+}
+
 function must(results: ReturnType<NetworkKernel["change"]>): void {
   for (const result of results) if (!result.ok) throw result.error;
 }
@@ -345,7 +444,7 @@ function missingOf(
   attachment: Attachment,
   host: NetworkKernel,
   inside: NetworkKernel | undefined,
-  interfaceName: string,
+  { interfaceName, addresses: expected }: CniRequest,
 ): string[] {
   const missing: string[] = [];
   if (!host.links().some((link) => link.name === attachment.link)) missing.push(`link ${attachment.link} is gone`);
@@ -357,6 +456,8 @@ function missingOf(
   const addresses = inside.addresses().filter((one) => one.link === interfaceName);
   const routes = inside.routes();
   for (const address of attachment.addresses) {
+    // A later plugin may have taken it out of the result, and then it may be gone.
+    if (expected !== undefined && !expected.includes(address)) continue;
     if (!addresses.some((one) => one.address === address)) missing.push(`address ${address} of the pod is gone`);
     const all = familyOf(address) === 4 ? "0.0.0.0/0" : "::/0";
     if (!routes.some((route) => route.to === all)) missing.push(`route ${all} of the pod is gone`);

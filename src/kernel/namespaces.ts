@@ -57,6 +57,13 @@ export function openNetworkNamespace(path: string): NetworkNamespace {
   return namespaceOf(openNamespaceFile(path));
 }
 
+/** Whether a descriptor is open on a network namespace. */
+export function isNetworkNamespace(fd: number): boolean {
+  // linux/nsfs.h
+  const NS_GET_NSTYPE = 0xb703;
+  return ioctl(fd, NS_GET_NSTYPE, null) === CLONE_NEWNET;
+}
+
 // linux/sched.h
 const CLONE_NEWNET = 0x40000000;
 

@@ -286,8 +286,12 @@ export interface Problem {
  * (so a restarted agent compiles the same Program).
  */
 export interface Attachment {
-  /** The sandbox's id (CNI_CONTAINERID). */
+  /** The sandbox's id (CNI_CONTAINERID), and which of its interfaces where that is not eth0: `id/net1`. */
   readonly id: string;
+  /** The network configuration's name, where CNI gave one. */
+  readonly network?: string;
+  /** Where its network namespace can be found again (CNI_NETNS), and the inode that tells whether it is still the same. */
+  readonly sandbox?: { readonly path: string; readonly inode: string };
   readonly namespace: string;
   readonly name: string;
   readonly uid: string;

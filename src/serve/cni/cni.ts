@@ -11,6 +11,8 @@ export interface CniRequest {
   readonly containerId: string;
   /** The pod's network namespace, open. DEL works without. */
   readonly namespaceFd?: number;
+  /** Where the namespace can be found again: its link is made again when somebody deletes it. */
+  readonly namespacePath?: string;
   readonly interfaceName: string;
   /** The empty string where no Kubernetes pod is behind the sandbox. */
   readonly podNamespace: string;
@@ -35,6 +37,7 @@ export interface CniResult {
     readonly name: string;
     readonly mac: Mac;
     readonly mtu: number;
+    /** The sandbox's id, on the pod's own end. */
     readonly sandbox?: string;
   }[];
   readonly ips: readonly {
@@ -66,6 +69,16 @@ export interface CniNetwork extends PodNetwork {
 /** One name for a place in the network, CNI's pair of container and interface: the container's id, and the interface where it is not eth0. */
 export function attachmentId(containerId: string, interfaceName: string): string {
   return interfaceName === "eth0" ? containerId : `${containerId}/${interfaceName}`;
+}
+
+/** The interface an id speaks of. */
+export function interfaceOf(id: string): string {
+  return id.split("/")[1] ?? "eth0";
+}
+
+/** The container an id speaks of. */
+export function containerOf(id: string): string {
+  return id.split("/")[0] ?? id;
 }
 
 /** CNI SPEC "Error": codes 1 to 99 are the specification's, 100 and up ours. */
