@@ -95,7 +95,7 @@ void test("the chains, as nft reads them", () => {
     "ct status dnat ip saddr 127.0.0.0/8 masquerade fully-random",
     "ip saddr @local-pods ip daddr != @pod-ranges ip daddr != @nodes masquerade fully-random",
     "ct status dnat meta l4proto { tcp, udp, sctp } ct original ip daddr . meta l4proto . ct original proto-dst @inside-ports ip saddr @pod-ranges ip saddr != @local-pods masquerade fully-random",
-    "ct status dnat meta l4proto { tcp, udp, sctp } ct original ip daddr . meta l4proto . ct original proto-dst @inside-ports fib saddr type local masquerade fully-random",
+    "ct status dnat meta l4proto { tcp, udp, sctp } ct original ip daddr . meta l4proto . ct original proto-dst @inside-ports fib saddr type local ip saddr != @nodes masquerade fully-random",
   ]);
   assert.deepEqual(chain("refuse"), [
     "meta l4proto tcp counter reject with tcp reset",

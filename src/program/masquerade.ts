@@ -96,7 +96,13 @@ function insideRules(family: Family): readonly NftRule[] {
       isNotIn("local-pods", source),
       masquerade,
     ]),
-    rule("the node itself, short of a load balancer", [...atSplitAddress, is("fib saddr type", "local"), masquerade]),
+    // With its own address the answer finds it anyway, and the endpoint sees who asks, which is what this policy is for.
+    rule("the node itself, short of a load balancer", [
+      ...atSplitAddress,
+      is("fib saddr type", "local"),
+      isNotIn("nodes", source),
+      masquerade,
+    ]),
   ];
 }
 

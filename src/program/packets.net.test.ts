@@ -225,7 +225,7 @@ void describe("packets", () => {
     ["c", "172.18.0.2", 30085, "a saw 10.244.2.9"],
     ["c", "172.18.0.3", 30085, "a saw 10.244.2.9"],
     ["a", "172.18.0.3", 30085, "a saw 10.244.2.0"],
-    ["node-2", "172.18.0.3", 30085, "a saw 10.244.2.0"],
+    ["node-2", "172.18.0.3", 30085, "a saw 172.18.0.3"],
     ["node-1", "172.18.0.3", 30085, "SILENCE"],
     // Load balancers' addresses, from outside and short-circuited from inside.
     ["outside", "172.18.255.1", 80, "c saw 10.244.1.0"],
@@ -237,7 +237,7 @@ void describe("packets", () => {
     ["a", "172.18.255.77", 80, "ECONNREFUSED"],
     ["outside", "172.18.255.2", 80, `a saw ${outside[4]}`],
     ["c", "172.18.255.2", 80, "a saw 10.244.2.9"],
-    ["node-2", "172.18.255.2", 80, "a saw 10.244.2.0"],
+    ["node-2", "172.18.255.2", 80, "a saw 172.18.0.3"],
     // Source ranges: for the balancer's address, neither for node ports nor for the cluster address.
     ["outside", "172.18.255.3", 80, "SILENCE"],
     ["outside", "fd00:172:18::ff03", 80, "SILENCE"],

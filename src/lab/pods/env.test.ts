@@ -2,7 +2,7 @@ import { test } from "node:test";
 import assert from "node:assert/strict";
 import type { Container, Pod, Service } from "../../kube/kinds.ts";
 import { fieldText, quantityValue, resourceText, type PodFacts } from "./downward.ts";
-import { containerEnvironment, expand, serviceVariables, type Lookups } from "./env.ts";
+import { containerEnvironment, expand, hostnameOf, serviceVariables, type Lookups } from "./env.ts";
 
 const container: Container = { name: "c", image: "x", resources: { limits: { cpu: "1500m", memory: "64Mi" } } };
 const pod: Pod = {
@@ -143,4 +143,16 @@ test("quantities", () => {
   ];
   for (const [text, value] of cases) assert.equal(quantityValue(text), value, String(text));
   assert.ok(Number.isNaN(quantityValue("1x")));
+});
+
+test("a hostNetwork pod's name is its node's", () => {
+  const named = (spec: object): Pod => ({
+    apiVersion: "v1",
+    kind: "Pod",
+    metadata: { name: "p" },
+    spec: { containers: [], nodeName: "node-1", ...spec },
+  });
+  assert.equal(hostnameOf(named({ hostNetwork: true, hostname: "h" })), "node-1");
+  assert.equal(hostnameOf(named({ hostname: "h" })), "h");
+  assert.equal(hostnameOf(named({})), "p");
 });

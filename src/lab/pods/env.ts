@@ -45,6 +45,8 @@ export function expand(text: string, variables: Readonly<Record<string, string>>
 
 /** The pod's own host name: spec.hostname or its name. */
 export function hostnameOf(pod: Pod): string {
+  // In the node's network the name is the node's as well; what the pod says of its own is for DNS only.
+  if (pod.spec.hostNetwork === true && pod.spec.nodeName !== undefined) return pod.spec.nodeName;
   return pod.spec.hostnameOverride ?? pod.spec.hostname ?? pod.metadata.name;
 }
 
