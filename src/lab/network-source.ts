@@ -1,10 +1,11 @@
 // The Network of the lab, made from the store: watches what matters to the network, rebuilds when somebody asks after a change.
 // One for all nodes of the lab, so that the pure work is done once.
 
+import { createObjectsSource } from "../agent/network-source.ts";
 import type { KubeObject } from "../kube/object.ts";
 import { keyOf } from "../kube/object.ts";
-import { createNetworkBuilder, type ClusterObjects } from "../model/build.ts";
-import type { ClusterConfig, Network } from "../model/network.ts";
+import type { ClusterObjects } from "../model/build.ts";
+import type { ClusterConfig } from "../model/network.ts";
 import type { NetworkSource } from "../model/source.ts";
 import type { ObjectApi } from "./api/api.ts";
 
@@ -22,22 +23,7 @@ type Kind = keyof typeof watched;
 
 /** Watches the API until closed. `current()` is rebuilt lazily and keeps its identity while nothing changed. */
 export function createNetworkSource(api: ObjectApi, cluster: ClusterConfig): NetworkSource & { close(): void } {
-  const build = createNetworkBuilder(cluster);
   const objects = new Map<Kind, Map<string, KubeObject>>();
-  const listeners = new Set<() => void>();
-  let network: Network | undefined;
-  let announced = false;
-
-  const changed = (): void => {
-    network = undefined;
-    if (announced) return;
-    announced = true;
-    setImmediate(() => {
-      announced = false;
-      for (const listener of listeners) listener();
-    });
-  };
-
   const watches = (Object.keys(watched) as Kind[]).map((kind) => {
     const byKey = new Map(api.list(watched[kind]).items.map((object) => [keyOf(object), object]));
     objects.set(kind, byKey);
@@ -45,7 +31,7 @@ export function createNetworkSource(api: ObjectApi, cluster: ClusterConfig): Net
       if (event.type === "BOOKMARK") return;
       if (event.type === "DELETED") byKey.delete(keyOf(event.object));
       else byKey.set(keyOf(event.object), event.object);
-      changed();
+      source.changed();
     });
   });
 
@@ -61,16 +47,14 @@ export function createNetworkSource(api: ObjectApi, cluster: ClusterConfig): Net
       clusterNetworkPolicies: all("clusterNetworkPolicies"),
     } as ClusterObjects;
   };
+  const source = createObjectsSource({ cluster: () => cluster, objects: snapshot });
 
   return {
-    current: () => (network ??= build(snapshot())),
-    subscribe(listener) {
-      listeners.add(listener);
-      return { close: () => void listeners.delete(listener) };
-    },
+    current: source.current,
+    subscribe: source.subscribe,
     close() {
       for (const watch of watches) watch.close();
-      listeners.clear();
+      source.close();
     },
   };
 }

@@ -1,0 +1,56 @@
+// Objects that somebody keeps current, as a NetworkSource: the Network is built when somebody asks after a change, once for all who ask.
+//
+// Not here: where the objects come from: the lab's store (lab/network-source.ts), an API server (cluster-source.ts).
+
+import { createNetworkBuilder, type ClusterObjects } from "../model/build.ts";
+import type { ClusterConfig, Network } from "../model/network.ts";
+import type { NetworkSource } from "../model/source.ts";
+
+export interface ObjectsSource extends NetworkSource {
+  /** To be called after each change of objects or configuration; cheap. */
+  changed(): void;
+  /** Nobody is told of anything any more. */
+  close(): void;
+}
+
+/** `objects` gives today's objects and `cluster` today's configuration: the same value while it does not change. */
+export function createObjectsSource(from: {
+  readonly cluster: () => ClusterConfig;
+  readonly objects: () => ClusterObjects;
+  /** The last touch: what only this node knows. */
+  readonly finish?: (network: Network) => Network;
+}): ObjectsSource {
+  const listeners = new Set<() => void>();
+  let cluster: ClusterConfig | undefined;
+  let build: ((objects: ClusterObjects) => Network) | undefined;
+  let network: Network | undefined;
+  let announced = false;
+
+  const current = (): Network => {
+    if (network !== undefined) return network;
+    const today = from.cluster();
+    if (build === undefined || today !== cluster) {
+      build = createNetworkBuilder(today);
+      cluster = today;
+    }
+    const built = build(from.objects());
+    return (network = from.finish?.(built) ?? built);
+  };
+  return {
+    current,
+    subscribe(listener) {
+      listeners.add(listener);
+      return { close: () => void listeners.delete(listener) };
+    },
+    changed() {
+      network = undefined;
+      if (announced) return;
+      announced = true;
+      setImmediate(() => {
+        announced = false;
+        for (const listener of listeners) listener();
+      });
+    },
+    close: () => listeners.clear(),
+  };
+}
