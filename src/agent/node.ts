@@ -52,14 +52,7 @@ export function startNode(options: NodeOptions): NodeNetwork {
 export function openKernelOf(name: string, namespaceFd: number): NetworkKernel {
   const namespace = openNetworkNamespace(`/proc/self/fd/${namespaceFd}`);
   try {
-    const kernel = openKernel(name, namespace);
-    return {
-      ...kernel,
-      close() {
-        kernel.close();
-        namespace.close();
-      },
-    };
+    return openKernel(name, namespace, () => namespace.close());
   } catch (error) {
     namespace.close();
     throw error;

@@ -5,8 +5,9 @@
 // do not). Older kernels are asked again until the link says that it runs.
 
 import { decodeLink, getLink, linkFlag } from "../wire/netlink/link.ts";
-import { KernelError, type NetworkKernel } from "./kernel.ts";
-import type { NetlinkSocket } from "./netlink-socket.ts";
+import { flag } from "../wire/netlink/message.ts";
+import type { NetworkKernel } from "./kernel.ts";
+import { failureError, type NetlinkSocket } from "./netlink-socket.ts";
 
 /** Resolves when all of the links carry packets, or after `timeoutMs` with the names of those that do not: their other end may be down. Ports go before their bridge. */
 export async function carriersUp(
@@ -24,14 +25,13 @@ export async function carriersUp(
 
 /** NetworkKernel.idleLinks by netlink. Throws KernelError. */
 export function idleLinks(socket: NetlinkSocket, kernelName: string, names: readonly string[]): readonly string[] {
-  return names.filter((name) => {
-    try {
-      const [message] = socket.request(getLink(name), `look at link ${name} in ${kernelName}`);
-      const link = message && decodeLink(message);
-      return link !== undefined && (link.flags & linkFlag.running) === 0;
-    } catch (error) {
-      if (error instanceof KernelError && error.code === "ENODEV") return false;
-      throw error;
-    }
+  const doing = `look at links ${names.join(", ")} in ${kernelName}`;
+  const requests = names.map((name) => ({ ...getLink(name), flags: flag.ack }));
+  const { messages, failures } = socket.transaction(requests, doing);
+  for (const failure of failures.values()) if (failure.code !== "ENODEV") throw failureError(doing, failure);
+  const idle = messages.flatMap((message) => {
+    const link = decodeLink(message);
+    return link !== undefined && (link.flags & linkFlag.running) === 0 ? [link.name] : [];
   });
+  return names.filter((name) => idle.includes(name));
 }

@@ -36,8 +36,8 @@ export function makeChanges(
   changes: readonly Change[],
 ): readonly ChangeResult[] {
   const results: ChangeResult[] = changes.map(() => ({ ok: true }));
-  const indexes = new Map<string, number>();
-  let pending: { readonly index: number; readonly request: NetlinkRequest }[] = [];
+  const indexes = findLinkIndexes(socket, kernelName, new Set(changes.flatMap(linksByIndex)));
+  let pending: Pending[] = [];
 
   const flush = (): void => {
     const sent = pending;
@@ -46,11 +46,14 @@ export function makeChanges(
       sent.map((item) => item.request),
       `change links and routes of ${kernelName}`,
     );
-    sent.forEach(({ index }, position) => {
+    sent.forEach(({ index, next }, position) => {
       const change = changes[index]!;
       const failure = failures[position];
-      if (failure === undefined || isGone(change, failure.code)) return;
-      results[index] = { ok: false, error: changeError(kernelName, change, failure, index) };
+      if (failure === undefined || isGone(change, failure.code)) {
+        if (next !== undefined) pending.push({ index, request: next });
+      } else if (results[index]?.ok === true) {
+        results[index] = { ok: false, error: changeError(kernelName, change, failure, index) };
+      }
     });
   };
 
@@ -66,21 +69,27 @@ export function makeChanges(
 
   changes.forEach((change, index) => {
     try {
-      const { request, next } = requestsOf(change, indexOf);
-      pending.push({ index, request });
+      const { requests, next } = requestsOf(change, indexOf);
+      requests.forEach((request, at) => {
+        const isLast = at === requests.length - 1;
+        pending.push({ index, request, ...(isLast && next !== undefined ? { next } : {}) });
+      });
       for (const name of linksRenumbered(change)) indexes.delete(name);
-      if (next === undefined) return;
-      // What follows a creation must not touch a link that somebody else made.
-      flush();
-      if (results[index]?.ok === true) pending.push({ index, request: next });
     } catch (error) {
       if (!(error instanceof KernelError)) throw error;
       if (isGone(change, error.code)) return;
       results[index] = { ok: false, error: missingLinkError(kernelName, change, error, index) };
     }
   });
-  flush();
+  while (pending.length > 0) flush();
   return results;
+}
+
+/** A request of the change with this index. `next` is sent some time after it has succeeded, and only then. */
+interface Pending {
+  readonly index: number;
+  readonly request: NetlinkRequest;
+  readonly next?: NetlinkRequest;
 }
 
 /** What a change does, for messages: `create vxlan link fl.vx in node-1`. */
@@ -88,19 +97,24 @@ function describeChange(kernelName: string, change: Change): string {
   return `${describe(change)} in ${kernelName}`;
 }
 
-/** A change as one message, and what is sent only after that succeeded. */
-function requestsOf(
-  change: Change,
-  indexOf: (link: string) => number,
-): { request: NetlinkRequest; next?: NetlinkRequest } {
+interface Requests {
+  /** Sent in order, whatever becomes of each. */
+  readonly requests: readonly NetlinkRequest[];
+  /** What follows a creation, and must not touch a link that somebody else made. */
+  readonly next?: NetlinkRequest;
+}
+
+function requestsOf(change: Change, indexOf: (link: string) => number): Requests {
   switch (change.kind) {
     case "create-bridge":
       // A bridge follows the smallest MTU of its ports (and 1500 without ports) until its own is set by a change of it.
       return {
-        request: createLink(
-          { name: change.name, mac: change.mac, mtu: change.mtu === 1500 ? 1280 : 1500 },
-          { kind: "bridge" },
-        ),
+        requests: [
+          createLink(
+            { name: change.name, mac: change.mac, mtu: change.mtu === 1500 ? 1280 : 1500 },
+            { kind: "bridge" },
+          ),
+        ],
         next: setLink({ name: change.name }, { mtu: change.mtu, ...aliasOf(change) }),
       };
     case "create-vxlan": {
@@ -119,40 +133,42 @@ function requestsOf(
       return linkRequests(link, { ...settings, ...port });
     }
     case "set-bridge-port":
-      return { request: setBridgePort(indexOf(change.name), change.settings) };
+      return { requests: [setBridgePort(indexOf(change.name), change.settings)] };
     case "delete-link":
-      return { request: deleteLink(change.name) };
+      return { requests: [deleteLink(change.name)] };
     case "delete-link-group":
-      return { request: deleteLinkGroup(change.group) };
+      return { requests: [deleteLinkGroup(change.group)] };
     case "set-address": {
       const { address, bits, scope } = change;
       return {
-        request: setAddress({ index: indexOf(change.link), address, bits, scope: routeScope[scope ?? "global"] }),
+        requests: [setAddress({ index: indexOf(change.link), address, bits, scope: routeScope[scope ?? "global"] })],
       };
     }
     case "delete-address":
       return {
-        request: deleteAddress({ index: indexOf(change.link), address: change.address, bits: change.bits }),
+        requests: [deleteAddress({ index: indexOf(change.link), address: change.address, bits: change.bits })],
       };
     case "set-route":
-      return { request: routeRequest(change, indexOf) };
+      return { requests: [routeRequest(change, indexOf)] };
     case "delete-route":
       return {
-        request: deleteRoute({
-          table: routeTable.main,
-          to: change.to,
-          metric: change.metric,
-          protocol: change.protocol,
-        }),
+        requests: [
+          deleteRoute({
+            table: routeTable.main,
+            to: change.to,
+            metric: change.metric,
+            protocol: change.protocol,
+          }),
+        ],
       };
     case "set-neighbour":
-      return { request: setNeighbour({ index: indexOf(change.link), address: change.address, mac: change.mac }) };
+      return { requests: [setNeighbour({ index: indexOf(change.link), address: change.address, mac: change.mac })] };
     case "delete-neighbour":
-      return { request: deleteNeighbour({ index: indexOf(change.link), address: change.address }) };
+      return { requests: [deleteNeighbour({ index: indexOf(change.link), address: change.address })] };
     case "set-forwarding":
-      return { request: setForwarding({ ...change, index: indexOf(change.link) }) };
+      return { requests: [setForwarding({ ...change, index: indexOf(change.link) })] };
     case "delete-forwarding":
-      return { request: deleteForwarding({ ...change, index: indexOf(change.link) }) };
+      return { requests: [deleteForwarding({ ...change, index: indexOf(change.link) })] };
   }
 }
 
@@ -160,22 +176,19 @@ function createAndAlias(
   change: { readonly name: string; readonly alias?: string },
   identity: Parameters<typeof createLink>[0],
   kind: LinkKind,
-): { request: NetlinkRequest; next?: NetlinkRequest } {
-  const request = createLink(identity, kind);
+): Requests {
+  const requests = [createLink(identity, kind)];
   return change.alias === undefined
-    ? { request }
-    : { request, next: setLink({ name: change.name }, { alias: change.alias }) };
+    ? { requests }
+    : { requests, next: setLink({ name: change.name }, { alias: change.alias }) };
 }
 
 /** In one message the kernel sets a link up before it hears how to form addresses, and a link-local one is there already. */
-function linkRequests(
-  link: Parameters<typeof setLink>[0],
-  settings: LinkSettings,
-): { request: NetlinkRequest; next?: NetlinkRequest } {
+function linkRequests(link: Parameters<typeof setLink>[0], settings: LinkSettings): Requests {
   const { up, ...rest } = settings;
-  if (up !== true || settings.addressGeneration === undefined) return { request: setLink(link, settings) };
+  if (up !== true || settings.addressGeneration === undefined) return { requests: [setLink(link, settings)] };
   const renamed = "name" in link || settings.rename === undefined ? link : { name: settings.rename };
-  return { request: setLink(link, rest), next: setLink(renamed, { up }) };
+  return { requests: [setLink(link, rest), setLink(renamed, { up })] };
 }
 
 function aliasOf(change: { readonly alias?: string }): { alias?: string } {
@@ -193,6 +206,23 @@ function routeRequest(change: Change & { kind: "set-route" }, indexOf: (link: st
     scope: routeScope[scope ?? (direct ? "link" : "global")],
     ...(link === undefined ? {} : { index: indexOf(link) }),
   });
+}
+
+/** Of the links that are there now, all with one question; who is not there is not in the answer. */
+function findLinkIndexes(socket: NetlinkSocket, kernelName: string, links: ReadonlySet<string>): Map<string, number> {
+  const indexes = new Map<string, number>();
+  if (links.size === 0) return indexes;
+  const requests = [...links].map((link) => ({ ...getLink(link), flags: flag.ack }));
+  // A link's description is at most as long as four acknowledgements.
+  const atOnce = Math.max(1, Math.floor(socket.pipelineMax / 4));
+  for (let start = 0; start < requests.length; start += atOnce) {
+    const { messages } = socket.transaction(requests.slice(start, start + atOnce), `find links in ${kernelName}`);
+    for (const message of messages) {
+      const found = decodeLink(message);
+      if (found !== undefined) indexes.set(found.name, found.index);
+    }
+  }
+  return indexes;
 }
 
 function findLinkIndex(socket: NetlinkSocket, kernelName: string, link: string): number {
@@ -217,6 +247,35 @@ function lookUp(
   const request = getLink(link);
   const answer = socket.transaction([{ ...request, flags: flag.ack }], `find link ${link} in ${kernelName}`);
   return [answer.failures.get(0), answer.messages];
+}
+
+/** Links that are named by their index in the change's messages. */
+function linksByIndex(change: Change): readonly string[] {
+  switch (change.kind) {
+    case "set-link":
+      return [
+        ...(change.rename === undefined ? [] : [change.name]),
+        ...(change.master === undefined || change.master === null ? [] : [change.master]),
+      ];
+    case "set-bridge-port":
+      return [change.name];
+    case "set-address":
+    case "delete-address":
+    case "set-neighbour":
+    case "delete-neighbour":
+    case "set-forwarding":
+    case "delete-forwarding":
+      return [change.link];
+    case "set-route":
+      return change.link === undefined ? [] : [change.link];
+    case "create-bridge":
+    case "create-vxlan":
+    case "create-veth":
+    case "delete-link":
+    case "delete-link-group":
+    case "delete-route":
+      return [];
+  }
 }
 
 /** Names whose index may be another one after the change. */

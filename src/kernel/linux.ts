@@ -26,11 +26,12 @@ import { openNetlinkSocket, protocol, type NetlinkSocket } from "./netlink-socke
 import { createNftablesSocket } from "./nftables.ts";
 import { readSysctl, writeSysctl } from "./sysctls.ts";
 
-/** Opens the kernel of a namespace, which must stay open as long. `name` is for messages. Throws KernelError. */
-export function openKernel(name: string, namespace: NetworkNamespace): NetworkKernel {
+/** Opens the kernel of a namespace, which must stay open as long; `closed` is called after `close`. `name` is for messages. Throws KernelError. */
+export function openKernel(name: string, namespace: NetworkNamespace, closed: () => void = () => {}): NetworkKernel {
   const route = openNetlinkSocket(namespace, protocol.route);
-  const netfilter = openNetlinkSocket(namespace, protocol.netfilter);
-  const nftables = createNftablesSocket(namespace);
+  // A pod's own namespace is asked for neither.
+  const netfilter = whenAsked(() => openNetlinkSocket(namespace, protocol.netfilter));
+  const nftables = whenAsked(() => createNftablesSocket(namespace));
   const names = createLinkNames(() => dumpLinks(route, name));
   return {
     name,
@@ -46,17 +47,29 @@ export function openKernel(name: string, namespace: NetworkNamespace): NetworkKe
     },
     readSysctl: (path) => readSysctl(namespace, name, path),
     writeSysctl: (path, value) => writeSysctl(namespace, name, path, value),
-    nftTable: (family, table) => nftables.table(family, table),
-    nftCommit: (batch) => nftables.commit(batch),
-    nftBatchBytesMax: nftables.batchBytesMax,
-    flushConnections: (match) => deleteConnections(netfilter, name, match),
-    connections: () => listConnections(netfilter, name),
+    nftTable: (family, table) => nftables.get().table(family, table),
+    nftCommit: (batch) => nftables.get().commit(batch),
+    get nftBatchBytesMax() {
+      return nftables.get().batchBytesMax;
+    },
+    flushConnections: (match) => deleteConnections(netfilter.get(), name, match),
+    connections: () => listConnections(netfilter.get(), name),
     monitor: (changed) => openMonitor(namespace, name, changed),
     close() {
       route.close();
       netfilter.close();
       nftables.close();
+      closed();
     },
+  };
+}
+
+/** Opened with the first use, and closed if it was opened. */
+function whenAsked<T extends { close(): void }>(open: () => T): { get(): T; close(): void } {
+  let value: T | undefined;
+  return {
+    get: () => (value ??= open()),
+    close: () => value?.close(),
   };
 }
 
