@@ -46,13 +46,16 @@ export function diffEntries<E extends { readonly origin: Origin }, S>(
   next: readonly E[],
 ): Plan {
   if (previous === next) return emptyPlan;
-  const before = new Map(previous.map((entry) => [kind.key(entry), entry]));
+  // Most are the very same values: no need to look into them.
+  const had = new Set(previous);
+  const fresh = next.filter((entry) => !had.delete(entry));
+  const before = new Map([...had].map((entry) => [kind.key(entry), entry]));
   const sets: Step[] = [];
-  for (const entry of next) {
+  for (const entry of fresh) {
     const key = kind.key(entry);
     const old = before.get(key);
     before.delete(key);
-    if (old === entry || (old !== undefined && kind.same(old, entry))) continue;
+    if (old !== undefined && kind.same(old, entry)) continue;
     sets.push(step(kind, key, kind.set(entry, undefined), entry.origin));
   }
   const removals = [...before].map(([key, entry]) => step(kind, key, kind.remove(entry), entry.origin));

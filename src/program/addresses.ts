@@ -1,11 +1,11 @@
 // The cluster's addresses as sets that several chains ask: who is a node, what is a pod's, which pods are here.
 
-import { familyOf, type Family } from "../ip/address.ts";
+import { familyOf, type Address, type Family } from "../ip/address.ts";
 import { overlaps } from "../ip/prefix.ts";
 import type { Attachment, ClusterConfig, NetworkNode } from "../model/network.ts";
 import { clusterOrigin } from "../model/origin.ts";
 import type { KeyType, NftElement, NftSet } from "./nftables/ruleset.ts";
-import { podOrigin } from "./pods.ts";
+import { ofEach, podOrigin } from "./pods.ts";
 
 /** Sets `nodes` (every node's InternalIP) and `pod-ranges` (where all pods' addresses come from). */
 export function clusterSets(cluster: ClusterConfig, nodes: readonly NetworkNode[], family: Family): readonly NftSet[] {
@@ -43,23 +43,24 @@ function rangeElements(cluster: ClusterConfig, nodes: readonly NetworkNode[], fa
 /** Sets `local-pods` (the node's own pods) and `hairpin` (each of them to itself). */
 export function podSets(attachments: readonly Attachment[], family: Family): readonly NftSet[] {
   const type: KeyType = family === 4 ? "ipv4_addr" : "ipv6_addr";
-  const local = attachments.flatMap((attachment) =>
-    attachment.addresses
-      .filter((address) => familyOf(address) === family)
-      .map((address) => ({ address, origin: podOrigin(attachment) })),
-  );
   return [
-    {
-      name: "local-pods",
-      key: [type],
-      flags: [],
-      elements: local.map(({ address, origin }) => ({ key: [address], origin })),
-    },
-    {
-      name: "hairpin",
-      key: [type, type],
-      flags: [],
-      elements: local.map(({ address, origin }) => ({ key: [address, address], origin })),
-    },
+    { name: "local-pods", key: [type], flags: [], elements: local[family](attachments) },
+    { name: "hairpin", key: [type, type], flags: [], elements: hairpin[family](attachments) },
   ];
+}
+
+const local = perFamily((address) => [address]);
+const hairpin = perFamily((address) => [address, address]);
+
+function perFamily(
+  key: (address: Address) => readonly string[],
+): Readonly<Record<Family, ReturnType<typeof ofEach<NftElement>>>> {
+  const elements = (family: Family): ReturnType<typeof ofEach<NftElement>> =>
+    ofEach((attachment) => {
+      const origin = podOrigin(attachment);
+      return attachment.addresses
+        .filter((address) => familyOf(address) === family)
+        .map((address) => ({ key: key(address), origin }));
+    });
+  return { 4: elements(4), 6: elements(6) };
 }

@@ -10,7 +10,7 @@ import type { Attachment } from "../model/network.ts";
 import { vxlan } from "./links.ts";
 import type { NftChain, NftElement, NftRule, NftTable } from "./nftables/ruleset.ts";
 import { linkLocalOf } from "./places.ts";
-import { podOrigin } from "./pods.ts";
+import { ofEach, podOrigin } from "./pods.ts";
 import { names } from "./program.ts";
 import { accept, counter, drop, is, isIn, isNot, isNotIn, rule } from "./statements.ts";
 
@@ -31,9 +31,9 @@ export function guardTable(attachments: readonly Attachment[]): NftTable {
       },
     ],
     sets: [
-      { name: "pod-ip4", key: ["ifname", "ether_addr", "ipv4_addr"], flags: [], elements: senders(attachments, 4) },
-      { name: "pod-ip6", key: ["ifname", "ether_addr", "ipv6_addr"], flags: [], elements: senders(attachments, 6) },
-      { name: "pod-nd", key: ["ifname", "ether_addr", "nd_target"], flags: [], elements: senders(attachments, 6) },
+      { name: "pod-ip4", key: ["ifname", "ether_addr", "ipv4_addr"], flags: [], elements: ip4(attachments) },
+      { name: "pod-ip6", key: ["ifname", "ether_addr", "ipv6_addr"], flags: [], elements: ip6(attachments) },
+      { name: "pod-nd", key: ["ifname", "ether_addr", "nd_target"], flags: [], elements: ip6(attachments) },
     ],
   };
 }
@@ -76,16 +76,15 @@ const guardRules: readonly NftRule[] = [
   rule("everything else pretends", [counter, drop]),
 ];
 
-function senders(attachments: readonly Attachment[], family: Family): readonly NftElement[] {
-  return attachments.flatMap((attachment) => {
-    const own = attachment.addresses.filter((address) => familyOf(address) === family);
-    const addresses = family === 6 ? [...own, linkLocalOf(attachment.mac)] : own;
-    return addresses.map((address) => ({
-      key: [attachment.link, attachment.mac, address],
-      origin: podOrigin(attachment),
-    }));
-  });
+function senders(attachment: Attachment, family: Family): readonly NftElement[] {
+  const own = attachment.addresses.filter((address) => familyOf(address) === family);
+  const addresses = family === 6 ? [...own, linkLocalOf(attachment.mac)] : own;
+  const origin = podOrigin(attachment);
+  return addresses.map((address) => ({ key: [attachment.link, attachment.mac, address], origin }));
 }
+
+const ip4 = ofEach((attachment) => senders(attachment, 4));
+const ip6 = ofEach((attachment) => senders(attachment, 6));
 
 /** Chains of an IP table that keep the node and its tunnel from strangers; they look at sets `nodes`, `pod-ranges`, `service-ranges`. */
 export function guardChains(family: Family): readonly NftChain[] {

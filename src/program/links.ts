@@ -3,6 +3,7 @@
 // Not here: the pod's end (agent/pod-network.ts makes it), the uplink (the machine's own).
 
 import type { Attachment, ClusterConfig, NetworkNode } from "../model/network.ts";
+import { memoized } from "./memo.ts";
 import { bridgeMac, gatewayOf, podMtu, tunnelAddressOf, tunnelEndpoint, tunnelMac } from "./places.ts";
 import { podOrigin } from "./pods.ts";
 import { names, type Link, type LinkAddress } from "./program.ts";
@@ -40,16 +41,18 @@ export function nodeLinks(
             origin: { ...node.origin, field: "status.addresses" },
           },
         ];
-  const ports = attachments.map((attachment): Link => ({
-    kind: "pod",
-    name: attachment.link,
-    bridge: names.bridge,
-    isolated: true,
-    mtu,
-    origin: podOrigin(attachment),
-  }));
+  const ports = attachments.map((attachment) => podLink(cluster, node, attachment));
   return [bridge, ...tunnels, ...ports].sort((a, b) => (a.name < b.name ? -1 : 1));
 }
+
+const podLink = memoized((cluster: ClusterConfig, node: NetworkNode, attachment: Attachment): Link => ({
+  kind: "pod",
+  name: attachment.link,
+  bridge: names.bridge,
+  isolated: true,
+  mtu: podMtu(cluster, node),
+  origin: podOrigin(attachment),
+}));
 
 /**
  * The node's own addresses: each pod range's gateway on the bridge and tunnel address on the tunnel. All as single addresses (/32, /128):

@@ -2,10 +2,17 @@
 
 import type { Origin } from "../kube/object.ts";
 import type { Attachment } from "../model/network.ts";
+import { memoized } from "./memo.ts";
 
 /** The origin of what exists because a pod does. */
 export function podOrigin({ namespace, name }: Attachment, field = "status.podIPs"): Origin {
   return { kind: "Pod", namespace, name, field };
+}
+
+/** What every pod adds to a list. A pod's part stays the same values as long as the pod does, so that a list costs what changed. */
+export function ofEach<T>(make: (attachment: Attachment) => readonly T[]): (attachments: readonly Attachment[]) => T[] {
+  const part = memoized(make);
+  return (attachments) => attachments.flatMap((attachment) => part(attachment));
 }
 
 /**

@@ -8,6 +8,7 @@ import { hostPrefix } from "../ip/prefix.ts";
 import type { Origin } from "../kube/object.ts";
 import type { Attachment, ClusterConfig, NetworkNode } from "../model/network.ts";
 import { clusterOrigin } from "../model/origin.ts";
+import { memoized } from "./memo.ts";
 import { gatewayOf, ofFamily, tunnelAddressOf, tunnelEndpoint, tunnelMac } from "./places.ts";
 import { podOrigin } from "./pods.ts";
 import { names, type ForwardingEntry, type Neighbour, type Route } from "./program.ts";
@@ -21,34 +22,32 @@ interface Ways {
   readonly forwarding: readonly ForwardingEntry[];
 }
 
-/** Ways to the node's own pods. */
+/** Ways to the node's own pods. A pod's are the same values while it and the node are. */
 export function podWays(node: NetworkNode, attachments: readonly Attachment[]): Ways {
+  const ways = attachments.map((attachment) => waysTo(node, attachment));
   return {
-    routes: attachments.flatMap((attachment) =>
-      attachment.addresses.map((address): Route => ({
-        to: hostPrefix(address),
-        action: "forward",
-        link: names.bridge,
-        ...sourceOf(gatewayFor(node, address)),
-        metric: routeMetric,
-        origin: podOrigin(attachment),
-      })),
-    ),
-    neighbours: attachments.flatMap((attachment) =>
-      attachment.addresses.map((address): Neighbour => ({
-        link: names.bridge,
-        address,
-        mac: attachment.mac,
-        origin: podOrigin(attachment),
-      })),
-    ),
-    forwarding: attachments.map((attachment): ForwardingEntry => ({
-      link: attachment.link,
-      mac: attachment.mac,
-      origin: podOrigin(attachment),
-    })),
+    routes: ways.flatMap(({ routes }) => routes),
+    neighbours: ways.flatMap(({ neighbours }) => neighbours),
+    forwarding: ways.flatMap(({ forwarding }) => forwarding),
   };
 }
+
+const waysTo = memoized((node: NetworkNode, attachment: Attachment): Ways => {
+  const { addresses, link, mac } = attachment;
+  const origin = podOrigin(attachment);
+  return {
+    routes: addresses.map((address): Route => ({
+      to: hostPrefix(address),
+      action: "forward",
+      link: names.bridge,
+      ...sourceOf(gatewayFor(node, address)),
+      metric: routeMetric,
+      origin,
+    })),
+    neighbours: addresses.map((address): Neighbour => ({ link: names.bridge, address, mac, origin })),
+    forwarding: [{ link, mac, origin }],
+  };
+});
 
 /** Ways to the pods of the other nodes. Unready nodes keep theirs: readiness is the endpoints' business. */
 export function nodeWays(node: NetworkNode, nodes: readonly NetworkNode[]): Ways {

@@ -22,7 +22,7 @@ import type {
 import { setFlag, verdictDataType } from "../../wire/netlink/nftables.ts";
 import { encodeChain, encodeElements, encodeRules, encodeSetOnce } from "./encode.ts";
 import { diffElementStates, diffElements, type ElementChanges } from "./diff-elements.ts";
-import type { NftFamily, NftSet, NftTable } from "./ruleset.ts";
+import type { NftChain, NftFamily, NftSet, NftTable } from "./ruleset.ts";
 
 /** Units in the order they are to be in force; each is all or nothing, and any number of them fit one transaction. */
 export type NftPlan = readonly (readonly NftBatchItem[])[];
@@ -34,6 +34,7 @@ export type NftPlan = readonly (readonly NftBatchItem[])[];
 export function planTable(wanted: NftTable, have: NftTableState | undefined): NftPlan {
   if (have === undefined) return planWhole(wanted, []);
   return plan(wanted, {
+    hasRules: () => false,
     chains: new Map(have.chains.map((chain) => [chain.name, chain])),
     rules: (chain) => have.rules.get(chain) ?? [],
     sets: new Map(have.sets.map((set) => [set.name, set])),
@@ -50,6 +51,7 @@ export function diffTables(previous: NftTable | undefined, next: NftTable): NftP
   if (previous === next) return [];
   const before = { chains: byName(previous.chains), sets: byName(previous.sets) };
   return plan(next, {
+    hasRules: (chain) => before.chains.get(chain.name)?.rules === chain.rules,
     chains: new Map(previous.chains.map((chain) => [chain.name, encodeChain(previous.family, chain)])),
     rules: (name) => {
       const chain = before.chains.get(name);
@@ -91,6 +93,8 @@ const unitElementsMax = 500;
 /** What the kernel holds, asked only for what is needed. */
 interface Present {
   readonly chains: ReadonlyMap<string, NftChainState>;
+  /** Is it known, without a look into them, that it holds the chain's rules, given sets of the same shapes? */
+  readonly hasRules: (chain: NftChain) => boolean;
   readonly rules: (chain: string) => readonly NftRuleState[];
   readonly sets: ReadonlyMap<string, NftSetState>;
   readonly elementChanges: (set: NftSet) => ElementChanges;
@@ -99,6 +103,7 @@ interface Present {
 function planWhole(wanted: NftTable, before: readonly NftBatchItem[]): NftPlan {
   const nothing: Present = {
     chains: new Map(),
+    hasRules: () => false,
     rules: () => [],
     sets: new Map(),
     elementChanges: (set) => ({ removed: [], replaced: [], added: encodeElements(set, set.elements) }),
@@ -110,9 +115,9 @@ function plan(wanted: NftTable, have: Present, start: readonly NftBatchItem[] = 
   const at = { family: wanted.family, table: wanted.name } as const;
   const chains = wanted.chains.map((chain) => ({
     name: chain.name,
+    chain,
     state: encodeChain(wanted.family, chain),
     present: have.chains.get(chain.name),
-    rules: encodeRules(wanted, chain),
   }));
   // A chain that others point at cannot become a base chain: everything is made anew, in one transaction where it fits.
   if (chains.some(({ state, present }) => present !== undefined && !present.base && state.base))
@@ -136,7 +141,8 @@ function plan(wanted: NftTable, have: Present, start: readonly NftBatchItem[] = 
   const moved = chains.filter(({ state, present }) => present !== undefined && samePlace(state, present) === "no");
   for (const { name } of moved) flushed.push(name);
   for (const name of have.chains.keys())
-    if (!flushed.includes(name) && have.rules(name).some((rule) => usesAny(rule, reshaped))) flushed.push(name);
+    if (reshaped.size > 0 && !flushed.includes(name) && have.rules(name).some((rule) => usesAny(rule, reshaped)))
+      flushed.push(name);
   for (const chain of flushed) first.push({ kind: "flush-chain", ...at, chain });
   for (const { name, state } of moved)
     first.push({ kind: "delete-chain", ...at, chain: name }, { kind: "add-chain", ...at, chain: state });
@@ -144,7 +150,9 @@ function plan(wanted: NftTable, have: Present, start: readonly NftBatchItem[] = 
     if (reshaped) first.push({ kind: "delete-set", ...at, set: set.name }, { kind: "add-set", ...at, set: state });
 
   const rules: NftBatchItem[] = [];
-  for (const { name, rules: states, present } of chains) {
+  for (const { name, chain, present } of chains) {
+    if (present !== undefined && reshaped.size === 0 && !flushed.includes(name) && have.hasRules(chain)) continue;
+    const states = encodeRules(wanted, chain);
     const before = present === undefined || flushed.includes(name) ? [] : have.rules(name);
     if (sameRules(before, states)) continue;
     if (before.length > 0) rules.push({ kind: "flush-chain", ...at, chain: name });
