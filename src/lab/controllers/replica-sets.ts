@@ -34,7 +34,11 @@ export function replicaSetController(cluster: Cluster): Controller {
   const podChanged = ({ object, previous }: Change<Pod>, enqueue: Enqueue): void => {
     for (const pod of [object, previous]) {
       const owner = pod && controllerOf(pod);
-      if (owner?.kind === "ReplicaSet") enqueue(`${pod?.metadata.namespace}/${owner.name}`);
+      if (owner?.kind !== "ReplicaSet") continue;
+      const key = `${pod?.metadata.namespace}/${owner.name}`;
+      // What is written of a set is counted over all of its pods: a large one gathers their news.
+      const isNews = object !== undefined && previous !== undefined;
+      enqueue(key, isNews ? gatherMs(objects.byKey(replicaSets, key)) : 0);
     }
     if (object === undefined || controllerOf(object) !== undefined || isTerminating(object)) return;
     for (const set of objects.inNamespace(replicaSets, object.metadata.namespace ?? "")) {
@@ -71,6 +75,12 @@ export function replicaSetController(cluster: Cluster): Controller {
       if (trouble !== undefined) throw trouble.error;
     },
   };
+}
+
+/** A reconcile costs about 2 µs a pod: at most a tenth of the time goes there. */
+function gatherMs(set: ReplicaSet | undefined): number {
+  const replicas = set?.spec.replicas ?? 1;
+  return replicas < 100 ? 0 : Math.min(100, replicas / 20);
 }
 
 interface Trouble {

@@ -160,6 +160,9 @@ export function startKubelet(options: KubeletOptions): Kubelet {
   ];
 
   const find = ({ namespace, pod }: ContainerName): PodWorker => {
+    // By the store first: a node has hundreds of pods, and who looks for all of them would look at each for each.
+    const known = workers.get(api.get({ ...podResource, namespace, name: pod })?.metadata.uid ?? "");
+    if (known !== undefined) return known;
     for (const worker of workers.values()) {
       const { metadata } = worker.pod;
       if (metadata.name === pod && metadata.namespace === namespace) return worker;

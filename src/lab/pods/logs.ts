@@ -2,10 +2,11 @@
 //   2026-01-31T12:00:00.123456789Z stdout F the line
 // (F: a full line, P: the beginning of one that goes on). One file per run of a container, the previous run's kept, sizes bounded.
 //
-// Lines are collected for a few milliseconds and appended in one write; a thousand idle containers keep no file open.
+// Lines are collected for a few milliseconds and appended in one write; a thousand idle containers keep no file open, and one that has
+// said nothing has none until it ends.
 
 import fs from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 
 /** The log of one run of a container. */
 export interface ContainerLog {
@@ -57,22 +58,33 @@ export function createLogStore(
 ): LogStore {
   const bytesMax = options.bytesMax ?? 5 * 1024 * 1024;
   const open = new Map<string, OpenLog>();
-  const folderOf = (pod: LogPod, container: string): string =>
-    join(folder, `${pod.namespace}_${pod.name}_${pod.uid}`, container);
+  const podFolderOf = (pod: LogPod): string => join(folder, `${pod.namespace}_${pod.name}_${pod.uid}`);
+  const folderOf = (pod: LogPod, container: string): string => join(podFolderOf(pod), container);
+  /** Runs on disk, and the one under way, which may have nothing there yet. Sorted. */
+  const runsOf = (directory: string): readonly number[] => {
+    const onDisk = runsIn(directory);
+    const now = underWay.get(directory);
+    return now === undefined || onDisk.includes(now) ? onDisk : [...onDisk, now].sort((a, b) => a - b);
+  };
+  const underWay = new Map<string, number>();
 
   return {
     open(pod, container, run) {
       const directory = folderOf(pod, container);
-      fs.mkdirSync(directory, { recursive: true });
-      for (const old of runsIn(directory).filter((other) => other < run - 1)) removeRun(directory, old);
+      if (run > 1) for (const old of runsIn(directory).filter((other) => other < run - 1)) removeRun(directory, old);
       const path = join(directory, `${run}.log`);
-      const log = createOpenLog({ path, now: options.now, bytesMax, closed: () => open.delete(path) });
+      const closed = (): void => {
+        open.delete(path);
+        if (underWay.get(directory) === run) underWay.delete(directory);
+      };
+      const log = createOpenLog({ path, now: options.now, bytesMax, closed });
       open.set(path, log);
+      underWay.set(directory, run);
       return log;
     },
     read(pod, container, readOptions) {
       const directory = folderOf(pod, container);
-      const runs = runsIn(directory);
+      const runs = runsOf(directory);
       const run = readOptions.previous === true ? runs.at(-2) : runs.at(-1);
       if (run === undefined) {
         const what = readOptions.previous === true ? "previous terminated container" : "container";
@@ -83,7 +95,7 @@ export function createLogStore(
     },
     tail(pod, container, limits) {
       const directory = folderOf(pod, container);
-      const run = runsIn(directory).at(-1);
+      const run = runsOf(directory).at(-1);
       if (run === undefined) return "";
       const path = join(directory, `${run}.log`);
       open.get(path)?.flush();
@@ -91,7 +103,7 @@ export function createLogStore(
       return lines.slice(-limits.lines).join("\n").slice(-limits.bytes);
     },
     remove(pod) {
-      fs.rmSync(join(folder, `${pod.namespace}_${pod.name}_${pod.uid}`), { recursive: true, force: true });
+      fs.rmSync(podFolderOf(pod), { recursive: true, force: true });
     },
   };
 }
@@ -115,17 +127,25 @@ function createOpenLog(options: {
   const { path, now } = options;
   let pending = "";
   let timer: NodeJS.Timeout | undefined;
-  let size = fileSize(path);
+  /** Of the file; undefined before the first look at it. */
+  let size: number | undefined;
   const partial = { stdout: "", stderr: "" };
   const decoders = { stdout: new TextDecoder(), stderr: new TextDecoder() };
   const listeners = new Set<(appended: string | undefined) => void>();
 
+  /** The file is there from the first text on. */
+  const begin = (): number => {
+    fs.mkdirSync(dirname(path), { recursive: true });
+    fs.appendFileSync(path, "");
+    return fileSize(path);
+  };
   const flush = (): void => {
     clearTimeout(timer);
     timer = undefined;
     if (pending === "") return;
     const text = pending;
     pending = "";
+    size ??= begin();
     if (size + text.length > options.bytesMax && size > 0) {
       fs.renameSync(path, `${path}.1`);
       size = 0;
@@ -155,7 +175,6 @@ function createOpenLog(options: {
     }
   };
 
-  fs.appendFileSync(path, "");
   return {
     write,
     line: (text) => add("stdout", "F", text),
@@ -167,6 +186,7 @@ function createOpenLog(options: {
         partial[stream] = "";
       }
       flush();
+      size ??= begin();
       options.closed();
       for (const listener of listeners) listener(undefined);
     },

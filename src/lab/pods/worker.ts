@@ -3,6 +3,7 @@
 //
 // Not here: one container's life (runner.ts), which pods there are (kubelet.ts).
 
+import { createHash } from "node:crypto";
 import fs from "node:fs";
 import { join } from "node:path";
 import { CniError, type CniRequest, type PodNetwork } from "../../serve/cni/cni.ts";
@@ -267,17 +268,17 @@ export function startPodWorker(node: NodeContext, first: Pod, ended: () => void)
   }
 
   async function makeSandbox(): Promise<void> {
-    const before = readSandboxId(folder);
-    if (before !== undefined && pod.spec.hostNetwork !== true) await node.network.delete(cniRequest(pod, before));
+    const id = sandboxId(pod);
+    // What is left of an earlier one (a start that failed half-way, a lab that ended without notice) goes first.
+    if (pod.spec.hostNetwork !== true) await node.network.delete(cniRequest(pod, id));
     const made = createSandbox({
-      id: node.random(),
+      id,
       hostname: hostnameOf(pod),
       ...(pod.spec.hostNetwork === true ? { nodeNetwork: node.nodeNetwork } : {}),
     });
     if (made.hostNetwork) {
       podIps = node.nodeAddresses;
     } else {
-      writeSandboxId(folder, made.id);
       try {
         setSysctls(made, pod);
         const result = await node.network.add(cniRequest(pod, made.id, made.network.fd));
@@ -310,7 +311,6 @@ export function startPodWorker(node: NodeContext, first: Pod, ended: () => void)
     if (!old.hostNetwork && ending !== "stop") {
       try {
         await node.network.delete(cniRequest(pod, old.id, old.network.fd));
-        fs.rmSync(sandboxFile(folder), { force: true });
       } catch (error) {
         events.record(pod, "Warning", "FailedKillPod", `error killing pod: ${(error as Error).message}`);
       }
@@ -609,17 +609,13 @@ export function cniRequest(pod: Pod, containerId: string, namespaceFd?: number):
   };
 }
 
-// Unprivileged ports from 0 and echo sockets for everybody are containerd's settings of every pod's namespace;
-// a single-uid user namespace knows only group 0.
+/** Settings that the pod asks for; those every pod has come with its first process (sandbox.ts). */
 function setSysctls(sandbox: Sandbox, pod: Pod): void {
-  const own = (pod.spec.securityContext?.sysctls ?? []).map(({ name, value }) => [name, value] as const);
-  const wanted = new Map([["net.ipv4.ip_unprivileged_port_start", "0"], ["net.ipv4.ping_group_range", "0 0"], ...own]);
-  for (const name of wanted.keys())
+  const own = pod.spec.securityContext?.sysctls ?? [];
+  for (const { name } of own)
     if (!name.startsWith("net."))
       throw new ConfigError(`forbidden sysctl: "${name}" is not a setting of the pod's own network namespace`);
-  sandbox.network.run(() => {
-    for (const [name, value] of wanted) fs.writeFileSync(`/proc/sys/${name.replaceAll(".", "/")}`, value);
-  });
+  sandbox.setSysctls(own);
 }
 
 function identityFiles(folder: string): {
@@ -644,21 +640,11 @@ function identityFiles(folder: string): {
   };
 }
 
-function sandboxFile(folder: string): string {
-  return join(folder, "sandbox");
-}
-
-function readSandboxId(folder: string): string | undefined {
-  try {
-    return fs.readFileSync(sandboxFile(folder), "utf8");
-  } catch {
-    return undefined;
-  }
-}
-
-function writeSandboxId(folder: string, id: string): void {
-  fs.mkdirSync(folder, { recursive: true });
-  fs.writeFileSync(sandboxFile(folder), id);
+/** A pod has one sandbox at a time, so its name is a function of the pod: nothing has to be remembered to take an earlier one away. */
+function sandboxId({ metadata }: Pod): string {
+  return createHash("sha256")
+    .update(`sandbox of pod ${metadata.uid ?? ""}`)
+    .digest("hex");
 }
 
 /** Does a volume hold a fact of the pod's status, such as its addresses? */
