@@ -68,8 +68,8 @@ export interface Agent {
 
 const driftKeptMax = 1000;
 const retryDelayMs = { first: 100, max: 30_000 };
-/** After a reconciliation the next one waits as long as it took, but no longer than this. */
-const pauseMsMax = 20;
+/** After a reconciliation the next one waits as long as it took and as it came too late, but no longer than this: who is busy gathers more. */
+const pauseMsMax = 100;
 /** Sysctls have no monitor: they are read again at this interval. */
 const sysctlIntervalMs = 30_000;
 
@@ -119,6 +119,7 @@ export function startAgent(options: AgentOptions): Agent {
     timer = undefined;
     if (stopped) return;
     const started = clock.now();
+    const lateMs = Math.max(0, started - timerDueAt);
     dirty = false;
     const waiters = waiting;
     waiting = [];
@@ -135,7 +136,7 @@ export function startAgent(options: AgentOptions): Agent {
     last = reconcile(program, kernel, { ...(last === undefined ? {} : { last }), suspect: readBack });
     const tookMs = clock.now() - started;
     // Whatever happens outside, others get a turn.
-    notBefore = clock.now() + Math.min(tookMs, pauseMsMax);
+    notBefore = clock.now() + Math.min(tookMs + lateMs, pauseMsMax);
     record(last, tookMs);
     for (const waiter of waiters) waiter.resolve(last);
     if (last.lostLinks.length > 0) remakeLinks(last.lostLinks);

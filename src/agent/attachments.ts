@@ -125,11 +125,23 @@ function isStoredFile(value: unknown): value is StoredFile {
   return version === 1 && typeof cursors === "object" && Array.isArray(attachments);
 }
 
+/** JSON, a pod a line. Each pod's line is made once: hundreds that start are written many times. */
+function textOf({ version, cursors, attachments }: StoredFile): string {
+  const lines = attachments.map((attachment) => {
+    let line = lineOf.get(attachment);
+    if (line === undefined) lineOf.set(attachment, (line = JSON.stringify(attachment)));
+    return line;
+  });
+  return `{"version":${version},"cursors":${JSON.stringify(cursors)},"attachments":[\n${lines.join(",\n")}\n]}\n`;
+}
+
+const lineOf = new WeakMap<Attachment, string>();
+
 async function write(path: string, file: StoredFile): Promise<void> {
   const temporary = `${path}.new`;
   const handle = await open(temporary, "w", 0o600);
   try {
-    await handle.writeFile(JSON.stringify(file, null, 1));
+    await handle.writeFile(textOf(file));
     await handle.datasync();
   } finally {
     await handle.close();

@@ -96,59 +96,86 @@ export function createPodNetwork(options: PodNetworkOptions): NodePodNetwork {
         ? undefined
         : { path: request.namespacePath, inode: sandbox.id };
     const attachment = newAttachment(request, ipam.allocate(request.addresses), place);
-    attachments.put(attachment);
     const { interfaceName } = request;
-    sandboxes.set(attachment.id, sandbox);
+    let inside: NetworkKernel | undefined;
     try {
-      makeLink(attachment, bridge, namespaceFd, interfaceName);
+      inside = await placed({ attachment, bridge, namespaceFd, interfaceName });
       const [report] = await Promise.all([agent.synced(), attachments.flushed()]);
       refuseHalfDone(report, attachment, request);
-      await carry(attachment, bridge, namespaceFd, request);
+      await carry(attachment, bridge, inside, request);
     } catch (error) {
       await remove(attachment);
       throw error instanceof CniError ? error : new CniError(100, `${adding(request)}: ${messageOf(error)}`);
+    } finally {
+      inside?.close();
     }
     return resultOf(attachment, bridge, request, gatewayFor);
   };
 
-  /** Veth pair and the pod's end of it, in one go: nothing may come between. Throws KernelError. */
-  const makeLink = (attachment: Attachment, bridge: BridgeLink, namespaceFd: number, interfaceName: string): void => {
-    const peer = { name: interfaceName, mac: attachment.mac, namespaceFd };
-    const alias = `${linkAlias} pod ${attachment.namespace}/${attachment.name}`;
-    const create: Change = {
-      kind: "create-veth",
-      name: attachment.link,
-      mac: hostMac(attachment),
-      mtu: bridge.mtu,
-      alias,
-      peer,
-    };
-    must(kernel.change([create]));
-    const inside = openKernel(`pod ${attachment.namespace}/${attachment.name}`, namespaceFd);
-    try {
-      must(inside.change(podChanges(attachment, bridge, interfaceName, gatewayFor, defaultsOf(inside, interfaceName))));
-    } finally {
-      inside.close();
+  /** Pods that come in one turn of the event loop get their places together. */
+  let waiting: { readonly wanted: WantedLink; readonly settled: PromiseWithResolvers<NetworkKernel> }[] = [];
+  const placed = (wanted: WantedLink): Promise<NetworkKernel> => {
+    if (waiting.length === 0) setImmediate(placeAll);
+    const settled = Promise.withResolvers<NetworkKernel>();
+    waiting.push({ wanted, settled });
+    return settled.promise;
+  };
+  /** In one go: an attachment without a link would be taken for one whose link was lost. */
+  const placeAll = (): void => {
+    const all = waiting;
+    waiting = [];
+    for (const { wanted } of all) {
+      const { attachment, namespaceFd } = wanted;
+      attachments.put(attachment);
+      sandboxes.set(attachment.id, { namespaceFd, id: namespaceId(namespaceFd) });
     }
+    try {
+      const results = makeLinks(all.map(({ wanted }) => wanted));
+      for (const [index, { settled }] of all.entries()) {
+        const result = results[index];
+        if (result === undefined || result instanceof Error) settled.reject(result);
+        else settled.resolve(result);
+      }
+    } catch (error) {
+      for (const { settled } of all) settled.reject(error);
+    }
+  };
+
+  /**
+   * Veth pairs and the pods' ends of them, in one go: nothing may come between. The kernels of the pods' namespaces, open, or why there
+   * is no link.
+   */
+  const makeLinks = (all: readonly WantedLink[]): readonly (NetworkKernel | Error)[] => {
+    const created = kernel.change(all.map(createPair));
+    return all.map((wanted, index) => {
+      const result = created[index];
+      if (result?.ok === false) return result.error;
+      const { attachment, bridge, namespaceFd, interfaceName } = wanted;
+      let inside: NetworkKernel | undefined;
+      try {
+        inside = openKernel(`pod ${attachment.namespace}/${attachment.name}`, namespaceFd);
+        const routed = defaultsOf(inside, interfaceName);
+        must(inside.change(podChanges(attachment, bridge, interfaceName, gatewayFor, routed)));
+        return inside;
+      } catch (error) {
+        inside?.close();
+        return error instanceof Error ? error : new Error(String(error));
+      }
+    });
   };
 
   /** The pod's end first: a carrier is there when both ends are up, but each end acts on it by itself. */
   const carry = async (
     attachment: Attachment,
     bridge: BridgeLink,
-    namespaceFd: number,
+    inside: NetworkKernel,
     request: CniRequest,
   ): Promise<void> => {
-    const inside = openKernel(`pod ${podOf(request)}`, namespaceFd);
-    try {
-      const idle = [
-        ...(await carriersUp(inside, [request.interfaceName])),
-        ...(await carriersUp(kernel, [attachment.link, bridge.name])),
-      ];
-      if (idle.length > 0) throw new CniError(11, `${adding(request)}: link ${idle.join(", ")} has no carrier`);
-    } finally {
-      inside.close();
-    }
+    const idle = [
+      ...(await carriersUp(inside, [request.interfaceName])),
+      ...(await carriersUp(kernel, [attachment.link, bridge.name])),
+    ];
+    if (idle.length > 0) throw new CniError(11, `${adding(request)}: link ${idle.join(", ")} has no carrier`);
   };
 
   const gatewayFor = (address: Address): Address => {
@@ -178,11 +205,14 @@ export function createPodNetwork(options: PodNetworkOptions): NodePodNetwork {
       const namespaceFd = held ? sandbox.namespaceFd : opened;
       if (namespaceFd === undefined) continue;
       try {
-        makeLink(attachment, bridge, namespaceFd, interfaceOf(attachment.id));
-        made = true;
-      } catch (error) {
-        // The namespace may be going away right now: its DEL follows.
-        if (!(error instanceof KernelError)) throw error;
+        const interfaceName = interfaceOf(attachment.id);
+        for (const result of makeLinks([{ attachment, bridge, namespaceFd, interfaceName }])) {
+          // The namespace may be going away right now: its DEL follows.
+          if (result instanceof KernelError) continue;
+          if (result instanceof Error) throw result;
+          result.close();
+          made = true;
+        }
       } finally {
         if (opened !== undefined) closeSync(opened);
       }
@@ -243,6 +273,25 @@ export function createPodNetwork(options: PodNetworkOptions): NodePodNetwork {
           "delete pods on this node, or give nodes larger pod ranges",
         );
     },
+  };
+}
+
+interface WantedLink {
+  readonly attachment: Attachment;
+  readonly bridge: BridgeLink;
+  readonly namespaceFd: number;
+  readonly interfaceName: string;
+}
+
+function createPair({ attachment, bridge, namespaceFd, interfaceName }: WantedLink): Change {
+  const { link, mac, namespace, name } = attachment;
+  return {
+    kind: "create-veth",
+    name: link,
+    mac: hostMac(attachment),
+    mtu: bridge.mtu,
+    alias: `${linkAlias} pod ${namespace}/${name}`,
+    peer: { name: interfaceName, mac, namespaceFd },
   };
 }
 
@@ -382,6 +431,7 @@ function bridgeOf(agent: Agent): BridgeLink | undefined {
 
 /** A pod starts only when all that isolates and reaches it is in force; another entry of the node may have its troubles. */
 function refuseHalfDone(report: ReconcileReport, attachment: Attachment, request: CniRequest): void {
+  if (report.failures.length + report.lostLinks.length === 0) return;
   const own = new Set([attachment.link, attachment.mac, ...attachment.addresses]);
   const concerns = (failure: Failure): boolean =>
     isWholeTable(failure) || failure.key.split(/[ /]/).some((word) => own.has(word));
