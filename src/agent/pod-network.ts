@@ -7,7 +7,7 @@
 import { closeSync, constants, fstatSync, openSync } from "node:fs";
 
 import { addressBytes, familyOf, type Address, type Family } from "../ip/address.ts";
-import { macFromBytes, macOfName, type Mac } from "../ip/mac.ts";
+import { macBytes, macFromBytes, macOfName, type Mac } from "../ip/mac.ts";
 import { addressBits, contains, hostPrefix, prefixBits } from "../ip/prefix.ts";
 import { linkAlias } from "../apply/links.ts";
 import { isWholeTable, type Failure, type ReconcileReport } from "../apply/report.ts";
@@ -57,6 +57,9 @@ export function createPodNetwork(options: PodNetworkOptions): NodePodNetwork {
   const queues = new Map<string, Promise<unknown>>();
   /** Namespaces of living sandboxes, to make a link again that somebody deleted. The descriptor is its maker's and may be another's by then: hence the id. */
   const sandboxes = new Map<string, { namespaceFd: number; id: string | undefined }>();
+
+  /** Ends the watch over a new pod's hardware address. */
+  const followers = new Map<string, () => void>();
 
   const present = new Set(kernel.links().map((link) => link.name));
   for (const attachment of attachments.list().filter(({ link }) => !present.has(link))) {
@@ -109,6 +112,7 @@ export function createPodNetwork(options: PodNetworkOptions): NodePodNetwork {
     } finally {
       inside?.close();
     }
+    if (attachment.sandbox !== undefined) follow(attachment, bridge, namespaceFd, interfaceName);
     return resultOf(attachment, bridge, request, gatewayFor);
   };
 
@@ -178,6 +182,30 @@ export function createPodNetwork(options: PodNetworkOptions): NodePodNetwork {
     if (idle.length > 0) throw new CniError(11, `${adding(request)}: link ${idle.join(", ")} has no carrier`);
   };
 
+  /**
+   * A plugin that is called after us may give the pod's link another hardware address (tuning's `mac`): guard, neighbour and bridge follow for as
+   * long as a chain of plugins takes. Nobody gets an address that is another's.
+   */
+  const follow = (attachment: Attachment, bridge: BridgeLink, namespaceFd: number, interfaceName: string): void => {
+    const inside = openKernel(`pod ${attachment.namespace}/${attachment.name}`, namespaceFd);
+    const look = (): void => {
+      const now = attachments.get(attachment.id);
+      const mac = inside.links().find((link) => link.name === interfaceName)?.mac;
+      if (now === undefined || mac === undefined || mac === now.mac || mac === bridge.mac || isGroup(mac)) return;
+      if (attachments.list().some((other) => other.mac === mac)) return;
+      attachments.put({ ...now, mac });
+    };
+    const monitor = inside.monitor((event) => void (event.kind === "link" && look()));
+    const timer = setTimeout(() => followers.get(attachment.id)?.(), followMs);
+    timer.unref();
+    followers.set(attachment.id, () => {
+      followers.delete(attachment.id);
+      clearTimeout(timer);
+      monitor.close();
+      inside.close();
+    });
+  };
+
   const gatewayFor = (address: Address): Address => {
     const range = ipam.ranges.find((one) => contains(one, address));
     if (range === undefined) throw new CniError(100, `address ${address} lies in no pod range of ${node}`);
@@ -186,6 +214,7 @@ export function createPodNetwork(options: PodNetworkOptions): NodePodNetwork {
 
   /** Out of the Program, and with it the link; only then is the address another's: nobody ever inherits a pod's guard or policy. */
   const remove = async (attachment: Attachment): Promise<void> => {
+    followers.get(attachment.id)?.();
     attachments.remove(attachment.id);
     sandboxes.delete(attachment.id);
     // A stopped agent has nothing in force to wait for: the next one starts from the attachments that are left.
@@ -276,6 +305,8 @@ export function createPodNetwork(options: PodNetworkOptions): NodePodNetwork {
   };
 }
 
+/** A chain of plugins takes milliseconds, and a slow one seconds. */
+const followMs = 10_000;
 interface WantedLink {
   readonly attachment: Attachment;
   readonly bridge: BridgeLink;
@@ -467,6 +498,11 @@ function namespaceExists(attachment: Attachment): boolean {
   const fd = openNamespaceOf(attachment);
   if (fd !== undefined) closeSync(fd);
   return fd !== undefined;
+}
+
+/** IEEE 802: the lowest bit of the first byte. */
+function isGroup(mac: Mac): boolean {
+  return ((macBytes(mac)[0] ?? 0) & 1) === 1;
 }
 
 function idOf({ containerId, interfaceName }: CniRequest): string {

@@ -279,10 +279,9 @@ function refuseUnsupported(settings: JsonObject): void {
 
 function validIds(settings: JsonObject): ReadonlySet<string> {
   const key = "cni.dev/valid-attachments";
-  const list = settings[key];
-  // Go writes an empty list as null; a list that is missing must not mean that everything goes.
-  if (list === null) return new Set();
-  if (!Array.isArray(list)) throw new CniError(cniCodes.invalidConfig, `GC: ${key} is missing or no list`);
+  // libcni leaves the key out, or writes null, where nothing is valid; cni.dev/attachments is what it was called by mistake (cni#1101).
+  const list = settings[key] ?? settings["cni.dev/attachments"] ?? [];
+  if (!Array.isArray(list)) throw new CniError(cniCodes.invalidConfig, `GC: ${key} is no list`);
   return new Set(
     list.map((entry: unknown) => {
       const { containerID, ifname } = (isObject(entry) ? entry : {}) as { containerID?: unknown; ifname?: unknown };
