@@ -282,13 +282,32 @@ program
   )
   .action(run(() => import("./test.ts")));
 
+program
+  .command("dns")
+  .description(
+    "cluster DNS of a real cluster, in CoreDNS's place: reads a Corefile and an API server, runs until told to end",
+  )
+  .option("--conf <file>", "the Corefile; also as CoreDNS's -conf", "/etc/coredns/Corefile")
+  .option("--dns.port <port>", "for server blocks that name none; also as CoreDNS's -dns.port", "53")
+  .option("--kubeconfig <file>", "how to reach the API server (default: $KUBECONFIG, the pod's own, ~/.kube/config)")
+  .option("--context <name>", "of the kubeconfig")
+  .addHelpText(
+    "after",
+    "\nExamples:\n  fairlead dns --conf Corefile --kubeconfig admin.conf --dns.port 1053\n  fairlead dns -conf /etc/coredns/Corefile    in a pod (deploy/)",
+  )
+  .action(run(() => import("./dns.ts")));
+
 // `fairlead … | head`: the reader has seen enough.
 process.stdout.on("error", (error: NodeJS.ErrnoException) => {
   if (error.code === "EPIPE") process.exit(0);
   throw error;
 });
 
-await program.parseAsync(process.argv);
+// Go's flags have one dash for long names too: manifests written for CoreDNS go on working.
+const goFlag = /^-(?=(?:conf|dns\.port)(?:=|$))/;
+await program.parseAsync(
+  process.argv[2] === "dns" ? process.argv.map((word) => word.replace(goFlag, "--")) : process.argv,
+);
 
 interface CommandModule {
   readonly default: (...given: never[]) => Promise<number>;

@@ -3,6 +3,7 @@
 import type { ClusterConfig } from "../model/network.ts";
 import type { Zone } from "../program/zone.ts";
 import { parseCorefile, type Corefile } from "../serve/dns/corefile.ts";
+import { corefilePath, followCorefile } from "../serve/dns/corefile-file.ts";
 import { defaultCorefile, startDnsServer, type DnsServer } from "../serve/dns/server.ts";
 import type { NodeLog } from "./node-log.ts";
 import type { Outside } from "./outside/connect.ts";
@@ -33,32 +34,12 @@ function dnsWorkload({ zone, outside, cluster }: SystemParts): BuiltinWorkload {
     serves: () => true,
     start({ namespace, args, env, files, log, exit }) {
       let server: DnsServer | undefined;
-      let timer: NodeJS.Timeout | undefined;
+      let following: { close(): void } | undefined;
       let stopped = false;
       const path = corefilePath(args);
       const read = (file: string): string | undefined => files.read(file)?.toString();
       const parse = (text: string): Corefile => parseCorefile(text, { file: path, read, list: files.list, env });
       const textNow = (): string => read(path) ?? "";
-      const follow = (started: DnsServer, first: string, corefile: Corefile): void => {
-        let text = first;
-        // Without the reload plugin it stays as it is, as in CoreDNS. A small file a second costs nothing and nobody waits half a minute.
-        let watching = reloads(corefile);
-        timer = setInterval(() => {
-          const now = watching ? textNow() : text;
-          // While a volume is being written anew there may be no file for a moment.
-          if (now === text || now === "") return;
-          text = now;
-          try {
-            const next = parse(now);
-            started.reload(next).then(
-              () => (watching = reloads(next)),
-              () => {},
-            );
-          } catch (error) {
-            started.refuseReload(error instanceof Error ? error.message : String(error));
-          }
-        }, 1000).unref();
-      };
       const fail = (error: unknown): void => {
         log(`cannot serve: ${error instanceof Error ? error.message : String(error)}`);
         exit(1);
@@ -78,7 +59,7 @@ function dnsWorkload({ zone, outside, cluster }: SystemParts): BuiltinWorkload {
         }).then((started) => {
           server = started;
           if (stopped) void started.close();
-          else follow(started, first, corefile);
+          else following = followCorefile(started, { read: textNow, parse }, { text: first, corefile });
         }, fail);
       } catch (error) {
         // The context is still being made: an exit now would be one before the start.
@@ -87,23 +68,12 @@ function dnsWorkload({ zone, outside, cluster }: SystemParts): BuiltinWorkload {
       return {
         stop() {
           stopped = true;
-          clearInterval(timer);
+          following?.close();
           void server?.close();
         },
       };
     },
   };
-}
-
-// As CoreDNS's command line: `-conf /etc/coredns/Corefile`.
-function corefilePath(args: readonly string[]): string {
-  const at = args.findIndex((arg) => arg === "-conf" || arg === "--conf");
-  const joined = args.find((arg) => /^--?conf=/.test(arg));
-  return (at < 0 ? joined?.slice(joined.indexOf("=") + 1) : args[at + 1]) ?? "/etc/coredns/Corefile";
-}
-
-function reloads({ servers }: Corefile): boolean {
-  return servers.some(({ reload }) => reload !== undefined && reload.intervalMs > 0);
 }
 
 // The agents themselves are part of the daemon and outlive this pod; it shows their log where people look for kube-proxy's.

@@ -1,0 +1,139 @@
+// The DNS server of a real cluster, from watches to answers, with an API server that says what the test wants.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { createNetworkNamespace } from "../kernel/namespaces.ts";
+import type { KubeObject } from "../kube/object.ts";
+import { queryDns } from "../serve/dns/client.ts";
+import type { ClusterClient } from "../watch/cluster/client.ts";
+import { rcodeName } from "../wire/dns/message.ts";
+import { formatRecordData } from "../wire/dns/record.ts";
+import { startClusterDns } from "./cluster-dns.ts";
+
+const corefile = (pods: string): string => `.:53 {
+    errors
+    health {
+        lameduck 1s
+    }
+    ready
+    kubernetes cluster.local in-addr.arpa {
+        pods ${pods}
+        fallthrough in-addr.arpa
+    }
+    reload
+}
+`;
+
+/** Resources by their plural, each with a watch of its own; the initial objects are sent when `release` is called. */
+function apiServer(objects: Readonly<Record<string, readonly KubeObject[]>>): {
+  readonly client: ClusterClient;
+  readonly asked: string[];
+  release(): void;
+  send(resource: string, type: string, object: KubeObject): void;
+} {
+  const asked: string[] = [];
+  const streams = new Map<string, (line: unknown) => void>();
+  const released = Promise.withResolvers<void>();
+  const client: ClusterClient = {
+    access: { server: "http://test", insecure: false, user: { kind: "nobody" }, namespace: "default", from: "a test" },
+    request: () => Promise.reject(new Error("not asked for")),
+    async lines(path, { signal, line, opened }) {
+      const resource = /([a-z]+)\?/.exec(path)?.[1] ?? "";
+      asked.push(resource);
+      opened?.();
+      await released.promise;
+      for (const object of objects[resource] ?? []) line({ type: "ADDED", object });
+      const annotations = { "k8s.io/initial-events-end": "true" };
+      line({ type: "BOOKMARK", object: { metadata: { name: "", resourceVersion: "10", annotations } } });
+      streams.set(resource, line);
+      await new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve()));
+    },
+    close: () => {},
+  };
+  return {
+    client,
+    asked,
+    release: () => released.resolve(),
+    send: (resource, type, object) => streams.get(resource)?.({ type, object }),
+  };
+}
+
+function object(kind: string, name: string, rest: object): KubeObject {
+  return {
+    apiVersion: "v1",
+    kind,
+    metadata: { name, namespace: "shop", uid: `${kind}-${name}`, resourceVersion: "5" },
+    ...rest,
+  };
+}
+
+const service = (address: string, resourceVersion = "5"): KubeObject => {
+  const { metadata, ...rest } = object("Service", "web", {
+    spec: { type: "ClusterIP", clusterIP: address, clusterIPs: [address], ports: [{ port: 80, protocol: "TCP" }] },
+  });
+  return { ...rest, metadata: { ...metadata, resourceVersion } } as KubeObject;
+};
+
+await test("SERVFAIL until all is known, then answers; changes; pods only where the Corefile shows them; a lameduck end", async () => {
+  const namespace = createNetworkNamespace();
+  const server = apiServer({
+    namespaces: [{ apiVersion: "v1", kind: "Namespace", metadata: { name: "shop", uid: "n", resourceVersion: "1" } }],
+    services: [service("10.96.0.7")],
+    pods: [
+      object("Pod", "web-0", {
+        spec: { nodeName: "n1", containers: [{ name: "c" }] },
+        status: { phase: "Running", podIP: "10.244.1.5", podIPs: [{ ip: "10.244.1.5" }] },
+      }),
+    ],
+  });
+  const log: string[] = [];
+  let text = corefile("disabled");
+  const dns = await startClusterDns({
+    client: server.client,
+    namespace,
+    corefile: "/etc/coredns/Corefile",
+    read: (path) => (path === "/etc/coredns/Corefile" ? text : undefined),
+    list: () => [],
+    env: {},
+    log: (line) => log.push(line),
+  });
+  try {
+    const ask = async (name: string, type: string): Promise<string> => {
+      const { rcode, answers } = await queryDns(namespace, "127.0.0.1", name, type);
+      return [rcodeName(rcode), ...answers.map(({ data }) => formatRecordData(data))].join(" ");
+    };
+    assert.equal(await ask("web.shop.svc.cluster.local", "A"), "SERVFAIL");
+    server.release();
+    await dns.synced;
+    assert.equal(await ask("web.shop.svc.cluster.local", "A"), "NOERROR 10.96.0.7");
+    assert.equal(await ask("7.0.96.10.in-addr.arpa", "PTR"), "NOERROR web.shop.svc.cluster.local.");
+    server.send("services", "MODIFIED", service("10.96.0.8", "11"));
+    assert.equal(await ask("web.shop.svc.cluster.local", "A"), "NOERROR 10.96.0.8");
+    assert.equal(await ask("10-244-1-5.shop.pod.cluster.local", "A"), "NXDOMAIN");
+    assert.deepEqual(server.asked.toSorted(), ["endpointslices", "namespaces", "services"]);
+
+    text = corefile("verified");
+    await until(() => log.some((line) => line.includes("Reloading complete")));
+    assert.equal(await ask("10-244-1-5.shop.pod.cluster.local", "A"), "NOERROR 10.244.1.5");
+    assert.equal(await ask("10-244-1-6.shop.pod.cluster.local", "A"), "NXDOMAIN");
+
+    text = corefile("sometimes");
+    await until(() => log.some((line) => line.includes("is not used, the old one stays in force")));
+    const ended = dns.close();
+    assert.equal(await ask("web.shop.svc.cluster.local", "A"), "NOERROR 10.96.0.8", "the lame duck answers");
+    await ended;
+    assert.match(log.join("\n"), /Going into lameduck mode for 1s/);
+  } finally {
+    await dns.close();
+    namespace.close();
+  }
+});
+
+async function until(condition: () => boolean): Promise<void> {
+  const deadline = performance.now() + 30_000;
+  while (!condition()) {
+    assert.ok(performance.now() < deadline, "it did not happen within 30 s");
+    await new Promise((resolve) => void setTimeout(resolve, 20));
+  }
+}

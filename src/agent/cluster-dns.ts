@@ -1,0 +1,218 @@
+// Cluster DNS as a Deployment of a real cluster: the server of serve/dns, its zone kept current by watches of the API server.
+// Only what the Corefile's kubernetes plugin shows is watched: pods only where they have names (`pods verified`) or search lists (autopath).
+//
+// How it ends: on `close` it goes on answering for as long as `health { lameduck }` says, while others take over.
+// Not here: how watches are kept going (watch/cluster/informer.ts), what an answer is (serve/dns).
+
+import type { Address } from "../ip/address.ts";
+import type { Service } from "../kube/kinds.ts";
+import type { KubeObject } from "../kube/object.ts";
+import type { NetworkNamespace } from "../kernel/namespaces.ts";
+import type { ClusterObjects } from "../model/build.ts";
+import type { ClusterConfig } from "../model/network.ts";
+import { compileZone, type Zone } from "../program/zone.ts";
+import { followCorefile } from "../serve/dns/corefile-file.ts";
+import { parseCorefile, type Corefile } from "../serve/dns/corefile.ts";
+import { defaultCorefile, startDnsServer, type DnsServer, type DnsServerOptions } from "../serve/dns/server.ts";
+import type { ClusterClient, ResourceVersioned } from "../watch/cluster/client.ts";
+import { startInformer, type Informer } from "../watch/cluster/informer.ts";
+import { createObjectsSource } from "./network-source.ts";
+
+export interface ClusterDnsOptions {
+  readonly client: ClusterClient;
+  /** Where the server listens. */
+  readonly namespace: NetworkNamespace;
+  /** The Corefile's path, for messages and for what it imports. */
+  readonly corefile: string;
+  /** A file's text; undefined where there is none. */
+  readonly read: (path: string) => string | undefined;
+  /** Paths that a pattern of the Corefile's `import` means. */
+  readonly list: (pattern: string) => readonly string[];
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** Takes the log, a line at a time. */
+  readonly log: (line: string) => void;
+  /** In place of the Corefile's ports. */
+  readonly ports?: DnsServerOptions["ports"];
+}
+
+export interface ClusterDns {
+  readonly ports: DnsServer["ports"];
+  /** Resolves when the zone is known: until then names of the cluster are SERVFAIL and `/ready` says 503. */
+  readonly synced: Promise<void>;
+  /** Goes on answering through the lameduck time, then ends. */
+  close(): Promise<void>;
+}
+
+const kubeDns = "kube-system/kube-dns";
+
+/** Starts serving. Rejects with CorefileError, or the KernelError of a port that is taken. */
+export async function startClusterDns(options: ClusterDnsOptions): Promise<ClusterDns> {
+  const { client, namespace, corefile: path, read, list, env, log } = options;
+  const parse = (text: string): Corefile => parseCorefile(text, { file: path, read, list, env });
+  const textNow = (): string => read(path) ?? "";
+  const text = textNow();
+  const corefile = text === "" ? defaultCorefile("cluster.local") : parse(text);
+  if (text === "") log(`[INFO] there is no ${path}: the defaults hold`);
+
+  const domain = domainOf(corefile);
+  const objects = followObjects({ client, domain, log: (line) => log(`[INFO] plugin/kubernetes: ${line}`) });
+  try {
+    await objects.watch(corefile);
+    const server = await startDnsServer({
+      namespace,
+      zone: objects.zone,
+      upstream: undefined,
+      domain,
+      log,
+      corefile,
+      read,
+      ...(options.ports !== undefined && { ports: options.ports }),
+    });
+    const following = followCorefile(
+      server,
+      { read: textNow, parse, prepare: (next) => objects.watch(next).then(() => objects.synced()) },
+      { text, corefile },
+    );
+    const synced = objects.synced();
+    const end = async (): Promise<void> => {
+      following.close();
+      await server.close("lameduck");
+      objects.close();
+    };
+    let ended: Promise<void> | undefined;
+    return {
+      get ports() {
+        return server.ports;
+      },
+      synced,
+      close: () => (ended ??= end()),
+    };
+  } catch (error) {
+    objects.close();
+    throw error;
+  }
+}
+
+/** The first of the kubernetes plugin's zones that is no reverse zone. */
+function domainOf({ servers }: Corefile): string {
+  const zones = servers.flatMap(({ kubernetes }) => kubernetes?.zones ?? []);
+  return zones.find((zone) => !zone.endsWith(".arpa")) ?? "cluster.local";
+}
+
+type Kind = "namespaces" | "services" | "endpointSlices" | "pods";
+
+const resources: { readonly [kind in Kind]: ResourceVersioned } = {
+  namespaces: { group: "", version: "v1", resource: "namespaces" },
+  services: { group: "", version: "v1", resource: "services" },
+  endpointSlices: { group: "discovery.k8s.io", version: "v1", resource: "endpointslices" },
+  pods: { group: "", version: "v1", resource: "pods" },
+};
+
+function kindsFor({ servers }: Corefile): readonly Kind[] {
+  const shown = servers.filter(({ kubernetes }) => kubernetes !== undefined);
+  if (shown.length === 0) return [];
+  const needsPods = shown.some(({ kubernetes, autopath }) => kubernetes?.pods === "verified" || autopath !== undefined);
+  return ["namespaces", "services", "endpointSlices", ...(needsPods ? (["pods"] as const) : [])];
+}
+
+interface FollowedObjects {
+  /** Begins to watch what this Corefile needs besides what is watched already. */
+  watch(corefile: Corefile): Promise<void>;
+  /** Resolves when everything that is watched is known. */
+  synced(): Promise<void>;
+  /** Today's zone; undefined until everything was known once. */
+  zone(): Zone | undefined;
+  close(): void;
+}
+
+function followObjects(parts: {
+  readonly client: ClusterClient;
+  readonly domain: string;
+  readonly log: (line: string) => void;
+}): FollowedObjects {
+  const informers = new Map<Kind, Informer<KubeObject>>();
+  const lists = new Map<Kind, readonly KubeObject[]>();
+  let isSynced = false;
+  let cluster: ClusterConfig | undefined;
+  let made: { readonly network: ReturnType<typeof source.current>; readonly zone: Zone } | undefined;
+
+  const all = (kind: Kind): readonly KubeObject[] => {
+    let known = lists.get(kind);
+    if (known === undefined) lists.set(kind, (known = [...(informers.get(kind)?.objects.values() ?? [])]));
+    return known;
+  };
+  const source = createObjectsSource({
+    cluster() {
+      const service = informers.get("services")?.objects.get(kubeDns) as Service | undefined;
+      const addresses = addressesOf(service);
+      if (cluster === undefined || cluster.dnsAddresses.join() !== addresses.join())
+        cluster = configOf(parts.domain, addresses);
+      return cluster;
+    },
+    objects: () =>
+      ({
+        nodes: [],
+        namespaces: all("namespaces"),
+        pods: all("pods"),
+        services: all("services"),
+        endpointSlices: all("endpointSlices"),
+        networkPolicies: [],
+        clusterNetworkPolicies: [],
+      }) as unknown as ClusterObjects,
+  });
+  const synced = async (): Promise<void> => {
+    await Promise.all([...informers.values()].map((informer) => informer.synced));
+    isSynced = true;
+  };
+  return {
+    async watch(corefile) {
+      for (const kind of kindsFor(corefile)) {
+        if (informers.has(kind)) continue;
+        informers.set(
+          kind,
+          startInformer<KubeObject>({
+            client: parts.client,
+            resource: resources[kind],
+            log: parts.log,
+            changed() {
+              lists.delete(kind);
+              source.changed();
+            },
+          }),
+        );
+      }
+    },
+    synced,
+    zone() {
+      if (!isSynced) return undefined;
+      const network = source.current();
+      if (made?.network !== network) made = { network, zone: compileZone(network, { previous: made?.zone }) };
+      return made.zone;
+    },
+    close() {
+      for (const informer of informers.values()) informer.close();
+      source.close();
+    },
+  };
+}
+
+function addressesOf(service: Service | undefined): readonly Address[] {
+  const { clusterIPs, clusterIP } = service?.spec ?? {};
+  const addresses = clusterIPs ?? (clusterIP === undefined ? [] : [clusterIP]);
+  return addresses.filter((address) => address !== "" && address !== "None");
+}
+
+/** What names need to know of the cluster. Ranges are not known here: reverse names are the cluster's where something has the address. */
+function configOf(domain: string, dnsAddresses: readonly Address[]): ClusterConfig {
+  return {
+    domain,
+    families: [4, 6],
+    podCidrs: [],
+    serviceCidrs: [],
+    nodeCidrs: [],
+    dnsAddresses,
+    overlay: "vxlan",
+    underlayMtu: 1500,
+    nodePorts: { first: 30_000, last: 32_767 },
+  };
+}

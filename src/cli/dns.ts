@@ -1,0 +1,52 @@
+// `fairlead dns`: cluster DNS of a real cluster, in CoreDNS's place. Runs until it is told to end (SIGTERM, SIGINT).
+
+import { globSync, readFileSync } from "node:fs";
+import process from "node:process";
+import { startClusterDns } from "../agent/cluster-dns.ts";
+import { currentNetworkNamespace } from "../kernel/namespaces.ts";
+import { openCluster } from "../watch/cluster/client.ts";
+import { findAccess } from "../watch/cluster/kubeconfig.ts";
+
+export default async function dns(options: {
+  readonly conf: string;
+  readonly "dns.port": string;
+  readonly kubeconfig?: string;
+  readonly context?: string;
+}): Promise<number> {
+  const port = Number(options["dns.port"]);
+  if (!Number.isInteger(port) || port < 1 || port > 65_535)
+    throw new Error(`--dns.port ${options["dns.port"]}: must be a port from 1 to 65535`);
+  const access = await findAccess({
+    ...(options.kubeconfig !== undefined && { kubeconfig: options.kubeconfig }),
+    ...(options.context !== undefined && { context: options.context }),
+  });
+  const client = openCluster(access);
+  const log = (line: string): void => void process.stdout.write(`${line}\n`);
+  log(`[INFO] API server: ${access.server}, by ${access.from}`);
+  const server = await startClusterDns({
+    client,
+    namespace: currentNetworkNamespace(),
+    corefile: options.conf,
+    read,
+    list: (pattern) => globSync(pattern).toSorted(),
+    env: process.env,
+    log,
+    ports: { dns: port },
+  });
+  await new Promise<void>((resolve) => {
+    for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => resolve());
+  });
+  await server.close();
+  client.close();
+  return 0;
+}
+
+function read(path: string): string | undefined {
+  try {
+    return readFileSync(path, "utf8");
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === "ENOENT" || code === "ENOTDIR") return undefined;
+    throw error;
+  }
+}
