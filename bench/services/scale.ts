@@ -53,7 +53,7 @@ const kernel = openKernel("node-1", namespace);
 const memoryBefore = process.memoryUsage().rss;
 
 const started = performance.now();
-const { agent } = startNode({ node: "node-1", kernel, source, podCidrs: ["10.244.1.0/24"] });
+const { agent } = startNode({ node: "node-1", kernel, source, podCidrs: () => ["10.244.1.0/24"] });
 const first = await agent.synced();
 if (first.failures.length > 0) throw first.failures[0]?.error ?? new Error("not everything was programmed");
 const label = `${servicesCount} Services x ${endpointsCount}`;

@@ -4,23 +4,19 @@
 
 import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { startAgent, type Agent, type AgentEvent } from "../agent/agent.ts";
+import type { Agent, AgentEvent } from "../agent/agent.ts";
 import { openAttachments, type AttachmentStore } from "../agent/attachments.ts";
 import type { PodNetwork } from "../serve/cni/cni.ts";
 import type { Ipam } from "../agent/ipam.ts";
-import { openKernelOf } from "../agent/node.ts";
-import { createPodNetwork } from "../agent/pod-network.ts";
+import { isToStay, startNode as startNodeNetwork } from "../agent/node.ts";
 import { formatReport } from "../apply/report.ts";
 import { familyOf, type Address } from "../ip/address.ts";
 import type { Node } from "../kube/kinds.ts";
 import { MS_NODEV, MS_NOSUID, mountFilesystem, unmount } from "../kernel/mounts.ts";
 import { clusterConfig } from "../model/cluster.ts";
 import type { ClusterConfig, Network, Protocol } from "../model/network.ts";
-import { compile } from "../program/compile.ts";
 import type { Program } from "../program/program.ts";
 import type { Zone } from "../program/zone.ts";
-import { startProxyHealth, type ProxyHealth } from "../serve/proxy/health.ts";
-import { createProxyRecord } from "../serve/proxy/metrics.ts";
 import type { World } from "../trace/world.ts";
 import type { ServedApi } from "./api/api.ts";
 import { openApiDoor, openLabCertificates } from "./api-door.ts";
@@ -35,14 +31,13 @@ import { startAnnouncer } from "./layer2.ts";
 import { createNetworkSource } from "./network-source.ts";
 import { createTopology, routerAddress, type Machine, type Topology } from "./network/topology.ts";
 import { nodeGrace } from "./controllers/node-lifecycle.ts";
-import { nodeAddressesOf, outsideAddresses, zoneOfNode } from "./node-object.ts";
+import { nodeAddressesOf, outsideAddresses, podCidrsOf, zoneOfNode } from "./node-object.ts";
 import type { Outside } from "./outside/connect.ts";
 import type { LabPaths } from "./paths.ts";
 import { createImages, type Images } from "./pods/images/images.ts";
 import { listenersOf, type Listener } from "./pods/listeners.ts";
 import { startKubelet, type Kubelet } from "./pods/kubelet.ts";
 import { startRecordKubelet, type RecordKubelet } from "./records.ts";
-import { lazyIpam, lazyPodNetwork } from "./node-network.ts";
 import { createNodeLog, type NodeLog } from "./node-log.ts";
 import { createPolicyDrops } from "./policy-drops.ts";
 import { startPolicyStatus } from "./policy-status.ts";
@@ -81,6 +76,8 @@ export interface LabNode {
   ipam(): Ipam | undefined;
   /** Functions of CNI's shape; undefined where packets are off. */
   readonly network: PodNetwork | undefined;
+  /** No health checks are answered any more. */
+  readonly closeHealth: () => void;
   /** Undefined while the node is stopped, or where packets are off. */
   kubelet: Kubelet | undefined;
   records: RecordKubelet | undefined;
@@ -159,74 +156,45 @@ export async function startLab(options: LabOptions): Promise<Lab> {
 
   const policyDrops = createPolicyDrops({ api, network: () => source.current() });
 
-  const health = new Map<string, ProxyHealth>();
-  const healthChanges = source.subscribe(() => {
-    for (const each of health.values()) each.update();
-  });
   const startNode = (name: string): void => {
     const machine = machines.get(name);
     const index = indexOf(name);
     const addresses = nodeAddressesOf(cluster, index);
     const folder = join(paths.nodes, name);
     mkdirSync(folder, { recursive: true, mode: 0o700 });
-    const attachments = openAttachments(join(folder, "attachments.json"));
     const log = createNodeLog();
-    const record = createProxyRecord();
-    const agent =
+    const network =
       machine &&
-      startAgent({
+      startNodeNetwork({
         node: name,
         kernel: machine.kernel,
         source,
-        attachments,
-        compile,
-        report(event) {
-          if (event.kind === "reconciled") record.synced(event.tookMs, event.report.failures.length, Date.now());
-          log.write(agentLine(event));
+        podCidrs: () => podCidrsOf(api, name),
+        attachmentsFile: join(folder, "attachments.json"),
+        health: {
+          namespace: machine.namespace,
+          isEligible: () => isToStay(api.get({ group: "", resource: "nodes", name }) as Node | undefined),
+          report: (line) => log.write(logLine(line)),
         },
+        report: (event) => log.write(agentLine(event)),
       });
-    const ipam = lazyIpam(api, name, attachments);
-    const network =
-      machine &&
-      agent &&
-      lazyPodNetwork(name, ipam, (pools) =>
-        createPodNetwork({
-          node: name,
-          kernel: machine.kernel,
-          agent,
-          attachments,
-          ipam: pools,
-          openKernel: openKernelOf,
-        }),
-      );
     const node: LabNode = {
       name,
       index,
       addresses,
-      attachments,
+      attachments: network?.attachments ?? openAttachments(join(folder, "attachments.json")),
       machine,
-      agent,
+      agent: network?.agent,
       log,
-      ipam,
-      network,
+      ipam: () => network?.ipam(),
+      network: network?.podNetwork,
+      closeHealth: () => network?.closeHealth(),
       kubelet: undefined,
       records: undefined,
       stopped: false,
     };
     nodes.set(name, node);
     if (machine !== undefined) policyDrops.add(name, machine.namespace, (line) => log.write(line));
-    if (machine !== undefined)
-      health.set(
-        name,
-        startProxyHealth({
-          namespace: machine.namespace,
-          node: name,
-          network: () => source.current(),
-          record,
-          isEligible: () => isToStay(api.get({ group: "", resource: "nodes", name }) as Node | undefined),
-          report: (line) => log.write(logLine(line)),
-        }),
-      );
     startPods(node, folder);
   };
 
@@ -325,8 +293,7 @@ export async function startLab(options: LabOptions): Promise<Lab> {
         await node.kubelet?.stop({ pods: "kill" });
         node.records?.stop();
         await node.agent?.stop();
-        health.get(node.name)?.close();
-        health.delete(node.name);
+        node.closeHealth();
         policyDrops.remove(node.name);
         nodes.delete(node.name);
         machines.delete(node.name);
@@ -377,8 +344,7 @@ export async function startLab(options: LabOptions): Promise<Lab> {
       policyStatus.close();
       policyDrops.close();
       announcer?.close();
-      healthChanges.close();
-      for (const each of health.values()) each.close();
+      for (const node of nodes.values()) node.closeHealth();
       controllers.stop();
       source.close();
       await api.flushed();
@@ -413,15 +379,6 @@ function nodeOrThrow(nodes: ReadonlyMap<string, LabNode>, name: string | undefin
   if (node === undefined)
     throw new StatusError(404, "NotFound", `nodes "${name}" not found; there are: ${[...nodes.keys()].join(", ")}`);
   return node;
-}
-
-// pkg/proxy/healthcheck: a node that the cluster autoscaler is about to take away carries this taint.
-function isToStay(node: Node | undefined): boolean {
-  return (
-    node !== undefined &&
-    node.metadata.deletionTimestamp === undefined &&
-    !(node.spec?.taints ?? []).some(({ key }) => key === "ToBeDeletedByClusterAutoscaler")
-  );
 }
 
 function logLine(text: string): string {

@@ -97,7 +97,7 @@ export async function startCluster(options: {
       node: name,
       kernel: machine.kernel,
       source,
-      podCidrs: facts.podCidrs,
+      podCidrs: () => facts.podCidrs,
       ...(stateDir === undefined ? {} : { attachmentsFile: `${stateDir}/${name}.json` }),
       report(event: AgentEvent) {
         if (event.kind === "compile-failed") throw event.error;

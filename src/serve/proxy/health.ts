@@ -8,7 +8,7 @@
 
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 
-import { listenTcpFd } from "../../kernel/sockets.ts";
+import { listenTcpFd, type SocketAddress } from "../../kernel/sockets.ts";
 import type { NetworkNamespace } from "../../kernel/namespaces.ts";
 import type { Network, NetworkService } from "../../model/network.ts";
 import { metricsText, type ProxyRecord } from "./metrics.ts";
@@ -21,10 +21,22 @@ export interface ProxyHealthOptions {
   readonly record: ProxyRecord;
   /** Is the node to stay? Not while it is being deleted or about to be (taint ToBeDeletedByClusterAutoscaler). */
   readonly isEligible: () => boolean;
+  /** kube-proxy's own where absent. */
+  readonly addresses?: HealthAddresses;
+  /** Further metrics, in Prometheus' text format. */
+  readonly moreMetrics?: () => string;
   /** Milliseconds since 1970. */
   readonly now?: () => number;
   /** A port that cannot be had, in words. */
   readonly report?: (line: string) => void;
+}
+
+/** Where the two servers listen; undefined: not at all. Without an address: everywhere. */
+export interface HealthAddresses {
+  /** /healthz and /livez */
+  readonly health: SocketAddress | undefined;
+  /** /metrics, /proxyMode and /healthz */
+  readonly metrics: SocketAddress | undefined;
 }
 
 export interface ProxyHealth {
@@ -34,14 +46,17 @@ export interface ProxyHealth {
 }
 
 // cmd/kube-proxy: --healthz-bind-address and --metrics-bind-address.
-const healthPort = 10_256;
-const metricsPort = 10_249;
+const standardAddresses: HealthAddresses = {
+  health: { port: 10_256 },
+  metrics: { address: "127.0.0.1", port: 10_249 },
+};
 /** How long the kernel may stay behind before the node counts as unhealthy: twice kube-proxy's sync period of 30 s. */
 const behindMsMax = 60_000;
 
 /** Starts answering. A port somebody else has is reported and tried again with every update. */
 export function startProxyHealth(options: ProxyHealthOptions): ProxyHealth {
   const { namespace, node, network, record, isEligible, now = Date.now, report = () => {} } = options;
+  const { addresses = standardAddresses, moreMetrics = () => "" } = options;
   const checks = new Map<number, { readonly server: Server; service: NetworkService }>();
   const refused = new Set<number>();
 
@@ -52,7 +67,8 @@ export function startProxyHealth(options: ProxyHealthOptions): ProxyHealth {
   };
   const healthz = (response: ServerResponse): void => {
     const eligible = isEligible();
-    const code = isHealthy() && eligible ? 200 : 503;
+    // Before the first time there is nothing that traffic could be sent to.
+    const code = isHealthy() && record.lastUpdated !== undefined && eligible ? 200 : 503;
     record.answered("healthz", code);
     answer(response, code, `{${times()}, "nodeEligible": ${eligible}}`, "application/json");
   };
@@ -76,7 +92,7 @@ export function startProxyHealth(options: ProxyHealthOptions): ProxyHealth {
       case "/healthz":
         return healthz(response);
       case "/metrics":
-        return answer(response, 200, metricsText(record, network(), node), "text/plain; version=0.0.4");
+        return answer(response, 200, metricsText(record, network(), node) + moreMetrics(), "text/plain; version=0.0.4");
       default:
         return answer(response, 404, "404 page not found\n");
     }
@@ -94,10 +110,12 @@ export function startProxyHealth(options: ProxyHealthOptions): ProxyHealth {
     answer(response, healthy && count > 0 ? 200 : 503, JSON.stringify(body, undefined, "\t"), "application/json");
   };
 
-  const open = (port: number, address: string | undefined, handle: Handler): Server | undefined => {
+  const open = (place: SocketAddress | undefined, handle: Handler): Server | undefined => {
+    if (place === undefined) return undefined;
+    const { port } = place;
     let fd: number;
     try {
-      fd = listenTcpFd(namespace, { port, ...(address === undefined ? {} : { address }) });
+      fd = listenTcpFd(namespace, place);
     } catch (error) {
       if (!refused.has(port)) report(`answer health checks: ${error instanceof Error ? error.message : String(error)}`);
       refused.add(port);
@@ -112,10 +130,7 @@ export function startProxyHealth(options: ProxyHealthOptions): ProxyHealth {
   let always: readonly (Server | undefined)[] = [];
 
   const update = (): void => {
-    always = [
-      always[0] ?? open(healthPort, undefined, onHealthPort),
-      always[1] ?? open(metricsPort, "127.0.0.1", onMetricsPort),
-    ];
+    always = [always[0] ?? open(addresses.health, onHealthPort), always[1] ?? open(addresses.metrics, onMetricsPort)];
     const wanted = new Map<number, NetworkService>();
     for (const service of network().services) {
       const { healthCheckNodePort: port } = service;
@@ -133,7 +148,7 @@ export function startProxyHealth(options: ProxyHealthOptions): ProxyHealth {
         known.service = service;
         continue;
       }
-      const server = open(port, undefined, (_request, response) => {
+      const server = open({ port }, (_request, response) => {
         const check = checks.get(port);
         if (check !== undefined) onCheck(check.service, response);
       });
