@@ -19,7 +19,15 @@ import {
 import { idleLinks } from "./carrier.ts";
 import { makeChanges } from "./changes.ts";
 import { deleteConnections, listConnections } from "./connections.ts";
-import type { AddressState, ForwardingState, LinkState, NeighbourState, NetworkKernel, RouteState } from "./kernel.ts";
+import {
+  KernelError,
+  type AddressState,
+  type ForwardingState,
+  type LinkState,
+  type NeighbourState,
+  type NetworkKernel,
+  type RouteState,
+} from "./kernel.ts";
 import { openMonitor } from "./monitor.ts";
 import type { NetworkNamespace } from "./namespaces.ts";
 import { openNetlinkSocket, protocol, type NetlinkSocket } from "./netlink-socket.ts";
@@ -147,11 +155,21 @@ function dumpRoutes(socket: NetlinkSocket, name: string, names: LinkNames): Rout
   const families: readonly Family[] = [4, 6];
   return families.flatMap((family) =>
     [routeTable.main, routeTable.local].flatMap((table) =>
-      dump(socket, getRoutes(family, table), decodeRoute, `list routes of ${name}`)
+      dumpTable(socket, family, table, name)
         .filter((route) => route.table === table && isUnicast(route))
         .map((route) => routeState(route, names)),
     ),
   );
+}
+
+function dumpTable(socket: NetlinkSocket, family: Family, table: number, name: string): RouteInfo[] {
+  try {
+    return dump(socket, getRoutes(family, table), decodeRoute, `list routes of ${name}`);
+  } catch (error) {
+    // A namespace that never had a route of the family has no table for it either.
+    if (error instanceof KernelError && error.code === "ENOENT") return [];
+    throw error;
+  }
 }
 
 function isUnicast(route: RouteInfo): boolean {
