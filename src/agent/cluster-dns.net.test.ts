@@ -8,7 +8,7 @@ import type { KubeObject } from "../kube/object.ts";
 import { queryDns } from "../serve/dns/client.ts";
 import type { ClusterClient } from "../watch/cluster/client.ts";
 import { rcodeName } from "../wire/dns/message.ts";
-import { formatRecordData } from "../wire/dns/record.ts";
+import { formatRecordData, type RecordType } from "../wire/dns/record.ts";
 import { startClusterDns } from "./cluster-dns.ts";
 
 const corefile = (pods: string): string => `.:53 {
@@ -99,7 +99,7 @@ await test("SERVFAIL until all is known, then answers; changes; pods only where 
     log: (line) => log.push(line),
   });
   try {
-    const ask = async (name: string, type: string): Promise<string> => {
+    const ask = async (name: string, type: RecordType): Promise<string> => {
       const { rcode, answers } = await queryDns(namespace, "127.0.0.1", name, type);
       return [rcodeName(rcode), ...answers.map(({ data }) => formatRecordData(data))].join(" ");
     };
