@@ -2,7 +2,7 @@
 //
 //   node bench/dns/peers.ts [SERVICES] [SECONDS]
 //
-// CoreDNS watches a lab's API server; this server has the zone of the same objects; unbound has the same records as local data.
+// `fairlead dns` and CoreDNS watch the same lab's API server; unbound has the same records as local data.
 // Every server is one process on 127.0.0.1, asked for random names that exist (A) by dnsperf with 8 clients on one thread, in turns.
 // Needs dnsperf, kubectl, and unbound and CoreDNS where they are to be measured (COREDNS names the binary).
 
@@ -10,34 +10,14 @@ import { spawn, spawnSync, type ChildProcess } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
-import { fileURLToPath } from "node:url";
 
-import { currentNetworkNamespace } from "../../src/kernel/namespaces.ts";
-import { parseCorefile } from "../../src/serve/dns/corefile.ts";
-import { startDnsServer } from "../../src/serve/dns/server.ts";
 import { corednsPath, createClient, startCoredns, zoneOfLab } from "../../test/dns/coredns.testing.ts";
 import { withLabs } from "../../test/lab/lab.testing.ts";
 
-const file = fileURLToPath(import.meta.url);
 const ports = { own: 10_153, coredns: 10_053, unbound: 10_253 };
 const kubernetes = "in-addr.arpa ip6.arpa {\n  pods verified\n  ttl 5\n";
 
-if (process.argv[2] === "serve") await serve(process.argv[3] ?? "");
-else await measure(Number(process.argv[2] ?? 10_000), Number(process.argv[3] ?? 5));
-
-async function serve(kubeconfig: string): Promise<void> {
-  const zone = zoneOfLab(kubeconfig);
-  await startDnsServer({
-    namespace: currentNetworkNamespace(),
-    zone: () => zone,
-    upstream: undefined,
-    domain: "cluster.local",
-    log: () => {},
-    corefile: parseCorefile(
-      `.:${ports.own} {\n bind 127.0.0.1\n errors\n kubernetes cluster.local ${kubernetes}}\n prometheus :${ports.own + 1}\n cache 30\n loadbalance\n}\n`,
-    ),
-  });
-}
+await measure(Number(process.argv[2] ?? 10_000), Number(process.argv[3] ?? 5));
 
 async function measure(services: number, seconds: number): Promise<void> {
   await withLabs(async (lab) => {
@@ -67,7 +47,11 @@ async function measure(services: number, seconds: number): Promise<void> {
     const started: { stop(): Promise<void> | void }[] = [];
     try {
       const servers: { readonly label: string; readonly port: number; readonly pid: number }[] = [];
-      const own = spawn(process.execPath, [file, "serve", kubeconfig], { stdio: "inherit" });
+      const conf = lab.file(
+        "Corefile",
+        `.:${ports.own} {\n bind 127.0.0.1\n errors\n kubernetes cluster.local ${kubernetes} }\n prometheus :${ports.own + 1}\n cache 30\n loadbalance\n}\n`,
+      );
+      const own = spawn("bin/fairlead", ["dns", "--conf", conf, "--kubeconfig", kubeconfig], { stdio: "ignore" });
       started.push({ stop: () => void own.kill("SIGKILL") });
       servers.push({ label: "Fairlead DNS", port: ports.own, pid: own.pid ?? 0 });
       if (corednsPath !== undefined) {

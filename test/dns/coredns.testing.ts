@@ -110,5 +110,9 @@ export function zoneOfLab(kubeconfig: string): Zone {
     if (status !== 0) throw new Error(`kubectl get ${resource}: ${stderr}`);
     return [kind, (JSON.parse(stdout) as { readonly items: unknown[] }).items];
   });
-  return compileZone(createNetworkBuilder(clusterConfig())(Object.fromEntries(lists) as ClusterObjects));
+  const objects = {
+    ...(Object.fromEntries(lists) as Omit<ClusterObjects, "clusterNetworkPolicies">),
+    clusterNetworkPolicies: [],
+  };
+  return compileZone(createNetworkBuilder(clusterConfig())(objects));
 }
