@@ -133,6 +133,7 @@ const repeatable = new Set([
   "secrets",
   "addresses",
   "volumeMounts",
+  "x-kubernetes-validations",
 ]);
 
 function checkListKeys(list: readonly unknown[], field: FieldSchema, path: string, problems: FieldProblem[]): void {

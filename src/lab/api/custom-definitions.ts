@@ -7,7 +7,9 @@ import type { KubeObject } from "../../kube/object.ts";
 import { at, duplicate, invalid, notSupported, required, type FieldProblem } from "../../kube/problem.ts";
 import type { Kind } from "./kinds.ts";
 import type { JsonSchema } from "./custom-schema.ts";
+import { sameJson } from "../../kube/equal.ts";
 import { timeText } from "./bookkeeping.ts";
+import { rulesProblems } from "./custom.ts";
 
 /** Where definitions are stored. */
 export const definitionsResource = { group: "apiextensions.k8s.io", resource: "customresourcedefinitions" } as const;
@@ -198,6 +200,9 @@ export function definitionProblems(object: KubeObject): readonly FieldProblem[] 
         "must have exactly one version marked as storage version",
       ),
     );
+  // Upstream keeps a schema that all versions share in one place, and names that one.
+  const [first] = versions;
+  const isShared = versions.every(({ schema }) => sameJson(schema, first?.schema));
   for (const [index, { schema, name }] of versions.entries()) {
     const path = at("spec.versions", index);
     const root = schema?.openAPIV3Schema;
@@ -205,20 +210,14 @@ export function definitionProblems(object: KubeObject): readonly FieldProblem[] 
     if (root === undefined) problems.push(required(`${path}.schema.openAPIV3Schema`, "schemas are required"));
     else if (root.type !== "object")
       problems.push(invalid(`${path}.schema.openAPIV3Schema.type`, root.type ?? "", "must be object at the root"));
+    else if (!isShared || index === 0)
+      problems.push(
+        ...rulesProblems(root, isShared ? "spec.validation.openAPIV3Schema" : `${path}.schema.openAPIV3Schema`),
+      );
   }
   if (spec.conversion !== undefined && spec.conversion.strategy !== "None")
     problems.push(notSupported("spec.conversion.strategy", spec.conversion.strategy, ["None"]));
   return problems;
-}
-
-/** What is allowed and does less than it says: CEL rules are kept and shown, and nothing is refused by them. */
-export function definitionWarnings(object: KubeObject): readonly string[] {
-  const { versions = [] } = object["spec"] as Partial<CustomResourceDefinition["spec"]>;
-  return versions.flatMap(({ schema }, index) =>
-    JSON.stringify(schema ?? {}).includes('"x-kubernetes-validations"')
-      ? [`${at("spec.versions", index)}: x-kubernetes-validations are kept, their rules are not evaluated`]
-      : [],
-  );
 }
 
 function withNames(definition: CustomResourceDefinition): CustomResourceDefinition {

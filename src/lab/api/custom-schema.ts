@@ -1,7 +1,7 @@
 // Custom resources by their structural schema (apiextensions/v1 JSONSchemaProps): pruning of unknown fields, defaults, validation.
 // Upstream: apiextensions-apiserver pkg/apiserver/schema; the words of problems are kube-openapi's.
 //
-// Not here: CEL rules (x-kubernetes-validations): they are kept and shown, and nothing is refused by them yet.
+// Not here: rules (x-kubernetes-validations, custom-rules.ts), which are loaded when the first of them is met.
 
 import {
   at,
@@ -50,7 +50,17 @@ export interface JsonSchema {
   readonly "x-kubernetes-list-type"?: string;
   readonly "x-kubernetes-list-map-keys"?: readonly string[];
   readonly "x-kubernetes-map-type"?: string;
-  readonly "x-kubernetes-validations"?: readonly unknown[];
+  readonly "x-kubernetes-validations"?: readonly ValidationRule[];
+}
+
+/** apiextensions/v1 ValidationRule; what is required may be missing here. */
+export interface ValidationRule {
+  readonly rule?: string;
+  readonly message?: string;
+  readonly messageExpression?: string;
+  readonly reason?: string;
+  readonly fieldPath?: string;
+  readonly optionalOldSelf?: boolean;
 }
 
 type Fields = { readonly [name: string]: unknown };

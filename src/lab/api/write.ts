@@ -19,7 +19,8 @@ import { applied } from "./apply.ts";
 import { newObject, replacement } from "./bookkeeping.ts";
 import { refused } from "./check.ts";
 import { definitionProblems, definitionsResource, preparedDefinition } from "./custom-definitions.ts";
-import { defaulted, pruned, schemaProblems } from "./custom-schema.ts";
+import { customObjectProblems } from "./custom.ts";
+import { defaulted, pruned } from "./custom-schema.ts";
 import {
   alreadyExists,
   badRequest,
@@ -73,7 +74,7 @@ export function createObjectApi(options: ObjectApiOptions): ServedApi {
     const complete = isSound ? asked : withKindDefaults(resource, asked);
     const prepared = strategy.prepareCreate?.(complete) ?? complete;
     const admitted = admit("create", prepared);
-    const problems = [...validate(admitted), ...customProblems(resource, admitted)];
+    const problems = [...validate(admitted), ...customProblems(resource, admitted, undefined)];
     if (problems.length > 0) throw invalidObject(resource, admitted.metadata.name, problems);
     return store.create(resource, admitted);
   };
@@ -103,7 +104,7 @@ export function createObjectApi(options: ObjectApiOptions): ServedApi {
     const prepared = strategyOf(resourceText(resource)).prepareUpdate?.(complete, previous) ?? complete;
     const next = withGeneration(admit("update", prepared, previous), previous);
     if (sameJson(next, previous)) return previous;
-    const problems = [...validateUpdate(next, previous), ...customProblems(resource, next)];
+    const problems = [...validateUpdate(next, previous), ...customProblems(resource, next, previous)];
     if (problems.length > 0) throw invalidObject(resource, key.name, problems);
     return next;
   };
@@ -216,11 +217,15 @@ function withKindDefaults({ custom }: Kind, object: KubeObject): KubeObject {
   return schema === undefined ? withDefaults(object) : (defaulted(pruned(object, schema, []), schema) as KubeObject);
 }
 
-function customProblems({ custom, group, resource }: Kind, object: KubeObject): readonly FieldProblem[] {
+function customProblems(
+  { custom, group, resource }: Kind,
+  object: KubeObject,
+  previous: KubeObject | undefined,
+): readonly FieldProblem[] {
   if (group === definitionsResource.group && resource === definitionsResource.resource)
     return definitionProblems(object);
   const schema = custom?.schema?.openAPIV3Schema;
-  return schema === undefined ? [] : schemaProblems(object, schema);
+  return schema === undefined ? [] : customObjectProblems(object, schema, previous);
 }
 
 function definitionAdmission(clock: () => number): Admission {

@@ -107,7 +107,12 @@ function addSubresource(
   const apiVersion = group === "" ? subresource.version : `${group}/${subresource.version}`;
   const type = schemaOf(apiVersion, kind);
   const schema = type === undefined ? (kind === row.kind ? kindName(row) : undefined) : schemaName(type.name);
-  const shown: Shown = { gvk: { group, version: subresource.version, kind }, schema, result: schema };
+  const shown: Shown = {
+    gvk: { group, version: subresource.version, kind },
+    schema,
+    result: schema,
+    isCustom: row.custom !== undefined,
+  };
   const path = `${base}/${name}`;
   const operations: Mutable = {};
   for (const verb of subresource.verbs) {
@@ -122,11 +127,18 @@ interface Shown {
   /** Of the body; undefined where there is none in the table. */
   readonly schema: string | undefined;
   readonly result: string | undefined;
+  /** Of a custom resource: there is no strategic merge for those. */
+  readonly isCustom: boolean;
 }
 
 function kindsOf(row: Kind, verb: string): Shown {
   const gvk = { group: row.group, version: row.version, kind: row.kind };
-  return { gvk, schema: kindName(row), result: verb === "list" ? listName(row) : kindName(row) };
+  return {
+    gvk,
+    schema: kindName(row),
+    result: verb === "list" ? listName(row) : kindName(row),
+    isCustom: row.custom !== undefined,
+  };
 }
 
 const patchTypes = [
@@ -135,6 +147,11 @@ const patchTypes = [
   "application/strategic-merge-patch+json",
   "application/apply-patch+yaml",
 ];
+
+/** kubectl takes the best that is here: strategic merges are for kinds that are built in. */
+function patchTypesOf({ isCustom }: Shown): readonly string[] {
+  return isCustom ? patchTypes.filter((type) => !type.includes("strategic")) : patchTypes;
+}
 
 /** What upstream calls the verbs of resources in these documents. */
 const actions: { readonly [verb: string]: string } = { create: "post", update: "put" };
@@ -155,13 +172,16 @@ function operation(path: string, method: string, verb: string, shown: Shown, ver
     ],
     ...(version === 3 && body !== undefined ? { requestBody: { content: body } } : {}),
     responses: { ...Object.fromEntries(codes.map((code) => [code, answer])), default: refused },
-    ...(version === 2 ? { consumes: verb === "patch" ? patchTypes : ["*/*"], produces: ["application/json"] } : {}),
+    ...(version === 2
+      ? { consumes: verb === "patch" ? patchTypesOf(shown) : ["*/*"], produces: ["application/json"] }
+      : {}),
     "x-kubernetes-action": actions[verb] ?? verb,
     "x-kubernetes-group-version-kind": shown.gvk,
   };
 }
 
-function bodyOf(verb: string, { schema }: Shown, version: OpenApiVersion): Json | undefined {
+function bodyOf(verb: string, shown: Shown, version: OpenApiVersion): Json | undefined {
+  const { schema } = shown;
   const own = schema === undefined ? { type: "object" } : reference(schema, version);
   switch (verb) {
     case "create":
@@ -170,7 +190,7 @@ function bodyOf(verb: string, { schema }: Shown, version: OpenApiVersion): Json 
     case "patch":
       return version === 3
         ? Object.fromEntries(
-            patchTypes.map((type) => [
+            patchTypesOf(shown).map((type) => [
               type,
               { schema: type === patchTypes[0] ? { type: "array", items: { type: "object" } } : { type: "object" } },
             ]),

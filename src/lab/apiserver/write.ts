@@ -9,7 +9,6 @@ import { fieldWarnings } from "../../kube/check.ts";
 import type { KubeObject } from "../../kube/object.ts";
 import { forbidden, required } from "../../kube/problem.ts";
 import type { ServedApi } from "../api/api.ts";
-import { definitionWarnings } from "../api/custom-definitions.ts";
 import { nameOf } from "../api/bookkeeping.ts";
 import { badRequest, conflict, invalidObject, notFound } from "../api/errors.ts";
 import type { Kind } from "../api/kinds.ts";
@@ -80,7 +79,6 @@ function withManaged(object: KubeObject, managedFields: readonly unknown[]): Kub
 
 function warn({ warnings, validation }: Writing, object: KubeObject): void {
   if (validation === "Ignore") return;
-  if (object.kind === "CustomResourceDefinition") for (const text of definitionWarnings(object)) warnings.add(text);
   for (const { field, message } of fieldWarnings(object))
     // What is about all of a specification is advice of ours, which `fairlead apply` gives; upstream does not warn of it.
     if (field !== "spec") warnings.add(field === "kind" ? message : `${field}: ${message}`);
