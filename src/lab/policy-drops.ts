@@ -9,7 +9,7 @@ import type { NetworkNamespace } from "../kernel/namespaces.ts";
 import { openPacketLog } from "../kernel/packet-log.ts";
 import type { Network } from "../model/network.ts";
 import { gatewayOf, tunnelAddressOf } from "../program/places.ts";
-import { policyLogGroup } from "../program/policy.ts";
+import { policyLogGroup } from "../program/policy-chains.ts";
 import { isolatingPolicies } from "../trace/policy.ts";
 import type { Direction } from "../trace/policy-words.ts";
 import type { LoggedPacket } from "../wire/netlink/packet-log.ts";

@@ -30,12 +30,12 @@ export function clusterPolicy(policy: ClusterNetworkPolicy): ClusterPolicy {
   const { metadata, spec } = policy;
   const origin = originOf(policy, "spec.subject");
   const [subject] = podPeer(spec.subject, origin);
+  const { namespaces, pods } = subject ?? nobody;
   return {
     name: metadata.name,
     tier: spec.tier === "Admin" ? "admin" : "baseline",
     priority: spec.priority,
-    // Without a subject nobody is meant: no label has no value.
-    subject: subject ?? { kind: "pods", namespaces: [{ key: "", operator: "In", values: [] }], pods: [], origin },
+    subject: { namespaces, pods },
     ingress: (spec.ingress ?? []).map((rule, index) =>
       clusterRule(policy, rule, { peers: rule.from, field: `spec.ingress[${index}]`, peerField: "from" }),
     ),
@@ -104,6 +104,9 @@ function clusterRule(
     : { ...name, action: "deny", peers: "anyone", ports: "all", closed, origin };
 }
 
+/** No label is one of no values. */
+const nobody: ClusterPolicy["subject"] = { namespaces: [{ key: "", operator: "In", values: [] }], pods: [] };
+
 const actions = { Accept: "accept", Deny: "deny", Pass: "pass" } as const;
 
 /** Whom a peer means, or why that cannot be said. */
@@ -121,10 +124,12 @@ function clusterPeers(peer: ClusterNetworkPolicyPeer, origin: Origin): readonly 
   return "has no field that is known here";
 }
 
+type PodPeer = ClusterPeer & ClusterPolicy["subject"] & { readonly kind: "pods" };
+
 function podPeer(
   { namespaces, pods }: Pick<ClusterNetworkPolicyPeer, "namespaces" | "pods">,
   origin: Origin,
-): readonly (ClusterPeer & { readonly kind: "pods" })[] {
+): readonly PodPeer[] {
   if (namespaces !== undefined) return [{ kind: "pods", namespaces: requirementsOf(namespaces), pods: [], origin }];
   if (pods === undefined) return [];
   return [

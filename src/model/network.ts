@@ -242,7 +242,8 @@ export interface ClusterPolicy {
   readonly tier: PolicyTier;
   /** 0 to 1000; lower goes first. */
   readonly priority: number;
-  readonly subject: PolicyPeer & { readonly kind: "pods" };
+  /** Pods whose namespace and whose labels both match. No requirements: all of them. Never hostNetwork pods. */
+  readonly subject: { readonly namespaces: readonly Requirement[]; readonly pods: readonly Requirement[] };
   readonly ingress: readonly ClusterRule[];
   readonly egress: readonly ClusterRule[];
   /** What it accepts is told, connection by connection. */

@@ -284,12 +284,15 @@ void test("every Program is sound", () => {
 
 void test("the rules are the same whatever Services there are, but for chains that choose", () => {
   const rulesOf = (all: ClusterObjects): string[] =>
-    compile(buildNetwork(cluster, { ...all, nodes: [node(1)], networkPolicies: [] }), "node-1", []).tables.flatMap(
-      (table) =>
-        table.chains
-          .filter(({ name }) => parseChoiceChainName(name) === undefined)
-          .flatMap((chain) => chain.rules.map((rule) => `${table.family} ${chain.name} ${formatRule(table, rule)}`))
-          .filter((text) => !text.includes("meta priority")),
+    compile(
+      buildNetwork(cluster, { ...all, nodes: [node(1)], networkPolicies: [], clusterNetworkPolicies: [] }),
+      "node-1",
+      [],
+    ).tables.flatMap((table) =>
+      table.chains
+        .filter(({ name }) => parseChoiceChainName(name) === undefined)
+        .flatMap((chain) => chain.rules.map((rule) => `${table.family} ${chain.name} ${formatRule(table, rule)}`))
+        .filter((text) => !text.includes("meta priority")),
     );
   const expected = rulesOf(objects({}));
   assert.ok(expected.length > 0);

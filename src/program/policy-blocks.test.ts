@@ -26,7 +26,8 @@ void test("a block without its exceptions", () => {
 });
 
 void test("ports that overlap or touch become one range, of one protocol only", () => {
-  const port = (protocol: "tcp" | "udp", first: number, last: number) => ({ protocol, first, last, origin }) as const;
+  const port = (protocol: "tcp" | "udp", first: number, last: number) =>
+    ({ protocol, first, last, origin, by: [] }) as const;
   assert.deepEqual(
     disjointPorts([port("udp", 80, 90), port("tcp", 85, 95), port("tcp", 80, 84), port("tcp", 100, 100)]).map(
       (range) => `${range.protocol} ${portText(range)}`,
@@ -53,6 +54,7 @@ void test("boxes never overlap and mean the same addresses and ports, in any ord
         first: port,
         last: port + more,
         origin,
+        by: [],
       })),
     }));
   const points = (blocks: readonly Block[]): readonly string[] =>

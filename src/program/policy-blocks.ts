@@ -4,7 +4,7 @@
 import { addressFromValue, type Family } from "../ip/address.ts";
 import { addressBits, prefixRange, type Prefix } from "../ip/prefix.ts";
 import type { Origin } from "../kube/object.ts";
-import type { Protocol } from "../model/network.ts";
+import type { Policy, Protocol } from "../model/network.ts";
 
 /** First and last address as numbers, both included. */
 export interface AddressRange {
@@ -17,6 +17,8 @@ export interface PortRange {
   readonly protocol: Protocol;
   readonly first: number;
   readonly last: number;
+  /** Who opens them. */
+  readonly by: readonly Policy[];
   readonly origin: Origin;
 }
 
@@ -77,24 +79,38 @@ export function disjointBlocks(blocks: readonly Block[]): readonly Block[] {
   return result;
 }
 
-/** The same ports as ranges that do not overlap, by protocol and first port. Neighbours become one. */
+/** The same ports as ranges that do not overlap, by protocol and first port. Neighbours with the same openers become one. */
 export function disjointPorts(ports: readonly PortRange[]): readonly PortRange[] {
+  if (ports.length === 1) return ports;
   const result: PortRange[] = [];
-  const sorted = ports
-    .map((range, index) => ({ range, index }))
-    .sort(
-      ({ range: a, index: i }, { range: b, index: j }) =>
-        (a.protocol < b.protocol ? -1 : a.protocol > b.protocol ? 1 : 0) || a.first - b.first || i - j,
-    );
-  for (const { range } of sorted) {
-    const before = result.at(-1);
-    if (before === undefined || before.protocol !== range.protocol || range.first > before.last + 1) {
-      result.push(range);
-    } else if (range.last > before.last) {
-      result[result.length - 1] = { ...before, last: range.last };
+  for (const protocol of ["sctp", "tcp", "udp"] as const) {
+    const own = ports.filter((range) => range.protocol === protocol);
+    const edges = [...new Set(own.flatMap(({ first, last }) => [first, last + 1]))].sort((a, b) => a - b);
+    for (const [index, first] of edges.entries()) {
+      const next = edges[index + 1];
+      const covering = next === undefined ? [] : own.filter((range) => range.first <= first && range.last >= first);
+      const [some] = covering;
+      if (some === undefined || next === undefined) continue;
+      const by = together(covering.map((range) => range.by));
+      const before = result.at(-1);
+      if (before?.protocol === protocol && before.last + 1 === first && isSameList(before.by, by))
+        result[result.length - 1] = { ...before, last: next - 1 };
+      else result.push({ protocol, first, last: next - 1, by, origin: some.origin });
     }
   }
   return result;
+}
+
+/** Each policy once, by namespace and name. */
+export function together(lists: readonly (readonly Policy[])[]): readonly Policy[] {
+  const [first = []] = lists;
+  if (lists.every((list) => isSameList(list, first))) return first;
+  const key = ({ namespace, name }: Policy): string => `${namespace}/${name}`;
+  return [...new Set(lists.flat())].sort((a, b) => (key(a) < key(b) ? -1 : 1));
+}
+
+function isSameList<T>(a: readonly T[], b: readonly T[]): boolean {
+  return a === b || (a.length === b.length && a.every((value, index) => value === b[index]));
 }
 
 /** As nft writes it: an address, a prefix where it is one, else a range. */
@@ -121,7 +137,7 @@ function isSamePorts(a: readonly PortRange[], b: readonly PortRange[]): boolean 
         range.protocol === other?.protocol &&
         range.first === other.first &&
         range.last === other.last &&
-        range.origin === other.origin
+        isSameList(range.by, other.by)
       );
     })
   );

@@ -1,5 +1,6 @@
 // What the policies that select a pod let through, as elements of the sets that the policy chains ask (policy.ts): one piece per identity
-// that lives on the node and direction. The mark is the pod's own number, the priority that of the other end.
+// that lives on the node and direction. The mark is the pod's own number, the priority that of the other end; an element's data is the
+// number of the policies that it serves, under which packets are counted and told.
 //
 // Not here: which pods are isolated (policy.ts), whom a peer means (policy-peers.ts).
 
@@ -14,10 +15,13 @@ import {
   portText,
   rangesWithout,
   rangeText,
+  together,
   type Block,
   type PortRange,
 } from "./policy-blocks.ts";
+import { memoized } from "./memo.ts";
 import { classId, markOf, type Identities, type Identity } from "./policy-identities.ts";
+import { mixedHash } from "./policy-numbers.ts";
 import { identitiesWithPort, peerIdentities, peerNumbers, peerNumbersOf } from "./policy-peers.ts";
 
 export type Direction = "ingress" | "egress";
@@ -34,6 +38,8 @@ export interface Grants {
   readonly blocks: Readonly<Record<Family, readonly NftElement[]>>;
   /** pod . addresses: every port of every protocol. */
   readonly allBlocks: Readonly<Record<Family, readonly NftElement[]>>;
+  /** The policies together that any element serves. */
+  readonly served: readonly (readonly Policy[])[];
 }
 
 /** What grants are made of besides the policies. */
@@ -65,7 +71,7 @@ export function grantsOf(
   const before = known?.[direction];
   if (before?.causes.length === causes.length && causes.every((cause, index) => cause === before.causes[index]))
     return before.grants;
-  const grants = elementsOf(identity, terms);
+  const grants = elementsOf(identity, direction, terms);
   memory.set(identity, { ...known, [direction]: { causes, grants } });
   return grants;
 }
@@ -75,16 +81,20 @@ type Term =
   | {
       readonly kind: "numbers";
       readonly numbers: readonly number[];
-      readonly ports: "all" | readonly PortRange[];
+      readonly ports: "all" | readonly OpenPorts[];
       readonly origin: Origin;
+      readonly by: readonly Policy[];
     }
   | {
       readonly kind: "block";
       readonly family: Family;
       readonly block: Omit<Block, "ports">;
-      readonly ports: "all" | readonly PortRange[];
+      readonly ports: "all" | readonly OpenPorts[];
       readonly origin: Origin;
+      readonly by: readonly Policy[];
     };
+
+type OpenPorts = Omit<PortRange, "by" | "origin">;
 
 interface Situation {
   readonly identity: Identity;
@@ -96,26 +106,33 @@ interface Situation {
 
 function termsOf(rule: PolicyRule, policy: Policy, situation: Situation): readonly Term[] {
   const { identity, direction } = situation;
+  const by = only(policy);
   const named = rule.ports === "all" ? [] : rule.ports.filter((port) => port.kind === "named");
   const numbered = rule.ports === "all" ? [] : rule.ports.filter((port) => port.kind === "range");
   const own = direction === "ingress" ? named.flatMap((port) => portsNamed(port, identity)) : [];
-  const fixed: "all" | readonly PortRange[] = rule.ports === "all" ? "all" : [...numbered, ...own];
+  const fixed: "all" | readonly OpenPorts[] = rule.ports === "all" ? "all" : [...numbered, ...own];
   const elsewhere = direction === "egress" ? named : [];
   const peers = rule.peers === "anyone" ? [undefined] : rule.peers;
   return peers.flatMap((peer) => {
     const open = fixed === "all" || fixed.length > 0 ? openTerms(peer, fixed, rule, policy, situation) : [];
-    return [...open, ...elsewhere.flatMap((port) => namedTerms(peer, port, rule, policy, situation))];
+    const all = [...open, ...elsewhere.flatMap((port) => namedTerms(peer, port, rule, policy, situation))];
+    return all.map((term) => ({ ...term, by }));
   });
 }
+
+type Unsigned<T> = T extends Term ? Omit<T, "by"> : never;
+
+/** A policy by itself, the same list each time. */
+const only = memoized((policy: Policy): readonly Policy[] => [policy]);
 
 /** Ports that are the same whoever is on the other end. */
 function openTerms(
   peer: PolicyPeer | undefined,
-  ports: "all" | readonly PortRange[],
+  ports: "all" | readonly OpenPorts[],
   rule: PolicyRule,
   policy: Policy,
   { causes, surroundings, direction }: Situation,
-): readonly Term[] {
+): readonly Unsigned<Term>[] {
   if (peer === undefined) return [{ kind: "numbers", numbers: [peerNumbers.anyone], ports, origin: rule.origin }];
   const { origin } = peer;
   switch (peer.kind) {
@@ -142,7 +159,7 @@ function namedTerms(
   rule: PolicyRule,
   policy: Policy,
   { causes, surroundings: { identities } }: Situation,
-): readonly Term[] {
+): readonly Unsigned<Term>[] {
   const origin = peer?.origin ?? rule.origin;
   if (peer?.kind === "block") {
     causes.push(identities.pods);
@@ -150,7 +167,7 @@ function namedTerms(
   }
   const found = peer === undefined ? identitiesWithPort(port, identities) : peerIdentities(peer, policy, identities);
   causes.push(found);
-  return found.identities.flatMap((identity): readonly Term[] => {
+  return found.identities.flatMap((identity): readonly Unsigned<Term>[] => {
     const ports = portsNamed(port, identity);
     return ports.length === 0 ? [] : [{ kind: "numbers", numbers: [identity.number], ports, origin }];
   });
@@ -161,7 +178,7 @@ function podBlocks(
   peer: PolicyPeer & { readonly kind: "block" },
   port: PolicyPort & { readonly kind: "named" },
   identities: Identities,
-): readonly Term[] {
+): readonly Unsigned<Term>[] {
   const identity = identities.of(pod);
   const ports = identity === undefined ? [] : portsNamed(port, identity);
   if (ports.length === 0) return [];
@@ -172,10 +189,10 @@ function podBlocks(
     .map((address) => ({ kind: "block", family, block: { range: single(address) }, ports, origin: peer.origin }));
 }
 
-function portsNamed(port: PolicyPort & { readonly kind: "named" }, { ports }: Identity): readonly PortRange[] {
+function portsNamed(port: PolicyPort & { readonly kind: "named" }, { ports }: Identity): readonly OpenPorts[] {
   return ports
     .filter(({ name, protocol }) => name === port.name && protocol === port.protocol)
-    .map((found) => ({ protocol: port.protocol, first: found.port, last: found.port, origin: port.origin }));
+    .map((found) => ({ protocol: port.protocol, first: found.port, last: found.port }));
 }
 
 /** A block that means a node means it under all addresses its packets to pods carry: those of its bridge and its tunnel. */
@@ -202,12 +219,21 @@ function single(address: Address): { readonly first: bigint; readonly last: bigi
   return { first: value, last: value };
 }
 
-function elementsOf(identity: Identity, terms: readonly Term[]): Grants {
+function elementsOf(identity: Identity, direction: Direction, terms: readonly Term[]): Grants {
   const mark = markOf(identity.number);
-  const all = new Map<number, Origin>();
+  const served = new Map<string, readonly Policy[]>();
+  const dataOf = (by: readonly Policy[]): readonly [string] => {
+    const data = groupMark("accept", direction, by);
+    served.set(data, by);
+    return [data];
+  };
+  const all = new Map<number, { readonly origin: Origin; readonly by: readonly Policy[] }>();
   for (const term of terms) {
     if (term.kind !== "numbers" || term.ports !== "all") continue;
-    for (const number of term.numbers) if (!all.has(number)) all.set(number, term.origin);
+    for (const number of term.numbers) {
+      const known = all.get(number);
+      all.set(number, known === undefined ? term : { origin: known.origin, by: together([known.by, term.by]) });
+    }
   }
   const byNumber = new Map<number, PortRange[]>();
   for (const term of terms) {
@@ -215,8 +241,8 @@ function elementsOf(identity: Identity, terms: readonly Term[]): Grants {
     for (const number of term.numbers) {
       if (all.has(number)) continue;
       const list = byNumber.get(number);
-      const ports = term.ports.map((range) => ({ ...range, origin: term.origin }));
-      if (list === undefined) byNumber.set(number, ports);
+      const ports = signed(term.ports, term);
+      if (list === undefined) byNumber.set(number, [...ports]);
       else list.push(...ports);
     }
   }
@@ -225,59 +251,102 @@ function elementsOf(identity: Identity, terms: readonly Term[]): Grants {
   for (const [number, open] of [...byNumber].sort(([a], [b]) => a - b)) {
     const id = classId(number);
     const isSingle = ({ first, last }: PortRange): boolean => first === last;
-    for (const { protocol, first, origin } of uniquePorts(open.filter(isSingle)))
-      ports.push({ key: [mark, id, protocol, String(first)], origin });
-    for (const range of disjointPorts(open.filter((range) => !isSingle(range))))
-      ranges.push({ key: [mark, id, range.protocol, portText(range)], origin: range.origin });
+    const wide = disjointPorts(open.filter((range) => !isSingle(range)));
+    for (const { protocol, first, origin, by } of uniquePorts(open.filter(isSingle))) {
+      const around = wide.find((range) => range.protocol === protocol && range.first <= first && range.last >= first);
+      const openers = around === undefined ? by : together([by, around.by]);
+      ports.push({ key: [mark, id, protocol, String(first)], data: dataOf(openers), origin });
+    }
+    for (const range of wide)
+      ranges.push({ key: [mark, id, range.protocol, portText(range)], data: dataOf(range.by), origin: range.origin });
   }
+  const allElements = [...all]
+    .sort(([a], [b]) => a - b)
+    .map(([number, { origin, by }]) => ({ key: [mark, classId(number)], data: dataOf(by), origin }));
   return {
-    all: [...all].sort(([a], [b]) => a - b).map(([number, origin]) => ({ key: [mark, classId(number)], origin })),
+    all: allElements,
     ports,
     ranges,
-    blocks: { 4: blockElements(mark, 4, terms), 6: blockElements(mark, 6, terms) },
-    allBlocks: { 4: allBlockElements(mark, 4, terms), 6: allBlockElements(mark, 6, terms) },
+    blocks: { 4: blockElements(mark, 4, terms, dataOf), 6: blockElements(mark, 6, terms, dataOf) },
+    allBlocks: { 4: allBlockElements(mark, 4, terms, dataOf), 6: allBlockElements(mark, 6, terms, dataOf) },
+    served: [...served.values()],
   };
 }
 
+/** A number for what some policies do together in a direction. Two that hash alike are counted as one: nothing else hangs on it. */
+export function groupMark(
+  verdict: "accept" | "drop",
+  direction: Direction,
+  policies: readonly { readonly namespace?: string; readonly name: string }[],
+): string {
+  return markOf((mixedHash(`${verdict} ${direction} ${groupText(policies)}`, 0) | 0x80000000) >>> 0);
+}
+
+/** `production/db, production/deny-all` */
+export function groupText(policies: readonly { readonly namespace?: string; readonly name: string }[]): string {
+  return policies.map(({ namespace, name }) => (namespace === undefined ? name : `${namespace}/${name}`)).join(", ");
+}
+
+function signed(
+  ports: readonly OpenPorts[],
+  { origin, by }: { readonly origin: Origin; readonly by: readonly Policy[] },
+): readonly PortRange[] {
+  return ports.map((range) => ({ ...range, origin, by }));
+}
+
+/** Single ports, each once. */
 function uniquePorts(ports: readonly PortRange[]): readonly PortRange[] {
-  const seen = new Set<string>();
-  return ports
-    .filter(({ protocol, first }) => {
-      const key = `${protocol} ${first}`;
-      if (seen.has(key)) return false;
-      seen.add(key);
-      return true;
-    })
-    .sort((a, b) => (a.protocol < b.protocol ? -1 : a.protocol > b.protocol ? 1 : 0) || a.first - b.first);
+  const seen = new Map<string, PortRange>();
+  for (const port of ports) {
+    const key = `${port.protocol} ${port.first}`;
+    const known = seen.get(key);
+    seen.set(key, known === undefined ? port : { ...known, by: together([known.by, port.by]) });
+  }
+  return [...seen.values()].sort(
+    (a, b) => (a.protocol < b.protocol ? -1 : a.protocol > b.protocol ? 1 : 0) || a.first - b.first,
+  );
 }
 
 const noElements: readonly NftElement[] = [];
 
-function blockElements(mark: string, family: Family, terms: readonly Term[]): readonly NftElement[] {
+function blockElements(
+  mark: string,
+  family: Family,
+  terms: readonly Term[],
+  dataOf: (by: readonly Policy[]) => readonly string[],
+): readonly NftElement[] {
   const blocks = terms.flatMap((term): readonly Block[] =>
     term.kind === "block" && term.family === family && term.ports !== "all"
-      ? [{ range: term.block.range, ports: term.ports.map((range) => ({ ...range, origin: term.origin })) }]
+      ? [{ range: term.block.range, ports: signed(term.ports, term) }]
       : [],
   );
   if (blocks.length === 0) return noElements;
   return disjointBlocks(blocks).flatMap(({ range, ports }) =>
     ports.map((open) => ({
       key: [mark, rangeText(family, range), open.protocol, portText(open)],
+      data: dataOf(open.by),
       origin: open.origin,
     })),
   );
 }
 
 /** Every port of every protocol: as if it were one port of one protocol. */
-function allBlockElements(mark: string, family: Family, terms: readonly Term[]): readonly NftElement[] {
+function allBlockElements(
+  mark: string,
+  family: Family,
+  terms: readonly Term[],
+  dataOf: (by: readonly Policy[]) => readonly string[],
+): readonly NftElement[] {
+  const everything = [{ protocol: "tcp", first: 0, last: 0 } as const];
   const blocks = terms.flatMap((term): readonly Block[] =>
     term.kind === "block" && term.family === family && term.ports === "all"
-      ? [{ range: term.block.range, ports: [{ protocol: "tcp", first: 0, last: 0, origin: term.origin }] }]
+      ? [{ range: term.block.range, ports: signed(everything, term) }]
       : [],
   );
   if (blocks.length === 0) return noElements;
   return disjointBlocks(blocks).map(({ range, ports }) => ({
     key: [mark, rangeText(family, range)],
+    data: dataOf(ports[0]?.by ?? []),
     origin: ports[0]?.origin ?? { kind: "NetworkPolicy", name: "" },
   }));
 }

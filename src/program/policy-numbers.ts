@@ -68,7 +68,7 @@ export function createNumbers(hash: (text: string, salt: number) => number = mix
 }
 
 /** FNV-1a with the finish of murmur3, so that texts that differ in one letter differ in every bit. */
-function mixedHash(text: string, salt: number): number {
+export function mixedHash(text: string, salt: number): number {
   let value = 0x811c9dc5 ^ Math.imul(salt, 0x9e3779b1);
   for (let index = 0; index < text.length; index++) value = Math.imul(value ^ text.charCodeAt(index), 0x01000193);
   value = Math.imul(value ^ (value >>> 16), 0x85ebca6b);

@@ -20,7 +20,7 @@ export interface PeerIdentities {
 export type PodPeer = PolicyPeer & { readonly kind: "pods" };
 
 /** The numbers of a peer: of identities, of namespaces, or that of all pods. */
-export function peerNumbersOf(peer: PodPeer, policy: Policy, identities: Identities): PeerNumbers {
+export function peerNumbersOf(peer: PodPeer, policy: Pick<Policy, "namespace">, identities: Identities): PeerNumbers {
   if (peer.pods.length > 0) return identifiedNumbers(peerIdentities(peer, policy, identities));
   if (peer.namespaces === "own") {
     const own = identities.namespaceNumber(policy.namespace);
@@ -30,7 +30,11 @@ export function peerNumbersOf(peer: PodPeer, policy: Policy, identities: Identit
 }
 
 /** Every identity that a peer means. */
-export function peerIdentities(peer: PodPeer, policy: Policy, identities: Identities): PeerIdentities {
+export function peerIdentities(
+  peer: PodPeer,
+  policy: Pick<Policy, "namespace">,
+  identities: Identities,
+): PeerIdentities {
   const { namespaces, pods } = peer;
   return followed(peer, identities, (identity) =>
     namespaces === "own"

@@ -1,50 +1,31 @@
-// NetworkPolicies as nftables sets: who may begin a connection with a pod of this node, and with whom such a pod may.
+// Policies as nftables sets: who may begin a connection with a pod of this node, and with whom such a pod may. ClusterNetworkPolicies of tier
+// Admin are asked first, then NetworkPolicies where one isolates the pod, else ClusterNetworkPolicies of tier Baseline.
 // The set of rules is constant; pods, policies, ports and blocks are elements (docs/policies.md says why each hook).
 //
-// A pod's own number travels in the packet's mark and the other end's in its priority, as nft has no constants in keys; both are given
-// back as they were with nothing in them. Lookups go from the pod's identity to its namespace, to all pods, to anyone, to addresses.
-//
-// Choices that the specification leaves open: connections that began before a policy changed go on (ClusterConfig.establishedConnections
-// says otherwise); ICMP and other protocols pass only where a rule opens all ports; hostNetwork pods are their node.
-// Not here: who is who (policy-identities.ts), what is let through (policy-grants.ts).
+// Not here: the chains (policy-chains.ts), who is who (policy-identities.ts), what NetworkPolicies let through (policy-grants.ts), what
+// ClusterNetworkPolicies come to (policy-ladders.ts, policy-tiers.ts).
 
 import { familyOf, type Family } from "../ip/address.ts";
 import { matches } from "../kube/selector.ts";
 import type { Origin } from "../kube/object.ts";
-import type { Attachment, ClusterConfig, Network, NetworkNode, Policy } from "../model/network.ts";
+import type { Attachment, Network, NetworkNode, Policy } from "../model/network.ts";
+import { namespaceLabels } from "../model/policy-match.ts";
 import { createAssembler, type Piece } from "./assemble.ts";
 import { memoized } from "./memo.ts";
-import type { Field, KeyType, NftChain, NftElement, NftRule, NftSet, Statement } from "./nftables/ruleset.ts";
+import type { KeyType, NftChain, NftElement, NftSet } from "./nftables/ruleset.ts";
 import { linkLocalOf } from "./places.ts";
-import { grantsOf, type Direction, type Grants } from "./policy-grants.ts";
-import { classId, createIdentities, markOf, type Identities, type Identity } from "./policy-identities.ts";
-import { peerNumbers } from "./policy-peers.ts";
-import { accept, counter, drop, goTo, is, isIn, isNot, key, rule, verdict } from "./statements.ts";
-
-/** The NFLOG group that dropped packets are told to. */
-export const policyLogGroup = 0xf1;
+import { policyChainNames, policyChainsOf } from "./policy-chains.ts";
+import { decisionSets, type Decision } from "./policy-decisions.ts";
+import { grantsOf, groupMark, type Direction, type Grants } from "./policy-grants.ts";
+import { createIdentities, markOf, type Identities, type Identity } from "./policy-identities.ts";
+import { mayDeny } from "./policy-ladders.ts";
+import { tierVerdicts, type Local, type TierVerdicts } from "./policy-tiers.ts";
 
 /** What policies add to the table of one family. Nothing where there are no policies. */
 export interface PolicyPart {
   readonly chains: readonly NftChain[];
   readonly sets: readonly NftSet[];
 }
-
-/** Names of the chains that decide, for those who read a packet's way. */
-export const policyChains: Readonly<
-  Record<
-    Direction,
-    { readonly base: readonly string[]; readonly judge: string; readonly allowed: string; readonly denied: string }
-  >
-> = {
-  egress: {
-    base: ["policy-egress", "policy-egress-node"],
-    judge: "judge-egress",
-    allowed: "allowed-egress",
-    denied: "denied-egress",
-  },
-  ingress: { base: ["policy-ingress"], judge: "judge-ingress", allowed: "allowed-ingress", denied: "denied-ingress" },
-};
 
 /** Policies of one node and family. Pieces that did not change keep their identity. */
 export function policyPart(
@@ -53,8 +34,21 @@ export function policyPart(
   attachments: readonly Attachment[],
   family: Family,
 ): PolicyPart {
-  if (network.policies.length === 0) return nothing;
-  return familyPart[family](verdictsOf(network, node, attachments), chainsOf(network.cluster)[family]);
+  if (network.policies.length + network.clusterPolicies.length === 0) return nothing;
+  return familyPart[family](
+    verdictsOf(network, node, attachments),
+    policyChainsOf(family, network.cluster.establishedConnections ?? "keep"),
+  );
+}
+
+/** What policies can decide at a node, by the number that a packet's mark has then. */
+export function policyDecisions(
+  network: Network,
+  node: NetworkNode,
+  attachments: readonly Attachment[],
+): ReadonlyMap<string, Decision> {
+  if (network.policies.length + network.clusterPolicies.length === 0) return new Map();
+  return new Map(verdictsOf(network, node, attachments).decisions.map((decision) => [decision.mark, decision]));
 }
 
 const nothing: PolicyPart = { chains: [], sets: [] };
@@ -64,6 +58,8 @@ const identitiesOf = createIdentities();
 interface Isolated {
   readonly attachment: Attachment;
   readonly identity: Identity | undefined;
+  /** The number of all that isolate it together. */
+  readonly mark: string;
   readonly origin: Origin;
 }
 
@@ -72,6 +68,9 @@ interface Verdicts {
   readonly identities: Pick<Identities, "addresses" | "namespaces">;
   readonly isolated: Readonly<Record<Direction, readonly Isolated[]>>;
   readonly granted: Readonly<Record<Direction, Readonly<Record<GrantPart, readonly NftElement[]>>>>;
+  readonly tiers: TierVerdicts;
+  /** In order of mark. */
+  readonly decisions: readonly Decision[];
 }
 
 const grantParts = ["all", "ports", "ranges", "blocks4", "blocks6", "allBlocks4", "allBlocks6"] as const;
@@ -98,17 +97,31 @@ const assemblers = memoized((_node: NetworkNode) => ({
 const lastVerdicts = new WeakMap<NetworkNode, { readonly causes: readonly unknown[]; readonly verdicts: Verdicts }>();
 
 function verdictsOf(network: Network, node: NetworkNode, attachments: readonly Attachment[]): Verdicts {
-  const causes = [network.pods, network.namespaces, network.policies, network.nodes, attachments];
+  const { pods, namespaces, policies, clusterPolicies, nodes, cluster } = network;
+  const causes = [pods, namespaces, policies, clusterPolicies, nodes, cluster, attachments];
   const known = lastVerdicts.get(node);
   if (known !== undefined && causes.every((cause, index) => cause === known.causes[index])) return known.verdicts;
-  const identities = identitiesOf(network.pods, network.namespaces);
-  const inNamespace = policiesByNamespace(network.policies);
-  const surroundings = { identities, nodes: network.nodes };
-  const locals = attachments.map((attachment) => {
+  const identities = identitiesOf(pods, namespaces);
+  const inNamespace = policiesByNamespace(policies);
+  const surroundings = { identities, nodes };
+  const locals = attachments.map((attachment): Local => {
     const pod = identities.pod(attachment.namespace, attachment.name);
     const isHere = pod !== undefined && pod.node === node.name;
     return { attachment, identity: isHere ? identities.of(pod) : undefined };
   });
+  const decisions = new Map<string, Decision>();
+  const decide = (verdict: "accept" | "drop", direction: Direction, by: readonly Policy[]): string => {
+    const mark = groupMark(verdict, direction, by);
+    if (!decisions.has(mark))
+      decisions.set(mark, {
+        mark,
+        verdict,
+        direction,
+        policies: by.map(({ origin: { field: _, ...origin } }) => origin),
+        isTold: verdict === "accept" && by.some((policy) => isTold(network, policy)),
+      });
+    return mark;
+  };
   const direction = (which: Direction): { isolated: readonly Isolated[]; granted: Verdicts["granted"]["ingress"] } => {
     const isolated: Isolated[] = [];
     const grants = new Map<number, Grants>();
@@ -119,23 +132,58 @@ function verdictsOf(network: Network, node: NetworkNode, attachments: readonly A
           ? candidates.list.filter((policy) => policy[which] !== undefined)
           : selecting[which](candidates, identity);
       const [first] = isolating;
-      if (first === undefined) continue;
-      isolated.push({ attachment, identity, origin: first.origin });
-      if (identity !== undefined && !grants.has(identity.number))
+      if (first !== undefined) {
+        isolated.push({ attachment, identity, mark: decide("drop", which, isolating), origin: first.origin });
+      } else if (identity === undefined) {
+        // Nobody knows yet whether it is one of those that are denied something.
+        const denier = mayDeny(clusterPolicies, which, namespaceLabels(network, attachment.namespace));
+        if (denier === undefined) continue;
+        const mark = groupMark("drop", which, [denier]);
+        const { field: _, ...origin } = denier.origin;
+        decisions.set(mark, { mark, verdict: "drop", direction: which, policies: [origin], isTold: false });
+        isolated.push({ attachment, identity, mark, origin: denier.origin });
+      }
+      if (first !== undefined && identity !== undefined && !grants.has(identity.number))
         grants.set(identity.number, grantsOf(identity, which, isolating, surroundings));
     }
     const sources = [...grants].sort(([a], [b]) => a - b).map(([, grant]) => grant);
+    for (const { served } of sources) for (const by of served) decide("accept", which, by);
     return { isolated, granted: assemblers(node)[which](sources).elements };
   };
   const [ingress, egress] = [direction("ingress"), direction("egress")];
+  const tiers = tierVerdicts(network, node, identities, locals);
+  for (const decision of tiers.decisions) {
+    const same = decisions.get(decision.mark);
+    decisions.set(decision.mark, same === undefined ? decision : joined(decision, same));
+  }
   const verdicts: Verdicts = {
     identities,
     isolated: { ingress: ingress.isolated, egress: egress.isolated },
     granted: { ingress: ingress.granted, egress: egress.granted },
+    tiers,
+    decisions: [...decisions.values()].sort((a, b) => (a.mark < b.mark ? -1 : 1)),
   };
   lastVerdicts.set(node, { causes, verdicts });
   return verdicts;
 }
+
+/** Two decisions of one number are told and counted as one. */
+function joined(a: Decision, b: Decision): Decision {
+  return { ...a, policies: [...a.policies, ...b.policies], isTold: a.isTold || b.isTold };
+}
+
+function isTold(network: Network, { namespace, logsAccepts }: Policy): boolean {
+  return (
+    network.cluster.policyLog === "accepts" ||
+    logsAccepts === true ||
+    loggedNamespaces(network.namespaces).has(namespace)
+  );
+}
+
+const loggedNamespaces = memoized(
+  (namespaces: Network["namespaces"]): ReadonlySet<string> =>
+    new Set(namespaces.flatMap(({ name, logsAccepts }) => (logsAccepts === true ? [name] : []))),
+);
 
 interface NamespacePolicies {
   readonly list: readonly Policy[];
@@ -185,32 +233,37 @@ function partOf(family: Family): (verdicts: Verdicts, chains: readonly NftChain[
     flags: [],
     elements,
   }));
-  return ({ identities, isolated, granted }, chains) => {
+  const counting = memoized(decisionSets);
+  return ({ identities, isolated, granted, tiers, decisions }, chains) => {
     const sets = (["ingress", "egress"] as const).flatMap((direction): readonly NftSet[] => {
       const parts = granted[direction];
       return [
-        { name: `${direction}-all`, key: ["mark", "classid"], flags: [], elements: parts.all },
+        { name: `${direction}-all`, key: ["mark", "classid"], data: ["mark"], flags: [], elements: parts.all },
         {
           name: `${direction}-ports`,
           key: ["mark", "classid", "inet_proto", "inet_service"],
+          data: ["mark"],
           flags: [],
           elements: parts.ports,
         },
         {
           name: `${direction}-ranges`,
           key: ["mark", "classid", "inet_proto", "inet_service"],
+          data: ["mark"],
           flags: ["interval"],
           elements: parts.ranges,
         },
         {
           name: `${direction}-blocks`,
           key: ["mark", address, "inet_proto", "inet_service"],
+          data: ["mark"],
           flags: ["interval"],
           elements: parts[family === 4 ? "blocks4" : "blocks6"],
         },
         {
           name: `${direction}-all-blocks`,
           key: ["mark", address],
+          data: ["mark"],
           flags: ["interval"],
           elements: parts[family === 4 ? "allBlocks4" : "allBlocks6"],
         },
@@ -220,7 +273,9 @@ function partOf(family: Family): (verdicts: Verdicts, chains: readonly NftChain[
     return {
       chains,
       sets: [
+        ...counting(decisions),
         ...sets,
+        ...tierSets(address, family, tiers),
         {
           name: "identity-namespaces",
           key: ["classid"],
@@ -230,11 +285,75 @@ function partOf(family: Family): (verdicts: Verdicts, chains: readonly NftChain[
         },
         identityElements(identities.addresses[family]),
         ...(["ingress", "egress"] as const).flatMap((direction) =>
-          isolationSets(address, family, direction, isolated[direction]),
+          isolatedPods(address, family, direction, isolated[direction], tiers),
+        ),
+        ...(["ingress", "egress"] as const).flatMap((direction) =>
+          isolationSets(address, family, direction, isolated[direction], tiers),
         ),
       ],
     };
   };
+}
+
+/** What ClusterNetworkPolicies say, rules before what leads to them. */
+function tierSets(address: KeyType, family: Family, { ends, lists, accepts, denies }: TierVerdicts): readonly NftSet[] {
+  const own = ends[family];
+  return [
+    { name: "cluster-accepts", key: ["mark"], flags: [], elements: accepts },
+    { name: "cluster-denies", key: ["mark"], flags: [], elements: denies },
+    {
+      name: "cluster-ports",
+      key: ["mark", "inet_proto", "inet_service"],
+      data: ["mark"],
+      flags: ["interval"],
+      elements: lists.ports,
+    },
+    { name: "cluster-rest", key: ["mark"], data: ["mark"], flags: [], elements: lists.rest },
+    { name: "cluster-ends", key: ["mark", "classid"], data: ["mark"], flags: [], elements: own.numbers },
+    { name: "cluster-addresses", key: ["mark", address], data: ["mark"], flags: [], elements: own.addresses },
+    { name: "cluster-ranges", key: ["mark", address], data: ["mark"], flags: ["interval"], elements: own.ranges },
+  ];
+}
+
+/** Who this node's pods are to the chains that judge them. */
+function isolatedPods(
+  address: KeyType,
+  family: Family,
+  direction: Direction,
+  isolated: readonly Isolated[],
+  { under }: TierVerdicts,
+): readonly NftSet[] {
+  const all = isolated.flatMap(({ attachment, ...rest }) =>
+    addressesOf(attachment, family, direction).map((each) => ({ address: each, ...rest })),
+  );
+  const map = (name: string, elements: readonly NftElement[]): NftSet => ({
+    name,
+    key: [address],
+    data: ["mark"],
+    flags: [],
+    elements,
+  });
+  const ladder = (tier: "admin" | "baseline"): NftSet =>
+    map(
+      `${direction}-${tier}`,
+      under[direction][tier].flatMap(({ attachment, mark, origin }) =>
+        addressesOf(attachment, family, direction).map((each) => ({ key: [each], data: [mark], origin })),
+      ),
+    );
+  return [
+    map(
+      `${direction}-isolating`,
+      all.map(({ address: each, mark, origin }) => ({ key: [each], data: [mark], origin })),
+    ),
+    map(
+      `${direction}-pods`,
+      all.flatMap(({ address: each, identity, origin }) =>
+        identity === undefined ? [] : [{ key: [each], data: [markOf(identity.number)], origin }],
+      ),
+    ),
+    ladder("admin"),
+    ladder("baseline"),
+  ];
 }
 
 function isolationSets(
@@ -242,170 +361,32 @@ function isolationSets(
   family: Family,
   direction: Direction,
   isolated: readonly Isolated[],
+  { under }: TierVerdicts,
 ): readonly NftSet[] {
-  const { judge, denied } = policyChains[direction];
-  const all = isolated.flatMap(({ attachment, identity, origin }) =>
-    addressesOf(attachment, family, direction).map((each) => ({ address: each, identity, origin })),
+  const { judge, denied, tiers } = policyChainNames[direction];
+  const isolatedElements = isolated.flatMap(({ attachment, identity, origin }) =>
+    addressesOf(attachment, family, direction).map((each): NftElement => ({
+      key: [each],
+      data: { kind: "goto", chain: identity === undefined ? denied : judge },
+      origin,
+    })),
   );
-  return [
-    {
-      name: `${direction}-pods`,
-      key: [address],
-      data: ["mark"],
-      flags: [],
-      elements: all.flatMap(({ address: each, identity, origin }) =>
-        identity === undefined ? [] : [{ key: [each], data: [markOf(identity.number)], origin }],
-      ),
-    },
-    {
-      name: `${direction}-isolated`,
-      key: [address],
-      data: "verdict",
-      flags: [],
-      elements: all.map(({ address: each, identity, origin }) => ({
-        key: [each],
-        data: { kind: "goto", chain: identity === undefined ? denied : judge },
-        origin,
-      })),
-    },
-  ];
+  const climbing = new Map<string, NftElement>();
+  for (const { attachment, origin } of [...under[direction].admin, ...under[direction].baseline])
+    for (const each of addressesOf(attachment, family, direction))
+      if (!climbing.has(each)) climbing.set(each, { key: [each], data: { kind: "goto", chain: tiers }, origin });
+  const map = (name: string, elements: readonly NftElement[]): NftSet => ({
+    name,
+    key: [address],
+    data: "verdict",
+    flags: [],
+    elements,
+  });
+  return [map(`${direction}-isolated`, isolatedElements), map(`${direction}-tiers`, [...climbing.values()])];
 }
 
 /** A pod may send to its node from its link-local address as well (guard.ts lets it). */
 function addressesOf(attachment: Attachment, family: Family, direction: Direction): readonly string[] {
   const own = attachment.addresses.filter((address) => familyOf(address) === family);
   return family === 6 && direction === "egress" ? [...own, linkLocalOf(attachment.mac)] : own;
-}
-
-const chainsOf = memoized((cluster: ClusterConfig): Readonly<Record<Family, readonly NftChain[]>> => ({
-  4: policyChainsOf(4, cluster.establishedConnections ?? "keep"),
-  6: policyChainsOf(6, cluster.establishedConnections ?? "keep"),
-}));
-
-function policyChainsOf(family: Family, established: "keep" | "strict"): readonly NftChain[] {
-  const source: Field = family === 4 ? "ip saddr" : "ip6 saddr";
-  const destination: Field = family === 4 ? "ip daddr" : "ip6 daddr";
-  const ended =
-    established === "keep"
-      ? [
-          rule("connections go on, and answers, and ICMP errors of theirs", [
-            is("ct state", "established", "related"),
-            accept,
-          ]),
-        ]
-      : [
-          rule("ICMP errors of connections", [is("ct state", "related"), accept]),
-          rule("answers", [is("ct direction", "reply"), accept]),
-        ];
-  const itself = rule("a pod to itself", [isIn("hairpin", source, destination), accept]);
-  const judged = (direction: Direction): NftRule =>
-    rule("pods that policies isolate", [
-      {
-        kind: "vmap",
-        key: key([direction === "egress" ? source : destination]),
-        map: `${direction}-isolated`,
-      },
-    ]);
-  // RFC 4861 and RFC 3810: without these an IPv6 node is not there at all.
-  const neighbours =
-    family === 4
-      ? []
-      : [
-          rule("neighbour discovery", [
-            is(
-              "icmpv6 type",
-              "nd-router-solicit",
-              "nd-neighbor-solicit",
-              "nd-neighbor-advert",
-              "mld-listener-report",
-              "mld-listener-done",
-              "mld2-listener-report",
-            ),
-            accept,
-          ]),
-        ];
-  return [
-    {
-      name: "policy-egress",
-      // After the guard; destinations are final. Accepting here ends this chain only: ingress is judged by the next.
-      base: { type: "filter", hook: "forward", priority: 10, policy: "accept" },
-      rules: [...ended, itself, judged("egress")],
-      comment: "what pods of this node may send",
-    },
-    {
-      name: "policy-ingress",
-      base: { type: "filter", hook: "forward", priority: 20, policy: "accept" },
-      rules: [...ended, itself, judged("ingress")],
-      comment: "what pods of this node may get; the node itself sends by output and always may",
-    },
-    {
-      name: "policy-egress-node",
-      base: { type: "filter", hook: "input", priority: 10, policy: "accept" },
-      rules: [...ended, ...neighbours, judged("egress")],
-      comment: "what pods may send to their own node",
-    },
-    ...judgeChains("egress", source, destination),
-    ...judgeChains("ingress", destination, source),
-  ];
-}
-
-/** `own` is the field with the isolated pod's address, `other` that of the other end. */
-function judgeChains(direction: Direction, own: Field, other: Field): readonly NftChain[] {
-  const { judge, allowed, denied } = policyChains[direction];
-  const forget: readonly Statement[] = [
-    { kind: "set-mark", value: "0x0" },
-    { kind: "set-mark", target: "meta priority", value: "none" },
-  ];
-  const let_ = [...forget, accept];
-  const otherIs = (value: string): Statement => ({ kind: "set-mark", target: "meta priority", value });
-  const look = verdict({ kind: "jump", chain: allowed });
-  return [
-    {
-      name: judge,
-      rules: [
-        rule("who it is", [{ kind: "set-mark-from", key: key([own]), map: `${direction}-pods` }, otherIs("none")]),
-        rule("this very pod, by its labels", [
-          { kind: "set-mark-from", target: "meta priority", key: key([other]), map: "identities" },
-          look,
-        ]),
-        rule("pods of this namespace", [
-          { kind: "set-mark-from", target: "meta priority", key: key(["meta priority"]), map: "identity-namespaces" },
-          look,
-        ]),
-        rule("any pod", [isNot("meta priority", "none"), otherIs(classId(peerNumbers.anyPod)), look]),
-        rule("anyone", [otherIs(classId(peerNumbers.anyone)), look]),
-        rule("addresses, some ports", [
-          isIn(`${direction}-blocks`, "meta mark", other, "meta l4proto", "th dport"),
-          ...let_,
-        ]),
-        rule("addresses, all ports", [isIn(`${direction}-all-blocks`, "meta mark", other), ...let_]),
-        rule("nothing lets it through", [goTo(denied)]),
-      ],
-      comment: `a pod that is isolated for ${direction}`,
-    },
-    {
-      name: allowed,
-      rules: [
-        rule("all ports", [isIn(`${direction}-all`, "meta mark", "meta priority"), ...let_]),
-        rule("this port", [
-          isIn(`${direction}-ports`, "meta mark", "meta priority", "meta l4proto", "th dport"),
-          ...let_,
-        ]),
-        rule("a range of ports", [
-          isIn(`${direction}-ranges`, "meta mark", "meta priority", "meta l4proto", "th dport"),
-          ...let_,
-        ]),
-      ],
-    },
-    {
-      name: denied,
-      rules: [
-        rule("told, but not too often", [
-          { kind: "limit", perSecond: 10, burst: 20 },
-          { kind: "log", group: policyLogGroup, prefix: `policy ${direction} `, bytesMax: 128 },
-        ]),
-        rule("no policy lets it through", [counter, drop]),
-      ],
-    },
-  ];
 }

@@ -1,7 +1,15 @@
-// NetworkPolicies in plain words: whom one isolates, what a rule lets through. For traces, `policy explain` and status.
+// Policies in plain words: whom one isolates, what a rule lets through or denies. For traces, `policy explain` and status.
 
 import { formatSelector } from "../kube/selector.ts";
-import type { Policy, PolicyPeer, PolicyPort, PolicyRule } from "../model/network.ts";
+import type {
+  ClusterPeer,
+  ClusterPolicy,
+  ClusterRule,
+  Policy,
+  PolicyPeer,
+  PolicyPort,
+  PolicyRule,
+} from "../model/network.ts";
 
 export type Direction = "ingress" | "egress";
 
@@ -36,7 +44,7 @@ function portText(port: PolicyPort): string {
 }
 
 /** `app=api-server`, `pods of namespace staging`, `10.0.0.0/8 without 10.1.0.0/16` */
-export function peerText(peer: PolicyPeer, policy: Policy): string {
+export function peerText(peer: PolicyPeer, policy: Pick<Policy, "namespace">): string {
   switch (peer.kind) {
     case "block":
       return `${peer.cidr}${peer.except.length === 0 ? "" : ` without ${peer.except.join(", ")}`}`;
@@ -48,3 +56,40 @@ export function peerText(peer: PolicyPeer, policy: Policy): string {
     }
   }
 }
+
+/** `every pod`, `app=db of namespaces team=shop` */
+export function clusterSubjectText({ subject, origin }: Pick<ClusterPolicy, "subject" | "origin">): string {
+  const text = peerText({ kind: "pods", ...subject, origin }, noPolicy);
+  return text === "any pod" ? "every pod" : text;
+}
+
+/** `rule "no-db" denies 5432/tcp to app=db of any namespace` */
+export function clusterRuleText({ name, action, peers, ports, closed }: ClusterRule, direction: Direction): string {
+  const what = name === undefined ? "" : `rule ${JSON.stringify(name)} `;
+  const word = direction === "ingress" ? "from" : "to";
+  const verb = { accept: "accepts", deny: "denies", pass: "leaves to the next tier" }[action];
+  const why = closed === undefined ? "" : `, as ${closed}`;
+  if (peers === "anyone") return `${what}${verb} ${portsText(ports)} ${word} anyone${why}`;
+  if (peers.length === 0) return `${what}${verb} nothing${why}`;
+  return `${what}${verb} ${clusterPortsText(ports)} ${word} ${peers.map(clusterPeerText).join(" or ")}${why}`;
+}
+
+/** A name of a port is one of whatever protocol there. */
+export function clusterPortsText(ports: ClusterRule["ports"]): string {
+  if (ports === "all") return portsText(ports);
+  const texts = ports.map((port) => (port.kind === "named" ? port.name : portText(port)));
+  return texts.length === 0 ? "nothing" : [...new Set(texts)].join(", ");
+}
+
+/** `any pod of namespaces team=shop`, `nodes zone=a`, `10.0.0.0/8` */
+export function clusterPeerText(peer: ClusterPeer): string {
+  switch (peer.kind) {
+    case "nodes":
+      return peer.nodes.length === 0 ? "any node" : `nodes ${formatSelector(peer.nodes)}`;
+    case "block":
+    case "pods":
+      return peerText(peer, noPolicy);
+  }
+}
+
+const noPolicy = { namespace: "" };

@@ -1,16 +1,17 @@
-// What NetworkPolicies did to a packet at a hook. The verdict is read from the rules that the packet met, as the kernel would meet them;
+// What policies of every tier did to a packet at a hook. The verdict is read from the rules that the packet met, as the kernel would meet them;
 // the Network says which policies isolate the pod and what they would have let through.
 //
 // Not here: the rules themselves (program/policy.ts), words (policy-words.ts).
 
 import type { Address } from "../ip/address.ts";
+import type { Origin } from "../kube/object.ts";
 import { matches } from "../kube/selector.ts";
-import type { Network, NetworkNode, Policy } from "../model/network.ts";
+import type { ClusterPolicy, ClusterRule, Network, NetworkNode, Policy } from "../model/network.ts";
 import { letsThrough } from "../model/policy-match.ts";
-import { policyChains } from "../program/policy.ts";
+import { policyChainNames, sharedPolicyChains } from "../program/policy-chains.ts";
 import { linkLocalOf } from "../program/places.ts";
 import type { HookResult } from "./machine.ts";
-import { ruleText, subjectText, type Direction } from "./policy-words.ts";
+import { clusterRuleText, clusterSubjectText, ruleText, subjectText, type Direction } from "./policy-words.ts";
 import type { Packet, PolicyCause, Step } from "./trace.ts";
 import { podAt, type World } from "./world.ts";
 
@@ -44,6 +45,8 @@ function localPod(world: World, node: NetworkNode, address: Address): { readonly
   return attachment && { name: `${attachment.namespace}/${attachment.name}` };
 }
 
+type RuleStep = Step & { readonly kind: "rule" };
+
 function stepOf(
   world: World,
   direction: Direction,
@@ -51,26 +54,79 @@ function stepOf(
   result: HookResult,
   packet: Packet,
 ): PolicyStep {
-  const { base, judge, allowed, denied } = policyChains[direction];
-  const met = result.steps.filter((step) => step.kind === "rule");
-  const step = { kind: "policy", direction, pod: pod.name } as const;
   const { network } = world;
+  const met = rulesOf(result, direction);
+  const step = { kind: "policy", direction, pod: pod.name } as const;
   if (network.cluster.policy === "off")
     return { ...step, verdict: "not-isolated", detail: "policies are not enforced" };
-  const sent = met.find(({ chain, verdict }) => base.includes(chain) && verdict.startsWith("goto "));
-  if (sent === undefined) {
-    const itself = packet.source === packet.destination;
-    return { ...step, verdict: "not-isolated", ...(itself && { detail: "a pod may always talk to itself" }) };
+  const passes = met.filter(({ chain, verdict }) => chain === sharedPolicyChains.decide && !verdict.includes(" "));
+  const passed = passes.flatMap(({ origin }) => clusterCauses(network, origin, direction));
+  const onward = passed.length === 0 ? {} : { passed };
+  // The last list that was asked is that of the tier that decided: where it decided, there the packet went on.
+  const decision = met.findLast(
+    ({ chain, verdict }) => chain === sharedPolicyChains.decide && verdict.startsWith("goto "),
+  );
+  if (decision !== undefined) {
+    const { origin } = decision;
+    const tier = clusterRuleAt(network, origin)?.policy.tier;
+    const isDenied = decision.verdict === `goto ${sharedPolicyChains.dropped}`;
+    return {
+      ...step,
+      ...onward,
+      ...(tier !== undefined && { tier }),
+      verdict: isDenied ? "denied" : "allowed",
+      origin,
+      ...(isDenied && { causes: clusterCauses(network, origin, direction) }),
+    };
   }
-  const isolating = isolatingPolicies(network, direction, pod.name);
-  if (met.some(({ chain, verdict }) => chain === denied && verdict === "drop"))
+  return { ...networkPolicyStep(world, step, met, packet), ...onward };
+}
+
+/** The rules met in the base chain of a direction and behind it, in order; each with the entry that sent the packet on. */
+function rulesOf({ steps }: HookResult, direction: Direction): readonly RuleStep[] {
+  const bases = { own: policyChainNames[direction].base, others: policyChainNames[opposite[direction]].base };
+  const found: RuleStep[] = [];
+  let isOwn = false;
+  let decided: Origin | undefined;
+  for (const step of steps) {
+    if (step.kind !== "rule") continue;
+    if (bases.own.includes(step.chain)) isOwn = true;
+    else if (bases.others.includes(step.chain)) isOwn = false;
+    if (!isOwn) continue;
+    // What a list says is the rule's; sets that only count and sort tell nothing of it.
+    if (step.chain === sharedPolicyChains.list) decided = step.origin;
+    found.push(step.chain === sharedPolicyChains.decide && decided !== undefined ? { ...step, origin: decided } : step);
+  }
+  return found;
+}
+
+const opposite = { ingress: "egress", egress: "ingress" } as const;
+
+/** What NetworkPolicies did, where no ClusterNetworkPolicy decided. */
+function networkPolicyStep(
+  world: World,
+  step: Pick<PolicyStep, "kind" | "direction" | "pod">,
+  met: readonly RuleStep[],
+  packet: Packet,
+): PolicyStep {
+  const { network } = world;
+  const { direction, pod } = step;
+  const { judge, allowed, denied } = policyChainNames[direction];
+  const sent = met.find(({ verdict }) => verdict === `goto ${judge}` || verdict === `goto ${denied}`);
+  if (sent === undefined) return { ...step, verdict: "not-isolated" };
+  if (met.some(({ chain, verdict }) => [judge, denied].includes(chain) && verdict === "accept"))
+    return { ...step, verdict: "not-isolated", detail: "a pod may always talk to itself" };
+  const isolating = isolatingPolicies(network, direction, pod);
+  if (met.some(({ chain, verdict }) => chain === sharedPolicyChains.dropped && verdict === "drop"))
     return {
       ...step,
       verdict: "denied",
       origin: sent.origin,
-      causes: causesOf(isolating, direction, sent.origin, pod.name),
+      causes: causesOf(isolating, direction, sent.origin, pod),
     };
-  const accepted = met.find(({ chain, verdict }) => [allowed, judge].includes(chain) && verdict === "accept");
+  const accepted = met.find(
+    ({ chain, verdict }) => [allowed, judge].includes(chain) && verdict === `goto ${sharedPolicyChains.accepted}`,
+  );
   const origin = accepted?.origin ?? sent.origin;
   const connection = {
     from: { address: packet.source, pod: podAt(world, packet.source) },
@@ -82,6 +138,33 @@ function stepOf(
     .filter((policy) => !(policy.namespace === origin.namespace && policy.name === origin.name))
     .filter((policy) => letsThrough(network, policy, direction, connection));
   return { ...step, verdict: "allowed", origin, ...(others.length > 0 && { also: others.map(({ name }) => name) }) };
+}
+
+/** The rule of a ClusterNetworkPolicy that an origin means: `spec.egress[2]`, or something inside of it. */
+export function clusterRuleAt(
+  network: Network,
+  { kind, name, field = "" }: Origin,
+): { readonly policy: ClusterPolicy; readonly rule: ClusterRule } | undefined {
+  if (kind !== "ClusterNetworkPolicy") return undefined;
+  const policy = network.clusterPolicies.find((each) => each.name === name);
+  const [, direction, index] = /^spec\.(ingress|egress)\[(\d+)\]/.exec(field) ?? [];
+  const rule = policy?.[direction === "ingress" ? "ingress" : "egress"][Number(index)];
+  return policy === undefined || rule === undefined ? undefined : { policy, rule };
+}
+
+/** What a rule of a ClusterNetworkPolicy does, in words. */
+function clusterCauses(network: Network, origin: Origin, direction: Direction): readonly PolicyCause[] {
+  const found = clusterRuleAt(network, origin);
+  if (found === undefined) return [{ text: `ClusterNetworkPolicy ${origin.name} says so`, origin }];
+  const { policy, rule } = found;
+  const tier = policy.tier === "admin" ? "Admin" : "Baseline";
+  return [
+    {
+      text: `ClusterNetworkPolicy ${policy.name} (tier ${tier}, priority ${policy.priority}) is for ${clusterSubjectText(policy)}`,
+      origin: policy.origin,
+    },
+    { text: `and ${clusterRuleText(rule, direction)}`, origin },
+  ];
 }
 
 /** The policies that select a pod and have the direction, in order of name. A pod that nobody knows is selected by all of its namespace. */

@@ -206,23 +206,37 @@ function summaryLine(step: Step, hop: Hop, nodes: readonly Hop[], seen?: Step): 
 }
 
 function policyLine(step: Step & { kind: "policy" }): Pick<Line, "text" | "origin" | "place"> {
-  const { origin, direction, detail, also = [] } = step;
+  const { origin, direction, detail, also = [], passed = [] } = step;
+  const names = [...new Set(passed.map((cause) => cause.origin.name))];
+  const onward = names.length === 0 ? "" : `, passed on by ${names.join(", ")}`;
   switch (step.verdict) {
     case "not-isolated":
       return {
-        text: `allowed, ${detail ?? `no policy isolates ${shortName(step.pod)} for ${direction}`}`,
+        text: `allowed, ${detail ?? `no policy isolates ${shortName(step.pod)} for ${direction}`}${onward}`,
         origin: undefined,
       };
     case "allowed":
       if (origin === undefined) return { text: "allowed", origin };
       return {
-        text: `allowed by ${origin.kind} ${origin.namespace ?? ""}/${[origin.name, ...also].join(", ")}`,
+        text: `allowed by ${origin.kind} ${decider(step, origin, also)}${onward}`,
         origin,
         place: placeText(origin),
       };
     case "denied":
-      return { text: `denied, nothing lets it ${direction === "ingress" ? "in" : "out"}`, origin };
+      if (step.tier !== undefined && origin !== undefined)
+        return { text: `denied by ${origin.kind} ${decider(step, origin)}${onward}`, origin, place: placeText(origin) };
+      return { text: `denied, nothing lets it ${direction === "ingress" ? "in" : "out"}${onward}`, origin };
   }
+}
+
+/** `production/db`; of a ClusterNetworkPolicy also the tier: `no-db (tier Admin)`. */
+function decider(
+  { tier }: Step & { kind: "policy" },
+  { namespace, name }: Origin,
+  also: readonly string[] = [],
+): string {
+  if (tier !== undefined) return `${name} (tier ${tier === "admin" ? "Admin" : "Baseline"})`;
+  return `${namespace ?? ""}/${[name, ...also].join(", ")}`;
 }
 
 function socketText(step: Step & { kind: "socket" }): string {

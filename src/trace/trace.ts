@@ -5,7 +5,7 @@
 
 import type { Address } from "../ip/address.ts";
 import type { Origin } from "../kube/object.ts";
-import type { Protocol } from "../model/network.ts";
+import type { PolicyTier, Protocol } from "../model/network.ts";
 
 /** How it ends. `delivered` needs a listening socket where the lab can tell. */
 export type Disposition =
@@ -77,8 +77,12 @@ export type Step =
       readonly origin?: Origin;
       /** Names of other policies that let it through as well. */
       readonly also?: readonly string[];
-      /** Denied: every policy that isolates the pod, and what each would let through. */
+      /** Denied: every policy that isolates the pod, and what each would let through; or the rule of a ClusterNetworkPolicy that says so. */
       readonly causes?: readonly PolicyCause[];
+      /** The tier that decided, where it was a ClusterNetworkPolicy: `origin` has the policy and the rule's field. */
+      readonly tier?: PolicyTier;
+      /** Rules of ClusterNetworkPolicies that passed it on to the next tier, in order. */
+      readonly passed?: readonly PolicyCause[];
     }
   | { readonly kind: "guard"; readonly verdict: "passed" | "denied"; readonly detail: string; readonly origin: Origin }
   /** A rule of a table passed; only in the full rendering. */

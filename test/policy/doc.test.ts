@@ -18,7 +18,10 @@ void test("the chains of egress", () => {
     objects({ nodes: [node(1)], networkPolicies: [policy("p", "default", { podSelector: {} })] }),
   );
   const table = compile(network, "node-1", []).tables.find(({ family }) => family === "ip") ?? assert.fail("no table");
-  const names = ["policy-egress", "policy-egress-node", "judge-egress", "allowed-egress", "denied-egress"];
+  const names = [
+    ...["policy-egress", "policy-egress-node", "tiers-egress", "ends-egress", "cluster-list", "cluster-decide"],
+    ...["judge-egress", "allowed-egress", "denied-egress", "policy-accepted", "policy-dropped"],
+  ];
   for (const name of names) {
     const chains = table.chains.filter((chain) => chain.name === name);
     const text = formatTable({ ...table, chains });

@@ -9,6 +9,7 @@ import { stringify } from "yaml";
 
 import {
   disagreements,
+  everyClusterWorld,
   everyWorld,
   randomWorld,
   rememberingBuilder,
@@ -21,6 +22,7 @@ const isLong = process.env["FAIRLEAD_LONG"] === "1";
 const worlds = Number(process.env["WORLDS"] ?? (isLong ? 500 : 15));
 /** A number prime to those of the grammar's choices: every choice comes up, though not with every other. */
 const stride = isLong ? 1 : 5;
+const clusterStride = isLong ? 1 : 11;
 
 void test("every policy of a small grammar: oracle and Programs agree", (t) => {
   let asked = 0;
@@ -30,6 +32,16 @@ void test("every policy of a small grammar: oracle and Programs agree", (t) => {
     asked += agree(world, `world ${count}`);
   }
   t.diagnostic(`${Math.ceil(count / stride)} of ${count} worlds, ${asked} connections`);
+});
+
+void test("every cluster policy of a small grammar: oracle and Programs agree", (t) => {
+  let asked = 0;
+  let count = 0;
+  for (const world of everyClusterWorld()) {
+    if (count++ % clusterStride !== 0) continue;
+    asked += agree(world, `world ${count}`);
+  }
+  t.diagnostic(`${Math.ceil(count / clusterStride)} of ${count} worlds, ${asked} connections`);
 });
 
 void test("random policies: oracle and Programs agree", (t) => {
@@ -45,7 +57,9 @@ function agree(world: PolicyWorld, name: string, build?: Parameters<typeof disag
   if (found.length === 0) return asked;
   const isAlone = disagreements(world).found.length > 0;
   const small = isAlone ? shrink(world, (candidate) => disagreements(candidate).found.length > 0) : world;
-  const text = [...small.namespaces, ...small.pods, ...small.policies].map((object) => stringify(object)).join("---\n");
+  const text = [...small.namespaces, ...small.pods, ...small.policies, ...small.clusterPolicies]
+    .map((object) => stringify(object))
+    .join("---\n");
   assert.fail(
     `${name}${isAlone ? "" : " (only after the worlds before it)"}:\n${disagreements(small, build).found.slice(0, 10).join("\n")}\n${text}`,
   );

@@ -1,16 +1,28 @@
-// What NetworkPolicy says of one connection, straight from the specification (networking.k8s.io/v1, the comments of its types, and the
-// page "Network Policies" of the Kubernetes documentation). Slow and obvious, on raw objects, and apart from everything in src/ that
-// it is to judge: own selectors, own addresses, no sharing of code.
+// What policies say of one connection, straight from the specifications: networking.k8s.io/v1 (the comments of its types, and the page
+// "Network Policies" of the Kubernetes documentation) and policy.networking.k8s.io/v1alpha2 (the comments of ClusterNetworkPolicy's types,
+// and "API overview" of network-policy-api). Slow and obvious, on raw objects, and apart from everything in src/ that it is to judge: own
+// selectors, own addresses, no sharing of code.
 //
-// Choices where the specification leaves one, as documented for the compiler: ICMP passes only where a rule opens all ports; a hostNetwork
-// pod is its node; a block means a node when it holds the packet's address or the node's InternalIP.
+// Choices where a specification leaves one, as documented for the compiler: ICMP passes only where a rule opens all ports; a hostNetwork
+// pod is its node; an ipBlock means a node when it holds the packet's address or the node's InternalIP; what a node sends to its own pods
+// is judged by nobody; of ClusterNetworkPolicies of one priority the one whose name comes first goes first.
 
-import type { NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort, Node, Pod } from "../../src/kube/kinds.ts";
+import type {
+  ClusterNetworkPolicy,
+  ClusterNetworkPolicyPeer,
+  ClusterNetworkPolicyProtocol,
+  NetworkPolicy,
+  NetworkPolicyPeer,
+  NetworkPolicyPort,
+  Node,
+  Pod,
+} from "../../src/kube/kinds.ts";
 import type { LabelSelector } from "../../src/kube/pod.ts";
 
 export interface OracleWorld {
   readonly namespaces: readonly { readonly name: string; readonly labels: Readonly<Record<string, string>> }[];
   readonly policies: readonly NetworkPolicy[];
+  readonly clusterPolicies: readonly ClusterNetworkPolicy[];
 }
 
 /** One end of a connection, and the address it has in the packet that is judged. */
@@ -24,32 +36,166 @@ export interface Question {
   readonly to: End;
   readonly protocol: "tcp" | "udp" | "sctp" | "icmp";
   readonly port: number;
+  /** Asked by a Service's address: then a pod may be asked by itself. */
+  readonly byService?: boolean;
 }
 
+/** `trail`: the rules of ClusterNetworkPolicies that decided or passed it on, in order: `egress Admin no-db 2 Deny`. */
 export type Answer =
-  | { readonly kind: "allowed" }
-  | { readonly kind: "denied"; readonly by: "egress" | "ingress"; readonly isolatedBy: readonly string[] };
+  | { readonly kind: "allowed"; readonly trail: readonly string[] }
+  | {
+      readonly kind: "denied";
+      readonly by: "egress" | "ingress";
+      /** NetworkPolicies that isolate the pod; none where a ClusterNetworkPolicy denies it. */
+      readonly isolatedBy: readonly string[];
+      readonly trail: readonly string[];
+    };
 
 /** May this connection begin? */
 export function judge(world: OracleWorld, question: Question): Answer {
   const { from, to } = question;
-  // "NetworkPolicies cannot block access to itself" (a Pod cannot block access to itself).
-  if (from.kind === "pod" && to.kind === "pod" && isSamePod(from.pod, to.pod)) return { kind: "allowed" };
+  // "A Pod connecting to its own Pod IP is not subject to CNP", nor to NetworkPolicies: it never leaves the pod.
+  const isItself = from.kind === "pod" && to.kind === "pod" && isSamePod(from.pod, to.pod);
+  if (isItself && question.byService !== true) return { kind: "allowed", trail: [] };
   // "For a connection from a source pod to a destination pod to be allowed, both the egress policy on the source pod and the ingress
   // policy on the destination pod need to allow the connection."
-  if (isPolicySubject(from)) {
-    const isolating = policiesFor(world, from.pod, "Egress");
-    if (isolating.length > 0 && !isolating.some((policy) => allowsEgress(world, policy, question)))
-      return { kind: "denied", by: "egress", isolatedBy: isolating.map(nameOf).sort() };
-  }
-  if (isPolicySubject(to)) {
+  const trail: string[] = [];
+  for (const by of ["egress", "ingress"] as const) {
+    const own = by === "egress" ? from : to;
+    if (!isPolicySubject(own)) continue;
     // "Traffic to and from the node where a Pod is running is always allowed"; types.go: "OR if the traffic source is the pod's local node".
-    if (from.kind === "node" && from.node.metadata.name === to.pod.spec.nodeName) return { kind: "allowed" };
-    const isolating = policiesFor(world, to.pod, "Ingress");
-    if (isolating.length > 0 && !isolating.some((policy) => allowsIngress(world, policy, question)))
-      return { kind: "denied", by: "ingress", isolatedBy: isolating.map(nameOf).sort() };
+    if (by === "ingress" && from.kind === "node" && from.node.metadata.name === own.pod.spec.nodeName) continue;
+    const verdict = judgeEnd(world, question, by, own.pod, isItself);
+    trail.push(...verdict.trail);
+    if (verdict.kind === "denied") return { kind: "denied", by, isolatedBy: verdict.isolatedBy, trail };
   }
-  return { kind: "allowed" };
+  return { kind: "allowed", trail };
+}
+
+/** One end: "Policy tiers are evaluated in the following order: Admin tier, NetworkPolicy tier, Baseline tier". */
+function judgeEnd(
+  world: OracleWorld,
+  question: Question,
+  by: "egress" | "ingress",
+  pod: Pod,
+  isItself: boolean,
+): {
+  readonly kind: "allowed" | "denied";
+  readonly isolatedBy: readonly string[];
+  readonly trail: readonly string[];
+} {
+  const admin = judgeTier(world, question, by, pod, "Admin");
+  if (admin?.action === "Accept") return { kind: "allowed", isolatedBy: [], trail: [admin.name] };
+  if (admin?.action === "Deny") return { kind: "denied", isolatedBy: [], trail: [admin.name] };
+  const trail = admin === undefined ? [] : [admin.name];
+  const isolating = policiesFor(world, pod, by === "egress" ? "Egress" : "Ingress");
+  if (isolating.length > 0) {
+    // "v1.NetworkPolicy always makes a final decision for selected pods." "NetworkPolicies cannot block access to itself".
+    const allows = by === "egress" ? allowsEgress : allowsIngress;
+    if (isItself || isolating.some((policy) => allows(world, policy, question)))
+      return { kind: "allowed", isolatedBy: [], trail };
+    return { kind: "denied", isolatedBy: isolating.map(nameOf).sort(), trail };
+  }
+  const baseline = judgeTier(world, question, by, pod, "Baseline");
+  const all = baseline === undefined ? trail : [...trail, baseline.name];
+  // "If a given connection wasn't allowed or denied by any of the tiers, the default kubernetes policy is applied, which says that all pods
+  // can communicate with each other."
+  return { kind: baseline?.action === "Deny" ? "denied" : "allowed", isolatedBy: [], trail: all };
+}
+
+interface TierVerdict {
+  readonly action: "Accept" | "Deny" | "Pass";
+  readonly name: string;
+}
+
+/** The first rule that means the connection: "lower priority values have higher precedence", then "the order in which the rule is written". */
+function judgeTier(
+  world: OracleWorld,
+  question: Question,
+  by: "egress" | "ingress",
+  pod: Pod,
+  tier: "Admin" | "Baseline",
+): TierVerdict | undefined {
+  const inOrder = world.clusterPolicies
+    .filter((policy) => policy.spec.tier === tier)
+    .toSorted((a, b) => a.spec.priority - b.spec.priority || (a.metadata.name < b.metadata.name ? -1 : 1));
+  for (const { metadata, spec } of inOrder) {
+    if (!selectsPod(world, spec.subject, pod)) continue;
+    const rules = by === "egress" ? (spec.egress ?? []) : (spec.ingress ?? []);
+    for (const [index, rule] of rules.entries()) {
+      const peers = "to" in rule ? rule.to : rule.from;
+      const isClosed = peers.some(isUnknownPeer) || (rule.protocols ?? []).some(isUnknownProtocol);
+      // "fail closed": Accept is "treated as matching no traffic", Deny and Pass as "a 'Deny all' rule".
+      if (isClosed && rule.action === "Accept") continue;
+      const action = isClosed ? "Deny" : rule.action;
+      const other = by === "egress" ? question.to : question.from;
+      const means =
+        isClosed ||
+        (peers.some((peer) => clusterPeerMeans(world, peer, other)) &&
+          (rule.protocols === undefined || rule.protocols.some((each) => protocolMeans(each, question))));
+      if (means) return { action, name: `${by} ${tier} ${metadata.name} ${index} ${action}` };
+    }
+  }
+  return undefined;
+}
+
+function isUnknownPeer(peer: ClusterNetworkPolicyPeer): boolean {
+  // Domain names are not supported, so they are as unknown as a field of a later version.
+  return !["namespaces", "pods", "nodes", "networks"].some((field) => field in peer);
+}
+
+function isUnknownProtocol(item: ClusterNetworkPolicyProtocol): boolean {
+  return !["tcp", "udp", "sctp", "destinationNamedPort"].some((field) => field in item);
+}
+
+/** "Note that host-networked pods are not included in this type of peer", nor in subjects. */
+function selectsPod(
+  world: OracleWorld,
+  { namespaces, pods }: Pick<ClusterNetworkPolicyPeer, "namespaces" | "pods">,
+  pod: Pod,
+): boolean {
+  if (pod.spec.hostNetwork === true) return false;
+  const ofNamespace = namespaceLabels(world, pod.metadata.namespace ?? "");
+  if (namespaces !== undefined) return selectorMatches(namespaces, ofNamespace);
+  if (pods === undefined) return false;
+  return (
+    selectorMatches(pods.namespaceSelector ?? {}, ofNamespace) &&
+    selectorMatches(pods.podSelector ?? {}, pod.metadata.labels ?? {})
+  );
+}
+
+function clusterPeerMeans(world: OracleWorld, peer: ClusterNetworkPolicyPeer, end: End): boolean {
+  if (peer.namespaces !== undefined || peer.pods !== undefined)
+    return end.kind === "pod" && selectsPod(world, peer, end.pod);
+  // "It selects the nodeIPs as the peer type by matching on the IPs present in the node.Status.Addresses field of the node."
+  if (peer.nodes !== undefined)
+    return end.kind === "node" && selectorMatches(peer.nodes, end.node.metadata.labels ?? {});
+  // "cluster-internal traffic will be checked against the rule as well"
+  return (peer.networks ?? []).some((cidr) => isIn(cidr, end.address));
+}
+
+function protocolMeans(item: ClusterNetworkPolicyProtocol, question: Question): boolean {
+  if (item.destinationNamedPort !== undefined) return hasPortNamed(question, item.destinationNamedPort);
+  const ports = { tcp: item.tcp, udp: item.udp, sctp: item.sctp, icmp: undefined }[question.protocol];
+  const { number, range } = ports?.destinationPort ?? {};
+  if (number !== undefined) return question.port === number;
+  return range !== undefined && question.port >= range.start && question.port <= range.end;
+}
+
+/** "selects a destination port on a pod based on the ContainerPort name" */
+function hasPortNamed({ to, port, protocol }: Question, name: string): boolean {
+  if (to.kind !== "pod" || to.pod.spec.hostNetwork === true) return false;
+  return to.pod.spec.containers.some((container) =>
+    (container.ports ?? []).some(
+      (each) =>
+        each.name === name && each.containerPort === port && (each.protocol ?? "TCP").toLowerCase() === protocol,
+    ),
+  );
+}
+
+function namespaceLabels(world: OracleWorld, namespace: string): Readonly<Record<string, string>> {
+  const labels = world.namespaces.find(({ name }) => name === namespace)?.labels ?? {};
+  return { "kubernetes.io/metadata.name": namespace, ...labels };
 }
 
 function isPolicySubject(end: End): end is End & { readonly kind: "pod" } {
@@ -114,8 +260,7 @@ function peerMatches(world: OracleWorld, policy: NetworkPolicy, peer: NetworkPol
     if (podSelector === undefined) return false;
     return namespace === policy.metadata.namespace && selectorMatches(podSelector, pod.metadata.labels ?? {});
   }
-  const labels = world.namespaces.find(({ name }) => name === namespace)?.labels ?? {};
-  if (!selectorMatches(namespaceSelector, { "kubernetes.io/metadata.name": namespace, ...labels })) return false;
+  if (!selectorMatches(namespaceSelector, namespaceLabels(world, namespace))) return false;
   return podSelector === undefined || selectorMatches(podSelector, pod.metadata.labels ?? {});
 }
 

@@ -133,6 +133,7 @@ function worldOf(lab: Lab, policies: readonly NetworkPolicy[]): PolicyWorld {
     namespaces: (all("namespaces") as readonly Namespace[]).filter(mine),
     pods: (all("pods") as readonly Pod[]).filter(mine),
     policies,
+    clusterPolicies: [],
   };
 }
 

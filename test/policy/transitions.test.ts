@@ -21,6 +21,7 @@ import {
   createDice,
   oracleAnswer,
   probesOf,
+  randomClusterPolicies,
   randomPolicies,
   randomWorld,
   tracerWorld,
@@ -40,6 +41,21 @@ void test("policies that change", (t) => {
     const names = new Set(kept.map(({ metadata }) => `${metadata.namespace}/${metadata.name}`));
     const fresh = others.filter(({ metadata }) => !names.has(`${metadata.namespace}/${metadata.name}`));
     states += between(before, { ...before, policies: [...kept, ...fresh] }, `seed ${seed}`);
+  }
+  t.diagnostic(`${states} states`);
+});
+
+void test("cluster policies that change", (t) => {
+  let states = 0;
+  for (let seed = 301; seed <= 300 + worlds; seed++) {
+    const before = randomWorld(seed);
+    const others = randomClusterPolicies(createDice(seed + 1000), before);
+    const kept = before.clusterPolicies.filter((_, index) => index % 2 === 0);
+    const names = new Set(kept.map(({ metadata }) => metadata.name));
+    const fresh = others.filter(({ metadata }) => !names.has(metadata.name));
+    // Of NetworkPolicies some go at the same time.
+    const policies = before.policies.slice(seed % 2);
+    states += between(before, { ...before, policies, clusterPolicies: [...kept, ...fresh] }, `seed ${seed}`);
   }
   t.diagnostic(`${states} states`);
 });
@@ -70,7 +86,6 @@ void test("a pod that goes and one that comes", (t) => {
 
 /** How many states there were. */
 function between(before: PolicyWorld, after: PolicyWorld, name: string): number {
-  if (before.policies.length === 0 || after.policies.length === 0) return 0;
   const [old, next] = [programsOf(before), programsOf(after)];
   let count = 0;
   for (const [node, program] of next) {

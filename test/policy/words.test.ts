@@ -20,6 +20,7 @@ const shop: PolicyWorld = {
     pod("db", { namespace: "red", node: 2, host: 11 }, { labels: { app: "db" }, http: 8080 }),
     pod("other", { namespace: "blue", node: 1, host: 12 }, { labels: { app: "web" } }),
   ],
+  clusterPolicies: [],
   policies: [
     policy("db-in", "red", {
       podSelector: { matchLabels: { app: "db" } },

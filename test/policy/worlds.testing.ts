@@ -2,6 +2,9 @@
 // Programs' answer by the tracer; and how a world that two judges disagree about becomes small.
 
 import type {
+  ClusterNetworkPolicy,
+  ClusterNetworkPolicyPeer,
+  ClusterNetworkPolicyProtocol,
   Namespace,
   NetworkPolicy,
   NetworkPolicyPeer,
@@ -18,7 +21,7 @@ import { compile } from "../../src/program/compile.ts";
 import { tunnelAddressOf } from "../../src/program/places.ts";
 import { compileZone } from "../../src/program/zone.ts";
 import { walkAll, type Start } from "../../src/trace/walk.ts";
-import type { Packet } from "../../src/trace/trace.ts";
+import type { Packet, Step } from "../../src/trace/trace.ts";
 import type { World } from "../../src/trace/world.ts";
 import { isIn, judge, type Answer, type End, type Question } from "./oracle.ts";
 
@@ -31,6 +34,7 @@ export interface PolicyWorld {
   readonly namespaces: readonly Namespace[];
   readonly pods: readonly Pod[];
   readonly policies: readonly NetworkPolicy[];
+  readonly clusterPolicies: readonly ClusterNetworkPolicy[];
 }
 
 export function pod(
@@ -72,6 +76,15 @@ export function policy(name: string, namespaceName: string, spec: NetworkPolicy[
   };
 }
 
+export function clusterPolicy(name: string, spec: ClusterNetworkPolicy["spec"]): ClusterNetworkPolicy {
+  return {
+    apiVersion: "policy.networking.k8s.io/v1alpha2",
+    kind: "ClusterNetworkPolicy",
+    metadata: { name },
+    spec,
+  };
+}
+
 export function clusterObjects(world: PolicyWorld): ClusterObjects {
   const services = world.pods.filter(isOwnAddress).map((each, index) => ({
     ...service(`s-${each.metadata.name}`, {
@@ -104,6 +117,7 @@ export function clusterObjects(world: PolicyWorld): ClusterObjects {
     services,
     endpointSlices: slices,
     networkPolicies: world.policies,
+    clusterNetworkPolicies: world.clusterPolicies,
   });
 }
 
@@ -169,7 +183,13 @@ export function probesOf(world: PolicyWorld, family: 4 | 6): readonly Probe[] {
   ): void => {
     const source = start.kind === "node" ? sourceOfNode(world, start.name, to, family) : from.address;
     probes.push({
-      question: { from: from.kind === "node" ? { ...from, address: source } : from, to, protocol, port },
+      question: {
+        from: from.kind === "node" ? { ...from, address: source } : from,
+        to,
+        protocol,
+        port,
+        ...(packet.by !== "address" && { byService: true }),
+      },
       start,
       packet: {
         protocol,
@@ -241,6 +261,7 @@ export function oracleAnswer(world: PolicyWorld, question: Question): Answer {
     {
       namespaces: world.namespaces.map(({ metadata }) => ({ name: metadata.name, labels: metadata.labels ?? {} })),
       policies: world.policies,
+      clusterPolicies: world.clusterPolicies,
     },
     question,
   );
@@ -283,15 +304,32 @@ export function tracerWorld(network: Network, programs: World["programs"], attac
 /** What the Programs do with a probe's first packet and its answer; `other`: it does not arrive, for a reason that is no policy. */
 export function answerIn(world: World, probe: Probe): { readonly answer: Answer; readonly other?: string } {
   const [path] = walkAll(world, startOf(world.network, probe.start), probe.packet);
-  const last = path?.hops.at(-1)?.steps.at(-1);
+  const steps = (path?.hops ?? []).flatMap((hop) => hop.steps);
+  const trail = steps.flatMap((step) => (step.kind === "policy" ? trailOf(world.network, step) : []));
+  const last = steps.at(-1);
   if (last?.kind === "policy" && last.verdict === "denied") {
     const isolatedBy = (last.causes ?? []).flatMap(
       ({ text }) => /^NetworkPolicy \S+\/(\S+) isolates/.exec(text)?.[1] ?? [],
     );
-    return { answer: { kind: "denied", by: last.direction, isolatedBy: isolatedBy.sort() } };
+    return { answer: { kind: "denied", by: last.direction, isolatedBy: isolatedBy.sort(), trail } };
   }
-  if (path?.disposition === "delivered") return { answer: { kind: "allowed" } };
-  return { answer: { kind: "allowed" }, other: `${path?.disposition}: ${JSON.stringify(last)}` };
+  const answer = { kind: "allowed", trail } as const;
+  if (path?.disposition === "delivered") return { answer };
+  return { answer, other: `${path?.disposition}: ${JSON.stringify(last)}` };
+}
+
+/** The rules of ClusterNetworkPolicies in a step, as the oracle names them. */
+function trailOf(
+  network: Network,
+  { direction, passed = [], tier, origin }: Step & { readonly kind: "policy" },
+): readonly string[] {
+  const rules = passed.filter((cause) => cause.text.startsWith("and ")).map((cause) => cause.origin);
+  return [...rules, ...(tier === undefined || origin === undefined ? [] : [origin])].map((each) => {
+    const found = network.clusterPolicies.find(({ name }) => name === each.name);
+    const index = Number(/\[(\d+)\]/.exec(each.field ?? "")?.[1]);
+    const action = { accept: "Accept", deny: "Deny", pass: "Pass" }[found?.[direction][index]?.action ?? "pass"];
+    return `${direction} ${found?.tier === "admin" ? "Admin" : "Baseline"} ${each.name} ${index} ${action}`;
+  });
 }
 
 let zone: World["zone"] | undefined;
@@ -378,11 +416,25 @@ export function shrink(world: PolicyWorld, fails: (world: PolicyWorld) => boolea
 }
 
 function* smaller(world: PolicyWorld): Iterable<PolicyWorld> {
+  for (const index of world.clusterPolicies.keys())
+    yield { ...world, clusterPolicies: without(world.clusterPolicies, index) };
   for (const index of world.policies.keys()) yield { ...world, policies: without(world.policies, index) };
   for (const index of world.pods.keys()) yield { ...world, pods: without(world.pods, index) };
   for (const [index, each] of world.policies.entries())
     for (const spec of smallerValues(each.spec))
       yield { ...world, policies: world.policies.with(index, { ...each, spec: spec as NetworkPolicy["spec"] }) };
+  for (const [index, each] of world.clusterPolicies.entries())
+    for (const spec of smallerValues(each.spec)) {
+      const small = spec as ClusterNetworkPolicy["spec"];
+      const isWhole =
+        small.subject !== undefined &&
+        small.tier !== undefined &&
+        small.priority !== undefined &&
+        [...(small.egress ?? []), ...(small.ingress ?? [])].every(
+          (rule) => rule.action !== undefined && ("to" in rule || "from" in rule),
+        );
+      if (isWhole) yield { ...world, clusterPolicies: world.clusterPolicies.with(index, { ...each, spec: small }) };
+    }
 }
 
 /** The same value with one item or field less, at any depth. */
@@ -441,7 +493,69 @@ export function randomWorld(seed: number): PolicyWorld {
     );
   });
   const world = { nodes: [node(1), node(2)], namespaces, pods };
-  return { ...world, policies: randomPolicies(dice, world) };
+  return { ...world, policies: randomPolicies(dice, world), clusterPolicies: randomClusterPolicies(dice, world) };
+}
+
+/** Up to four ClusterNetworkPolicies over the places of a world; often none. */
+export function randomClusterPolicies(dice: Dice, world: Places): readonly ClusterNetworkPolicy[] {
+  if (dice.once(3)) return [];
+  return Array.from({ length: 1 + dice.roll(4) }, (_, index) => {
+    const rules = <T>(make: () => T): readonly T[] => Array.from({ length: dice.roll(4) }, make);
+    const rule = (): { action: "Accept" | "Deny" | "Pass"; protocols?: readonly ClusterNetworkPolicyProtocol[] } => {
+      const protocols = dice.pick([
+        undefined,
+        undefined,
+        [randomProtocol(dice)],
+        [0, 1, 2].map(() => randomProtocol(dice)),
+      ]);
+      return { action: dice.pick(["Accept", "Deny", "Pass"]), ...(protocols !== undefined && { protocols }) };
+    };
+    const peers = <T>(make: () => T): readonly T[] => Array.from({ length: 1 + dice.roll(2) }, make);
+    const ingress = rules(() => ({ ...rule(), from: peers(() => randomClusterPods(dice)) }));
+    const egress = rules(() => ({ ...rule(), to: peers(() => randomClusterPeer(dice, world)) }));
+    return clusterPolicy(`c${index}`, {
+      tier: dice.pick(["Admin", "Admin", "Baseline"]),
+      priority: dice.roll(3),
+      subject: randomClusterPods(dice),
+      ...(ingress.length > 0 && { ingress }),
+      ...(egress.length > 0 && { egress }),
+    });
+  });
+}
+
+function randomClusterPods(dice: Dice): Pick<ClusterNetworkPolicyPeer, "namespaces" | "pods"> {
+  const selectors = { namespaceSelector: randomNamespaceSelector(dice), podSelector: randomSelector(dice) };
+  return dice.pick([{ namespaces: randomNamespaceSelector(dice) }, { pods: selectors }]);
+}
+
+function randomClusterPeer(dice: Dice, world: Places): ClusterNetworkPolicyPeer {
+  switch (dice.roll(8)) {
+    case 0:
+      return { nodes: dice.pick<LabelSelector>([{}, { matchLabels: { "topology.kubernetes.io/zone": "zone-1" } }]) };
+    case 1:
+    case 2:
+    case 3:
+      return { networks: Array.from({ length: 1 + dice.roll(2) }, () => randomBlock(dice, world).cidr) };
+    case 4:
+      return dice.once(3)
+        ? dice.pick<ClusterNetworkPolicyPeer>([{}, { domainNames: ["example.com"] }])
+        : { namespaces: {} };
+    default:
+      return randomClusterPods(dice);
+  }
+}
+
+function randomProtocol(dice: Dice): ClusterNetworkPolicyProtocol {
+  const number = dice.pick([80, 8080, 53, 90]);
+  const destinationPort = dice.pick([{ number }, { number }, { range: { start: 53, end: dice.pick([80, 90, 9000]) } }]);
+  return dice.pick<ClusterNetworkPolicyProtocol>([
+    { tcp: { destinationPort } },
+    { tcp: { destinationPort } },
+    { udp: { destinationPort } },
+    { sctp: { destinationPort } },
+    { destinationNamedPort: dice.pick(["http", "dns", "nobody"]) },
+    ...(dice.once(8) ? [{}] : []),
+  ]);
 }
 
 /** Up to five policies over the places of a world. */
@@ -451,7 +565,7 @@ export function randomPolicies(dice: Dice, world: Places): readonly NetworkPolic
   );
 }
 
-type Places = Omit<PolicyWorld, "policies">;
+type Places = Omit<PolicyWorld, "policies" | "clusterPolicies">;
 
 function randomSpec(dice: Dice, world: Places): NetworkPolicy["spec"] {
   const rules = <T>(make: () => T): readonly T[] | undefined =>
@@ -597,7 +711,7 @@ export function* everyWorld(): Iterable<PolicyWorld> {
         const rule = { ...(open !== undefined && { ports: open }) };
         const ingress = [{ ...rule, ...(from !== undefined && { from }) }];
         const egress = [{ ...rule, ...(from !== undefined && { to: from }) }];
-        const world = { nodes, namespaces, pods };
+        const world = { nodes, namespaces, pods, clusterPolicies: [] };
         yield { ...world, policies: [policy("in", "red", { podSelector, ingress })] };
         yield { ...world, policies: [policy("out", "red", { podSelector, policyTypes: ["Egress"], egress })] };
       }
@@ -607,8 +721,76 @@ export function* everyWorld(): Iterable<PolicyWorld> {
         nodes,
         namespaces,
         pods,
+        clusterPolicies: [],
         policies: [policy("deny", "red", { podSelector, ...(policyTypes && { policyTypes }) })],
       };
+}
+
+/** Every ClusterNetworkPolicy of a small grammar, before one that denies the rest and beside a NetworkPolicy that lets some in. */
+export function* everyClusterWorld(): Iterable<PolicyWorld> {
+  const nodes = [node(1), node(2)];
+  const namespaces = [namespace("red", { team: "a" }), namespace("blue")];
+  const pods = [
+    pod("a", { namespace: "red", node: 1, host: 10 }, { labels: { app: "web" } }),
+    pod("b", { namespace: "red", node: 2, host: 11 }, { labels: { app: "api" }, http: 8080 }),
+    pod("c", { namespace: "blue", node: 1, host: 12 }, { labels: { app: "web" }, http: 8080 }),
+  ];
+  const web: LabelSelector = { matchLabels: { app: "web" } };
+  const inside: readonly Pick<ClusterNetworkPolicyPeer, "namespaces" | "pods">[] = [
+    { namespaces: {} },
+    { namespaces: { matchLabels: { team: "a" } } },
+    { pods: { namespaceSelector: {}, podSelector: web } },
+    { pods: { podSelector: {} } },
+    {},
+  ];
+  const outside: readonly ClusterNetworkPolicyPeer[] = [
+    { nodes: {} },
+    { nodes: { matchLabels: { "topology.kubernetes.io/zone": "zone-2" } } },
+    { networks: ["0.0.0.0/0"] },
+    { networks: ["10.244.1.0/24", "fd00:10:244:2::/64", "172.18.0.2/32"] },
+    { networks: ["10.244.1.12/32", "203.0.113.0/24"] },
+    { domainNames: ["example.com"] },
+  ];
+  const protocols: readonly (readonly ClusterNetworkPolicyProtocol[] | undefined)[] = [
+    undefined,
+    [{ tcp: { destinationPort: { number: 80 } } }],
+    [{ udp: { destinationPort: { range: { start: 53, end: 80 } } } }, { tcp: { destinationPort: { number: 8080 } } }],
+    [{ destinationNamedPort: "http" }],
+    [{}],
+  ];
+  const policies = [
+    policy("n", "red", { podSelector: web, policyTypes: ["Ingress", "Egress"], ingress: [{ ports: [{ port: 80 }] }] }),
+  ];
+  const world = { nodes, namespaces, pods, policies };
+  for (const tier of ["Admin", "Baseline"] as const)
+    for (const action of ["Accept", "Deny", "Pass"] as const)
+      for (const open of protocols) {
+        const rule = { action, ...(open !== undefined && { protocols: open }) };
+        const subject = { namespaces: { matchLabels: { team: "a" } } };
+        const last = clusterPolicy("z", {
+          tier,
+          priority: 1,
+          subject: { namespaces: {} },
+          egress: [{ action: "Deny", to: [{ namespaces: {} }, { networks: ["::/0"] }] }],
+          ingress: [{ action: "Deny", from: [{ namespaces: {} }] }],
+        });
+        for (const peer of [...inside, ...outside])
+          yield {
+            ...world,
+            clusterPolicies: [
+              clusterPolicy("a", { tier, priority: 0, subject, egress: [{ ...rule, to: [peer] }] }),
+              last,
+            ],
+          };
+        for (const peer of inside)
+          yield {
+            ...world,
+            clusterPolicies: [
+              clusterPolicy("a", { tier, priority: 0, subject, ingress: [{ ...rule, from: [peer] }] }),
+              last,
+            ],
+          };
+      }
 }
 
 /** A builder that remembers, as a lab's does. */
