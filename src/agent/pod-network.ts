@@ -289,6 +289,8 @@ export function createPodNetwork(options: PodNetworkOptions): NodePodNetwork {
       const reasons = results.flatMap((result) => (result.status === "rejected" ? [messageOf(result.reason)] : []));
       if (reasons.length > 0)
         throw new CniError(cniCodes.failed, `collect dead sandboxes of ${node}: ${reasons.join("; ")}`);
+      // Also what others are taking away right now.
+      await attachments.flushed();
       return dead.map((attachment) => attachment.id);
     },
     async status() {

@@ -54,7 +54,7 @@ async function host(options: HostOptions): Promise<void> {
     node: name,
     kernel: openKernel(name, currentNetworkNamespace()),
     source: { current: () => network, subscribe: () => ({ close() {} }) },
-    podCidrs,
+    podCidrs: () => podCidrs,
     ...(attachmentsFile !== undefined && { attachmentsFile }),
     report(event) {
       if (event.kind === "compile-failed") throw event.error;

@@ -1,0 +1,420 @@
+import assert from "node:assert/strict";
+import { existsSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import { describe, test } from "node:test";
+
+import { openKernel } from "../../src/kernel/linux.ts";
+import { cniVersions } from "../../src/serve/cni/request.ts";
+import {
+  makeSandbox,
+  network,
+  nodePlugin,
+  plugin,
+  scratchFolder,
+  shellPlugin,
+  startHost,
+  startPlugin,
+  type Outcome,
+  type Sandbox,
+} from "./plugin.testing.ts";
+
+const shells: readonly (readonly [string, ...string[]])[] = [
+  [shellPlugin],
+  ...(existsSync("/bin/bash") ? [["/bin/bash", shellPlugin] as const] : []),
+  [process.execPath, nodePlugin],
+];
+
+function addressesIn({ namespace, id }: Sandbox): readonly string[] {
+  const kernel = openKernel(id, namespace);
+  try {
+    return kernel
+      .addresses()
+      .filter(({ link }) => link !== "lo")
+      .map(({ address }) => address);
+  } finally {
+    kernel.close();
+  }
+}
+
+const codeOf = ({ exitCode, json }: Outcome): unknown => [exitCode, json?.["code"]];
+
+describe("the plugin, with an agent", () => {
+  test("a pod's life, by every way to the agent and in every version", async (t) => {
+    const directory = scratchFolder(t);
+    const host = await startHost({ directory });
+    t.after(() => host.stop());
+    for (const program of shells) {
+      for (const cniVersion of cniVersions) {
+        const sandbox = makeSandbox(t);
+        const call = { directory, program, id: sandbox.id, netns: sandbox.path };
+        const config = { ...network, cniVersion };
+        const added = await plugin({ ...call, command: "ADD", config });
+        assert.equal(added.exitCode, 0, added.output);
+        const { json } = added;
+        assert.equal(json?.["cniVersion"], cniVersion);
+        const [host4, pod] = json?.["interfaces"] as { name: string; mtu?: number; sandbox?: string }[];
+        assert.match(host4?.name ?? "", /^flp/);
+        assert.deepEqual([pod?.name, pod?.sandbox], ["eth0", sandbox.path]);
+        assert.equal(pod?.mtu, cniVersion === "1.1.0" ? 1450 : undefined);
+        const ips = json?.["ips"] as { version?: string; interface: number; address: string }[];
+        assert.deepEqual(
+          ips.map(({ version }) => version),
+          cniVersion < "1.0.0" ? ["4", "6"] : [undefined, undefined],
+        );
+        assert.deepEqual(
+          ips.map((ip) => [ip.interface, ip.address.split("/")[0]]),
+          addressesIn(sandbox).map((address) => [1, address]),
+        );
+        if (cniVersion >= "0.4.0") {
+          const checked = await plugin({ ...call, command: "CHECK", config: { ...config, prevResult: json } });
+          assert.deepEqual([checked.exitCode, checked.output], [0, ""]);
+        }
+        const deleted = await plugin({ ...call, command: "DEL", config: { ...config, prevResult: json } });
+        assert.deepEqual([deleted.exitCode, deleted.output], [0, ""]);
+        assert.deepEqual(addressesIn(sandbox), []);
+      }
+    }
+  });
+
+  test("VERSION says the same with and without an agent", async (t) => {
+    const directory = scratchFolder(t);
+    const ask = (): Promise<Outcome[]> =>
+      Promise.all(shells.map((program) => plugin({ command: "VERSION", directory, program, config: network })));
+    const without = await ask();
+    const host = await startHost({ directory });
+    t.after(() => host.stop());
+    for (const { exitCode, json } of [...without, ...(await ask())]) {
+      assert.deepEqual([exitCode, json], [0, { cniVersion: "1.1.0", supportedVersions: cniVersions }]);
+    }
+  });
+
+  test("what is wrong is told with the specification's code, and the name of it", async (t) => {
+    const directory = scratchFolder(t);
+    const host = await startHost({ directory });
+    t.after(() => host.stop());
+    const sandbox = makeSandbox(t);
+    const add = { command: "ADD", directory, id: "wrong", netns: sandbox.path };
+    const cases: readonly (readonly [Parameters<typeof plugin>[0], number, RegExp])[] = [
+      [{ ...add, command: "EAT" }, 4, /CNI_COMMAND/],
+      [{ ...add, command: "" }, 4, /CNI_COMMAND/],
+      [{ command: "ADD", directory, netns: sandbox.path }, 4, /CNI_CONTAINERID/],
+      [{ ...add, id: "../../etc" }, 4, /CNI_CONTAINERID/],
+      [{ ...add, interfaceName: "much-too-long-a-name" }, 4, /CNI_IFNAME/],
+      [{ ...add, interfaceName: "a/b" }, 4, /CNI_IFNAME/],
+      [{ command: "ADD", directory, id: "wrong" }, 4, /CNI_NETNS/],
+      [{ ...add, netns: "/etc/passwd" }, 4, /CNI_NETNS/],
+      [{ ...add, netns: "/proc/self/ns/net" }, 4, /CNI_NETNS.*own/],
+      [{ ...add, netns: "/run/netns/there-is-none" }, 3, /CNI_NETNS/],
+      [{ ...add, args: "K8S_POD_NAME" }, 4, /CNI_ARGS/],
+      [{ ...add, args: "argA=foo" }, 4, /CNI_ARGS.*argA/],
+      [{ ...add, args: "K8S_POD_NAMESPACE=a;K8S_POD_NAME=../b" }, 4, /CNI_ARGS.*K8S_POD_NAME/],
+      [{ ...add, config: "" }, 6, /JSON/],
+      [{ ...add, config: "{" }, 6, /JSON/],
+      [{ ...add, config: "[]" }, 6, /JSON/],
+      [{ ...add, config: { ...network, cniVersion: "0.2.0" } }, 1, /0\.2\.0/],
+      [{ ...add, config: { ...network, cniVersion: "2.0.0" } }, 1, /2\.0\.0/],
+      [{ ...add, config: { name: "net", type: "fairlead-cni" } }, 1, /cniVersion/],
+      [{ ...add, config: { ...network, name: "" } }, 7, /name/],
+      [{ ...add, config: { ...network, name: "a/b" } }, 7, /name/],
+      [{ ...add, config: { ...network, ipam: { type: "host-local" } } }, 2, /ipam.*host-local/],
+      [{ ...add, config: { ...network, ipMasq: false } }, 2, /ipMasq.*false/],
+      [{ ...add, config: { ...network, runtimeConfig: { portMappings: [{ hostPort: 80 }] } } }, 7, /portMappings/],
+      [{ ...add, config: { ...network, runtimeConfig: { ips: ["10.9.9.9"] } } }, 102, /10\.9\.9\.9/],
+      [{ ...add, config: { ...network, runtimeConfig: { ips: ["10.244.1.1/24"] } } }, 102, /gateway/],
+      [{ ...add, config: { ...network, runtimeConfig: { mac: "01:00:5e:00:00:01" } } }, 7, /mac/],
+      [{ ...add, config: { ...network, prevResult: [] } }, 6, /prevResult/],
+      [{ ...add, config: { ...network, prevResult: { interfaces: {} } } }, 6, /interfaces/],
+      [{ ...add, command: "CHECK" }, 7, /prevResult/],
+      [{ ...add, command: "CHECK", config: { ...network, cniVersion: "0.3.1" } }, 1, /CHECK/],
+      [{ ...add, command: "GC", config: { ...network, cniVersion: "1.0.0" } }, 1, /GC/],
+      [{ ...add, command: "STATUS", config: { ...network, cniVersion: "1.0.0" } }, 1, /STATUS/],
+      [{ ...add, command: "GC", config: { ...network, "cni.dev/valid-attachments": {} } }, 7, /valid-attachments/],
+    ];
+    for (const [call, code, words] of cases) {
+      const outcome = await plugin(call);
+      assert.deepEqual(codeOf(outcome), [1, code], `${JSON.stringify(call)}: ${outcome.output}`);
+      assert.match(String(outcome.json?.["msg"]), call.command === "" ? /CNI_COMMAND/ : words);
+      assert.ok((cniVersions as readonly unknown[]).includes(outcome.json?.["cniVersion"]));
+    }
+    assert.deepEqual(addressesIn(sandbox), [], "nothing is half done");
+  });
+
+  test("capabilities and arguments: addresses, hardware address, unknown ones let pass, unused ones reported", async (t) => {
+    const directory = scratchFolder(t);
+    const host = await startHost({ directory });
+    t.after(() => host.stop());
+    const sandbox = makeSandbox(t);
+    const { exitCode, json, output } = await plugin({
+      command: "ADD",
+      directory,
+      id: sandbox.id,
+      netns: sandbox.path,
+      args: "IgnoreUnknown=1;argA=foo;K8S_POD_NAMESPACE=shop;K8S_POD_NAME=web-0;IP=10.244.1.99",
+      config: {
+        ...network,
+        dns: { nameservers: ["10.96.0.10"] },
+        runtimeConfig: { ips: ["10.244.1.200/24"], mac: "02:AA:BB:CC:DD:EE", bandwidth: { ingressRate: 1 } },
+      },
+    });
+    assert.equal(exitCode, 0, output);
+    const [v4, v6] = json?.["ips"] as { address: string }[];
+    assert.deepEqual([v4?.address, v6?.address], ["10.244.1.200/32", "fd00:10:244:1::2/128"]);
+    assert.equal(json?.["interfaces"][1].mac, "02:aa:bb:cc:dd:ee");
+    assert.deepEqual(json?.["dns"], { nameservers: ["10.96.0.10"] });
+    assert.ok(host.log.some((line) => /shop\/web-0: ignored: capability bandwidth/.test(line)));
+    const again = makeSandbox(t);
+    const taken = await plugin({
+      command: "ADD",
+      directory,
+      id: again.id,
+      netns: again.path,
+      args: "IP=10.244.1.200",
+    });
+    assert.deepEqual(codeOf(taken), [1, 102]);
+    assert.match(String(taken.json?.["msg"]), /another pod has it/);
+  });
+
+  test("a previous result is passed on with ours behind it; a second interface leaves the first one's way out", async (t) => {
+    const directory = scratchFolder(t);
+    const host = await startHost({ directory });
+    t.after(() => host.stop());
+    const sandbox = makeSandbox(t);
+    const before = {
+      cniVersion: "1.1.0",
+      interfaces: [{ name: "lo", sandbox: sandbox.path, socketPath: "/x" }],
+      ips: [{ address: "127.0.0.1/8", interface: 0 }],
+      routes: [{ dst: "192.0.2.0/24", priority: 5 }],
+      dns: { domain: "example" },
+    };
+    const call = { directory, id: sandbox.id, netns: sandbox.path };
+    const first = await plugin({ ...call, command: "ADD", config: { ...network, prevResult: before } });
+    assert.equal(first.exitCode, 0, first.output);
+    assert.deepEqual(first.json?.["interfaces"][0], before.interfaces[0]);
+    assert.deepEqual(
+      first.json?.["ips"].map((ip: { interface: number }) => ip.interface),
+      [0, 2, 2],
+    );
+    assert.deepEqual(first.json?.["routes"][0], before.routes[0]);
+    assert.deepEqual(first.json?.["dns"], before.dns);
+    const second = await plugin({ ...call, command: "ADD", interfaceName: "net1" });
+    assert.equal(second.exitCode, 0, second.output);
+    const kernel = openKernel(sandbox.id, sandbox.namespace);
+    t.after(() => kernel.close());
+    const defaults = kernel.routes().filter(({ to }) => to === "0.0.0.0/0" || to === "::/0");
+    assert.deepEqual(
+      defaults.map(({ link }) => link),
+      ["eth0", "eth0"],
+    );
+    const twice = await plugin({ ...call, command: "ADD", interfaceName: "net1" });
+    assert.deepEqual(codeOf(twice), [1, 100]);
+    // GC knows each by container and interface.
+    const kept = await plugin({
+      ...call,
+      command: "GC",
+      config: { ...network, "cni.dev/valid-attachments": [{ containerID: sandbox.id, ifname: "eth0" }] },
+    });
+    assert.deepEqual([kept.exitCode, kept.output], [0, ""]);
+    assert.deepEqual(
+      kernel
+        .links()
+        .map(({ name }) => name)
+        .toSorted(),
+      ["eth0", "lo"],
+    );
+  });
+
+  test("CHECK says what is missing; an interface that is there already is refused and left alone", async (t) => {
+    const directory = scratchFolder(t);
+    const host = await startHost({ directory });
+    t.after(() => host.stop());
+    const sandbox = makeSandbox(t);
+    const call = { directory, id: sandbox.id, netns: sandbox.path };
+    const added = await plugin({ ...call, command: "ADD" });
+    const other = await plugin({ ...call, id: "other", command: "ADD" });
+    assert.deepEqual(codeOf(other), [1, 100], other.output);
+    assert.equal((await plugin({ ...call, id: "other", command: "DEL" })).exitCode, 0);
+    const config = { ...network, prevResult: added.json };
+    assert.equal((await plugin({ ...call, command: "CHECK", config })).exitCode, 0);
+    const kernel = openKernel(sandbox.id, sandbox.namespace);
+    t.after(() => kernel.close());
+    const [taken] = kernel.change([{ kind: "delete-address", link: "eth0", address: "10.244.1.2", bits: 32 }]);
+    assert.ok(taken?.ok);
+    const broken = await plugin({ ...call, command: "CHECK", config });
+    assert.deepEqual(codeOf(broken), [1, 101]);
+    assert.match(String(broken.json?.["msg"]), /10\.244\.1\.2 of the pod is gone/);
+  });
+
+  test("no address left: ADD says which range, STATUS is 51, and a DEL helps", async (t) => {
+    const directory = scratchFolder(t);
+    const host = await startHost({ directory, podCidrs: ["10.244.1.0/30", "fd00:10:244:1::/64"] });
+    t.after(() => host.stop());
+    const [a, b] = [makeSandbox(t), makeSandbox(t)];
+    assert.deepEqual((await plugin({ command: "STATUS", directory })).exitCode, 0);
+    assert.equal((await plugin({ command: "ADD", directory, id: a.id, netns: a.path })).exitCode, 0);
+    const full = await plugin({ command: "ADD", directory, id: b.id, netns: b.path });
+    assert.deepEqual(codeOf(full), [1, 11]);
+    assert.match(String(full.json?.["msg"]), /no free address in 10\.244\.1\.0\/30: all 1/);
+    assert.deepEqual(codeOf(await plugin({ command: "STATUS", directory })), [1, 51]);
+    assert.equal((await plugin({ command: "DEL", directory, id: a.id })).exitCode, 0);
+    assert.equal((await plugin({ command: "STATUS", directory })).exitCode, 0);
+    assert.equal((await plugin({ command: "ADD", directory, id: b.id, netns: b.path })).exitCode, 0);
+  });
+});
+
+describe("the plugin, and callers and agents that die", () => {
+  test("a hundred at once get a hundred addresses, and leave none; DEL may be repeated and needs no namespace", async (t) => {
+    const directory = scratchFolder(t);
+    const host = await startHost({ directory });
+    t.after(() => host.stop());
+    const pods = Array.from({ length: 100 }, () => makeSandbox(t));
+    const added = await Promise.all(
+      pods.map(({ id, path: netns }) => plugin({ command: "ADD", directory, id, netns })),
+    );
+    const addresses = added.map(({ exitCode, json, output }) => {
+      assert.equal(exitCode, 0, output);
+      return String(json?.["ips"][0].address);
+    });
+    assert.equal(new Set(addresses).size, 100);
+    const remove = (): Promise<Outcome[]> =>
+      Promise.all(pods.map(({ id }) => plugin({ command: "DEL", directory, id, netns: "/run/netns/gone" })));
+    for (const { exitCode, output } of [...(await remove()), ...(await remove())])
+      assert.deepEqual([exitCode, output], [0, ""]);
+    assert.deepEqual(pods.flatMap(addressesIn), []);
+  });
+
+  test("a caller killed in the middle leaves nothing behind that GC does not find, and nobody else waits for it", async (t) => {
+    const directory = scratchFolder(t);
+    const attachmentsFile = path.join(scratchFolder(t), "attachments.json");
+    const host = await startHost({ directory, attachmentsFile });
+    t.after(() => host.stop());
+    for (let round = 0; round < 20; round++) {
+      const sandbox = makeSandbox(t);
+      const child = startPlugin({ command: "ADD", directory, id: sandbox.id, netns: sandbox.path });
+      const gone = new Promise((resolve) => child.once("close", resolve));
+      // From before it has said anything to after it has its answer.
+      await new Promise((resolve) => void setTimeout(resolve, round));
+      child.kill("SIGKILL");
+      await gone;
+    }
+    const last = makeSandbox(t);
+    assert.equal((await plugin({ command: "ADD", directory, id: last.id, netns: last.path })).exitCode, 0);
+    const valid = [{ containerID: last.id, ifname: "eth0" }];
+    const config = { ...network, "cni.dev/valid-attachments": valid };
+    assert.equal((await plugin({ command: "GC", directory, config })).exitCode, 0);
+    const { attachments } = JSON.parse(readFileSync(attachmentsFile, "utf8")) as { attachments: { id: string }[] };
+    assert.deepEqual(
+      attachments.map(({ id }) => id),
+      [last.id],
+    );
+  });
+
+  test("rubbish in the folder hurts nobody", async (t) => {
+    const directory = scratchFolder(t);
+    const host = await startHost({ directory });
+    t.after(() => host.stop());
+    writeFileSync(path.join(directory, "asked"), `\n\n99999999\n-1\n1e3\n${"x".repeat(5000)}\n1\n`);
+    const [slot = ""] = readdirSync(path.join(directory, "slots"));
+    writeFileSync(path.join(directory, "asks", slot), "no request at all");
+    writeFileSync(path.join(directory, "asked"), `${slot}\n`);
+    writeFileSync(path.join(directory, "missed", "1-0"), "no request either");
+    for (const program of shells) {
+      const sandbox = makeSandbox(t);
+      const call = { directory, program, id: sandbox.id, netns: sandbox.path };
+      assert.equal((await plugin({ ...call, command: "ADD" })).exitCode, 0);
+      const huge = await plugin({ ...call, command: "CHECK", config: `{"x":"${"y".repeat(200_000)}"}` });
+      assert.deepEqual(codeOf(huge), [1, 1]);
+    }
+  });
+
+  test("no agent: ADD says try again and what to do, DEL succeeds and is made up for, STATUS is 50", async (t) => {
+    const directory = scratchFolder(t);
+    const attachmentsFile = path.join(scratchFolder(t), "attachments.json");
+    const sandbox = makeSandbox(t);
+    const call = { directory, id: sandbox.id, netns: sandbox.path };
+    for (const program of shells) {
+      const refused = await plugin({ ...call, program, command: "ADD" });
+      assert.deepEqual(codeOf(refused), [1, 11]);
+      assert.match(String(refused.json?.["details"]), /start the agent/);
+      assert.deepEqual(codeOf(await plugin({ ...call, program, command: "STATUS" })), [1, 50]);
+      assert.deepEqual((await plugin({ ...call, program, command: "DEL" })).exitCode, 0);
+    }
+    for (const [index, program] of shells.entries()) {
+      const first = await startHost({ directory, attachmentsFile });
+      const id = `${sandbox.id}-${index}`;
+      assert.equal((await plugin({ ...call, id, program, command: "ADD" })).exitCode, 0);
+      await first.stop("SIGKILL");
+      assert.deepEqual(codeOf(await plugin({ ...call, program, command: "ADD" })), [1, 11]);
+      assert.deepEqual((await plugin({ ...call, id, program, command: "DEL" })).exitCode, 0);
+      const second = await startHost({ directory, attachmentsFile });
+      assert.ok(second.log.some((line) => line.includes(`DEL ${id}: done now`)));
+      assert.deepEqual(addressesIn(sandbox), []);
+      assert.deepEqual(readdirSync(path.join(directory, "missed")), []);
+      await second.stop();
+    }
+  });
+
+  test("an agent killed under a storm of ADDs: each caller has an answer, and the next agent knows all that were told so", async (t) => {
+    const directory = scratchFolder(t);
+    const attachmentsFile = path.join(scratchFolder(t), "attachments.json");
+    const first = await startHost({ directory, attachmentsFile });
+    const pods = Array.from({ length: 40 }, () => makeSandbox(t));
+    const storm = pods.map(({ id, path: netns }) => plugin({ command: "ADD", directory, id, netns }));
+    await Promise.race(storm);
+    await first.stop("SIGKILL");
+    const outcomes = await Promise.all(storm);
+    const second = await startHost({ directory, attachmentsFile });
+    t.after(() => second.stop());
+    const taken = new Set<string>();
+    for (const [index, outcome] of outcomes.entries()) {
+      const pod = pods[index] as Sandbox;
+      const call = { directory, id: pod.id, netns: pod.path };
+      if (outcome.exitCode === 0) {
+        const config = { ...network, prevResult: outcome.json };
+        const checked = await plugin({ ...call, command: "CHECK", config });
+        assert.equal(checked.exitCode, 0, checked.output);
+        taken.add(String(outcome.json?.["ips"][0].address));
+      } else assert.deepEqual(codeOf(outcome), [1, 11]);
+    }
+    // DEL follows a failed ADD, and then all is as it was.
+    for (const [index, outcome] of outcomes.entries()) {
+      const pod = pods[index] as Sandbox;
+      const call = { directory, id: pod.id, netns: pod.path };
+      if (outcome.exitCode === 0) continue;
+      assert.equal((await plugin({ ...call, command: "DEL" })).exitCode, 0);
+      const again = await plugin({ ...call, command: "ADD" });
+      assert.equal(again.exitCode, 0, again.output);
+      const address = String(again.json?.["ips"][0].address);
+      assert.ok(!taken.has(address), `${address} was given twice`);
+      taken.add(address);
+    }
+  });
+
+  test("an agent that hangs: the caller gives up by itself, and what it asked for is not done behind its back", async (t) => {
+    const directory = scratchFolder(t);
+    const host = await startHost({ directory });
+    t.after(() => host.stop());
+    const environment = { FAIRLEAD_CNI_TIMEOUT: "1" };
+    const pods = shells.map((program) => ({ program, sandbox: makeSandbox(t) }));
+    host.process.kill("SIGSTOP");
+    const outcomes = await Promise.all(
+      pods.map(({ program, sandbox }) =>
+        plugin({ command: "ADD", directory, program, id: sandbox.id, netns: sandbox.path, environment }),
+      ),
+    );
+    host.process.kill("SIGCONT");
+    for (const outcome of outcomes) assert.deepEqual(codeOf(outcome), [1, 11]);
+    assert.equal((await plugin({ command: "STATUS", directory })).exitCode, 0);
+    for (const { sandbox } of pods) {
+      assert.equal((await plugin({ command: "DEL", directory, id: sandbox.id })).exitCode, 0);
+      assert.deepEqual(addressesIn(sandbox), []);
+    }
+  });
+
+  test("one agent a node", async (t) => {
+    const directory = scratchFolder(t);
+    const host = await startHost({ directory });
+    t.after(() => host.stop());
+    await assert.rejects(startHost({ directory }), /another agent answers there/);
+    assert.equal((await plugin({ command: "STATUS", directory })).exitCode, 0);
+  });
+});
