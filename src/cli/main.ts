@@ -224,6 +224,55 @@ program
   )
   .action(run(() => import("./show.ts")));
 
+const placeOptions: readonly Option[] = [
+  new Option("--state-dir <path>", "what outlives the agent: pods' places").default("/var/lib/fairlead"),
+  new Option("--cni-dir <path>", "where the CNI plugin finds the agent").default("/run/fairlead/cni"),
+  new Option("--cni-bin-dir <path>", "where the runtime looks for plugins").default("/opt/cni/bin"),
+  new Option("--cni-conf-dir <path>", "where the runtime looks for network configurations").default("/etc/cni/net.d"),
+];
+
+const agentCommand = program
+  .command("agent")
+  .description("the agent of the Kubernetes node this machine is: pod network, Services and policies, or Services only")
+  .argument("[action]", "run, or cleanup: remove what it made from this machine's kernel", "run")
+  .option("--kubeconfig <file>", "how to reach the API server (default: $KUBECONFIG, else the pod's service account)")
+  .option("--context <name>", "of the kubeconfig (default: the current one)")
+  .option("--node <name>", "the Node's name (default: the host's name)")
+  .option("--hostname-override <name>", "the same, as kube-proxy calls it")
+  .addOption(new Option("--only <part>", "kube-proxy's place, beside any CNI plugin").choices(["services"]))
+  .option("--cluster-cidr <list>", "ranges of pods, one per family")
+  .option("--service-cidr <list>", "ranges of Services, one per family (default: what ServiceCIDR objects say)")
+  .option(
+    "--detect-local-mode <mode>",
+    "with --only services, how to know this node's pods: ClusterCIDR, NodeCIDR, BridgeInterface or InterfaceNamePrefix (default: ClusterCIDR where --cluster-cidr is given, else NodeCIDR)",
+  )
+  .option("--pod-bridge-interface <link>", "for BridgeInterface, such as cni0")
+  .option("--pod-interface-name-prefix <text>", "for InterfaceNamePrefix, such as cali")
+  .option("--nodeport-addresses <list>", "ranges of this node's addresses that node ports answer at (default: primary)")
+  .option("--healthz-bind-address <address>", "for /healthz and /livez", "0.0.0.0:10256")
+  .option("--metrics-bind-address <address>", "for /metrics and /proxyMode", "127.0.0.1:10249")
+  .option("--domain <name>", "cluster domain", "cluster.local");
+for (const option of placeOptions) agentCommand.addOption(option);
+agentCommand
+  .addHelpText(
+    "after",
+    `
+Examples:
+  fairlead agent --kubeconfig /etc/kubernetes/fairlead.conf
+  fairlead agent --kubeconfig /etc/kubernetes/kube-proxy.conf --only services --cluster-cidr 10.244.0.0/16
+  fairlead agent cleanup
+docs/agent.md says what each of them does to a node.`,
+  )
+  .action(run(() => import("./agent.ts")));
+
+const uninstallCommand = program
+  .command("uninstall")
+  .description(
+    "take everything of Fairlead away from the Kubernetes node this machine is; its pods lose their network",
+  );
+for (const option of placeOptions) uninstallCommand.addOption(option);
+uninstallCommand.action(run(() => import("./uninstall.ts")));
+
 program
   .command("trace")
   .description("explain where a packet goes, from name to socket, and which object decided")

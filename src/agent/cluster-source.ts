@@ -1,0 +1,251 @@
+// The Network of a real cluster, for one of its nodes: what an API server's watches tell, and what the machine itself knows.
+//
+// Not here: how watches are kept going (watch/cluster/informer.ts), and what the objects mean (model/).
+
+import { familyOf, type Address, type Family } from "../ip/address.ts";
+import { contains, parsePrefix, type Prefix } from "../ip/prefix.ts";
+import type { KubeObject } from "../kube/object.ts";
+import type { Node } from "../kube/kinds.ts";
+import type { ClusterObjects } from "../model/build.ts";
+import type { ClusterConfig, LocalPods, Network } from "../model/network.ts";
+import type { NetworkSource } from "../model/source.ts";
+import type { ClusterClient, ResourceVersioned } from "../watch/cluster/client.ts";
+import { startInformer, type Informer, type InformerStatus } from "../watch/cluster/informer.ts";
+import { createObjectsSource } from "./network-source.ts";
+
+/** What an agent does on its node. */
+export type AgentScope =
+  /** Pod network, Services and policies. */
+  | { readonly kind: "all" }
+  /** Services only, beside another program's pod network. */
+  | { readonly kind: "services"; readonly local: LocalPods };
+
+export interface ClusterSourceOptions {
+  readonly client: ClusterClient;
+  /** This node's name. */
+  readonly node: string;
+  readonly scope: AgentScope;
+  /** Pods' ranges where the configuration names them; else those of the nodes stand for them. */
+  readonly clusterCidrs: readonly Prefix[];
+  /** Services' ranges where the configuration names them; else ServiceCIDR objects are asked. */
+  readonly serviceCidrs: readonly Prefix[];
+  /** Where node ports answer: on addresses of the machine in these ranges; absent: the node's own primary ones. */
+  readonly nodePortCidrs?: readonly Prefix[];
+  readonly domain: string;
+  /** Today's addresses of the machine, and the MTU of the link that has one of the given addresses (undefined: none has). */
+  readonly machine: {
+    addresses(): readonly Address[];
+    mtuOf(addresses: readonly Address[]): number | undefined;
+  };
+  readonly log: (line: string) => void;
+}
+
+export interface ClusterSource extends NetworkSource {
+  /** Resolves when everything is known: before, `current` would be a Network without objects. */
+  readonly synced: Promise<void>;
+  /** This node's object as last seen; it may be gone by now. */
+  node(): Node | undefined;
+  /** Per resource. */
+  status(): ReadonlyMap<string, InformerStatus>;
+  /** The machine's links or addresses changed. */
+  machineChanged(): void;
+  close(): void;
+}
+
+interface Watched {
+  readonly resource: ResourceVersioned;
+  readonly exists?: "maybe";
+  readonly fieldSelector?: string;
+}
+
+type Kind = keyof ClusterObjects | "serviceCidrs";
+
+const core = (resource: string): Watched => ({ resource: { group: "", version: "v1", resource } });
+
+/** What each scope has to know: nothing is watched that nobody asks for. */
+function watchedBy(options: ClusterSourceOptions): Partial<Record<Kind, Watched>> {
+  const services: Partial<Record<Kind, Watched>> = {
+    services: core("services"),
+    endpointSlices: { resource: { group: "discovery.k8s.io", version: "v1", resource: "endpointslices" } },
+    ...(options.serviceCidrs.length === 0 && {
+      serviceCidrs: {
+        resource: { group: "networking.k8s.io", version: "v1", resource: "servicecidrs" },
+        exists: "maybe" as const,
+      },
+    }),
+  };
+  switch (options.scope.kind) {
+    case "services":
+      return { ...services, nodes: { ...core("nodes"), fieldSelector: `metadata.name=${options.node}` } };
+    case "all":
+      return {
+        ...services,
+        nodes: core("nodes"),
+        namespaces: core("namespaces"),
+        pods: core("pods"),
+        networkPolicies: { resource: { group: "networking.k8s.io", version: "v1", resource: "networkpolicies" } },
+        clusterNetworkPolicies: {
+          resource: { group: "policy.networking.k8s.io", version: "v1alpha2", resource: "clusternetworkpolicies" },
+          exists: "maybe",
+        },
+      };
+  }
+}
+
+/** Starts watching at once. */
+export function startClusterSource(options: ClusterSourceOptions): ClusterSource {
+  const { client, node, log } = options;
+  const watched = Object.entries(watchedBy(options)) as [Kind, Watched][];
+  const informers = new Map<Kind, Informer<KubeObject>>();
+  /** Each kind's objects as an array, until one of them changes. */
+  const lists = new Map<Kind, readonly KubeObject[]>();
+  let self: Node | undefined;
+  let isKnown = false;
+
+  const objectsOf = (kind: Kind): readonly KubeObject[] => {
+    let list = lists.get(kind);
+    if (list === undefined) lists.set(kind, (list = [...(informers.get(kind)?.objects.values() ?? [])]));
+    return list;
+  };
+  const nodes = (): readonly KubeObject[] => {
+    const all = objectsOf("nodes");
+    // A node whose object is taken away and made anew (kubelet does so) goes on working meanwhile.
+    return self === undefined || informers.get("nodes")?.objects.has(node) === true ? all : [...all, self];
+  };
+  let configured: ClusterConfig | undefined;
+  const cluster = (): ClusterConfig =>
+    (configured = sameOr(configured, configOf(options, objectsOf("serviceCidrs"), self)));
+  const source = createObjectsSource({
+    cluster,
+    objects: () =>
+      ({
+        nodes: nodes(),
+        namespaces: objectsOf("namespaces"),
+        pods: objectsOf("pods"),
+        services: objectsOf("services"),
+        endpointSlices: objectsOf("endpointSlices"),
+        networkPolicies: objectsOf("networkPolicies"),
+        clusterNetworkPolicies: objectsOf("clusterNetworkPolicies"),
+      }) as ClusterObjects,
+    finish: nodePortFinish(options),
+  });
+  const changed = (kind: Kind): void => {
+    lists.delete(kind);
+    if (kind === "nodes") {
+      const today = informers.get("nodes")?.objects.get(node) as Node | undefined;
+      if (today === undefined && self !== undefined && isKnown)
+        log(
+          `node ${node} is no object of the cluster any more: what is programmed stays, until the agent is told to clean up`,
+        );
+      isKnown = today !== undefined;
+      self = today ?? self;
+    }
+    if (isReady) source.changed();
+  };
+  for (const [kind, { resource, exists, fieldSelector }] of watched) {
+    informers.set(
+      kind,
+      startInformer<KubeObject>({
+        client,
+        resource,
+        ...(exists === undefined ? {} : { exists }),
+        ...(fieldSelector === undefined ? {} : { fieldSelector }),
+        changed: () => changed(kind),
+        log,
+      }),
+    );
+  }
+  let isReady = false;
+  const synced = Promise.all([...informers.values()].map((informer) => informer.synced)).then(() => {
+    isReady = true;
+    source.changed();
+  });
+
+  return {
+    current: source.current,
+    subscribe: source.subscribe,
+    synced,
+    node: () => self,
+    status: () => new Map([...informers].map(([kind, informer]) => [kind, informer.status()])),
+    machineChanged() {
+      if (isReady) source.changed();
+    },
+    close() {
+      for (const informer of informers.values()) informer.close();
+      source.close();
+    },
+  };
+}
+
+function configOf(
+  options: ClusterSourceOptions,
+  serviceCidrObjects: readonly KubeObject[],
+  self: Node | undefined,
+): ClusterConfig {
+  const { scope, clusterCidrs, domain, machine } = options;
+  const serviceCidrs = options.serviceCidrs.length > 0 ? options.serviceCidrs : rangesOf(serviceCidrObjects);
+  const families = familiesOf(serviceCidrs);
+  const own = (self?.status?.addresses ?? []).filter(({ type }) => type === "InternalIP").map(({ address }) => address);
+  const common = {
+    domain,
+    families,
+    podCidrs: clusterCidrs.filter((range) => families.includes(familyOf(range))),
+    serviceCidrs,
+    nodeCidrs: [],
+    dnsAddresses: [],
+    overlay: "vxlan",
+    underlayMtu: machine.mtuOf(own) ?? 1500,
+    nodePorts: { first: 30_000, last: 32_767 },
+  } as const;
+  switch (scope.kind) {
+    case "all":
+      return common;
+    case "services":
+      return { ...common, policy: "off", podNetwork: { kind: "others", local: scope.local } };
+  }
+}
+
+/** ServiceCIDR (networking.k8s.io/v1, KEP-1880): spec.cidrs; those that are going away too, as long as they are there. Without overlaps. */
+function rangesOf(objects: readonly KubeObject[]): readonly Prefix[] {
+  const texts = objects.flatMap((object) => (object as { spec?: { cidrs?: readonly string[] } }).spec?.cidrs ?? []);
+  const ranges = [...new Set(texts.flatMap((text) => parsePrefix(text) ?? []))].sort();
+  const isInside = (range: Prefix, other: Prefix): boolean =>
+    range !== other && contains(other, range.slice(0, range.indexOf("/"))) && bitsOf(other) <= bitsOf(range);
+  return ranges.filter((range) => !ranges.some((other) => isInside(range, other)));
+}
+
+function bitsOf(range: Prefix): number {
+  return Number(range.slice(range.indexOf("/") + 1));
+}
+
+/** The families that Services can have; both where nothing says so. */
+function familiesOf(serviceCidrs: readonly Prefix[]): readonly Family[] {
+  const families = [...new Set(serviceCidrs.map((range) => familyOf(range)))];
+  return families.length === 0 ? [4, 6] : families;
+}
+
+/** The configuration stays the same value while it says the same: everything built from it stays good. */
+function sameOr(before: ClusterConfig | undefined, next: ClusterConfig): ClusterConfig {
+  return before !== undefined && JSON.stringify(before) === JSON.stringify(next) ? before : next;
+}
+
+/**
+ * A function that gives this node the addresses its node ports answer at. The same Network while network and addresses are the same:
+ * readers go by identity.
+ */
+function nodePortFinish({ node, nodePortCidrs, machine }: ClusterSourceOptions): (network: Network) => Network {
+  if (nodePortCidrs === undefined) return (network) => network;
+  let last: { readonly from: Network; readonly addresses: string; readonly network: Network } | undefined;
+  return (from) => {
+    const chosen = machine.addresses().filter((address) => nodePortCidrs.some((range) => contains(range, address)));
+    const nodePortAddresses = [...new Set(chosen)].sort();
+    const addresses = nodePortAddresses.join(" ");
+    if (last?.from === from && last.addresses === addresses) return last.network;
+    const nodes =
+      last?.from.nodes === from.nodes && last.addresses === addresses
+        ? last.network.nodes
+        : from.nodes.map((each) => (each.name === node ? { ...each, nodePortAddresses } : each));
+    last = { from, addresses, network: { ...from, nodes } };
+    return last.network;
+  };
+}

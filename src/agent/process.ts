@@ -1,0 +1,322 @@
+// The agent of a real node: an API server's objects in, the node's kernel out; and what goes with it: one agent a node, kernel features,
+// hand-over from a kube-proxy, the CNI plugin's other end, and what the cluster is told.
+//
+// Invariants: nothing is written before everything is known; ending leaves the kernel as it is.
+// Not here: the command line (cli/agent.ts), what a node is made of (node.ts).
+
+import { rmdirSync, rmSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { performance } from "node:perf_hooks";
+
+import { removeEverything } from "../apply/reconcile.ts";
+import { ownLinkName } from "../apply/links.ts";
+import { formatReport, isWholeTable } from "../apply/report.ts";
+import type { Prefix } from "../ip/prefix.ts";
+import type { NetworkKernel } from "../kernel/kernel.ts";
+import { openKernel } from "../kernel/linux.ts";
+import { currentNetworkNamespace } from "../kernel/namespaces.ts";
+import { probe, type Feature } from "../kernel/probe.ts";
+import { formatCniEvent, startCniServer } from "../serve/cni/server.ts";
+import type { HealthAddresses } from "../serve/proxy/health.ts";
+import { openCluster, type ClusterClient } from "../watch/cluster/client.ts";
+import type { ClusterAccess } from "../watch/cluster/kubeconfig.ts";
+import type { AgentEvent } from "./agent.ts";
+import { startClusterSource, type AgentScope, type ClusterSource } from "./cluster-source.ts";
+import { installExecutables, removeCniFiles, rivals, writeConfiguration, type CniPlaces } from "./cni-files.ts";
+import { hasKubeProxy, removeKubeProxy } from "./kube-proxy.ts";
+import { takeAgentLock } from "./lock.ts";
+import { watchMachine } from "./machine.ts";
+import { clearNetworkUnavailable, createNodeEvents, type NodeEvents } from "./node-events.ts";
+import { isToStay, startNode, type NodeNetwork } from "./node.ts";
+
+export interface ProcessOptions {
+  readonly access: ClusterAccess;
+  /** The Node object's name. */
+  readonly node: string;
+  readonly scope: AgentScope;
+  readonly clusterCidrs: readonly Prefix[];
+  readonly serviceCidrs: readonly Prefix[];
+  readonly nodePortCidrs?: readonly Prefix[];
+  readonly domain: string;
+  readonly health: HealthAddresses;
+  readonly places: NodePlaces;
+  /** A line each, without time. */
+  readonly log: (line: string) => void;
+}
+
+/** Where an agent keeps and puts things on its node. */
+export interface NodePlaces {
+  /** What must outlive the process: `/var/lib/fairlead`. */
+  readonly state: string;
+  /** Where the CNI plugin finds the agent: `/run/fairlead/cni`. */
+  readonly cni: string;
+  readonly plugin: CniPlaces;
+}
+
+export interface NodeProcess {
+  /** Resolves when the kernel holds for the first time what the cluster says. */
+  readonly ready: Promise<void>;
+  /** Ends the agent; the kernel keeps what it has. */
+  stop(): Promise<void>;
+}
+
+/** What each scope needs of a kernel. Lowest: Linux 5.15. */
+export const featuresOf: Readonly<Record<AgentScope["kind"], readonly Feature[]>> = {
+  services: ["connection tracking", "nf_tables", "nf_tables nat", "nf_tables fib", "nf_tables numgen"],
+  all: [
+    "veth",
+    "bridge",
+    "vxlan",
+    "connection tracking",
+    "nf_tables",
+    "nf_tables nat",
+    "nf_tables fib",
+    "nf_tables numgen",
+  ],
+};
+
+/** A kernel that lacks something. */
+export class MissingFeature extends Error {
+  override readonly name = "MissingFeature";
+}
+
+/** How long after the hand-over it is looked whether a kube-proxy has come back. */
+const kubeProxyAgainMs = 60_000;
+const retryMs = 10_000;
+
+/** Starts the agent of this machine's node. Rejects with LockedError and MissingFeature before anything is written. */
+export async function startNodeProcess(options: ProcessOptions): Promise<NodeProcess> {
+  const { access, node, scope, places, log } = options;
+  const lock = await takeAgentLock();
+  try {
+    requireFeatures(scope);
+  } catch (error) {
+    lock.close();
+    throw error;
+  }
+  const namespace = currentNetworkNamespace();
+  const kernel = openKernel(node, namespace);
+  const machine = watchMachine(kernel, { isOurs: ownLinkName, changed: () => source.machineChanged() });
+  const client = openCluster(access);
+  const source: ClusterSource = startClusterSource({ ...options, client, machine });
+  const events = createNodeEvents({ client, name: node, node: source.node, log });
+  const timers = new Set<NodeJS.Timeout>();
+  const later = (delayMs: number, call: () => void): void => {
+    const timer = setTimeout(() => {
+      timers.delete(timer);
+      call();
+    }, delayMs);
+    timers.add(timer);
+  };
+  let network: NodeNetwork | undefined;
+  let plugin: { close(): Promise<void> } | undefined;
+  let stopped = false;
+
+  const run = async (): Promise<void> => {
+    await source.synced;
+    await nodeIsKnown(source, node, log);
+    if (stopped) return;
+    const known = performance.now();
+    network = startNode({
+      node,
+      kernel,
+      source,
+      podCidrs: () => source.current().nodes.find(({ name }) => name === node)?.podCidrs ?? [],
+      ...(scope.kind === "all" ? { attachmentsFile: join(places.state, "attachments.json") } : {}),
+      health: {
+        namespace,
+        isEligible: () => isToStay(source.node()),
+        addresses: options.health,
+        report: log,
+      },
+      report: (event) => tell(event, log, events),
+    });
+    const first = await network.agent.synced();
+    log(
+      `programmed ${first.made.length} changes ${(performance.now() - known).toFixed(0)} ms after all objects were known, ${performance.now().toFixed(0)} ms after the start`,
+    );
+    if (first.failures.some(isWholeTable))
+      log("a table could not be written: what another proxy left stays until it can");
+    else handOver(kernel, { log, events, later });
+    if (scope.kind === "all") plugin = await openToPods(options, { client, source, network, events, later });
+  };
+  const ready = run();
+  return {
+    ready,
+    async stop() {
+      stopped = true;
+      for (const timer of timers) clearTimeout(timer);
+      await plugin?.close();
+      network?.closeHealth();
+      await network?.agent.stop();
+      source.close();
+      machine.close();
+      client.close();
+      kernel.close();
+      lock.close();
+    },
+  };
+}
+
+/** Removes all that is ours from this machine's kernel; what was there, in words. Rejects with LockedError while an agent runs. */
+export async function cleanUpNode(): Promise<readonly string[]> {
+  const lock = await takeAgentLock();
+  const kernel = openKernel("this node", currentNetworkNamespace());
+  try {
+    const report = removeEverything(kernel);
+    const [failure] = report.failures;
+    if (failure !== undefined) throw failure.error;
+    return report.made.map(({ text }) => text);
+  } finally {
+    kernel.close();
+    lock.close();
+  }
+}
+
+/** As cleanUpNode, and the plugin, its configuration and our state with it. */
+export async function uninstallNode(places: NodePlaces): Promise<readonly string[]> {
+  // First the configuration: no pod is started into a network that is going.
+  const files = removeCniFiles(places.plugin);
+  const done = await cleanUpNode();
+  rmSync(join(places.state, "attachments.json"), { force: true });
+  rmSync(places.cni, { recursive: true, force: true });
+  for (const folder of [places.state, dirname(places.cni)]) removeIfEmpty(folder);
+  return [...files.map((file) => `delete ${file}`), ...done];
+}
+
+function removeIfEmpty(folder: string): void {
+  try {
+    rmdirSync(folder);
+  } catch {
+    // Missing, or somebody else's too.
+  }
+}
+
+function requireFeatures(scope: AgentScope): void {
+  for (const feature of featuresOf[scope.kind]) {
+    const answer = probe(feature);
+    if (!answer.available)
+      throw new MissingFeature(`start the agent: this kernel has no ${feature}: ${answer.reason} (docs/agent.md)`);
+  }
+}
+
+/** Resolves when the Node object has been seen once. */
+async function nodeIsKnown(source: ClusterSource, node: string, log: (line: string) => void): Promise<void> {
+  if (source.node() !== undefined) return;
+  log(`node ${node} is no object of the cluster yet: waiting for it (kubelet makes it; is --node right?)`);
+  await new Promise<void>((resolve) => {
+    const subscription = source.subscribe(() => {
+      if (source.node() === undefined) return;
+      subscription.close();
+      resolve();
+    });
+  });
+}
+
+function tell(event: AgentEvent, log: (line: string) => void, events: NodeEvents): void {
+  switch (event.kind) {
+    case "reconciled": {
+      const { report } = event;
+      for (const line of formatReport(report).split("\n")) log(`${line} (${event.tookMs.toFixed(1)} ms)`);
+      const [drift] = report.drift;
+      if (drift !== undefined) {
+        const more = report.drift.length > 1 ? `, and ${report.drift.length - 1} more` : "";
+        events.tell({ type: "Warning", reason: "DriftPutBack", message: `${drift.kind}: ${drift.text}${more}` });
+      }
+      const [failure] = report.failures;
+      if (failure !== undefined)
+        events.tell({ type: "Warning", reason: "NotProgrammed", message: `${failure.text}: ${failure.error.message}` });
+      return;
+    }
+    case "compile-failed":
+      log(`compile failed, the last program stays: ${String(event.error)}`);
+      events.tell({ type: "Warning", reason: "CompileFailed", message: String(event.error) });
+  }
+}
+
+interface Aids {
+  readonly log: (line: string) => void;
+  readonly events: NodeEvents;
+  readonly later: (delayMs: number, call: () => void) => void;
+}
+
+/** Takes a kube-proxy's place; ours stands already, so that no connection is without a translation for a moment. */
+function handOver(kernel: NetworkKernel, { log, events, later }: Aids): void {
+  const { removed, left } = removeKubeProxy(kernel);
+  for (const line of left) log(`of a kube-proxy there is left: ${line}`);
+  if (removed.length === 0) return;
+  log(`took over from kube-proxy: removed ${removed.join(", ")}`);
+  events.tell({ type: "Normal", reason: "TookOverFromKubeProxy", message: `removed ${removed.join(", ")}` });
+  later(kubeProxyAgainMs, () => {
+    if (!hasKubeProxy(kernel)) return;
+    const message = "kube-proxy has written its tables again: stop it, or both translate and the first one wins";
+    log(message);
+    events.tell({ type: "Warning", reason: "KubeProxyRuns", message });
+  });
+}
+
+/** Lets pods come: the plugin's other end, then the plugin, then its configuration, then the node's condition. */
+async function openToPods(
+  { places, node, log }: ProcessOptions,
+  parts: {
+    readonly client: ClusterClient;
+    readonly source: ClusterSource;
+    readonly network: NodeNetwork;
+    readonly events: NodeEvents;
+    readonly later: Aids["later"];
+  },
+): Promise<{ close(): Promise<void> }> {
+  const { client, source, network, later } = parts;
+  const server = await startCniServer({
+    network: network.podNetwork,
+    directory: places.cni,
+    report: (event) => log(formatCniEvent(event)),
+  });
+  let subscription: { close(): void } | undefined;
+  const open = (): void => {
+    if (network.ipam() === undefined) {
+      log(`node ${node} has no pod ranges yet (Node spec.podCIDRs): waiting for the node controller`);
+      subscription = source.subscribe(() => {
+        if (network.ipam() === undefined) return;
+        subscription?.close();
+        open();
+      });
+      return;
+    }
+    if (installExecutables(places.plugin, places.cni)) log(`put fairlead-cni into ${places.plugin.binaries}`);
+    if (writeConfiguration(places.plugin)) log(`wrote a network configuration into ${places.plugin.configurations}`);
+    const before = rivals(places.plugin);
+    if (before.length > 0)
+      log(
+        `${places.plugin.configurations} holds ${before.join(", ")}, which runtimes take before ours: remove what is not in use`,
+      );
+    let isAsking = false;
+    const clear = (): void => {
+      const object = source.node();
+      if (object === undefined || isAsking) return;
+      isAsking = true;
+      clearNetworkUnavailable(client, object)
+        .then(
+          (result) => void (result === "written" && log(`node ${node}: NetworkUnavailable is False`)),
+          (error: unknown) => {
+            log(`clear NetworkUnavailable of node ${node}: ${error instanceof Error ? error.message : String(error)}`);
+            later(retryMs, clear);
+          },
+        )
+        .finally(() => (isAsking = false));
+    };
+    clear();
+    // A cloud's node controller, or a node made anew, sets it again.
+    subscription = source.subscribe(() => {
+      const condition = source.node()?.status?.conditions?.find(({ type }) => type === "NetworkUnavailable");
+      if (condition?.status === "True") clear();
+    });
+  };
+  open();
+  return {
+    async close() {
+      subscription?.close();
+      await server.close();
+    },
+  };
+}

@@ -1,0 +1,172 @@
+// `fairlead agent`: the agent of the node this machine is, against a real API server; `fairlead agent cleanup` takes away what it made.
+// Flags that kube-proxy has too have its names and meanings.
+
+import { hostname } from "node:os";
+import { dirname, join } from "node:path";
+import process from "node:process";
+import { fileURLToPath } from "node:url";
+
+import type { AgentScope } from "../agent/cluster-source.ts";
+import { cleanUpNode, startNodeProcess, type NodePlaces } from "../agent/process.ts";
+import { familyOf, parseAddress } from "../ip/address.ts";
+import { parsePrefix, type Prefix } from "../ip/prefix.ts";
+import type { SocketAddress } from "../kernel/sockets.ts";
+import type { HealthAddresses } from "../serve/proxy/health.ts";
+import { findAccess } from "../watch/cluster/kubeconfig.ts";
+
+export interface AgentOptions {
+  readonly kubeconfig?: string;
+  readonly context?: string;
+  readonly node?: string;
+  readonly hostnameOverride?: string;
+  readonly only?: "services";
+  readonly clusterCidr?: string;
+  readonly serviceCidr?: string;
+  readonly detectLocalMode?: string;
+  readonly podBridgeInterface?: string;
+  readonly podInterfaceNamePrefix?: string;
+  readonly nodeportAddresses?: string;
+  readonly healthzBindAddress: string;
+  readonly metricsBindAddress: string;
+  readonly domain: string;
+  readonly stateDir: string;
+  readonly cniDir: string;
+  readonly cniBinDir: string;
+  readonly cniConfDir: string;
+}
+
+export default async function agent(action: string | undefined, options: AgentOptions): Promise<number> {
+  switch (action) {
+    case undefined:
+    case "run":
+      return run(options);
+    case "cleanup": {
+      for (const line of await cleanUpNode()) process.stdout.write(`${line}\n`);
+      return 0;
+    }
+    default:
+      throw new Error(`unknown action ${JSON.stringify(action)}: run and cleanup are known`);
+  }
+}
+
+async function run(options: AgentOptions): Promise<number> {
+  const node = (options.hostnameOverride ?? options.node ?? hostname()).trim().toLowerCase();
+  const nodePortCidrs = nodePortRanges(options.nodeportAddresses);
+  const running = await startNodeProcess({
+    access: await findAccess(options),
+    node,
+    scope: scopeOf(options),
+    clusterCidrs: ranges("--cluster-cidr", options.clusterCidr),
+    serviceCidrs: ranges("--service-cidr", options.serviceCidr),
+    ...(nodePortCidrs === undefined ? {} : { nodePortCidrs }),
+    domain: options.domain,
+    health: healthAddresses(options),
+    places: nodePlaces(options),
+    log: (line) => process.stdout.write(`${new Date().toISOString()} ${line}\n`),
+  });
+  const ended = Promise.withResolvers<number>();
+  for (const signal of ["SIGTERM", "SIGINT"] as const) {
+    process.once(signal, () => {
+      running.stop().then(
+        () => ended.resolve(0),
+        (error: unknown) => ended.reject(error as Error),
+      );
+    });
+  }
+  running.ready.catch((error: unknown) => ended.reject(error as Error));
+  const status = await ended.promise;
+  // What is under way (a request to an API server that is gone) has nothing more to say.
+  setImmediate(() => process.exit(status));
+  return status;
+}
+
+/** Where things are on a node. */
+export function nodePlaces(
+  options: Pick<AgentOptions, "stateDir" | "cniDir" | "cniBinDir" | "cniConfDir">,
+): NodePlaces {
+  return {
+    state: options.stateDir,
+    cni: options.cniDir,
+    plugin: {
+      binaries: options.cniBinDir,
+      configurations: options.cniConfDir,
+      from: join(dirname(fileURLToPath(import.meta.url)), "..", "..", "bin"),
+    },
+  };
+}
+
+function scopeOf(options: AgentOptions): AgentScope {
+  if (options.only === undefined) return { kind: "all" };
+  const mode = options.detectLocalMode ?? (options.clusterCidr === undefined ? "NodeCIDR" : "ClusterCIDR");
+  const named = (flag: string, value: string | undefined): string => {
+    if (value === undefined || value === "") throw new Error(`--detect-local-mode ${mode} needs ${flag}`);
+    return value;
+  };
+  switch (mode) {
+    case "ClusterCIDR":
+      if (options.clusterCidr === undefined) throw new Error("--detect-local-mode ClusterCIDR needs --cluster-cidr");
+      return { kind: "services", local: { kind: "cluster-ranges" } };
+    case "NodeCIDR":
+      return { kind: "services", local: { kind: "node-ranges" } };
+    case "BridgeInterface":
+      return {
+        kind: "services",
+        local: { kind: "link", name: named("--pod-bridge-interface", options.podBridgeInterface) },
+      };
+    case "InterfaceNamePrefix":
+      return {
+        kind: "services",
+        local: { kind: "link", name: `${named("--pod-interface-name-prefix", options.podInterfaceNamePrefix)}*` },
+      };
+    default:
+      throw new Error(
+        `--detect-local-mode ${mode} is unknown: ClusterCIDR, NodeCIDR, BridgeInterface and InterfaceNamePrefix are known`,
+      );
+  }
+}
+
+/** A list with commas, one range per family at most. */
+function ranges(flag: string, list: string | undefined): readonly Prefix[] {
+  const texts = (list ?? "").split(",").filter((text) => text.trim() !== "");
+  const found = texts.map((text) => rangeOf(flag, text));
+  for (const family of [4, 6] as const) {
+    if (found.filter((range) => familyOf(range) === family).length > 1)
+      throw new Error(`${flag} ${list} names two ranges of IPv${family}: one of each family`);
+  }
+  return found;
+}
+
+function rangeOf(flag: string, text: string): Prefix {
+  const range = parsePrefix(text.trim());
+  if (range === undefined) throw new Error(`${flag} ${text} is no CIDR such as 10.244.0.0/16`);
+  return range;
+}
+
+/** kube-proxy's: ranges of addresses of this node, or `primary`, which is also the default. */
+function nodePortRanges(list: string | undefined): readonly Prefix[] | undefined {
+  if (list === undefined || list.trim() === "" || list.trim() === "primary") return undefined;
+  const texts = list.split(",");
+  if (texts.some((text) => text.trim() === "primary"))
+    throw new Error(`--nodeport-addresses ${list}: "primary" stands alone`);
+  return texts.map((text) => rangeOf("--nodeport-addresses", text));
+}
+
+function healthAddresses(options: AgentOptions): HealthAddresses {
+  return {
+    health: bindAddress("--healthz-bind-address", options.healthzBindAddress, 10_256),
+    metrics: bindAddress("--metrics-bind-address", options.metricsBindAddress, 10_249),
+  };
+}
+
+/** `127.0.0.1:10249`, `[::1]:10249`, an address without port; `0.0.0.0` and `::` are everywhere, the empty text is nowhere. */
+function bindAddress(flag: string, text: string, portDefault: number): SocketAddress | undefined {
+  if (text === "" || text === "0") return undefined;
+  const bracketed = /^\[([^\]]+)\](?::(\d+))?$/.exec(text);
+  const plain = /^([^:]+)(?::(\d+))?$/.exec(text);
+  const [, host = text, portText] = bracketed ?? plain ?? [];
+  const address = parseAddress(host);
+  const port = Number(portText ?? portDefault);
+  if (address === undefined || !(port >= 1 && port <= 65_535))
+    throw new Error(`${flag} ${text} is no address such as 127.0.0.1:${portDefault} or [::1]:${portDefault}`);
+  return address === "0.0.0.0" || address === "::" ? { port } : { address, port };
+}
