@@ -1,4 +1,4 @@
-// The programs of others that tests hold as evidence beside our own: nft, ip, bridge, dig, openssl. The product needs none of them.
+// The programs of others that tests hold as evidence beside our own: nft, ip, bridge, dig, openssl, CNI's plugins. The product needs none of them.
 // A fresh machine may lack them. In CI, as root, they are installed by apt-get; otherwise their packages are unpacked below the user's cache,
 // and nothing of the machine is changed.
 //
@@ -17,6 +17,11 @@ const packages = {
   bridge: "iproute2",
   dig: "bind9-dnsutils",
   openssl: "openssl",
+  loopback: "containernetworking-plugins",
+  tuning: "containernetworking-plugins",
+  bandwidth: "containernetworking-plugins",
+  portmap: "containernetworking-plugins",
+  iptables: "iptables",
 } as const;
 
 export type Tool = keyof typeof packages;
@@ -35,6 +40,7 @@ export function provideTools(): Tools {
     ...(process.env["PATH"] ?? "").split(path.delimiter),
     "/usr/sbin",
     "/sbin",
+    "/usr/lib/cni",
     path.join(unpacked, "bin"),
   ];
   const absent = (): Tool[] => (Object.keys(packages) as Tool[]).filter((tool) => !isThere(tool, folders));
@@ -106,7 +112,7 @@ function writeStarters(folder: string, root: string): void {
   const libraries = readdirSync(path.join(root, "usr", "lib"), { withFileTypes: true })
     .filter((entry) => entry.isDirectory() && entry.name.includes("-linux-"))
     .map((entry) => path.join(root, "usr", "lib", entry.name));
-  const programs = ["usr/sbin", "usr/bin", "sbin", "bin"].map((place) => path.join(root, place));
+  const programs = ["usr/sbin", "usr/bin", "sbin", "bin", "usr/lib/cni"].map((place) => path.join(root, place));
   for (const tool of Object.keys(packages) as Tool[]) {
     const program = programs.find((place) => isThere(tool, [place]));
     if (program === undefined) continue;

@@ -36,7 +36,7 @@ function addressesIn({ namespace, id }: Sandbox): readonly string[] {
   }
 }
 
-const codeOf = ({ exitCode, json }: Outcome): unknown => [exitCode, json?.["code"]];
+const codeOf = ({ exitCode, json }: Outcome): unknown => [exitCode, json["code"]];
 
 describe("the plugin, with an agent", () => {
   test("a pod's life, by every way to the agent and in every version", async (t) => {
@@ -51,12 +51,12 @@ describe("the plugin, with an agent", () => {
         const added = await plugin({ ...call, command: "ADD", config });
         assert.equal(added.exitCode, 0, added.output);
         const { json } = added;
-        assert.equal(json?.["cniVersion"], cniVersion);
-        const [host4, pod] = json?.["interfaces"] as { name: string; mtu?: number; sandbox?: string }[];
+        assert.equal(json["cniVersion"], cniVersion);
+        const [host4, pod] = json["interfaces"] as { name: string; mtu?: number; sandbox?: string }[];
         assert.match(host4?.name ?? "", /^flp/);
         assert.deepEqual([pod?.name, pod?.sandbox], ["eth0", sandbox.path]);
         assert.equal(pod?.mtu, cniVersion === "1.1.0" ? 1450 : undefined);
-        const ips = json?.["ips"] as { version?: string; interface: number; address: string }[];
+        const ips = json["ips"] as { version?: string; interface: number; address: string }[];
         assert.deepEqual(
           ips.map(({ version }) => version),
           cniVersion < "1.0.0" ? ["4", "6"] : [undefined, undefined],
@@ -133,8 +133,8 @@ describe("the plugin, with an agent", () => {
     for (const [call, code, words] of cases) {
       const outcome = await plugin(call);
       assert.deepEqual(codeOf(outcome), [1, code], `${JSON.stringify(call)}: ${outcome.output}`);
-      assert.match(String(outcome.json?.["msg"]), call.command === "" ? /CNI_COMMAND/ : words);
-      assert.ok((cniVersions as readonly unknown[]).includes(outcome.json?.["cniVersion"]));
+      assert.match(String(outcome.json["msg"]), call.command === "" ? /CNI_COMMAND/ : words);
+      assert.ok((cniVersions as readonly unknown[]).includes(outcome.json["cniVersion"]));
     }
     assert.deepEqual(addressesIn(sandbox), [], "nothing is half done");
   });
@@ -157,10 +157,10 @@ describe("the plugin, with an agent", () => {
       },
     });
     assert.equal(exitCode, 0, output);
-    const [v4, v6] = json?.["ips"] as { address: string }[];
+    const [v4, v6] = json["ips"] as { address: string }[];
     assert.deepEqual([v4?.address, v6?.address], ["10.244.1.200/32", "fd00:10:244:1::2/128"]);
-    assert.equal(json?.["interfaces"][1].mac, "02:aa:bb:cc:dd:ee");
-    assert.deepEqual(json?.["dns"], { nameservers: ["10.96.0.10"] });
+    assert.equal(json["interfaces"][1].mac, "02:aa:bb:cc:dd:ee");
+    assert.deepEqual(json["dns"], { nameservers: ["10.96.0.10"] });
     assert.ok(host.log.some((line) => /shop\/web-0: ignored: capability bandwidth/.test(line)));
     const again = makeSandbox(t);
     const taken = await plugin({
@@ -171,7 +171,7 @@ describe("the plugin, with an agent", () => {
       args: "IP=10.244.1.200",
     });
     assert.deepEqual(codeOf(taken), [1, 102]);
-    assert.match(String(taken.json?.["msg"]), /another pod has it/);
+    assert.match(String(taken.json["msg"]), /another pod has it/);
   });
 
   test("a previous result is passed on with ours behind it; a second interface leaves the first one's way out", async (t) => {
@@ -189,13 +189,13 @@ describe("the plugin, with an agent", () => {
     const call = { directory, id: sandbox.id, netns: sandbox.path };
     const first = await plugin({ ...call, command: "ADD", config: { ...network, prevResult: before } });
     assert.equal(first.exitCode, 0, first.output);
-    assert.deepEqual(first.json?.["interfaces"][0], before.interfaces[0]);
+    assert.deepEqual(first.json["interfaces"][0], before.interfaces[0]);
     assert.deepEqual(
-      first.json?.["ips"].map((ip: { interface: number }) => ip.interface),
+      first.json["ips"].map((ip: { interface: number }) => ip.interface),
       [0, 2, 2],
     );
-    assert.deepEqual(first.json?.["routes"][0], before.routes[0]);
-    assert.deepEqual(first.json?.["dns"], before.dns);
+    assert.deepEqual(first.json["routes"][0], before.routes[0]);
+    assert.deepEqual(first.json["dns"], before.dns);
     const second = await plugin({ ...call, command: "ADD", interfaceName: "net1" });
     assert.equal(second.exitCode, 0, second.output);
     const kernel = openKernel(sandbox.id, sandbox.namespace);
@@ -241,7 +241,7 @@ describe("the plugin, with an agent", () => {
     assert.ok(taken?.ok);
     const broken = await plugin({ ...call, command: "CHECK", config });
     assert.deepEqual(codeOf(broken), [1, 101]);
-    assert.match(String(broken.json?.["msg"]), /10\.244\.1\.2 of the pod is gone/);
+    assert.match(String(broken.json["msg"]), /10\.244\.1\.2 of the pod is gone/);
   });
 
   test("no address left: ADD says which range, STATUS is 51, and a DEL helps", async (t) => {
@@ -253,7 +253,7 @@ describe("the plugin, with an agent", () => {
     assert.equal((await plugin({ command: "ADD", directory, id: a.id, netns: a.path })).exitCode, 0);
     const full = await plugin({ command: "ADD", directory, id: b.id, netns: b.path });
     assert.deepEqual(codeOf(full), [1, 11]);
-    assert.match(String(full.json?.["msg"]), /no free address in 10\.244\.1\.0\/30: all 1/);
+    assert.match(String(full.json["msg"]), /no free address in 10\.244\.1\.0\/30: all 1/);
     assert.deepEqual(codeOf(await plugin({ command: "STATUS", directory })), [1, 51]);
     assert.equal((await plugin({ command: "DEL", directory, id: a.id })).exitCode, 0);
     assert.equal((await plugin({ command: "STATUS", directory })).exitCode, 0);
@@ -272,7 +272,7 @@ describe("the plugin, and callers and agents that die", () => {
     );
     const addresses = added.map(({ exitCode, json, output }) => {
       assert.equal(exitCode, 0, output);
-      return String(json?.["ips"][0].address);
+      return String(json["ips"][0].address);
     });
     assert.equal(new Set(addresses).size, 100);
     const remove = (): Promise<Outcome[]> =>
@@ -334,7 +334,7 @@ describe("the plugin, and callers and agents that die", () => {
     for (const program of shells) {
       const refused = await plugin({ ...call, program, command: "ADD" });
       assert.deepEqual(codeOf(refused), [1, 11]);
-      assert.match(String(refused.json?.["details"]), /start the agent/);
+      assert.match(String(refused.json["details"]), /start the agent/);
       assert.deepEqual(codeOf(await plugin({ ...call, program, command: "STATUS" })), [1, 50]);
       assert.deepEqual((await plugin({ ...call, program, command: "DEL" })).exitCode, 0);
     }
@@ -372,7 +372,7 @@ describe("the plugin, and callers and agents that die", () => {
         const config = { ...network, prevResult: outcome.json };
         const checked = await plugin({ ...call, command: "CHECK", config });
         assert.equal(checked.exitCode, 0, checked.output);
-        taken.add(String(outcome.json?.["ips"][0].address));
+        taken.add(String(outcome.json["ips"][0].address));
       } else assert.deepEqual(codeOf(outcome), [1, 11]);
     }
     // DEL follows a failed ADD, and then all is as it was.
@@ -383,7 +383,7 @@ describe("the plugin, and callers and agents that die", () => {
       assert.equal((await plugin({ ...call, command: "DEL" })).exitCode, 0);
       const again = await plugin({ ...call, command: "ADD" });
       assert.equal(again.exitCode, 0, again.output);
-      const address = String(again.json?.["ips"][0].address);
+      const address = String(again.json["ips"][0].address);
       assert.ok(!taken.has(address), `${address} was given twice`);
       taken.add(address);
     }

@@ -88,8 +88,8 @@ export interface Outcome {
   readonly exitCode: number | null;
   /** Standard output, whole. */
   readonly output: string;
-  /** Standard output read as JSON; undefined where there is none. */
-  readonly json: Readonly<Record<string, any>> | undefined;
+  /** Standard output read as JSON; empty where there is none. */
+  readonly json: Readonly<Record<string, any>>;
 }
 
 export const network = { cniVersion: "1.1.0", name: "net", type: "fairlead-cni" } as const;
@@ -100,7 +100,7 @@ export async function plugin(call: Call): Promise<Outcome> {
   let output = "";
   child.stdout?.setEncoding("utf8").on("data", (text: string) => (output += text));
   const [exitCode] = (await once(child, "close")) as [number | null];
-  return { exitCode, output, json: output === "" ? undefined : (JSON.parse(output) as Outcome["json"]) };
+  return { exitCode, output, json: output === "" ? {} : (JSON.parse(output) as Outcome["json"]) };
 }
 
 /** Starts the plugin, for those who do not wait for its end. */

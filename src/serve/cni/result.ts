@@ -20,7 +20,9 @@ export function successResult(
   const previous = before ?? {};
   const interfacesBefore = arrayAt(previous, "interfaces");
   const familyNamed = cniVersions.indexOf(version) < cniVersions.indexOf("1.0.0");
-  const names = isObject(previous["dns"]) ? previous["dns"] : dns;
+  // Go's plugins write an empty `dns` where they have nothing to say.
+  const said = previous["dns"];
+  const names = isObject(said) && Object.keys(said).length > 0 ? said : dns;
   return {
     ...previous,
     cniVersion: version,
