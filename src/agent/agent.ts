@@ -31,7 +31,13 @@ export interface AgentOptions {
 
 export type AgentEvent =
   /** Something was written, failed or had to be put back; reconciliations without any of it are silent. formatReport gives the words. */
-  | { readonly kind: "reconciled"; readonly report: ReconcileReport; readonly tookMs: number }
+  | {
+      readonly kind: "reconciled";
+      readonly report: ReconcileReport;
+      readonly tookMs: number;
+      /** Since the first of the changes that it brought was known here. */
+      readonly latencyMs: number;
+    }
   /** `compile` threw: the last Program stays in force. A defect of ours. */
   | { readonly kind: "compile-failed"; readonly error: unknown };
 
@@ -90,6 +96,7 @@ export function startAgent(options: AgentOptions): Agent {
   let last: ReconcileReport | undefined;
   let waiting: { resolve(report: ReconcileReport): void; reject(error: unknown): void }[] = [];
   let dirty = false;
+  let dirtySince: number | undefined;
   let stopped = false;
   let timer: { cancel(): void } | undefined;
   let timerDueAt = 0;
@@ -107,6 +114,7 @@ export function startAgent(options: AgentOptions): Agent {
   };
   const markDirty = (): void => {
     dirty = true;
+    dirtySince ??= clock.now();
     schedule(debounceMs);
   };
   const markSuspect = (parts: readonly Part[] | "all"): void => {
@@ -120,7 +128,9 @@ export function startAgent(options: AgentOptions): Agent {
     if (stopped) return;
     const started = clock.now();
     const lateMs = Math.max(0, started - timerDueAt);
+    const since = dirtySince ?? started;
     dirty = false;
+    dirtySince = undefined;
     const waiters = waiting;
     waiting = [];
     let program: Program;
@@ -137,18 +147,18 @@ export function startAgent(options: AgentOptions): Agent {
     const tookMs = clock.now() - started;
     // Whatever happens outside, others get a turn.
     notBefore = clock.now() + Math.min(tookMs + lateMs, pauseMsMax);
-    record(last, tookMs);
+    record(last, tookMs, clock.now() - since);
     for (const waiter of waiters) waiter.resolve(last);
     if (last.lostLinks.length > 0) remakeLinks(last.lostLinks);
     scheduleRetry(last);
   };
 
-  const record = (result: ReconcileReport, tookMs: number): void => {
+  const record = (result: ReconcileReport, tookMs: number, latencyMs: number): void => {
     const time = clock.date();
     drift.push(...result.drift.map((one) => ({ ...one, time })));
     if (drift.length > driftKeptMax) drift.splice(0, drift.length - driftKeptMax);
     if (result.made.length + result.failures.length + result.drift.length === 0) return;
-    report({ kind: "reconciled", report: result, tookMs });
+    report({ kind: "reconciled", report: result, tookMs, latencyMs });
   };
   const scheduleRetry = (result: ReconcileReport): void => {
     if (result.suspect.size === 0) {

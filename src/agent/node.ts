@@ -10,13 +10,17 @@ import { openKernel } from "../kernel/linux.ts";
 import { openNetworkNamespace, type NetworkNamespace } from "../kernel/namespaces.ts";
 import type { NetworkSource } from "../model/source.ts";
 import { compile } from "../program/compile.ts";
+import { policyDecisions } from "../program/policy.ts";
 import { CniError, cniCodes, type CniNetwork } from "../serve/cni/cni.ts";
 import { startProxyHealth, type HealthAddresses, type ProxyHealth } from "../serve/proxy/health.ts";
 import { createProxyRecord, type ProxyRecord } from "../serve/proxy/metrics.ts";
+import { createProgrammingRecord, policyMetricsText } from "../serve/proxy/policy-metrics.ts";
 import { startAgent, type Agent, type AgentEvent } from "./agent.ts";
 import { openAttachments, type AttachmentStore } from "./attachments.ts";
 import { createIpam, type Ipam } from "./ipam.ts";
 import { createPodNetwork, type NodePodNetwork } from "./pod-network.ts";
+import { readPolicyCounts, untoldLines, type PolicyCount } from "./policy-counts.ts";
+import { startPolicyFlows, type PolicyFlow } from "./policy-flows.ts";
 
 export interface NodeOptions {
   /** The Node object's name. */
@@ -37,6 +41,12 @@ export interface NodeOptions {
     readonly addresses?: HealthAddresses;
     readonly report?: (line: string) => void;
   };
+  /** The flow log of policies, a line each; nobody listens where absent. `report` as above. */
+  readonly policyFlows?: {
+    readonly namespace: NetworkNamespace;
+    readonly told: (flow: PolicyFlow) => void;
+    readonly report?: (line: string) => void;
+  };
   readonly report?: (event: AgentEvent) => void;
 }
 
@@ -49,15 +59,18 @@ export interface NodeNetwork {
   ipam(): Ipam | undefined;
   /** What was done so far, for metrics. */
   readonly record: ProxyRecord;
-  /** No answers over HTTP any more; `agent.stop()` or `agent.cleanup()` ends the rest. */
+  /** What policies decided here so far. */
+  policyCounts(): readonly PolicyCount[];
+  /** No answers over HTTP and no flow log any more; `agent.stop()` or `agent.cleanup()` ends the rest. */
   closeHealth(): void;
 }
 
 /** Starts the node's agent and gives its pod network. */
 export function startNode(options: NodeOptions): NodeNetwork {
-  const { node, kernel, source, podCidrs, attachmentsFile, health, report } = options;
+  const { node, kernel, source, podCidrs, attachmentsFile, health, policyFlows, report } = options;
   const attachments = openAttachments(attachmentsFile);
   const record = createProxyRecord();
+  const programming = createProgrammingRecord();
   const agent = startAgent({
     node,
     kernel,
@@ -65,7 +78,10 @@ export function startNode(options: NodeOptions): NodeNetwork {
     attachments,
     compile,
     report(event) {
-      if (event.kind === "reconciled") record.synced(event.tookMs, event.report.failures.length, Date.now());
+      if (event.kind === "reconciled") {
+        record.synced(event.tookMs, event.report.failures.length, Date.now());
+        programming.programmed(event.latencyMs);
+      }
       report?.(event);
     },
   });
@@ -84,10 +100,23 @@ export function startNode(options: NodeOptions): NodeNetwork {
   const podNetwork = whenRangesAreKnown(node, pools, (ipam) =>
     createPodNetwork({ node, kernel, agent, attachments, ipam, openKernel: openKernelOf }),
   );
+  const flows =
+    policyFlows && startPolicyFlows({ ...policyFlows, node, network: source.current, attachments: attachments.list });
+  const policyCounts = (): readonly PolicyCount[] => {
+    const network = source.current();
+    const self = network.nodes.find(({ name }) => name === node);
+    const decisions = self === undefined ? [] : [...policyDecisions(network, self, attachments.list()).values()];
+    return readPolicyCounts(kernel, network.cluster.families, decisions);
+  };
+  const moreMetrics = (): string => {
+    const counts = policyCounts();
+    const limited = counts.reduce((sum, count) => sum + untoldLines(count), 0);
+    return policyMetricsText({ node, counts, lost: { limited, unread: flows?.lost ?? 0 }, programming });
+  };
   let answers: ProxyHealth | undefined;
   let changes: { close(): void } | undefined;
   if (health !== undefined) {
-    answers = startProxyHealth({ ...health, node, network: source.current, record });
+    answers = startProxyHealth({ ...health, node, network: source.current, record, moreMetrics });
     changes = source.subscribe(() => answers?.update());
   }
   return {
@@ -96,7 +125,9 @@ export function startNode(options: NodeOptions): NodeNetwork {
     attachments,
     ipam: pools,
     record,
+    policyCounts,
     closeHealth() {
+      flows?.close();
       changes?.close();
       answers?.close();
     },

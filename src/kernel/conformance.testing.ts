@@ -462,6 +462,11 @@ function tableRules(bench: () => Bench): void {
       assert.deepEqual(state?.chains.map((one) => one.name).sort(), ["a", "forward"]);
       assert.equal(state?.rules.get("forward")?.length, 1);
       assert.deepEqual(state?.elements.get("m"), [{ key: key(1), verdict: { code: NFT_GOTO, chain: "a" } }]);
+      assert.deepEqual(
+        [...bench().kernel.nftElements("inet", "t", ["m", "other"])],
+        [["m", [{ key: key(1), verdict: { code: NFT_GOTO, chain: "a" } }]]],
+      );
+      assert.equal(bench().kernel.nftElements("ip", "t", ["m"]).size, 0);
       assert.equal(bench().kernel.nftTable("inet", "other"), undefined);
       assert.equal(bench().kernel.nftTable("ip", "t"), undefined);
     });

@@ -177,6 +177,10 @@ function makeKernel(
       putSysctl(path, value);
     },
     nftTable: (family, table) => dump(tableState(tables, family, table)),
+    nftElements(family, table, sets) {
+      const elements = tableState(tables, family, table)?.elements ?? new Map<string, never>();
+      return new Map(sets.flatMap((set) => (elements.has(set) ? [[set, elements.get(set) ?? []] as const] : [])));
+    },
     nftCommit(batch) {
       batches.push(batch);
       for (const [index, item] of batch.entries()) faults.check(item, index);

@@ -6,7 +6,7 @@
 import type { Address, Family } from "../ip/address.ts";
 import type { Mac } from "../ip/mac.ts";
 import type { Prefix } from "../ip/prefix.ts";
-import type { NftBatchItem, NftTableState } from "../wire/netlink/nftables.ts";
+import type { NftBatchItem, NftElementState, NftTableState } from "../wire/netlink/nftables.ts";
 
 /** One network namespace's kernel state. All calls are synchronous: netlink answers in microseconds. */
 export interface NetworkKernel {
@@ -29,6 +29,12 @@ export interface NetworkKernel {
   writeSysctl(path: string, value: string): void;
   /** What the kernel holds of one table; undefined where there is no such table. */
   nftTable(family: NftTableState["family"], name: string): NftTableState | undefined;
+  /** The elements of some of its sets, with what they counted; sets that are not there are missing. */
+  nftElements(
+    family: NftTableState["family"],
+    table: string,
+    sets: readonly string[],
+  ): ReadonlyMap<string, readonly NftElementState[]>;
   /** One atomic transaction. Throws KernelError with the index of the item that failed; nothing of it is then in force. */
   nftCommit(batch: readonly NftBatchItem[]): void;
   /** How many bytes of messages one transaction may have (the socket's send buffer allows it). */

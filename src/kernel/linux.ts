@@ -56,6 +56,7 @@ export function openKernel(name: string, namespace: NetworkNamespace, closed: ()
     readSysctl: (path) => readSysctl(namespace, name, path),
     writeSysctl: (path, value) => writeSysctl(namespace, name, path, value),
     nftTable: (family, table) => nftables.get().table(family, table),
+    nftElements: (family, table, sets) => nftables.get().elements(family, table, sets),
     nftCommit: (batch) => nftables.get().commit(batch),
     get nftBatchBytesMax() {
       return nftables.get().batchBytesMax;

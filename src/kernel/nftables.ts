@@ -5,7 +5,7 @@
 import { flag, type NetlinkMessage } from "../wire/netlink/message.ts";
 import { encodeBatch, type EncodedBatch } from "../wire/netlink/nftables-batch.ts";
 import { TableDump, decodeGeneration, dumpRequests } from "../wire/netlink/nftables-dump.ts";
-import type { NftBatchItem, NftKernelFamily, NftTableState } from "../wire/netlink/nftables.ts";
+import type { NftBatchItem, NftElementState, NftKernelFamily, NftTableState } from "../wire/netlink/nftables.ts";
 import { KernelError } from "./kernel.ts";
 import type { NetworkNamespace } from "./namespaces.ts";
 import { failureError, openNetlinkSocket, protocol, type NetlinkSocket } from "./netlink-socket.ts";
@@ -16,6 +16,12 @@ export interface NftablesSocket {
   commit(batch: readonly NftBatchItem[]): void;
   /** What the kernel holds of one table, as of one moment; undefined where there is no such table. Throws KernelError. */
   table(family: NftKernelFamily, name: string): NftTableState | undefined;
+  /** The elements of some of its sets; sets that are not there are missing. Throws KernelError. */
+  elements(
+    family: NftKernelFamily,
+    name: string,
+    sets: readonly string[],
+  ): ReadonlyMap<string, readonly NftElementState[]>;
   /** Bytes of messages one transaction may have: splitPlan's bound. */
   readonly batchBytesMax: number;
   close(): void;
@@ -28,6 +34,7 @@ export function createNftablesSocket(namespace: NetworkNamespace): NftablesSocke
   return {
     commit: (batch) => commit(socket, namespace, batch),
     table: (family, name) => dumpTable(socket, namespace, family, name),
+    elements: (family, name, sets) => dumpSets(socket, namespace, { family, name, sets }),
     // The kernel also refuses what it cannot get as one piece of memory; frame and rounding are left room.
     batchBytesMax: Math.min(socket.sendBytesMax, 16 * 1024 * 1024) - 4096,
     close: () => socket.close(),
@@ -160,6 +167,35 @@ function dumpOnce(
     for (const message of elements) dump.elements(message.body);
   }
   return dump.finish();
+}
+
+/** Without the generation's check: what is asked for counts while it is read anyway. */
+function dumpSets(
+  socket: NetlinkSocket,
+  namespace: NetworkNamespace,
+  { family, name, sets }: { readonly family: NftKernelFamily; readonly name: string; readonly sets: readonly string[] },
+): ReadonlyMap<string, readonly NftElementState[]> {
+  const doing = `read sets of nftables table ${family} ${name} in ${namespace.id}`;
+  const dump = new TableDump(family, name);
+  const there = new Set<string>();
+  let messages: readonly NetlinkMessage[];
+  try {
+    messages = socket.dump(dumpRequests.sets(family, name), doing);
+  } catch (error) {
+    if (error instanceof KernelError && error.code === "ENOENT") return new Map();
+    throw error;
+  }
+  for (const message of messages) {
+    const set = dump.set(message.body);
+    if (set !== undefined && sets.includes(set)) there.add(set);
+  }
+  for (const set of there) {
+    const elements = elementsOf(socket, family, name, set, doing);
+    if (elements === undefined) there.delete(set);
+    for (const message of elements ?? []) dump.elements(message.body);
+  }
+  const state = dump.finish();
+  return new Map([...there].map((set) => [set, state.elements.get(set) ?? []]));
 }
 
 /** Undefined where the set went away meanwhile. */

@@ -1,5 +1,5 @@
 // Reads what `log group N` rules of one namespace tell (NFLOG). libuv waits for the socket, so a quiet log costs nothing and keeps no
-// process alive. What comes faster than it is read is lost, and said to be.
+// process alive. What comes faster than it is read is lost, and counted.
 
 import koffi from "koffi";
 
@@ -12,15 +12,18 @@ import { openNetlinkSocket, protocol } from "./netlink-socket.ts";
 /** Enough for the headers. */
 const headBytes = 128;
 
-/**
- * Calls back for every packet of the group; `lost` once for each time that some were. A group has one reader in a namespace: with another
- * one there already this throws KernelError (EBUSY).
- */
+/** A reader of a log group. */
+export interface PacketLog extends Closable {
+  /** How many packets the kernel told that could not be read in time, as far as later ones show. */
+  readonly lost: number;
+}
+
+/** Calls back for every packet of the group. A group has one reader in a namespace: with another one there already this throws KernelError (EBUSY). */
 export function openPacketLog(
   namespace: NetworkNamespace,
   group: number,
-  told: (what: LoggedPacket | "lost") => void,
-): Closable {
+  told: (packet: LoggedPacket) => void,
+): PacketLog {
   const socket = openNetlinkSocket(namespace, protocol.netfilter);
   const doing = `read packets of log group ${group} in ${namespace.id}`;
   try {
@@ -29,18 +32,27 @@ export function openPacketLog(
     socket.close();
     throw error;
   }
+  let lost = 0;
+  let next: number | undefined;
   const look = (): void => {
-    const { messages, overrun } = socket.receive();
-    for (const message of messages) {
+    for (const message of socket.receive().messages) {
       const packet = readable(() => decodeLoggedPacket(message));
-      if (packet !== undefined) told(packet);
+      if (packet === undefined) continue;
+      const { sequence } = packet;
+      if (sequence !== undefined) {
+        if (next !== undefined) lost += (sequence - next) >>> 0;
+        next = (sequence + 1) >>> 0;
+      }
+      told(packet);
     }
-    if (overrun) told("lost");
   };
   const poll = koffi.node.poll(socket.fd, { readable: true }, look);
   poll.unref();
   let isOpen = true;
   return {
+    get lost() {
+      return lost;
+    },
     close() {
       if (!isOpen) return;
       isOpen = false;

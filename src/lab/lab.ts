@@ -39,7 +39,7 @@ import { listenersOf, type Listener } from "./pods/listeners.ts";
 import { startKubelet, type Kubelet } from "./pods/kubelet.ts";
 import { startRecordKubelet, type RecordKubelet } from "./records.ts";
 import { createNodeLog, type NodeLog } from "./node-log.ts";
-import { createPolicyDrops } from "./policy-drops.ts";
+import { createPolicyTelling } from "./policy-drops.ts";
 import { startPolicyStatus } from "./policy-status.ts";
 import { ensureSystemObjects } from "./system.ts";
 import { registerSystemWorkloads } from "./system-workloads.ts";
@@ -154,7 +154,7 @@ export async function startLab(options: LabOptions): Promise<Lab> {
     agents: () => [...nodes.values()].flatMap(({ agent }) => agent ?? []),
   });
 
-  const policyDrops = createPolicyDrops({ api, network: () => source.current() });
+  const policyTelling = createPolicyTelling({ api });
 
   const startNode = (name: string): void => {
     const machine = machines.get(name);
@@ -176,6 +176,11 @@ export async function startLab(options: LabOptions): Promise<Lab> {
           isEligible: () => isToStay(api.get({ group: "", resource: "nodes", name }) as Node | undefined),
           report: (line) => log.write(logLine(line)),
         },
+        policyFlows: {
+          namespace: machine.namespace,
+          told: (flow) => policyTelling.told(flow, (line) => log.write(line)),
+          report: (line) => log.write(logLine(line)),
+        },
         report: (event) => log.write(agentLine(event)),
       });
     const node: LabNode = {
@@ -194,7 +199,6 @@ export async function startLab(options: LabOptions): Promise<Lab> {
       stopped: false,
     };
     nodes.set(name, node);
-    if (machine !== undefined) policyDrops.add(name, machine.namespace, (line) => log.write(line));
     startPods(node, folder);
   };
 
@@ -294,7 +298,6 @@ export async function startLab(options: LabOptions): Promise<Lab> {
         node.records?.stop();
         await node.agent?.stop();
         node.closeHealth();
-        policyDrops.remove(node.name);
         nodes.delete(node.name);
         machines.delete(node.name);
         topology?.removeNode(node.name);
@@ -342,7 +345,7 @@ export async function startLab(options: LabOptions): Promise<Lab> {
       await Promise.all([...nodes.values()].map(async (node) => node.agent?.stop()));
       door.close();
       policyStatus.close();
-      policyDrops.close();
+      policyTelling.close();
       announcer?.close();
       for (const node of nodes.values()) node.closeHealth();
       controllers.stop();

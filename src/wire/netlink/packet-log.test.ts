@@ -37,10 +37,10 @@ void test("the head of a packet", () => {
 void test("binding a group: command, first bytes of each packet, no waiting", () => {
   const { type, body } = bindPacketLog(241, 128);
   assert.equal(type, packetLogMessage.config);
-  // nfgenmsg with the group in res_id; NFULA_CFG_CMD bind; NFULA_CFG_MODE 128, packet; NFULA_CFG_QTHRESH 1.
+  // nfgenmsg with the group in res_id; NFULA_CFG_CMD bind; NFULA_CFG_MODE 128, packet; NFULA_CFG_QTHRESH 1; NFULA_CFG_FLAGS sequence.
   assert.equal(
     hex(body),
-    "000000f1 05000100 01000000 0a000200 00000080 02000000 08000500 00000001".replaceAll(" ", ""),
+    "000000f1 05000100 01000000 0a000200 00000080 02000000 08000500 00000001 06000600 00010000".replaceAll(" ", ""),
   );
 });
 
@@ -50,6 +50,9 @@ void test("a logged packet", () => {
   const whole = logged((writer) => writer.bytes(9, syn4).bytes(10, new TextEncoder().encode("policy ingress \0")));
   assert.equal(decodeLoggedPacket(whole)?.prefix, "policy ingress ");
   assert.equal(decodeLoggedPacket(whole)?.packet.destinationPort, 5432);
+  assert.deepEqual([decodeLoggedPacket(whole)?.mark, decodeLoggedPacket(whole)?.sequence], [0, undefined]);
+  const marked = decodeLoggedPacket(logged((writer) => writer.be32(2, 0xf00dface).bytes(9, syn4).be32(12, 7)));
+  assert.deepEqual([marked?.mark, marked?.sequence], [0xf00dface, 7]);
   assert.equal(decodeLoggedPacket(logged((writer) => writer.bytes(9, Uint8Array.of(1))))?.prefix, undefined);
   assert.equal(decodeLoggedPacket(message(packetLogMessage.config, new Uint8Array(4))), undefined);
 });

@@ -1,15 +1,19 @@
 // NFLOG: packets that a `log group N` rule tells of (linux/netfilter/nfnetlink_log.h): asking for a group, reading what comes.
 
 import { addressFromBytes, type Address } from "../../ip/address.ts";
-import { buildBody, NetlinkFormatError, parseAttributes, readString } from "./attributes.ts";
+import { buildBody, NetlinkFormatError, parseAttributes, readBe32, readString } from "./attributes.ts";
 import type { NetlinkMessage, NetlinkRequest } from "./message.ts";
 
 // linux/netfilter/nfnetlink.h: NFNL_SUBSYS_ULOG 4 in the upper byte; NFULNL_MSG_PACKET 0, NFULNL_MSG_CONFIG 1 in the lower.
 export const packetLogMessage = { packet: 0x400, config: 0x401 } as const;
 
-/** One logged packet: the rule's prefix and the head of the packet. */
+/** One logged packet: the rule's prefix, the packet's mark and its head. */
 export interface LoggedPacket {
   readonly prefix: string;
+  /** 0 where it has none. */
+  readonly mark: number;
+  /** Counts what the kernel sent to this reader, and wraps at 2^32: a gap was lost on the way. */
+  readonly sequence: number | undefined;
   readonly packet: PacketHead;
 }
 
@@ -23,9 +27,10 @@ export interface PacketHead {
   readonly destinationPort: number;
 }
 
-// enum nfulnl_attr_config: NFULA_CFG_CMD 1, _MODE 2, _QTHRESH 5. enum nfulnl_msg_config_cmds: BIND 1.
+// enum nfulnl_attr_config: NFULA_CFG_CMD 1, _MODE 2, _QTHRESH 5, _FLAGS 6 (NFULNL_CFG_F_SEQ 1). enum nfulnl_msg_config_cmds: BIND 1.
 // struct nfulnl_msg_config_mode: be32 copy_range, u8 copy_mode (NFULNL_COPY_PACKET 2), u8 pad.
-const config = { command: 1, mode: 2, queueThreshold: 5 } as const;
+const config = { command: 1, mode: 2, queueThreshold: 5, flags: 6 } as const;
+const flagSequence = 1;
 const commandBind = 1;
 const copyPacket = 2;
 
@@ -38,7 +43,11 @@ export function bindPacketLog(group: number, bytesMax: number): NetlinkRequest {
     type: packetLogMessage.config,
     flags: 0,
     body: buildBody(header(group), (writer) =>
-      writer.bytes(config.command, Uint8Array.of(commandBind)).bytes(config.mode, mode).be32(config.queueThreshold, 1),
+      writer
+        .bytes(config.command, Uint8Array.of(commandBind))
+        .bytes(config.mode, mode)
+        .be32(config.queueThreshold, 1)
+        .be16(config.flags, flagSequence),
     ),
   };
 }
@@ -48,19 +57,27 @@ function header(group: number): Uint8Array {
   return Uint8Array.of(0, 0, group >> 8, group & 0xff);
 }
 
-// enum nfulnl_attr_type: NFULA_PAYLOAD 9, NFULA_PREFIX 10.
-const payload = 9;
-const prefix = 10;
+// enum nfulnl_attr_type: NFULA_MARK 2, _PAYLOAD 9, _PREFIX 10, _SEQ 12.
+const attribute = { mark: 2, payload: 9, prefix: 10, sequence: 12 } as const;
 
 /** What a message tells; undefined for other messages and for packets that are neither IPv4 nor IPv6. Throws NetlinkFormatError. */
 export function decodeLoggedPacket(message: NetlinkMessage): LoggedPacket | undefined {
   if (message.type !== packetLogMessage.packet) return undefined;
   if (message.body.length < 4) throw new NetlinkFormatError("a logged packet without its header");
   const attributes = parseAttributes(message.body, 4);
-  const bytes = attributes.get(payload);
+  const bytes = attributes.get(attribute.payload);
   const packet = bytes === undefined ? undefined : readPacketHead(bytes);
-  const text = attributes.get(prefix);
-  return packet && { prefix: text === undefined ? "" : readString(text), packet };
+  const text = attributes.get(attribute.prefix);
+  const mark = attributes.get(attribute.mark);
+  const sequence = attributes.get(attribute.sequence);
+  return (
+    packet && {
+      prefix: text === undefined ? "" : readString(text),
+      mark: mark === undefined ? 0 : readBe32(mark),
+      sequence: sequence === undefined ? undefined : readBe32(sequence),
+      packet,
+    }
+  );
 }
 
 /** The head of an IP packet; undefined where the bytes are none. */
