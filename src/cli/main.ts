@@ -214,13 +214,13 @@ program
 program
   .command("show")
   .description("what is programmed on the nodes, each entry with the object that caused it")
-  .argument("<what>", "routes, services, dns, nft, pods, ipam, program or drift")
+  .argument("<what>", "routes, services, policies, dns, nft, pods, ipam, program or drift")
   .argument("[node]", "one node only")
   .addOption(outputOption(["text", "json"]))
   .addOption(nameOption())
   .addHelpText(
     "after",
-    "\nExamples:\n  fairlead show services node-1\n  fairlead show routes -o json\n  fairlead show drift             what others changed and was put back",
+    "\nExamples:\n  fairlead show services node-1\n  fairlead show routes -o json\n  fairlead show policies          what each policy let through and dropped\n  fairlead show drift             what others changed and was put back",
   )
   .action(run(() => import("./show.ts")));
 

@@ -1,4 +1,4 @@
-// `fairlead show routes|services|dns|nft|pods|ipam|program|drift [NODE]`: what is programmed, each entry with its origin.
+// `fairlead show routes|services|policies|dns|nft|pods|ipam|program|drift [NODE]`: what is programmed, each entry with its origin.
 
 import process from "node:process";
 import { labClient } from "../lab/client.ts";

@@ -6,6 +6,7 @@ import { formatZone } from "../program/zone-text.ts";
 import { originText } from "../trace/render.ts";
 import { StatusError } from "./api/store.ts";
 import type { Lab, LabNode } from "./lab.ts";
+import { countsAt, policiesText, policiesValue } from "./show-policies.ts";
 import { frontendHits, servicesText } from "./show-services.ts";
 
 interface Shown {
@@ -32,6 +33,13 @@ const views: Readonly<Record<string, (lab: Lab, node: LabNode) => Shown>> = {
         announced,
       }),
     );
+  },
+  policies: (lab, node) => {
+    const network = lab.network();
+    const self = network.nodes.find(({ name }) => name === node.name);
+    const attachments = node.attachments.list();
+    const counts = countsAt({ network, node: self, attachments, kernel: node.machine?.kernel });
+    return { text: policiesText(counts), value: policiesValue(counts) };
   },
   nft: (lab, node) => ofProgram(lab, node, formatTables, ({ tables }) => tables),
   program: (lab, node) => ofProgram(lab, node, formatProgram, (program) => program),

@@ -1,7 +1,7 @@
 // What policies can decide at a node: each decision has a number, which the packet's mark carries from the moment it is decided. Packets and
 // connections are counted under it, and NFLOG tells it, so that a line of the flow log names what the kernel itself decided by.
 //
-// Not here: reading the counters (lab/policy-counts.ts), writing the lines (lab/policy-flows.ts).
+// Not here: reading the counters (agent/policy-counts.ts), writing the lines (agent/policy-flows.ts).
 
 import type { Origin } from "../kube/object.ts";
 import type { NftElement, NftSet } from "./nftables/ruleset.ts";
