@@ -48,7 +48,7 @@ async function measure(services: number, seconds: number): Promise<void> {
     try {
       const servers: { readonly label: string; readonly port: number; readonly pid: number }[] = [];
       const conf = lab.file(
-        "Corefile",
+        "Corefile-fairlead",
         `.:${ports.own} {\n bind 127.0.0.1\n errors\n kubernetes cluster.local ${kubernetes} }\n prometheus :${ports.own + 1}\n cache 30\n loadbalance\n}\n`,
       );
       const own = spawn("bin/fairlead", ["dns", "--conf", conf, "--kubeconfig", kubeconfig], { stdio: "ignore" });
