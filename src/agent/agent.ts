@@ -74,8 +74,11 @@ export interface Agent {
 
 const driftKeptMax = 1000;
 const retryDelayMs = { first: 100, max: 30_000 };
-/** After a reconciliation the next one waits as long as it took and as it came too late, but no longer than this: who is busy gathers more. */
-const pauseMsMax = 100;
+/**
+ * After a reconciliation the next one waits as long as it took and twice as long as it came too late, but no longer than this: in a process
+ * that is busy each costs more than what it does, and gathers more.
+ */
+const pauseMsMax = 250;
 /** Sysctls have no monitor: they are read again at this interval. */
 const sysctlIntervalMs = 30_000;
 
@@ -146,7 +149,7 @@ export function startAgent(options: AgentOptions): Agent {
     last = reconcile(program, kernel, { ...(last === undefined ? {} : { last }), suspect: readBack });
     const tookMs = clock.now() - started;
     // Whatever happens outside, others get a turn.
-    notBefore = clock.now() + Math.min(tookMs + lateMs, pauseMsMax);
+    notBefore = clock.now() + Math.min(tookMs + 2 * lateMs, pauseMsMax);
     record(last, tookMs, clock.now() - since);
     for (const waiter of waiters) waiter.resolve(last);
     if (last.lostLinks.length > 0) remakeLinks(last.lostLinks);

@@ -29,14 +29,19 @@ import {
 import { KernelError, type Change, type ChangeResult } from "./kernel.ts";
 import { failureError, type NetlinkFailure, type NetlinkSocket } from "./netlink-socket.ts";
 
-/** Makes the changes in order; a result each. `kernelName` is for messages. */
+/**
+ * Makes the changes in order; a result each. `kernelName` is for messages, `indexes` are links' indexes as far as they are known: who
+ * keeps them for the next call sees to it that they are not out of date.
+ */
 export function makeChanges(
   socket: NetlinkSocket,
   kernelName: string,
   changes: readonly Change[],
+  indexes: Map<string, number> = new Map(),
 ): readonly ChangeResult[] {
   const results: ChangeResult[] = changes.map(() => ({ ok: true }));
-  const indexes = findLinkIndexes(socket, kernelName, new Set(changes.flatMap(linksByIndex)));
+  const unknown = changes.flatMap(linksByIndex).filter((link) => !indexes.has(link));
+  for (const [link, index] of findLinkIndexes(socket, kernelName, new Set(unknown))) indexes.set(link, index);
   let pending: Pending[] = [];
 
   const flush = (): void => {
@@ -123,8 +128,9 @@ function requestsOf(change: Change, indexOf: (link: string) => number): Requests
     }
     case "create-veth": {
       const { name, mtu, peer } = change;
+      // Without XDP a packet passes a veth pair in one go and no queue is used; each costs the kernel two objects and an announcement.
       const identity = { name, mtu, ...(change.mac === undefined ? {} : { mac: change.mac }) };
-      return createAndAlias(change, identity, { kind: "veth", peer: { mtu, ...peer } });
+      return createAndAlias(change, identity, { kind: "veth", queues: 1, peer: { mtu, ...peer } });
     }
     case "set-link": {
       const { kind: _, name, master, ...settings } = change;

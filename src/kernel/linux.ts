@@ -40,6 +40,7 @@ export function openKernel(name: string, namespace: NetworkNamespace, closed: ()
   // A pod's own namespace is asked for neither.
   const netfilter = whenAsked(() => openNetlinkSocket(namespace, protocol.netfilter));
   const nftables = whenAsked(() => createNftablesSocket(namespace));
+  const indexes = createWorkMemory(() => new Map<string, number>());
   const names = createLinkNames(() => dumpLinks(route, name));
   return {
     name,
@@ -51,7 +52,7 @@ export function openKernel(name: string, namespace: NetworkNamespace, closed: ()
     forwarding: () => dumpForwarding(route, name, names),
     change(changes) {
       names.forget();
-      return makeChanges(route, name, changes);
+      return makeChanges(route, name, changes, indexes.now());
     },
     readSysctl: (path) => readSysctl(namespace, name, path),
     writeSysctl: (path, value) => writeSysctl(namespace, name, path, value),
@@ -69,6 +70,17 @@ export function openKernel(name: string, namespace: NetworkNamespace, closed: ()
       netfilter.close();
       nftables.close();
       closed();
+    },
+  };
+}
+
+/** One value for the current work, which is synchronous; the next begins with another. */
+function createWorkMemory<T>(make: () => T): { now(): T } {
+  let value: T | undefined;
+  return {
+    now() {
+      if (value === undefined) queueMicrotask(() => (value = undefined));
+      return (value ??= make());
     },
   };
 }

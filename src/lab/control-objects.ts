@@ -171,8 +171,8 @@ export function waitUntilReady(lab: Lab, body: { seconds: number }, send: Send, 
       queued = false;
       const started = performance.now();
       const now = readiness(lab.api);
-      // Looking goes through all pods: what is being waited for has nine tenths of the time.
-      pauseMs = (performance.now() - started) * 10;
+      // Looking goes through all pods: what is being waited for has nearly all of the time.
+      pauseMs = (performance.now() - started) * 30;
       const text = `${now.podsReady} ${now.pods} ${now.missing.length}`;
       if (text !== last) send(now);
       last = text;

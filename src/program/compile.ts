@@ -4,13 +4,14 @@
 // Not here: what the kernel can do (apply/ asks), and why each hook is the right one (docs/pipeline.md).
 
 import type { Attachment, ClusterConfig, Network, NetworkNode, PodNetwork } from "../model/network.ts";
+import { compareText } from "../model/table.ts";
 import { guardTable } from "./guard.ts";
 import { ipTable } from "./ip-table.ts";
 import { nodeAddresses, nodeLinks } from "./links.ts";
 import { memoized } from "./memo.ts";
 import type { NftTable } from "./nftables/ruleset.ts";
 import { soundAttachments } from "./pods.ts";
-import type { Program } from "./program.ts";
+import type { LinkAddress, Neighbour, Program } from "./program.ts";
 import { boundaryRoutes, nodeWays, podWays } from "./routes.ts";
 import { nodeSysctls } from "./sysctls.ts";
 
@@ -61,13 +62,15 @@ const compileFrame = memoized(
     return {
       sysctls: sysctls(self),
       links: nodeLinks(cluster, self, attachments),
-      addresses: sortBy(addresses(self), ({ link, address }) => `${link} ${address}`),
+      addresses: [...addresses(self)].sort(byLink),
       routes: uniqueBy(
-        sortBy(routes, ({ to }) => to),
+        routes.sort((a, b) => compareText(a.to, b.to)),
         ({ to }) => to,
       ),
-      neighbours: sortBy([...remote.neighbours, ...pods.neighbours], ({ link, address }) => `${link} ${address}`),
-      forwarding: sortBy([...remote.forwarding, ...pods.forwarding], ({ link, mac }) => `${link} ${mac}`),
+      neighbours: [...remote.neighbours, ...pods.neighbours].sort(byLink),
+      forwarding: [...remote.forwarding, ...pods.forwarding].sort(
+        (a, b) => compareText(a.link, b.link) || compareText(a.mac, b.mac),
+      ),
     };
   },
 );
@@ -86,11 +89,8 @@ const podNetworkParts: Readonly<
   others: { frame: () => emptyFrame, tables: () => [] },
 };
 
-function sortBy<T>(values: readonly T[], keyOf: (value: T) => string): readonly T[] {
-  return values
-    .map((value) => ({ value, key: keyOf(value) }))
-    .sort((a, b) => (a.key < b.key ? -1 : a.key > b.key ? 1 : 0))
-    .map(({ value }) => value);
+function byLink(a: LinkAddress | Neighbour, b: LinkAddress | Neighbour): number {
+  return compareText(a.link, b.link) || compareText(a.address, b.address);
 }
 
 /** Of equal keys the first: two nodes' ranges may repeat the cluster's own. */

@@ -3,9 +3,8 @@
 // Not here: the pod's end (agent/pod-network.ts makes it), the uplink (the machine's own).
 
 import type { Attachment, ClusterConfig, NetworkNode } from "../model/network.ts";
-import { memoized } from "./memo.ts";
 import { bridgeMac, gatewayOf, podMtu, tunnelAddressOf, tunnelEndpoint, tunnelMac } from "./places.ts";
-import { podOrigin } from "./pods.ts";
+import { ofEach, podOrigin } from "./pods.ts";
 import { names, type Link, type LinkAddress } from "./program.ts";
 
 /** VXLAN network identifier and UDP port of the overlay (IANA vxlan). */
@@ -41,18 +40,20 @@ export function nodeLinks(
             origin: { ...node.origin, field: "status.addresses" },
           },
         ];
-  const ports = attachments.map((attachment) => podLink(cluster, node, attachment));
+  const ports = podLinks(attachments, cluster, node);
   return [bridge, ...tunnels, ...ports].sort((a, b) => (a.name < b.name ? -1 : 1));
 }
 
-const podLink = memoized((cluster: ClusterConfig, node: NetworkNode, attachment: Attachment): Link => ({
-  kind: "pod",
-  name: attachment.link,
-  bridge: names.bridge,
-  isolated: true,
-  mtu: podMtu(cluster, node),
-  origin: podOrigin(attachment),
-}));
+const podLinks = ofEach((attachment, cluster: ClusterConfig, node: NetworkNode): readonly Link[] => [
+  {
+    kind: "pod",
+    name: attachment.link,
+    bridge: names.bridge,
+    isolated: true,
+    mtu: podMtu(cluster, node),
+    origin: podOrigin(attachment),
+  },
+]);
 
 /**
  * The node's own addresses: each pod range's gateway on the bridge and tunnel address on the tunnel. All as single addresses (/32, /128):

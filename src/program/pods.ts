@@ -10,10 +10,41 @@ export function podOrigin({ namespace, name }: Attachment, field = "status.podIP
 }
 
 /** What every pod adds to a list. A pod's part stays the same values as long as the pod does, so that a list costs what changed. */
-export function ofEach<T>(make: (attachment: Attachment) => readonly T[]): (attachments: readonly Attachment[]) => T[] {
-  const part = memoized(make);
-  return (attachments) => attachments.flatMap((attachment) => part(attachment));
+export function ofEach<T, Of extends readonly object[] = readonly []>(
+  make: (attachment: Attachment, ...of: Of) => readonly T[],
+): (attachments: readonly Attachment[], ...of: Of) => T[] {
+  const slot = slots++;
+  return (attachments, ...of) => {
+    const list: T[] = [];
+    const parts = partsOf(attachments);
+    for (const [index, attachment] of attachments.entries()) {
+      const known = parts[index] as Part[];
+      let part = known[slot] as (Part & { readonly values: readonly T[] }) | undefined;
+      // A pod is on one node: what it was last asked for is what it is asked for.
+      if (part === undefined || !part.of.every((each, at) => each === of[at]))
+        known[slot] = part = { of, values: make(attachment, ...of) };
+      for (const value of part.values) list.push(value);
+    }
+    return list;
+  };
 }
+
+/** What one function made of a pod, beside what else it depends on. */
+interface Part {
+  readonly of: readonly object[];
+  readonly values: readonly unknown[];
+}
+
+let slots = 0;
+const parts = new WeakMap<Attachment, Part[]>();
+/** Looked up once for all functions. */
+const partsOf = memoized((attachments: readonly Attachment[]): readonly Part[][] =>
+  attachments.map((attachment) => {
+    let known = parts.get(attachment);
+    if (known === undefined) parts.set(attachment, (known = []));
+    return known;
+  }),
+);
 
 /**
  * The attachments a Program is made of: sorted by link, each link, address and hardware address once. Two attachments that claim one

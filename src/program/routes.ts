@@ -8,9 +8,8 @@ import { hostPrefix } from "../ip/prefix.ts";
 import type { Origin } from "../kube/object.ts";
 import type { Attachment, ClusterConfig, NetworkNode } from "../model/network.ts";
 import { clusterOrigin } from "../model/origin.ts";
-import { memoized } from "./memo.ts";
 import { gatewayOf, ofFamily, tunnelAddressOf, tunnelEndpoint, tunnelMac } from "./places.ts";
-import { podOrigin } from "./pods.ts";
+import { ofEach, podOrigin } from "./pods.ts";
 import { names, type ForwardingEntry, type Neighbour, type Route } from "./program.ts";
 
 /** The kernel's default for IPv6 (IP6_RT_PRIO_USER), for both families: one number in both kinds of `ip route`. */
@@ -24,30 +23,31 @@ interface Ways {
 
 /** Ways to the node's own pods. A pod's are the same values while it and the node are. */
 export function podWays(node: NetworkNode, attachments: readonly Attachment[]): Ways {
-  const ways = attachments.map((attachment) => waysTo(node, attachment));
   return {
-    routes: ways.flatMap(({ routes }) => routes),
-    neighbours: ways.flatMap(({ neighbours }) => neighbours),
-    forwarding: ways.flatMap(({ forwarding }) => forwarding),
+    routes: podRoutes(attachments, node),
+    neighbours: podNeighbours(attachments),
+    forwarding: podForwarding(attachments),
   };
 }
 
-const waysTo = memoized((node: NetworkNode, attachment: Attachment): Ways => {
-  const { addresses, link, mac } = attachment;
+const podRoutes = ofEach((attachment, node: NetworkNode): readonly Route[] => {
   const origin = podOrigin(attachment);
-  return {
-    routes: addresses.map((address): Route => ({
-      to: hostPrefix(address),
-      action: "forward",
-      link: names.bridge,
-      ...sourceOf(gatewayFor(node, address)),
-      metric: routeMetric,
-      origin,
-    })),
-    neighbours: addresses.map((address): Neighbour => ({ link: names.bridge, address, mac, origin })),
-    forwarding: [{ link, mac, origin }],
-  };
+  return attachment.addresses.map((address) => ({
+    to: hostPrefix(address),
+    action: "forward",
+    link: names.bridge,
+    ...sourceOf(gatewayFor(node, address)),
+    metric: routeMetric,
+    origin,
+  }));
 });
+const podNeighbours = ofEach((attachment): readonly Neighbour[] => {
+  const origin = podOrigin(attachment);
+  return attachment.addresses.map((address) => ({ link: names.bridge, address, mac: attachment.mac, origin }));
+});
+const podForwarding = ofEach((attachment): readonly ForwardingEntry[] => [
+  { link: attachment.link, mac: attachment.mac, origin: podOrigin(attachment) },
+]);
 
 /** Ways to the pods of the other nodes. Unready nodes keep theirs: readiness is the endpoints' business. */
 export function nodeWays(node: NetworkNode, nodes: readonly NetworkNode[]): Ways {

@@ -89,6 +89,8 @@ export function createTokens(options: {
     return { token: signJwt(claims, key, keyId), expires: (now + lifetime) * 1000 };
   };
 
+  /** Not with every token: a thousand pods may start at once. */
+  let sweepAt = 0;
   const projected = new Map<string, { readonly token: string; readonly expires: number; readonly renew: number }>();
 
   return {
@@ -127,7 +129,10 @@ export function createTokens(options: {
       const id = [pod.metadata.uid, account.metadata.uid, wanted, expirationSeconds].join(" ");
       const kept = projected.get(id);
       if (kept !== undefined && kept.renew > now) return kept.token;
-      for (const [other, { expires }] of projected) if (expires <= now) projected.delete(other);
+      if (now >= sweepAt) {
+        for (const [other, { expires }] of projected) if (expires <= now) projected.delete(other);
+        sweepAt = now + sweepMs;
+      }
       const node = pod.spec.nodeName;
       const made = issue({
         account,
@@ -179,6 +184,7 @@ export function lifetimeOf(
 /** What the automatic token volume of pods asks for: an hour and seven seconds, so that it can be told from an hour. */
 export const automaticSeconds = 3607;
 const yearSeconds = 365 * 24 * 3600;
+const sweepMs = 60_000;
 const dayMs = 24 * 3600 * 1000;
 const legacyIssuer = "kubernetes/serviceaccount";
 const legacyPrefix = "kubernetes.io/serviceaccount";

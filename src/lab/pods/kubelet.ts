@@ -189,7 +189,8 @@ export function startKubelet(options: KubeletOptions): Kubelet {
     },
     logs(where, logOptions = {}) {
       const worker = find(where);
-      return logs.read(logPod(worker.pod), worker.runner(where.container).name, logOptions);
+      const { name } = worker.runner(where.container);
+      return logs.read(logPod(worker.pod), name, logOptions, hasRun(worker.pod, name));
     },
     sandboxOf,
     listeners(where) {
@@ -215,6 +216,19 @@ export function startKubelet(options: KubeletOptions): Kubelet {
       });
     },
   };
+}
+
+/** By the container's status: has it run, and has it run before that? */
+function hasRun({ status }: Pod, container: string): { readonly newest: boolean; readonly previous: boolean } {
+  const all = [
+    ...(status?.initContainerStatuses ?? []),
+    ...(status?.containerStatuses ?? []),
+    ...(status?.ephemeralContainerStatuses ?? []),
+  ];
+  const found = all.find(({ name }) => name === container);
+  const previous = found?.lastState?.terminated !== undefined;
+  const { running, terminated } = found?.state ?? {};
+  return { newest: previous || running !== undefined || terminated !== undefined, previous };
 }
 
 const podResource = { group: "", resource: "pods" } as const;

@@ -3,7 +3,7 @@
 // (F: a full line, P: the beginning of one that goes on). One file per run of a container, the previous run's kept, sizes bounded.
 //
 // Lines are collected for a few milliseconds and appended in one write; a thousand idle containers keep no file open, and one that has
-// said nothing has none until it ends.
+// said nothing has none.
 
 import fs from "node:fs";
 import { dirname, join } from "node:path";
@@ -21,8 +21,16 @@ export interface ContainerLog {
 export interface LogStore {
   /** Opens the log of a container's nth run; of the earlier runs only the last is kept. */
   open(pod: LogPod, container: string, run: number): ContainerLog;
-  /** Gives the newest run's lines (or the previous run's); see LogOptions. Throws Error when there is none. */
-  read(pod: LogPod, container: string, options: LogOptions): LogReader;
+  /**
+   * Gives the newest run's lines (or the previous run's); see LogOptions. Throws Error when there is none: no file, and it has not run
+   * either (`ran`, by the container's status).
+   */
+  read(
+    pod: LogPod,
+    container: string,
+    options: LogOptions,
+    ran?: { readonly newest: boolean; readonly previous: boolean },
+  ): LogReader;
   /** The last bytes of the newest run, for termination messages. */
   tail(pod: LogPod, container: string, limits: { readonly lines: number; readonly bytes: number }): string;
   remove(pod: LogPod): void;
@@ -60,32 +68,34 @@ export function createLogStore(
   const open = new Map<string, OpenLog>();
   const podFolderOf = (pod: LogPod): string => join(folder, `${pod.namespace}_${pod.name}_${pod.uid}`);
   const folderOf = (pod: LogPod, container: string): string => join(podFolderOf(pod), container);
-  /** Runs on disk, and the one under way, which may have nothing there yet. Sorted. */
+  /** Runs on disk, and the newest of this store's life, which may have nothing there. Sorted. */
   const runsOf = (directory: string): readonly number[] => {
     const onDisk = runsIn(directory);
-    const now = underWay.get(directory);
+    const now = newest.get(directory);
     return now === undefined || onDisk.includes(now) ? onDisk : [...onDisk, now].sort((a, b) => a - b);
   };
-  const underWay = new Map<string, number>();
+  const newest = new Map<string, number>();
+  /** By pod, the folders that `newest` knows. */
+  const containersOf = new Map<string, Set<string>>();
 
   return {
     open(pod, container, run) {
       const directory = folderOf(pod, container);
       if (run > 1) for (const old of runsIn(directory).filter((other) => other < run - 1)) removeRun(directory, old);
       const path = join(directory, `${run}.log`);
-      const closed = (): void => {
-        open.delete(path);
-        if (underWay.get(directory) === run) underWay.delete(directory);
-      };
-      const log = createOpenLog({ path, now: options.now, bytesMax, closed });
+      const log = createOpenLog({ path, now: options.now, bytesMax, closed: () => open.delete(path), keep: run > 0 });
       open.set(path, log);
-      underWay.set(directory, run);
+      newest.set(directory, run);
+      const pods = podFolderOf(pod);
+      containersOf.set(pods, (containersOf.get(pods) ?? new Set()).add(directory));
       return log;
     },
-    read(pod, container, readOptions) {
+    read(pod, container, readOptions, ran = { newest: false, previous: false }) {
       const directory = folderOf(pod, container);
       const runs = runsOf(directory);
       const run = readOptions.previous === true ? runs.at(-2) : runs.at(-1);
+      const isPrevious = readOptions.previous === true;
+      if (run === undefined && (isPrevious ? ran.previous : ran.newest)) return silence;
       if (run === undefined) {
         const what = readOptions.previous === true ? "previous terminated container" : "container";
         throw new Error(`${what} "${container}" in pod "${pod.name}" not found`);
@@ -103,7 +113,10 @@ export function createLogStore(
       return lines.slice(-limits.lines).join("\n").slice(-limits.bytes);
     },
     remove(pod) {
-      fs.rmSync(podFolderOf(pod), { recursive: true, force: true });
+      const pods = podFolderOf(pod);
+      for (const directory of containersOf.get(pods) ?? []) newest.delete(directory);
+      containersOf.delete(pods);
+      fs.rmSync(pods, { recursive: true, force: true });
     },
   };
 }
@@ -123,6 +136,8 @@ function createOpenLog(options: {
   readonly now: () => number;
   readonly bytesMax: number;
   readonly closed: () => void;
+  /** A file also for a run that says nothing: there is an earlier one, whose it would be taken for. */
+  readonly keep: boolean;
 }): OpenLog {
   const { path, now } = options;
   let pending = "";
@@ -186,12 +201,15 @@ function createOpenLog(options: {
         partial[stream] = "";
       }
       flush();
-      size ??= begin();
+      if (options.keep) size ??= begin();
       options.closed();
       for (const listener of listeners) listener(undefined);
     },
   };
 }
+
+/** Of a container that has run and said nothing. */
+const silence: LogReader = { each: () => Promise.resolve(), close: () => {} };
 
 interface Line {
   readonly time: number;

@@ -5,6 +5,7 @@
 // A hostPath is a path of the lab's node, not of the machine: nodes have a small disk of their own, and only the machine's programs
 // (/usr, /lib …) show through, read-only. A claim is a folder of the lab by the claim's name.
 
+import { randomBytes } from "node:crypto";
 import fs from "node:fs";
 import { dirname, join, normalize, relative, sep } from "node:path";
 import type { Container, DownwardAPIVolumeFile, KeyToPath, Pod, Volume, VolumeMount } from "../../kube/kinds.ts";
@@ -256,13 +257,14 @@ function projectedFiles(volume: Volume, sources: VolumeSources): readonly File[]
  * name. Nothing is written when nothing has changed.
  */
 function written(folder: string, files: readonly File[]): ReadyVolume {
-  fs.mkdirSync(folder, { recursive: true });
+  // Nothing there yet, as for every pod that starts: nothing to compare with, and nobody who reads meanwhile.
+  const isFresh = fs.mkdirSync(folder, { recursive: true }) !== undefined;
+  if (isFresh) return writtenFresh(folder, files);
   const dataLink = join(folder, "..data");
   const old = fs.lstatSync(dataLink, { throwIfNoEntry: false }) === undefined ? undefined : fs.readlinkSync(dataLink);
   if (old !== undefined && sameFiles(join(folder, old), files)) return { path: folder, readOnly: true };
-  const name = `..${new Date().toISOString().replaceAll(/[-:.]/g, "_")}`;
-  const version = fs.mkdtempSync(join(folder, `${name}.`));
-  fs.chmodSync(version, 0o755);
+  const version = join(folder, versionName());
+  fs.mkdirSync(version, { mode: 0o755 });
   for (const file of files) {
     const path = join(version, file.path);
     if (!isInside(version, path)) throw new ConfigError(`invalid path ${file.path}`);
@@ -272,7 +274,7 @@ function written(folder: string, files: readonly File[]): ReadyVolume {
   }
   fs.symlinkSync(version.slice(folder.length + 1), join(folder, "..data_tmp"));
   fs.renameSync(join(folder, "..data_tmp"), dataLink);
-  const wanted = new Set(files.map((file) => file.path.split("/").find((part) => part !== "") ?? ""));
+  const wanted = topNames(files);
   for (const entry of fs.readdirSync(folder))
     if (!entry.startsWith("..") && !wanted.has(entry)) fs.rmSync(join(folder, entry));
   for (const top of wanted)
@@ -280,6 +282,33 @@ function written(folder: string, files: readonly File[]): ReadyVolume {
       fs.symlinkSync(`..data/${top}`, join(folder, top));
   if (old !== undefined) fs.rmSync(join(folder, old), { recursive: true, force: true });
   return { path: folder, readOnly: true };
+}
+
+function writtenFresh(folder: string, files: readonly File[]): ReadyVolume {
+  const version = versionName();
+  const made = new Set<string>();
+  for (const file of files) {
+    const path = join(folder, version, file.path);
+    if (!isInside(join(folder, version), path)) throw new ConfigError(`invalid path ${file.path}`);
+    if (!made.has(dirname(path))) fs.mkdirSync(dirname(path), { recursive: true });
+    made.add(dirname(path));
+    fs.writeFileSync(path, file.data, { mode: file.mode });
+    // The process' mask may have taken something away.
+    if ((file.mode & ~0o644) !== 0) fs.chmodSync(path, file.mode);
+  }
+  if (made.size === 0) fs.mkdirSync(join(folder, version));
+  fs.symlinkSync(version, join(folder, "..data"));
+  for (const top of topNames(files)) fs.symlinkSync(`..data/${top}`, join(folder, top));
+  return { path: folder, readOnly: true };
+}
+
+function versionName(): string {
+  return `..${new Date().toISOString().replaceAll(/[-:.]/g, "_")}.${randomBytes(3).toString("hex")}`;
+}
+
+/** What people name in the folder. */
+function topNames(files: readonly File[]): ReadonlySet<string> {
+  return new Set(files.map((file) => file.path.split("/").find((part) => part !== "") ?? ""));
 }
 
 function sameFiles(version: string, files: readonly File[]): boolean {

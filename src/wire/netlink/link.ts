@@ -33,7 +33,12 @@ export type LinkKind =
       readonly local: Address;
       readonly learning: boolean;
     }
-  | { readonly kind: "veth"; readonly peer: LinkIdentity & { readonly namespaceFd?: number } };
+  | {
+      readonly kind: "veth";
+      /** Of each end; a pair a processor unless said. */
+      readonly queues?: number;
+      readonly peer: LinkIdentity & { readonly namespaceFd?: number };
+    };
 
 /** What may be said of any link at its creation. */
 export interface LinkIdentity {
@@ -105,6 +110,7 @@ export function createLink(identity: LinkIdentity, kind: LinkKind): NetlinkReque
     flags: flag.create | flag.exclusive,
     body: buildBody(linkHeader({}), (writer) => {
       writeIdentity(writer, identity);
+      if (kind.kind === "veth") writeQueues(writer, kind.queues);
       writer.group(IFLA_LINKINFO, (info) => {
         info.text(IFLA_INFO_KIND, kind.kind);
         writeKind(info, kind);
@@ -249,6 +255,8 @@ const IFLA_AF_SPEC = 26;
 const IFLA_GROUP = 27;
 const IFLA_NET_NS_FD = 28;
 const IFLA_EXT_MASK = 29;
+const IFLA_NUM_TX_QUEUES = 31;
+const IFLA_NUM_RX_QUEUES = 32;
 const IFLA_LINK_NETNSID = 37;
 // linux/if_link.h: IFLA_INFO_*
 const IFLA_INFO_KIND = 1;
@@ -313,6 +321,10 @@ function writeSettings(writer: AttributeWriter, settings: LinkSettings): void {
   });
 }
 
+function writeQueues(writer: AttributeWriter, queues: number | undefined): void {
+  if (queues !== undefined) writer.u32(IFLA_NUM_TX_QUEUES, queues).u32(IFLA_NUM_RX_QUEUES, queues);
+}
+
 function writeKind(info: AttributeWriter, kind: LinkKind): void {
   switch (kind.kind) {
     case "bridge":
@@ -330,6 +342,7 @@ function writeKind(info: AttributeWriter, kind: LinkKind): void {
         data.group(VETH_INFO_PEER, (peer) => {
           peer.raw(linkHeader({}));
           writeIdentity(peer, kind.peer);
+          writeQueues(peer, kind.queues);
           if (kind.peer.namespaceFd !== undefined) peer.u32(IFLA_NET_NS_FD, kind.peer.namespaceFd);
         });
       });
