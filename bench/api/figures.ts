@@ -170,6 +170,7 @@ async function measureWatch(server: RunningServer): Promise<void> {
     const seconds = (performance.now() - began) / 1000;
     note(server, "watch: writes a second", (count * 1000) / tookMs, "/s");
     note(server, `watch: events seen of ${count * load.watchers}`, after.events, "");
+    note(server, `watch: watchers cut off of ${load.watchers}`, after.ended, "");
     note(server, "watch: seen after, median, ms", after.p50, "ms");
     note(server, "watch: seen after, p99, ms", after.p99, "ms");
     note(server, "watch: processors of the server", (server.cpuMs() - cpuBefore) / 1000 / seconds, "");
@@ -218,8 +219,12 @@ function report(watchers: ChildProcess): Promise<WatchReport> {
 
 function message<T>(child: ChildProcess): Promise<T> {
   return new Promise((resolve, reject) => {
-    child.once("message", (value) => resolve(value as T));
-    child.once("exit", (code) => reject(new Error(`the watchers ended with ${code}`)));
+    const failed = (code: number | null): void => reject(new Error(`the watchers ended with ${code}`));
+    child.once("exit", failed);
+    child.once("message", (value) => {
+      child.off("exit", failed);
+      resolve(value as T);
+    });
   });
 }
 

@@ -71,7 +71,7 @@ function parsed(chunks: readonly Buffer[]): Answer | undefined {
   if (first === undefined || last === undefined) return undefined;
   const end = first.indexOf("\r\n\r\n");
   if (end < 0) return chunks.length > 1 ? parsed([Buffer.concat(chunks)]) : undefined;
-  const head = first.latin1Slice(0, end);
+  const head = first.toString("latin1", 0, end);
   const length = /\r\ncontent-length: *(\d+)/i.exec(head)?.[1];
   const bytes = chunks.reduce((sum, chunk) => sum + chunk.length, 0) - end - 4;
   if (length === undefined ? !endsWith(chunks, last, lastChunk) : bytes < Number(length)) return undefined;
@@ -80,5 +80,5 @@ function parsed(chunks: readonly Buffer[]): Answer | undefined {
 
 function endsWith(chunks: readonly Buffer[], last: Buffer, text: string): boolean {
   const tail = last.length >= text.length ? last : Buffer.concat(chunks.slice(-3));
-  return tail.latin1Slice(Math.max(0, tail.length - text.length)) === text;
+  return tail.toString("latin1", Math.max(0, tail.length - text.length)) === text;
 }

@@ -13,6 +13,8 @@ const [port = "", count = "", path = ""] = process.argv.slice(2);
 const context = createSecureContext({ cert: process.env["CERT"], key: process.env["KEY"] });
 const watchers = Number(count);
 const mark = Buffer.from(stampMark);
+// One buffer for all: what is read is looked through at once. This is half the price of Node's streams.
+const buffer = Buffer.alloc(64 * 1024);
 const delaysMs: number[] = [];
 let open = 0;
 let ended = 0;
@@ -46,18 +48,15 @@ async function until(isTrue: () => boolean): Promise<void> {
 }
 
 function watch(index: number): void {
-  const socket = connect({ host: "127.0.0.1", port: Number(port), secureContext: context, rejectUnauthorized: false });
   let isOpen = false;
   let rest: Buffer | undefined;
-  socket.on("secureConnect", () =>
-    socket.write(`GET ${path} HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: bench/1\r\nAccept: application/json\r\n\r\n`),
-  );
-  socket.on("data", (chunk: Buffer) => {
+  const read = (chunk: Buffer): void => {
     const now = sharedNowMs();
     const data = rest === undefined ? chunk : Buffer.concat([rest, chunk]);
+    rest = undefined;
     if (!isOpen) {
       if (!data.includes("k8s.io/initial-events-end")) {
-        rest = data;
+        rest = Buffer.from(data);
         return;
       }
       isOpen = true;
@@ -67,14 +66,31 @@ function watch(index: number): void {
     for (let at = data.indexOf(mark); at >= 0; at = data.indexOf(mark, from)) {
       const start = at + mark.length;
       if (start + stampLength > data.length) break;
-      delaysMs.push(now - Number(data.latin1Slice(start, start + stampLength)));
+      delaysMs.push(now - Number(data.toString("latin1", start, start + stampLength)));
       seen[index] = (seen[index] ?? 0) + 1;
       from = start + stampLength;
     }
-    // A mark may be cut in two.
+    // A mark may be cut in two; lines end with a newline.
     const kept = Math.max(from, data.length - mark.length - stampLength);
-    rest = kept < data.length && data.subarray(kept).includes(0x22) ? data.subarray(kept) : undefined;
-  });
+    if (data.at(-1) !== 0x0a && kept < data.length) rest = Buffer.from(data.subarray(kept));
+  };
+  const options = {
+    host: "127.0.0.1",
+    port: Number(port),
+    secureContext: context,
+    rejectUnauthorized: false,
+    onread: {
+      buffer,
+      callback(count: number) {
+        read(buffer.subarray(0, count));
+        return true;
+      },
+    },
+  };
+  const socket = connect(options);
+  socket.on("secureConnect", () =>
+    socket.write(`GET ${path} HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: bench/1\r\nAccept: application/json\r\n\r\n`),
+  );
   socket.on("error", () => undefined);
   socket.on("close", () => ended++);
 }

@@ -199,38 +199,47 @@ interface Output {
 }
 
 /**
- * Sends the lines of all watches. What comes together leaves together: at once when there is little to do, in larger steps when
- * sending takes long, so that a thousand watchers cost a few large writes each and not thousands of small ones.
+ * Sends the lines of all watches, whoever waits longest first. What comes while a watcher waits for its turn leaves together, so that a
+ * thousand watchers cost a few large writes each and not thousands of small ones. It works for a moment and rests for a moment: at once
+ * when there is little to do, longer when sending takes long, so that other requests are answered in between.
  */
 export interface WatchSender {
   open(response: ServerResponse, bytesBehindMax: number): Output;
 }
 
-/** At least so much of the time is left to other work; and no line waits longer than this for company. */
-const restFactor = 1;
-const waitMsMax = 20;
+/** So long are others kept waiting. */
+const workMs = 2;
+/** Every watcher's turn comes within this time, as far as the machine can; where it can easily, half of the time is rest. */
+const roundMs = 24;
 
 export function createWatchSender(): WatchSender {
+  /** In the order of their turns. */
   const waiting = new Map<ServerResponse, Buffer[]>();
-  let [sentAt, tookMs] = [0, 0];
   let isScheduled = false;
+  let eachMs = 0;
   const send = (): void => {
     isScheduled = false;
-    sentAt = performance.now();
+    const began = performance.now();
     let last: Batch | undefined;
+    let [count, tookMs] = [0, 0];
     for (const [response, lines] of waiting) {
-      if (!response.writableEnded && !response.destroyed) {
-        // Watchers of the same things have the same lines.
-        last = last !== undefined && isSameList(last.lines, lines) ? last : { lines, bytes: joined(lines) };
-        sendBatch(response, last);
-      }
+      waiting.delete(response);
+      if (response.writableEnded || response.destroyed) continue;
+      // Watchers of the same things have the same lines.
+      last = last !== undefined && isSameList(last.lines, lines) ? last : { lines, bytes: joined(lines) };
+      sendBatch(response, last);
+      tookMs = performance.now() - began;
+      count++;
+      if (tookMs >= workMs) break;
     }
-    waiting.clear();
-    tookMs = performance.now() - sentAt;
+    if (count > 0) eachMs += (tookMs / count - eachMs) / 8;
+    const roundWorkMs = eachMs * (waiting.size + count);
+    schedule(Math.min(1, Math.max(0, roundMs / roundWorkMs - 1)) * tookMs);
   };
-  const schedule = (): void => {
+  const schedule = (restMs: number): void => {
+    if (isScheduled || (waiting.size === 0 && restMs < 1)) return;
     isScheduled = true;
-    const restMs = Math.min(waitMsMax, tookMs * restFactor) - (performance.now() - sentAt - tookMs);
+    // What comes meanwhile waits for the end of the rest.
     if (restMs < 1) setImmediate(send);
     else setTimeout(send, restMs);
   };
@@ -238,14 +247,15 @@ export function createWatchSender(): WatchSender {
     open: (response, bytesBehindMax) => ({
       write(line) {
         if (response.writableEnded || response.destroyed) return;
-        if (response.writableLength > bytesBehindMax) {
-          response.destroy();
-          return;
-        }
         const lines = waiting.get(response);
-        if (lines === undefined) waiting.set(response, [line]);
-        else lines.push(line);
-        if (!isScheduled) schedule();
+        if (lines === undefined) {
+          if (response.writableLength > bytesBehindMax) {
+            response.destroy();
+            return;
+          }
+          waiting.set(response, [line]);
+          schedule(0);
+        } else lines.push(line);
       },
       end() {
         const lines = waiting.get(response);
