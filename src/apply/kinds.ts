@@ -123,7 +123,9 @@ function sameRoute(a: Route, b: Route | RouteState): boolean {
   if (a.action !== b.action) return false;
   // An unreachable IPv6 route is on `lo` in the kernel's dump: its link says nothing.
   if (a.action === "unreachable") return true;
-  return a.link === b.link && a.via === b.via && a.source === b.source && a.mtu === b.mtu;
+  // A next hop without a link is on whichever link the kernel has it.
+  const link = a.link === b.link || (a.link === undefined && a.via !== undefined);
+  return link && a.via === b.via && a.source === b.source && a.mtu === b.mtu;
 }
 
 function removeRoute(route: { readonly to: string; readonly metric: number }): readonly Change[] {

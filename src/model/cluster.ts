@@ -12,7 +12,8 @@ import {
   prefixBits,
   type Prefix,
 } from "../ip/prefix.ts";
-import type { ClusterConfig } from "./network.ts";
+import type { ClusterConfig, Routing } from "./network.ts";
+import { isRouting, routings } from "./node.ts";
 
 /** What may be chosen. Ranges given replace the default of their own family only. */
 export interface ClusterOptions {
@@ -22,6 +23,7 @@ export interface ClusterOptions {
   readonly serviceCidrs?: readonly string[];
   readonly nodeCidrs?: readonly string[];
   readonly domain?: string;
+  readonly routing?: Routing;
   /** Bytes. */
   readonly underlayMtu?: number;
   readonly nodePorts?: { readonly first: number; readonly last: number };
@@ -61,6 +63,7 @@ export function clusterConfig(options: ClusterOptions = {}): ClusterConfig {
     nodeCidrs,
     dnsAddresses: serviceCidrs.map((range) => addressAt(range, 10)),
     overlay: "vxlan",
+    ...(options.routing !== undefined && { routing: checkedRouting(options.routing) }),
     underlayMtu: checkedMtu(options.underlayMtu ?? 1500, families),
     loadBalancerCidrs: nodeCidrs.flatMap(poolOf),
     nodePorts: checkedNodePorts(options.nodePorts ?? { first: 30000, last: 32767 }),
@@ -200,6 +203,12 @@ function checkedMtu(mtu: number, families: readonly Family[]): number {
   if (!Number.isInteger(mtu) || mtu < least || mtu > 65535)
     fail(`underlay MTU ${mtu} is not between ${least} and 65535 bytes: choose another --mtu`, "mtu");
   return mtu;
+}
+
+function checkedRouting(routing: Routing): Routing {
+  if (!isRouting(routing))
+    fail(`routing ${JSON.stringify(routing)} is none of ${routings.join(", ")}: choose another --routing`, "routing");
+  return routing;
 }
 
 function checkedNodePorts({ first, last }: { readonly first: number; readonly last: number }): {

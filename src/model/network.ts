@@ -37,7 +37,10 @@ export interface ClusterConfig {
   readonly nodeCidrs: readonly Prefix[];
   /** The DNS Service's addresses: the tenth of each service range. */
   readonly dnsAddresses: readonly Address[];
+  /** What packets between nodes are wrapped in where they are wrapped. Geneve and WireGuard have their place here. */
   readonly overlay: "vxlan";
+  /** How nodes reach each other's pods, where their Node objects do not say (NetworkNode.routing); `vxlan` where absent. */
+  readonly routing?: Routing;
   /** MTU of the underlay in bytes; pods get this minus the encapsulation. */
   readonly underlayMtu: number;
   readonly nodePorts: { readonly first: number; readonly last: number };
@@ -55,6 +58,15 @@ export interface ClusterConfig {
   /** `accepts`: connections that policies let through are told as well, not only drops. */
   readonly policyLog?: "drops" | "accepts";
 }
+
+/** How a node reaches other nodes' pods. Routes learned by BGP have their place here. */
+export type Routing =
+  /** Wrapped (ClusterConfig.overlay), whatever lies between the nodes. */
+  | "vxlan"
+  /** As they are, the other node's address being the next hop; wrapped only to nodes that are known to be on another link. */
+  | "native"
+  /** As they are to nodes that are known to be on the same link, wrapped to all others. */
+  | "mixed";
 
 /** Who connects the pods with each other and with their nodes. */
 export type PodNetwork =
@@ -86,6 +98,10 @@ export interface NetworkNode {
   /** Ready and not being deleted; an unready node keeps its routes, its pods' endpoints lose readiness by other means. */
   readonly ready: boolean;
   readonly zone?: string;
+  /** What the node's agent does (annotation fairlead.dev/routing); the cluster's where absent. */
+  readonly routing?: Routing;
+  /** The ranges on the node's own link (annotation fairlead.dev/subnets): who has an address in them is reached without a router. */
+  readonly subnets?: readonly Prefix[];
   readonly origin: Origin;
 }
 

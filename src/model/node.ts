@@ -6,8 +6,20 @@ import { familyOf, parseAddress, type Address, type Family } from "../ip/address
 import { parsePrefix, type Prefix } from "../ip/prefix.ts";
 import type { Namespace, Node } from "../kube/kinds.ts";
 import { annotations, type KubeObject } from "../kube/object.ts";
-import type { NetworkNamespace, NetworkNode } from "./network.ts";
+import type { NetworkNamespace, NetworkNode, Routing } from "./network.ts";
 import { originOf } from "./origin.ts";
+
+/** How the node's agent reaches other nodes' pods: `vxlan`, `native` or `mixed`. */
+export const routingAnnotation = "fairlead.dev/routing";
+/** The ranges of the node's link to the others, separated by commas: `172.18.0.0/17,fd00:172:18::/65`. */
+export const subnetsAnnotation = "fairlead.dev/subnets";
+
+/** All there are. */
+export const routings: readonly Routing[] = ["vxlan", "native", "mixed"];
+
+export function isRouting(value: unknown): value is Routing {
+  return (routings as readonly unknown[]).includes(value);
+}
 
 const zoneLabel = "topology.kubernetes.io/zone";
 
@@ -28,6 +40,7 @@ export function networkNode(node: Node): NetworkNode {
     podCidrs: onePerFamily(podCidrsOf(node).map((text): Prefix | undefined => parsePrefix(text))),
     ready: isReady(node),
     ...(zone === undefined ? {} : { zone }),
+    ...routingFacts(node),
     origin: originOf(node),
   };
 }
@@ -45,6 +58,16 @@ export function networkNamespace(namespace: Namespace): NetworkNamespace {
 /** Does the object's annotation ask for a line per connection that its policies let through? */
 export function logsAccepts({ metadata }: KubeObject): boolean {
   return metadata.annotations?.[annotations.policyLog] === "accepts";
+}
+
+/** What a node's agent says of itself. Words that cannot be read are as none. */
+function routingFacts({ metadata: { annotations = {} } }: Node): Pick<NetworkNode, "routing" | "subnets"> {
+  const routing = annotations[routingAnnotation];
+  const subnets = (annotations[subnetsAnnotation] ?? "").split(",").flatMap((text) => parsePrefix(text.trim()) ?? []);
+  return {
+    ...(isRouting(routing) && { routing }),
+    ...(subnets.length > 0 && { subnets }),
+  };
 }
 
 function podCidrsOf({ spec }: Node): readonly string[] {

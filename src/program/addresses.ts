@@ -5,6 +5,7 @@ import { overlaps } from "../ip/prefix.ts";
 import type { Attachment, ClusterConfig, NetworkNode } from "../model/network.ts";
 import { clusterOrigin } from "../model/origin.ts";
 import type { KeyType, NftElement, NftSet } from "./nftables/ruleset.ts";
+import { directNeighbours } from "./places.ts";
 import { ofEach, podOrigin } from "./pods.ts";
 
 /** Sets `nodes` (every node's InternalIP) and `pod-ranges` (where all pods' addresses come from). */
@@ -38,6 +39,22 @@ function rangeElements(cluster: ClusterConfig, nodes: readonly NetworkNode[], fa
   return [...ranges, ...strays]
     .filter(({ range }) => familyOf(range) === family)
     .map(({ range, origin }) => ({ key: [range], origin }));
+}
+
+/** Set `direct-ranges`: where the pods are whose packets come by the underlay as they are. */
+export function directSet(node: NetworkNode, nodes: readonly NetworkNode[], family: Family): NftSet {
+  return {
+    name: "direct-ranges",
+    key: [family === 4 ? "ipv4_addr" : "ipv6_addr"],
+    flags: ["interval"],
+    elements: directNeighbours(node, nodes, family).flatMap((other) =>
+      other.podCidrs.flatMap((range, index) =>
+        familyOf(range) === family
+          ? [{ key: [range], origin: { ...other.origin, field: `spec.podCIDRs[${index}]` } }]
+          : [],
+      ),
+    ),
+  };
 }
 
 /** Sets `local-pods` (the node's own pods) and `hairpin` (each of them to itself). */

@@ -11,7 +11,7 @@ import { nodeAddresses, nodeLinks } from "./links.ts";
 import { memoized } from "./memo.ts";
 import type { NftTable } from "./nftables/ruleset.ts";
 import { soundAttachments } from "./pods.ts";
-import type { LinkAddress, Neighbour, Program } from "./program.ts";
+import type { ForwardingEntry, LinkAddress, Neighbour, Program, Route } from "./program.ts";
 import { boundaryRoutes, nodeWays, podWays } from "./routes.ts";
 import { nodeSysctls } from "./sysctls.ts";
 
@@ -57,23 +57,27 @@ const compileFrame = memoized(
     attachments: readonly Attachment[],
   ): Frame => {
     const pods = podWays(self, attachments);
-    const remote = others(self, nodes);
-    const routes = [...boundary(cluster, self), ...remote.routes, ...pods.routes];
+    const remote = remoteFrame(cluster, self, nodes);
     return {
       sysctls: sysctls(self),
       links: nodeLinks(cluster, self, attachments),
       addresses: [...addresses(self)].sort(byLink),
-      routes: uniqueBy(
-        routes.sort((a, b) => compareText(a.to, b.to)),
-        ({ to }) => to,
-      ),
-      neighbours: [...remote.neighbours, ...pods.neighbours].sort(byLink),
-      forwarding: [...remote.forwarding, ...pods.forwarding].sort(
-        (a, b) => compareText(a.link, b.link) || compareText(a.mac, b.mac),
-      ),
+      routes: uniqueBy(merged(remote.routes, pods.routes, byPrefix), ({ to }) => to),
+      neighbours: merged(remote.neighbours, pods.neighbours, byLink),
+      forwarding: merged(remote.forwarding, pods.forwarding, byPort),
     };
   },
 );
+
+/** What does not depend on the node's own pods, sorted: thousands of nodes, and a pod's coming is none of their business. */
+const remoteFrame = memoized((cluster: ClusterConfig, self: NetworkNode, nodes: readonly NetworkNode[]) => {
+  const remote = others(cluster, self, nodes);
+  return {
+    routes: [...boundary(cluster, self), ...remote.routes].sort(byPrefix),
+    neighbours: remote.neighbours.toSorted(byLink),
+    forwarding: remote.forwarding.toSorted(byPort),
+  };
+});
 
 /** Whose the pod network is decides what there is to make. */
 const podNetworkParts: Readonly<
@@ -89,8 +93,32 @@ const podNetworkParts: Readonly<
   others: { frame: () => emptyFrame, tables: () => [] },
 };
 
+function byPrefix(a: Route, b: Route): number {
+  return compareText(a.to, b.to);
+}
+
 function byLink(a: LinkAddress | Neighbour, b: LinkAddress | Neighbour): number {
   return compareText(a.link, b.link) || compareText(a.address, b.address);
+}
+
+function byPort(a: ForwardingEntry, b: ForwardingEntry): number {
+  return compareText(a.link, b.link) || compareText(a.mac, b.mac);
+}
+
+/** A sorted list and a list of the node's own pods as one sorted list; of equal entries the first list's come first. */
+function merged<T>(sorted: readonly T[], own: readonly T[], compare: (a: T, b: T) => number): readonly T[] {
+  const all: T[] = [];
+  let next = 0;
+  for (const value of own.toSorted(compare)) {
+    for (; next < sorted.length; next++) {
+      const other = sorted[next] as T;
+      if (compare(other, value) > 0) break;
+      all.push(other);
+    }
+    all.push(value);
+  }
+  for (; next < sorted.length; next++) all.push(sorted[next] as T);
+  return all;
 }
 
 /** Of equal keys the first: two nodes' ranges may repeat the cluster's own. */

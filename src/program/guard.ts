@@ -86,8 +86,11 @@ function senders(attachment: Attachment, family: Family): readonly NftElement[] 
 const ip4 = ofEach((attachment) => senders(attachment, 4));
 const ip6 = ofEach((attachment) => senders(attachment, 6));
 
-/** Chains of an IP table that keep the node and its tunnel from strangers; they look at sets `nodes`, `pod-ranges`, `service-ranges`. */
-export function guardChains(family: Family): readonly NftChain[] {
+/**
+ * Chains of an IP table that keep the node and its tunnel from strangers; they look at sets `nodes`, `pod-ranges`, `service-ranges`. `direct`:
+ * other nodes' pods' packets may come by the underlay as they are, from the ranges in set `direct-ranges`.
+ */
+export function guardChains(family: Family, direct: "taken" | "refused"): readonly NftChain[] {
   const source = family === 4 ? "ip saddr" : "ip6 saddr";
   const destination = family === 4 ? "ip daddr" : "ip6 daddr";
   const isVxlan = [is("meta l4proto", "udp"), is("th dport", String(vxlan.port))];
@@ -132,6 +135,7 @@ export function guardChains(family: Family): readonly NftChain[] {
         rule("pods' packets come from pods or tunnel", [
           isNot("meta iifname", names.bridge, names.vxlan),
           isIn("pod-ranges", source),
+          ...(direct === "taken" ? [isNotIn("direct-ranges", source)] : []),
           isNot("ct status", "dnat"),
           counter,
           drop,

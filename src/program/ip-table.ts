@@ -2,14 +2,15 @@
 
 import type { Family } from "../ip/address.ts";
 import type { Attachment, Network, NetworkNode, NetworkPod, NetworkService } from "../model/network.ts";
-import { clusterSets, podSets } from "./addresses.ts";
+import { clusterSets, directSet, podSets } from "./addresses.ts";
 import { createAssembler, type Assembly } from "./assemble.ts";
 import { guardChains } from "./guard.ts";
 import { hostPortTranslation } from "./hostports.ts";
 import { masqueradeChain } from "./masquerade.ts";
 import { memoized } from "./memo.ts";
-import type { NftElement, NftTable } from "./nftables/ruleset.ts";
+import type { NftElement, NftSet, NftTable } from "./nftables/ruleset.ts";
 import { othersPodPart, type PodPart } from "./others-pods.ts";
+import { takesDirect } from "./places.ts";
 import { policyPart, type PolicyPart } from "./policy.ts";
 import { names } from "./program.ts";
 import { hasAffinity, serviceSets, translationOf } from "./services.ts";
@@ -64,19 +65,23 @@ function createIpTable(
 function createPodPart(
   family: Family,
 ): (network: Network, node: NetworkNode, attachments: readonly Attachment[]) => PodPart {
-  const guard = guardChains(family);
+  const guards = { taken: guardChains(family, "taken"), refused: guardChains(family, "refused") };
   const source = { used: masqueradeChain(family, "used"), unused: masqueradeChain(family, "unused") };
-  const own = memoized((attachments: readonly Attachment[]): PodPart => ({
-    guard,
+  const refused: readonly NftSet[] = [];
+  const direct = memoized((cluster: Network["cluster"], nodes: Network["nodes"], node: NetworkNode) =>
+    takesDirect(cluster, nodes) ? [directSet(node, nodes, family)] : refused,
+  );
+  const own = memoized((directSets: readonly NftSet[], attachments: readonly Attachment[]): PodPart => ({
+    guard: guards[directSets.length > 0 ? "taken" : "refused"],
     source,
-    sets: podSets(attachments, family),
+    sets: [...directSets, ...podSets(attachments, family)],
   }));
   const others = othersPodPart(family);
   return (network, node, attachments) => {
     const { podNetwork = { kind: "own" } } = network.cluster;
     switch (podNetwork.kind) {
       case "own":
-        return own(attachments);
+        return own(direct(network.cluster, network.nodes, node), attachments);
       case "others":
         return others(network, node, podNetwork);
     }

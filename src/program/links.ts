@@ -3,7 +3,7 @@
 // Not here: the pod's end (agent/pod-network.ts makes it), the uplink (the machine's own).
 
 import type { Attachment, ClusterConfig, NetworkNode } from "../model/network.ts";
-import { bridgeMac, gatewayOf, podMtu, tunnelAddressOf, tunnelEndpoint, tunnelMac } from "./places.ts";
+import { bridgeMac, gatewayOf, podMtu, tunnelAddressOf, tunnelEndpoint, tunnelMac, tunnelMtu } from "./places.ts";
 import { ofEach, podOrigin } from "./pods.ts";
 import { names, type Link, type LinkAddress } from "./program.ts";
 
@@ -33,7 +33,7 @@ export function nodeLinks(
             kind: "vxlan",
             name: names.vxlan,
             mac: tunnelMac(node.name),
-            mtu,
+            mtu: tunnelMtu(cluster, node),
             vni: vxlan.vni,
             port: vxlan.port,
             local: endpoint,

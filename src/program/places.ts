@@ -3,8 +3,8 @@
 
 import { familyOf, type Address, type Family } from "../ip/address.ts";
 import { macBytes, macOfName, type Mac } from "../ip/mac.ts";
-import { addressAt, prefixAddress, type Prefix } from "../ip/prefix.ts";
-import type { ClusterConfig, NetworkNode } from "../model/network.ts";
+import { addressAt, contains, prefixAddress, type Prefix } from "../ip/prefix.ts";
+import type { ClusterConfig, NetworkNode, Routing } from "../model/network.ts";
 import { names, vxlanOverhead } from "./program.ts";
 
 /** The node's address in a pod range, its pods' gateway: the first after the network address. */
@@ -32,8 +32,64 @@ export function tunnelEndpoint(node: NetworkNode): Address | undefined {
   return node.addresses[0];
 }
 
-/** The MTU of a node's pods and tunnel in bytes: what the underlay carries minus what the tunnel adds. */
+/** How a node reaches other nodes' pods: what its own object says, else the cluster's way. */
+export function routingOf(cluster: ClusterConfig, node: NetworkNode): Routing {
+  return node.routing ?? cluster.routing ?? "vxlan";
+}
+
+/**
+ * Do packets between the pods of two nodes go as they are? Only where both want it, so that a cluster whose nodes change their way one by one
+ * stays whole: every node takes wrapped packets at any time (the tunnel stays), and unwrapped ones as soon as any node sends so (takesDirect).
+ */
+export function isDirect(cluster: ClusterConfig, a: NetworkNode, b: NetworkNode, family: Family): boolean {
+  if (ofFamily(a.addresses, family) === undefined || ofFamily(b.addresses, family) === undefined) return false;
+  return wantsDirect(cluster, a, b, family) && wantsDirect(cluster, b, a, family);
+}
+
+function wantsDirect(cluster: ClusterConfig, from: NetworkNode, to: NetworkNode, family: Family): boolean {
+  const link = linkBetween(from, to, family);
+  switch (routingOf(cluster, from)) {
+    case "vxlan":
+      return false;
+    case "native":
+      return link !== "routed";
+    case "mixed":
+      return link === "shared";
+  }
+}
+
+/** What lies between two nodes, as far as both have said where they are. */
+function linkBetween(a: NetworkNode, b: NetworkNode, family: Family): "shared" | "routed" | "unknown" {
+  const [subnetsA, subnetsB] = [a, b].map((node) => (node.subnets ?? []).filter((one) => familyOf(one) === family));
+  if (!subnetsA?.length || !subnetsB?.length) return "unknown";
+  const address = ofFamily(b.addresses, family);
+  const shares = subnetsA.some(
+    (subnet) => subnetsB.includes(subnet) && address !== undefined && contains(subnet, address),
+  );
+  return shares ? "shared" : "routed";
+}
+
+/** Does a node take other nodes' pods' packets from the underlay as they are? Where any node sends so, or may before long. */
+export function takesDirect(cluster: ClusterConfig, nodes: readonly NetworkNode[]): boolean {
+  return nodes.some((node) => routingOf(cluster, node) !== "vxlan");
+}
+
+/** Those nodes whose pods' packets a node takes so: all but those that are known to be on another link. */
+export function directNeighbours(
+  node: NetworkNode,
+  nodes: readonly NetworkNode[],
+  family: Family,
+): readonly NetworkNode[] {
+  return nodes.filter((other) => other.name !== node.name && linkBetween(node, other, family) !== "routed");
+}
+
+/** The MTU of a node's pods in bytes: what the underlay carries, minus what the tunnel adds where packets may have to go through it. */
 export function podMtu(cluster: ClusterConfig, node: NetworkNode): number {
+  return routingOf(cluster, node) === "native" ? cluster.underlayMtu : tunnelMtu(cluster, node);
+}
+
+/** The MTU of a node's tunnel in bytes. */
+export function tunnelMtu(cluster: ClusterConfig, node: NetworkNode): number {
   const endpoint = tunnelEndpoint(node);
   return cluster.underlayMtu - vxlanOverhead(endpoint === undefined ? 6 : familyOf(endpoint));
 }

@@ -8,7 +8,7 @@ import { hostPrefix } from "../ip/prefix.ts";
 import type { Origin } from "../kube/object.ts";
 import type { Attachment, ClusterConfig, NetworkNode } from "../model/network.ts";
 import { clusterOrigin } from "../model/origin.ts";
-import { gatewayOf, ofFamily, tunnelAddressOf, tunnelEndpoint, tunnelMac } from "./places.ts";
+import { gatewayOf, isDirect, ofFamily, tunnelAddressOf, tunnelEndpoint, tunnelMac } from "./places.ts";
 import { ofEach, podOrigin } from "./pods.ts";
 import { names, type ForwardingEntry, type Neighbour, type Route } from "./program.ts";
 
@@ -50,12 +50,12 @@ const podForwarding = ofEach((attachment): readonly ForwardingEntry[] => [
 ]);
 
 /** Ways to the pods of the other nodes. Unready nodes keep theirs: readiness is the endpoints' business. */
-export function nodeWays(node: NetworkNode, nodes: readonly NetworkNode[]): Ways {
+export function nodeWays(cluster: ClusterConfig, node: NetworkNode, nodes: readonly NetworkNode[]): Ways {
   const local = tunnelEndpoint(node);
   const others = local === undefined ? [] : nodes.filter(({ name }) => name !== node.name);
   const ways = others.flatMap((other) => {
     const remote = local === undefined ? undefined : ofFamily(other.addresses, familyOf(local));
-    return remote === undefined ? [] : [wayTo(node, other, remote)];
+    return remote === undefined ? [] : [wayTo(cluster, node, other, remote)];
   });
   return {
     routes: ways.flatMap(({ routes }) => routes),
@@ -64,13 +64,20 @@ export function nodeWays(node: NetworkNode, nodes: readonly NetworkNode[]): Ways
   };
 }
 
-/** The other node's tunnel address is the next hop, on the tunnel though no prefix says so (onlink). */
-function wayTo(node: NetworkNode, other: NetworkNode, remote: Address): Ways {
+/**
+ * Through the tunnel the other node's tunnel address is the next hop, on the tunnel though no prefix says so (onlink); neighbour and forwarding
+ * entry are there for every node, whichever way its pods' packets go now. Else the node's own address is the next hop, on whichever link it is.
+ */
+function wayTo(cluster: ClusterConfig, node: NetworkNode, other: NetworkNode, remote: Address): Ways {
   const mac = tunnelMac(other.name);
   const origin = (index: number): Origin => ({ ...other.origin, field: `spec.podCIDRs[${index}]` });
   return {
     routes: other.podCidrs.map((range, index): Route => {
-      const own = ofFamily(node.podCidrs, familyOf(range));
+      const family = familyOf(range);
+      const gateway = ofFamily(other.addresses, family);
+      if (gateway !== undefined && isDirect(cluster, node, other, family))
+        return { to: range, action: "forward", via: gateway, metric: routeMetric, origin: origin(index) };
+      const own = ofFamily(node.podCidrs, family);
       return {
         to: range,
         action: "forward",

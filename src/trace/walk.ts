@@ -257,7 +257,7 @@ function sendOut(
   }
   const tunnel = program.links.find((link): link is VxlanLink => link.kind === "vxlan" && link.name === route.link);
   if (tunnel !== undefined) return throughTunnel(walk, node, program, tunnel, packet, route.via);
-  return crossUnderlay(walk, packet, node);
+  return crossUnderlay(walk, packet, { from: node, nextHop: route.via });
 }
 
 function throughTunnel(
@@ -320,11 +320,16 @@ function throughTunnel(
   return throughNode(walk, remote, remoteProgram, packet, tunnel.name);
 }
 
-/** The underlay knows nodes and the outside, no pods and no Services. */
-function crossUnderlay(walk: Walk, packet: Packet, from?: NetworkNode): End {
+/** The underlay knows nodes and the outside, no pods and no Services; a node that is the next hop gets whatever is for it. */
+function crossUnderlay(
+  walk: Walk,
+  packet: Packet,
+  { from, nextHop }: { readonly from?: NetworkNode; readonly nextHop?: Address | undefined } = {},
+): End {
   const holder = walk.world.holder?.(packet.destination);
   const node =
-    nodeAt(walk.world, packet.destination) ?? (holder === undefined ? undefined : nodeNamed(walk.world, holder));
+    nodeAt(walk.world, nextHop ?? packet.destination) ??
+    (holder === undefined ? undefined : nodeNamed(walk.world, holder));
   const cut = cutOff(walk.world, from, node);
   if (cut !== undefined && node !== from) {
     const last = walk.hops.at(-1)?.steps ?? enter(walk, { kind: "outside" });

@@ -98,12 +98,13 @@ export function routeOn(world: World, node: NetworkNode, program: Program, addre
   if (isLocal(node, program, address)) return { kind: "local" };
   const route = longestMatch(program.routes, address);
   if (route !== undefined) {
-    if (route.action === "unreachable" || route.link === undefined)
-      return { kind: "unreachable", origin: route.origin };
-    const link = program.links.find((candidate) => candidate.name === route.link);
+    // A next hop without a link is on the underlay.
+    const name = route.link ?? (route.via === undefined ? undefined : world.uplink);
+    if (route.action === "unreachable" || name === undefined) return { kind: "unreachable", origin: route.origin };
+    const link = program.links.find((candidate) => candidate.name === name);
     return {
       kind: "forward",
-      link: route.link,
+      link: name,
       via: route.via,
       mtu: route.mtu ?? link?.mtu ?? world.network.cluster.underlayMtu,
       origin: route.origin,
