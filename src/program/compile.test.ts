@@ -78,7 +78,7 @@ void test("the chains, as nft reads them", () => {
     );
   assert.deepEqual(chain("services"), [
     "ip daddr . meta l4proto . th dport @restricted ip daddr . meta l4proto . th dport . ip saddr != @allowed counter drop",
-    "ip saddr @pod-ranges ip daddr . meta l4proto . th dport vmap @services-inside",
+    "ip saddr @local-pods ip daddr . meta l4proto . th dport vmap @services-inside",
     "ip daddr . meta l4proto . th dport vmap @services",
     "ip daddr vmap @service-addresses",
     "ip daddr @service-ranges counter drop",
@@ -94,7 +94,6 @@ void test("the chains, as nft reads them", () => {
     "ct status dnat ct original ip daddr @service-ranges ip saddr != @local-pods masquerade fully-random",
     "ct status dnat ip saddr 127.0.0.0/8 masquerade fully-random",
     "ip saddr @local-pods ip daddr != @pod-ranges ip daddr != @nodes masquerade fully-random",
-    "ct status dnat meta l4proto { tcp, udp, sctp } ct original ip daddr . meta l4proto . ct original proto-dst @inside-ports ip saddr @pod-ranges ip saddr != @local-pods masquerade fully-random",
     "ct status dnat meta l4proto { tcp, udp, sctp } ct original ip daddr . meta l4proto . ct original proto-dst @inside-ports fib saddr type local ip saddr != @nodes masquerade fully-random",
   ]);
   assert.deepEqual(chain("refuse"), [

@@ -90,12 +90,6 @@ function insideRules(family: Family): readonly NftRule[] {
     isIn("inside-ports", asked, "meta l4proto", "ct original proto-dst"),
   ];
   return [
-    rule("another node's pod, short of a load balancer", [
-      ...atSplitAddress,
-      isIn("pod-ranges", source),
-      isNotIn("local-pods", source),
-      masquerade,
-    ]),
     // With its own address the answer finds it anyway, and the endpoint sees who asks, which is what this policy is for.
     rule("the node itself, short of a load balancer", [
       ...atSplitAddress,

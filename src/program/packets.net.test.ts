@@ -221,10 +221,10 @@ void describe("packets", () => {
     // externalTrafficPolicy Local keeps the client.
     ["outside", "172.18.0.2", 30085, `a saw ${outside[4]}`],
     ["outside", "172.18.0.3", 30085, "SILENCE"],
-    // Whoever is inside gets an endpoint wherever it is: pods of this and another node, and the node itself; other nodes are outside.
+    // Whoever is inside gets an endpoint wherever it is: the node and its pods; other nodes and their pods are outside.
     ["c", "172.18.0.2", 30085, "a saw 10.244.2.9"],
     ["c", "172.18.0.3", 30085, "a saw 10.244.2.9"],
-    ["a", "172.18.0.3", 30085, "a saw 10.244.2.0"],
+    ["a", "172.18.0.3", 30085, "SILENCE"],
     ["node-2", "172.18.0.3", 30085, "a saw 172.18.0.3"],
     ["node-1", "172.18.0.3", 30085, "SILENCE"],
     // Load balancers' addresses, from outside and short-circuited from inside.

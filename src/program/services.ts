@@ -286,7 +286,8 @@ function chains(family: Family): readonly NftChain[] {
       name: "services",
       rules: [
         strangers(family),
-        rule("all endpoints for pods", [isIn("pod-ranges", source), inside]),
+        // This node's pods; those of other nodes that ask this one's address come as from outside, as behind nodes that rewrite their source.
+        rule("all endpoints for our pods", [isIn("local-pods", source), inside]),
         rule("a Service, node port or host port", [{ kind: "vmap", key: key(target), map: "services" }]),
         rule("a Service, but no port of it", [{ kind: "vmap", key: key([destination]), map: "service-addresses" }]),
         // A Service so new that we have not heard of it: silence makes clients try again, a refusal makes them fail.
