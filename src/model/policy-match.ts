@@ -6,7 +6,18 @@ import type { Address } from "../ip/address.ts";
 import { contains } from "../ip/prefix.ts";
 import type { Labels } from "../kube/object.ts";
 import { matches } from "../kube/selector.ts";
-import type { Network, NetworkPod, Policy, PolicyPeer, PolicyPort, Protocol } from "./network.ts";
+import type {
+  ClusterPeer,
+  ClusterPolicy,
+  ClusterRule,
+  Network,
+  NetworkPod,
+  Policy,
+  PolicyPeer,
+  PolicyPort,
+  PolicyTier,
+  Protocol,
+} from "./network.ts";
 
 export type PolicyDirection = "ingress" | "egress";
 
@@ -28,7 +39,12 @@ export function isolates(policy: Policy, direction: PolicyDirection, pod: Networ
 }
 
 /** Does the peer mean this end? A node is meant by a block under its packet's address only. */
-export function meansPeer(network: Network, policy: Policy, peer: PolicyPeer, { address, pod }: PolicyEnd): boolean {
+export function meansPeer(
+  network: Network,
+  policy: Pick<Policy, "namespace">,
+  peer: PolicyPeer,
+  { address, pod }: PolicyEnd,
+): boolean {
   switch (peer.kind) {
     case "block":
       return contains(peer.cidr, address) && !peer.except.some((hole) => contains(hole, address));
@@ -40,7 +56,7 @@ export function meansPeer(network: Network, policy: Policy, peer: PolicyPeer, { 
 /** Does a peer of kind `pods` mean this pod? */
 export function meansPod(
   network: Network,
-  policy: Policy,
+  policy: Pick<Policy, "namespace">,
   peer: PolicyPeer & { readonly kind: "pods" },
   pod: NetworkPod,
 ): boolean {
@@ -71,12 +87,7 @@ export function letsThrough(
   network: Network,
   policy: Policy,
   direction: PolicyDirection,
-  connection: {
-    readonly from: PolicyEnd;
-    readonly to: PolicyEnd;
-    readonly protocol: Protocol | "icmp";
-    readonly port: number;
-  },
+  connection: Connection,
 ): boolean {
   const other = direction === "ingress" ? connection.from : connection.to;
   return (policy[direction] ?? []).some(
@@ -84,6 +95,66 @@ export function letsThrough(
       (peers === "anyone" || peers.some((peer) => meansPeer(network, policy, peer, other))) &&
       (ports === "all" || ports.some((port) => meansPort(port, connection, connection.to.pod))),
   );
+}
+
+/** Is the pod one of the subject's? */
+export function isSubject(network: Network, { subject }: Pick<ClusterPolicy, "subject">, pod: NetworkPod): boolean {
+  return (
+    !pod.hostNetwork &&
+    matches(subject.namespaces, namespaceLabels(network, pod.namespace)) &&
+    matches(subject.pods, pod.labels)
+  );
+}
+
+/** Does a peer of a ClusterNetworkPolicy mean this end? A node is meant under the addresses of its status. */
+export function meansClusterPeer(network: Network, peer: ClusterPeer, end: PolicyEnd): boolean {
+  switch (peer.kind) {
+    case "nodes":
+      return network.nodes.some(
+        ({ labels, addresses, otherAddresses = [] }) =>
+          [...addresses, ...otherAddresses].includes(end.address) && matches(peer.nodes, labels),
+      );
+    case "block":
+    case "pods":
+      return meansPeer(network, noPolicy, peer, end);
+  }
+}
+
+const noPolicy = { namespace: "" };
+
+/** A connection that may begin. */
+export interface Connection {
+  readonly from: PolicyEnd;
+  readonly to: PolicyEnd;
+  readonly protocol: Protocol | "icmp";
+  readonly port: number;
+}
+
+/** The rule of a tier's ClusterNetworkPolicies that decides about a connection at one end, or none. */
+export function clusterRuleFor(
+  network: Network,
+  tier: PolicyTier,
+  direction: PolicyDirection,
+  connection: Connection,
+): { readonly policy: ClusterPolicy; readonly rule: ClusterRule } | undefined {
+  const [own, other] = direction === "ingress" ? [connection.to, connection.from] : [connection.from, connection.to];
+  const { pod } = own;
+  if (pod === undefined) return undefined;
+  for (const policy of inOrder(network.clusterPolicies)) {
+    if (policy.tier !== tier || !isSubject(network, policy, pod)) continue;
+    const rule = policy[direction].find(
+      ({ peers, ports }) =>
+        (peers === "anyone" || peers.some((peer) => meansClusterPeer(network, peer, other))) &&
+        (ports === "all" || ports.some((port) => meansPort(port, connection, connection.to.pod))),
+    );
+    if (rule !== undefined) return { policy, rule };
+  }
+  return undefined;
+}
+
+/** By priority, then by name. */
+export function inOrder(policies: readonly ClusterPolicy[]): readonly ClusterPolicy[] {
+  return policies.toSorted((a, b) => a.priority - b.priority || (a.name < b.name ? -1 : 1));
 }
 
 /** A namespace's labels, with the one that kube-apiserver sets on each. */

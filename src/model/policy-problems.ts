@@ -7,9 +7,17 @@ import { overlaps } from "../ip/prefix.ts";
 import { formatSelector, matches } from "../kube/selector.ts";
 import type { Origin } from "../kube/object.ts";
 import type { Network, NetworkPod, Policy, PolicyPeer, PolicyPort, PolicyRule, Problem } from "./network.ts";
-import { isolates, letsThrough, meansPod, namespaceLabels, type PolicyDirection } from "./policy-match.ts";
+import { clusterPolicyWarnings } from "./cluster-policy-problems.ts";
+import {
+  clusterRuleFor,
+  isolates,
+  letsThrough,
+  meansPod,
+  namespaceLabels,
+  type PolicyDirection,
+} from "./policy-match.ts";
 
-/** Warnings about all policies, in order of policy. */
+/** Warnings about all policies, in order of policy; ClusterNetworkPolicies after the others. */
 export function policyWarnings(network: Network): readonly Problem[] {
   const dns = dnsPods(network);
   const examples = unlikePods(network);
@@ -19,7 +27,7 @@ export function policyWarnings(network: Network): readonly Problem[] {
     if (list === undefined) inNamespace.set(pod.namespace, [pod]);
     else list.push(pod);
   }
-  return network.policies.flatMap((policy) => {
+  const warnings = network.policies.flatMap((policy) => {
     const pods = (inNamespace.get(policy.namespace) ?? []).filter(
       (pod) => !pod.hostNetwork && matches(policy.pods, pod.labels),
     );
@@ -30,6 +38,12 @@ export function policyWarnings(network: Network): readonly Problem[] {
       ...dnsWarning(network, policy, pods, dns),
     ];
   });
+  const clusterWarnings = clusterPolicyWarnings(network, {
+    examples,
+    dns,
+    peerWarnings: (peer, direction) => peerWarnings(network, { namespace: "" }, peer, { direction, examples }),
+  });
+  return [...warnings, ...clusterWarnings];
 }
 
 function selectsNobody(policy: Policy): Problem {
@@ -53,7 +67,7 @@ function ruleWarnings(
 
 function peerWarnings(
   network: Network,
-  policy: Policy,
+  policy: Pick<Policy, "namespace">,
   peer: PolicyPeer,
   { direction, examples }: { readonly direction: PolicyDirection; readonly examples: readonly NetworkPod[] },
 ): readonly Problem[] {
@@ -135,6 +149,7 @@ function dnsWarning(
 ): readonly Problem[] {
   if (policy.egress === undefined || policy.egress.length === 0 || dns.length === 0) return [];
   const mute = pods.filter((pod) => {
+    if (dns.some((server) => isAskedByAdmin(network, pod, server))) return false;
     const all = network.policies.filter((other) => isolates(other, "egress", pod));
     return !all.some((other) =>
       dns.some((server) =>
@@ -155,6 +170,17 @@ function dnsWarning(
       `${whom} cannot ask DNS, so names will not resolve for them; add to spec.egress: ${dnsRule}`,
     ),
   ];
+}
+
+/** Does a ClusterNetworkPolicy of tier Admin let the pod ask this server, whatever NetworkPolicies say? */
+function isAskedByAdmin(network: Network, pod: NetworkPod, server: NetworkPod): boolean {
+  const found = clusterRuleFor(network, "admin", "egress", {
+    from: { address: pod.addresses[0] ?? "0.0.0.0", pod },
+    to: { address: server.addresses[0] ?? "0.0.0.0", pod: server.hostNetwork ? undefined : server },
+    protocol: "udp",
+    port: 53,
+  });
+  return found?.rule.action === "accept";
 }
 
 const dnsRule =

@@ -20,6 +20,7 @@ import type {
   PolicyTier,
   Protocol,
 } from "../model/network.ts";
+import { inOrder } from "../model/policy-match.ts";
 import { memoized } from "./memo.ts";
 import { gatewayOf, tunnelAddressOf } from "./places.ts";
 import type { AddressRange } from "./policy-blocks.ts";
@@ -101,9 +102,7 @@ export function mayDeny(
 
 type ByTier = Readonly<Record<PolicyTier, Readonly<Record<Direction, readonly ClusterPolicy[]>>>>;
 
-const ordered = memoized((policies: readonly ClusterPolicy[]) =>
-  policies.toSorted((a, b) => a.priority - b.priority || (a.name < b.name ? -1 : 1)),
-);
+const ordered = memoized(inOrder);
 
 const selecting = memoized((policies: readonly ClusterPolicy[], identity: Identity): ByTier => {
   const selected = ordered(policies).filter(

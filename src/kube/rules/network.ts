@@ -1,10 +1,13 @@
 // Rules for NetworkPolicies, Ingresses, IngressClasses, ServiceCIDRs and IPAddresses. Wording: upstream's pkg/apis/networking/validation.
+// ClusterNetworkPolicies: the rules of their definition (network-policy-api, x-kubernetes-validations), in its words.
 
 import { familyOf } from "../../ip/address.ts";
-import { contains, prefixAddress, prefixBits } from "../../ip/prefix.ts";
+import { contains, parsePrefix, prefixAddress, prefixBits } from "../../ip/prefix.ts";
 import { sameJson } from "../equal.ts";
 import { cidr, dnsLabel, dnsSubdomain, ipAddress, portName, wildcardSubdomain } from "../formats.ts";
 import type {
+  ClusterNetworkPolicyEgressRule,
+  ClusterNetworkPolicyPeer,
   HTTPIngressPath,
   IPAddress,
   IPBlock,
@@ -31,6 +34,9 @@ export const networkRules: Rules = {
   "networking.v1.IngressBackend": ingressBackend,
   "networking.v1.ServiceCIDR": serviceCidr,
   "networking.v1.IPAddress": ipAddressObject,
+  "policy.v1alpha2.ClusterNetworkPolicy-spec-egress": clusterEgressRule,
+  "policy.v1alpha2.ClusterNetworkPolicy-spec-egress-to": clusterEgressPeer,
+  "policy.v1alpha2.ClusterNetworkPolicy-spec-egress-protocols-sctp-destinationPort-range": clusterPortRange,
 };
 
 export const networkUpdateRules: { readonly [type: string]: UpdateRule } = {
@@ -83,6 +89,32 @@ function* ipBlock({ cidr: block, except = [] }: IPBlock, path: string): Iterable
     const inside = contains(block, prefixAddress(hole)) && prefixBits(hole) > prefixBits(block);
     if (!inside) yield invalid(place, hole, "must be a strict subset of `cidr`");
   }
+}
+
+function* clusterEgressRule(
+  { to, protocols = [] }: ClusterNetworkPolicyEgressRule,
+  path: string,
+): Iterable<FieldProblem> {
+  const isNameless = to.some((peer) => "networks" in peer || "nodes" in peer || "domainNames" in peer);
+  if (isNameless && protocols.some(({ destinationNamedPort }) => destinationNamedPort !== undefined))
+    yield invalid(
+      path,
+      "object",
+      "networks/nodes/domainNames peer cannot be set with namedPorts since there are no namedPorts for networks/nodes/domainNames",
+    );
+}
+
+function* clusterEgressPeer({ networks = [] }: ClusterNetworkPolicyPeer, path: string): Iterable<FieldProblem> {
+  for (const [index, network] of networks.entries())
+    if (parsePrefix(network) === undefined)
+      yield invalid(at(child(path, "networks"), index), network, "Invalid CIDR format provided");
+}
+
+function* clusterPortRange(
+  { start, end }: { readonly start: number; readonly end: number },
+  path: string,
+): Iterable<FieldProblem> {
+  if (start >= end) yield invalid(path, "object", "Start port must be less than End port");
 }
 
 function* ingress({ spec }: Ingress): Iterable<FieldProblem> {
