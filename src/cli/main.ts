@@ -40,6 +40,12 @@ program
   .option("--pod-cidr <list>", "range or ranges of pods, one per family")
   .option("--service-cidr <list>", "range or ranges of Services, one per family")
   .option("--node-cidr <list>", "range or ranges of nodes, one per family")
+  .addOption(
+    new Option(
+      "--routing <mode>",
+      "between nodes: vxlan, native (routes, no tunnel) or mixed (two subnets, a tunnel between them) (default: vxlan)",
+    ).choices(["vxlan", "native", "mixed"]),
+  )
   .option("--domain <name>", "cluster domain (default: cluster.local)")
   .option("--api-port <port>", "of the API server on 127.0.0.1; the next free one where it is taken", "6443")
   .addOption(

@@ -4,7 +4,7 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { relative } from "node:path";
 import process from "node:process";
-import { parsePrefix, prefixBits, prefixRange, type Prefix } from "../ip/prefix.ts";
+import { addressBits, parsePrefix, prefixBits, prefixRange, subnet, type Prefix } from "../ip/prefix.ts";
 import type { Family } from "../ip/address.ts";
 import type { KubeObject } from "../kube/object.ts";
 import { probeUserNamespaces } from "../kernel/refusal.ts";
@@ -14,6 +14,7 @@ import { chooseApiPort, isRunning, killDaemon, launchDaemon } from "../lab/launc
 import { parsePublished } from "../lab/publish.ts";
 import { labPaths, makeLabFolder, type LabPaths } from "../lab/paths.ts";
 import { clusterConfig, nodePodCidrBits } from "../model/cluster.ts";
+import type { Routing } from "../model/network.ts";
 import { loadManifests } from "./manifests.ts";
 import { count, stepLine } from "./report.ts";
 
@@ -26,6 +27,7 @@ interface UpOptions {
   readonly serviceCidr?: string;
   readonly nodeCidr?: string;
   readonly domain?: string;
+  readonly routing?: Routing;
   readonly apiPort: string;
   readonly packets: "on" | "off" | "auto";
   readonly policy?: "on" | "off";
@@ -110,6 +112,7 @@ function configFor(paths: LabPaths, options: UpOptions): LabConfig {
     ...(options.nodeCidr !== undefined && { nodeCidrs: prefixes("--node-cidr", options.nodeCidr) }),
   });
   checkRoom(cluster.podCidrs, nodes);
+  const { routing } = options;
   return {
     name: options.name,
     nodes,
@@ -118,9 +121,23 @@ function configFor(paths: LabPaths, options: UpOptions): LabConfig {
     serviceCidrs: cluster.serviceCidrs,
     nodeCidrs: cluster.nodeCidrs,
     domain: cluster.domain,
+    ...(routing !== undefined && { routing }),
+    ...(routing === "mixed" && { subnets: halves(cluster.nodeCidrs) }),
     apiPort,
     packets: "on",
   };
+}
+
+/** Two links of the underlay. */
+function halves(nodeCidrs: readonly Prefix[]): readonly Prefix[] {
+  return nodeCidrs.flatMap((range) => {
+    const bits = prefixBits(range) + 1;
+    if (addressBits(prefixRange(range).family) - bits < 9)
+      throw new Error(
+        `--routing mixed: node range ${range} is too small for two subnets of 512: give a shorter --node-cidr`,
+      );
+    return [subnet(range, bits, 0), subnet(range, bits, 1)];
+  });
 }
 
 /** Every node takes a part of each pod range: there must be one for all of them. */
@@ -165,6 +182,7 @@ function resumed(config: LabConfig, options: UpOptions): LabConfig {
     ["--service-cidr", options.serviceCidr, config.serviceCidrs.join(",")],
     ["--node-cidr", options.nodeCidr, config.nodeCidrs.join(",")],
     ["--domain", options.domain, config.domain],
+    ["--routing", options.routing, config.routing ?? "vxlan"],
   ];
   for (const [option, wanted, has] of given) {
     if (wanted === undefined || wanted === has) continue;
@@ -242,7 +260,7 @@ function sayProgress(line: Progress, say: (text: string) => void): void {
 
 function headline(config: LabConfig): string {
   const families = config.families.map((family) => `IPv${family}`).join(" + ");
-  return `fairlead  lab "${config.name}"  ${count(config.nodes, "node")} · vxlan · nftables · ${families}`;
+  return `fairlead  lab "${config.name}"  ${count(config.nodes, "node")} · ${config.routing ?? "vxlan"} · nftables · ${families}`;
 }
 
 function nextSteps(options: UpOptions, config: LabConfig, paths: LabPaths): string {

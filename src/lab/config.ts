@@ -2,6 +2,7 @@
 
 import type { Family } from "../ip/address.ts";
 import type { Prefix } from "../ip/prefix.ts";
+import type { Routing } from "../model/network.ts";
 import type { Published } from "./publish.ts";
 
 /** The settings of one lab. Plain JSON. */
@@ -14,6 +15,10 @@ export interface LabConfig {
   readonly serviceCidrs: readonly Prefix[];
   readonly nodeCidrs: readonly Prefix[];
   readonly domain: string;
+  /** How nodes reach each other's pods. `vxlan` where absent. */
+  readonly routing?: Routing;
+  /** The underlay's links, joined by the router, where there are several. */
+  readonly subnets?: readonly Prefix[];
   /** Of the API server, on 127.0.0.1 of the host. */
   readonly apiPort: number;
   /** Ports of the host's loopback that lead to Services. */

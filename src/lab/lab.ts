@@ -118,7 +118,12 @@ export async function startLab(options: LabOptions): Promise<Lab> {
   const nodes = new Map<string, LabNode>();
 
   const topology = packets
-    ? createTopology({ families: config.families, nodeCidrs: config.nodeCidrs, mtu: cluster.underlayMtu })
+    ? createTopology({
+        families: config.families,
+        nodeCidrs: config.nodeCidrs,
+        ...(cluster.subnets !== undefined && { subnets: cluster.subnets }),
+        mtu: cluster.underlayMtu,
+      })
     : undefined;
   const known = api.list({ group: "", resource: "nodes" }).items as readonly Node[];
   const wanted =

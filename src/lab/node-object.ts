@@ -1,15 +1,21 @@
 // The Node objects of a lab, before their kubelets say more: name, addresses, zone.
 
-import { addressAt } from "../ip/prefix.ts";
+import { addressAt, contains, prefixAddress } from "../ip/prefix.ts";
 import type { Address } from "../ip/address.ts";
 import type { Node } from "../kube/kinds.ts";
 import type { KubeObject } from "../kube/object.ts";
 import type { ClusterConfig } from "../model/network.ts";
 import type { ObjectApi } from "./api/api.ts";
 
-/** Addresses of the node with this index (0 is the first): one per family, from the eleventh address of the node range on. */
+/**
+ * Addresses of the node with this index (0 is the first): one per family, from the eleventh address of the node range on. Where the underlay has
+ * several links, the nodes are on them in turn.
+ */
 export function nodeAddressesOf(cluster: ClusterConfig, index: number): readonly Address[] {
-  return cluster.nodeCidrs.map((prefix) => addressAt(prefix, 11 + index));
+  return cluster.nodeCidrs.map((range) => {
+    const links = (cluster.subnets ?? []).filter((subnet) => contains(range, prefixAddress(subnet)));
+    return addressAt(links[index % links.length] ?? range, 11 + index);
+  });
 }
 
 /** A node's link to the underlay, in every lab. */

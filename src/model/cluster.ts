@@ -6,9 +6,11 @@ import { familyOf, type Family } from "../ip/address.ts";
 import {
   addressAt,
   addressBits,
+  contains,
   overlaps,
   parseInterfaceAddress,
   parsePrefix,
+  prefixAddress,
   prefixBits,
   type Prefix,
 } from "../ip/prefix.ts";
@@ -24,6 +26,8 @@ export interface ClusterOptions {
   readonly nodeCidrs?: readonly string[];
   readonly domain?: string;
   readonly routing?: Routing;
+  /** Parts of the node ranges, each a link of its own. */
+  readonly subnets?: readonly string[];
   /** Bytes. */
   readonly underlayMtu?: number;
   readonly nodePorts?: { readonly first: number; readonly last: number };
@@ -64,6 +68,7 @@ export function clusterConfig(options: ClusterOptions = {}): ClusterConfig {
     dnsAddresses: serviceCidrs.map((range) => addressAt(range, 10)),
     overlay: "vxlan",
     ...(options.routing !== undefined && { routing: checkedRouting(options.routing) }),
+    ...(options.subnets !== undefined && { subnets: checkedSubnets(options.subnets, nodeCidrs) }),
     underlayMtu: checkedMtu(options.underlayMtu ?? 1500, families),
     loadBalancerCidrs: nodeCidrs.flatMap(poolOf),
     nodePorts: checkedNodePorts(options.nodePorts ?? { first: 30000, last: 32767 }),
@@ -209,6 +214,17 @@ function checkedRouting(routing: Routing): Routing {
   if (!isRouting(routing))
     fail(`routing ${JSON.stringify(routing)} is none of ${routings.join(", ")}: choose another --routing`, "routing");
   return routing;
+}
+
+function checkedSubnets(texts: readonly string[], nodeCidrs: readonly Prefix[]): readonly Prefix[] {
+  const subnets = texts.map((text) => {
+    const range = parsePrefix(text);
+    const inside = range !== undefined && nodeCidrs.some((node) => contains(node, prefixAddress(range)));
+    return inside ? range : fail(`subnet ${JSON.stringify(text)} is no part of ${nodeCidrs.join(", ")}`, "routing");
+  });
+  for (const [index, a] of subnets.entries())
+    for (const b of subnets.slice(index + 1)) if (overlaps(a, b)) fail(`subnets ${a} and ${b} overlap`, "routing");
+  return subnets;
 }
 
 function checkedNodePorts({ first, last }: { readonly first: number; readonly last: number }): {

@@ -42,12 +42,17 @@ function rangeElements(cluster: ClusterConfig, nodes: readonly NetworkNode[], fa
 }
 
 /** Set `direct-ranges`: where the pods are whose packets come by the underlay as they are. */
-export function directSet(node: NetworkNode, nodes: readonly NetworkNode[], family: Family): NftSet {
+export function directSet(
+  cluster: ClusterConfig,
+  node: NetworkNode,
+  nodes: readonly NetworkNode[],
+  family: Family,
+): NftSet {
   return {
     name: "direct-ranges",
     key: [family === 4 ? "ipv4_addr" : "ipv6_addr"],
     flags: ["interval"],
-    elements: directNeighbours(node, nodes, family).flatMap((other) =>
+    elements: directNeighbours(cluster, node, nodes, family).flatMap((other) =>
       other.podCidrs.flatMap((range, index) =>
         familyOf(range) === family
           ? [{ key: [range], origin: { ...other.origin, field: `spec.podCIDRs[${index}]` } }]

@@ -69,7 +69,7 @@ function createPodPart(
   const source = { used: masqueradeChain(family, "used"), unused: masqueradeChain(family, "unused") };
   const refused: readonly NftSet[] = [];
   const direct = memoized((cluster: Network["cluster"], nodes: Network["nodes"], node: NetworkNode) =>
-    takesDirect(cluster, nodes) ? [directSet(node, nodes, family)] : refused,
+    takesDirect(cluster, nodes) ? [directSet(cluster, node, nodes, family)] : refused,
   );
   const own = memoized((directSets: readonly NftSet[], attachments: readonly Attachment[]): PodPart => ({
     guard: guards[directSets.length > 0 ? "taken" : "refused"],

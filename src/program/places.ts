@@ -47,7 +47,7 @@ export function isDirect(cluster: ClusterConfig, a: NetworkNode, b: NetworkNode,
 }
 
 function wantsDirect(cluster: ClusterConfig, from: NetworkNode, to: NetworkNode, family: Family): boolean {
-  const link = linkBetween(from, to, family);
+  const link = linkBetween(cluster, from, to, family);
   switch (routingOf(cluster, from)) {
     case "vxlan":
       return false;
@@ -58,15 +58,24 @@ function wantsDirect(cluster: ClusterConfig, from: NetworkNode, to: NetworkNode,
   }
 }
 
-/** What lies between two nodes, as far as both have said where they are. */
-function linkBetween(a: NetworkNode, b: NetworkNode, family: Family): "shared" | "routed" | "unknown" {
-  const [subnetsA, subnetsB] = [a, b].map((node) => (node.subnets ?? []).filter((one) => familyOf(one) === family));
-  if (!subnetsA?.length || !subnetsB?.length) return "unknown";
-  const address = ofFamily(b.addresses, family);
-  const shares = subnetsA.some(
-    (subnet) => subnetsB.includes(subnet) && address !== undefined && contains(subnet, address),
-  );
-  return shares ? "shared" : "routed";
+/** What lies between two nodes, as far as it is known where they are. */
+function linkBetween(
+  cluster: ClusterConfig,
+  a: NetworkNode,
+  b: NetworkNode,
+  family: Family,
+): "shared" | "routed" | "unknown" {
+  const subnets = subnetsOf(cluster, a, family);
+  const others = subnetsOf(cluster, b, family);
+  if (subnets.length === 0 || others.length === 0) return "unknown";
+  return subnets.some((subnet) => others.includes(subnet)) ? "shared" : "routed";
+}
+
+/** The links that a node's address of a family is on. */
+function subnetsOf(cluster: ClusterConfig, node: NetworkNode, family: Family): readonly Prefix[] {
+  const address = ofFamily(node.addresses, family);
+  const known = node.subnets ?? cluster.subnets ?? [];
+  return address === undefined ? [] : known.filter((one) => familyOf(one) === family && contains(one, address));
 }
 
 /** Does a node take other nodes' pods' packets from the underlay as they are? Where any node sends so, or may before long. */
@@ -76,11 +85,12 @@ export function takesDirect(cluster: ClusterConfig, nodes: readonly NetworkNode[
 
 /** Those nodes whose pods' packets a node takes so: all but those that are known to be on another link. */
 export function directNeighbours(
+  cluster: ClusterConfig,
   node: NetworkNode,
   nodes: readonly NetworkNode[],
   family: Family,
 ): readonly NetworkNode[] {
-  return nodes.filter((other) => other.name !== node.name && linkBetween(node, other, family) !== "routed");
+  return nodes.filter((other) => other.name !== node.name && linkBetween(cluster, node, other, family) !== "routed");
 }
 
 /** The MTU of a node's pods in bytes: what the underlay carries, minus what the tunnel adds where packets may have to go through it. */

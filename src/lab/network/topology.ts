@@ -2,6 +2,7 @@
 // internet beyond it, where external clients and servers live.
 //
 //   internet 203.0.113.10 ── router ── underlay switch ── node-1 eth0, node-2 eth0, …
+//                              └────── a second switch, where nodes are to be in two subnets
 //
 // The router knows nodes and internet and nothing of pods or Services: what leaves a node with a pod's address gets no answer,
 // just as in a real network. Every neighbour is permanent: the kernel's table is shared by all namespaces of the machine and small.
@@ -9,7 +10,7 @@
 
 import { familyOf, type Address, type Family } from "../../ip/address.ts";
 import { macOfName, type Mac } from "../../ip/mac.ts";
-import { addressAt, contains, prefixBits, type Prefix } from "../../ip/prefix.ts";
+import { addressAt, contains, hostPrefix, prefixBits, type Prefix } from "../../ip/prefix.ts";
 import type { Change, NetworkKernel } from "../../kernel/kernel.ts";
 import { openKernel } from "../../kernel/linux.ts";
 import { createNetworkNamespace, type NetworkNamespace } from "../../kernel/namespaces.ts";
@@ -19,6 +20,8 @@ export interface TopologyOptions {
   readonly families: readonly Family[];
   /** The underlay's ranges, one per family; the router has the first address of each. */
   readonly nodeCidrs: readonly Prefix[];
+  /** Parts of those ranges, each a switch of its own behind the router; one switch for all where absent. */
+  readonly subnets?: readonly Prefix[];
   /** Of the underlay, in bytes. */
   readonly mtu?: number;
 }
@@ -64,9 +67,10 @@ export function routerAddress(range: Prefix): Address {
 }
 
 /** The lab's namespaces without nodes. Throws KernelError; nothing is left then. */
-export function createTopology({ families, nodeCidrs, mtu = 1500 }: TopologyOptions): Topology {
+export function createTopology({ families, nodeCidrs, subnets, mtu = 1500 }: TopologyOptions): Topology {
   const inFamilies = (prefix: Prefix): boolean => families.includes(familyOf(prefix));
   const nodeRanges = nodeCidrs.filter(inFamilies);
+  const switches = switchesOf(nodeRanges, (subnets ?? nodeRanges).filter(inFamilies));
   const internetRanges = internetCidrs.filter(inFamilies);
   const underlay = openMachine("underlay", nodeRanges.map(routerAddress));
   const internet = openMachineOr(underlay, () =>
@@ -75,7 +79,7 @@ export function createTopology({ families, nodeCidrs, mtu = 1500 }: TopologyOpti
       outsideAddresses.filter((address) => families.includes(familyOf(address))),
     ),
   );
-  const nodes = new Map<string, Machine & { readonly port: string }>();
+  const nodes = new Map<string, Plugged>();
   let portsMade = 0;
 
   const close = (): void => {
@@ -83,7 +87,7 @@ export function createTopology({ families, nodeCidrs, mtu = 1500 }: TopologyOpti
     nodes.clear();
   };
   try {
-    makeRouter(underlay, nodeRanges, mtu);
+    makeRouter(underlay, switches, mtu);
     makeInternet(underlay, internet, internetRanges, mtu);
   } catch (error) {
     close();
@@ -93,20 +97,26 @@ export function createTopology({ families, nodeCidrs, mtu = 1500 }: TopologyOpti
   const addNode = (name: string, addresses: readonly Address[]): Machine => {
     if (nodes.has(name)) throw new Error(`add node ${name}: there is a node of that name already`);
     const outside = addresses.find((address) => !nodeRanges.some((range) => contains(range, address)));
-    if (outside !== undefined) {
+    const at = switches.find(({ ranges }) =>
+      addresses.every((address) => ranges.some((range) => contains(range, address))),
+    );
+    if (outside !== undefined || at === undefined) {
       throw new Error(`add node ${name}: ${outside} lies in none of the underlay's ranges (${nodeRanges.join(", ")})`);
     }
     const machine = openMachine(name, addresses);
     const port = `port${++portsMade}`;
     try {
-      plug(underlay, machine, port, nodeRanges, mtu);
-      introduce(machine, [...nodes.values()]);
+      plug(underlay, machine, { port, at, mtu });
+      introduce(
+        machine,
+        [...nodes.values()].filter((other) => other.at === at),
+      );
     } catch (error) {
       underlay.kernel.change([{ kind: "delete-link", name: port }]);
       closeMachine(machine);
       throw error;
     }
-    nodes.set(name, { ...machine, port });
+    nodes.set(name, { ...machine, port, at });
     return machine;
   };
 
@@ -119,27 +129,34 @@ export function createTopology({ families, nodeCidrs, mtu = 1500 }: TopologyOpti
       const node = nodes.get(name);
       if (node === undefined) return;
       nodes.delete(name);
-      must(underlay.kernel, [{ kind: "delete-link", name: node.port }, ...forget(switchName, node)]);
-      for (const other of nodes.values()) must(other.kernel, forget(uplinkName, node));
+      must(underlay.kernel, [{ kind: "delete-link", name: node.port }, ...forget(node.at.name, node)]);
+      for (const other of nodes.values()) if (other.at === node.at) must(other.kernel, forget(uplinkName, node));
       closeMachine(node);
     },
     setUplink(name, state) {
       const node = nodes.get(name);
       if (node === undefined) throw new Error(`switch the uplink of ${name} ${state}: there is no such node`);
       must(underlay.kernel, [{ kind: "set-link", name: node.port, up: state === "up" }]);
-      settle(underlay, [node.port, switchName], node);
+      settle(underlay, [node.port, node.at.name], node);
     },
     carrying() {
       const ports = new Set(underlay.kernel.links().flatMap(({ name, up, running }) => (up && running ? [name] : [])));
       return new Set([...nodes.values()].flatMap(({ name, port }) => (ports.has(port) ? [name] : [])));
     },
     announce(address, node) {
-      const mac = node !== undefined && nodes.has(node) ? macOf(node) : undefined;
-      must(underlay.kernel, [
-        mac === undefined
-          ? { kind: "delete-neighbour", link: switchName, address }
-          : { kind: "set-neighbour", link: switchName, address, mac },
-      ]);
+      const holder = node === undefined ? undefined : nodes.get(node);
+      must(
+        underlay.kernel,
+        switches.flatMap((one) => announcement(one, address, holder)),
+      );
+      const to = hostPrefix(address);
+      // The router looks for an address on its range's switch, and the holder may be on another one.
+      if (switches.length > 1)
+        must(underlay.kernel, [
+          holder === undefined
+            ? { kind: "delete-route", to, metric: 1, protocol: staticProtocol }
+            : { kind: "set-route", to, action: "forward", link: holder.at.name, metric: 1, protocol: staticProtocol },
+        ]);
     },
     close,
   };
@@ -147,17 +164,52 @@ export function createTopology({ families, nodeCidrs, mtu = 1500 }: TopologyOpti
 
 // ---------------------------------------------------------------- the underlay
 
-function makeRouter(underlay: Machine, ranges: readonly Prefix[], mtu: number): void {
-  must(underlay.kernel, [
-    { kind: "create-bridge", name: switchName, mac: macOf(underlay.name), mtu },
-    up(switchName),
-    ...ranges.map((range): Change => ({
-      kind: "set-address",
-      link: switchName,
-      address: routerAddress(range),
-      bits: prefixBits(range),
-    })),
-  ]);
+/** A link of the underlay: a bridge in its namespace. */
+interface Switch {
+  readonly name: string;
+  /** The router's hardware address there. */
+  readonly mac: Mac;
+  /** One per family. */
+  readonly ranges: readonly Prefix[];
+}
+
+interface Plugged extends Machine {
+  readonly port: string;
+  readonly at: Switch;
+}
+
+/** The first range of each family makes the first switch, and so on. */
+function switchesOf(families: readonly Prefix[], subnets: readonly Prefix[]): readonly Switch[] {
+  const byFamily = families.map((range) => subnets.filter((subnet) => familyOf(subnet) === familyOf(range)));
+  const count = Math.max(...byFamily.map((list) => list.length));
+  return Array.from({ length: count }, (_, index) => {
+    const name = index === 0 ? switchName : `${switchName}${index + 1}`;
+    return {
+      name,
+      mac: index === 0 ? macOfName(`underlay/${uplinkName}`) : macOfName(`underlay/${name}`),
+      ranges: byFamily.flatMap((list) => list[index] ?? []),
+    };
+  });
+}
+
+function announcement({ name }: Switch, address: Address, holder: Plugged | undefined): readonly Change[] {
+  if (holder?.at.name === name) return [{ kind: "set-neighbour", link: name, address, mac: macOf(holder.name) }];
+  return [{ kind: "delete-neighbour", link: name, address }];
+}
+
+function makeRouter(underlay: Machine, switches: readonly Switch[], mtu: number): void {
+  for (const { name, mac, ranges } of switches) {
+    must(underlay.kernel, [
+      { kind: "create-bridge", name, mac, mtu },
+      up(name),
+      ...ranges.map((range): Change => ({
+        kind: "set-address",
+        link: name,
+        address: routerAddress(range),
+        bits: prefixBits(range),
+      })),
+    ]);
+  }
   routeAsMachine(underlay.kernel);
 }
 
@@ -214,7 +266,11 @@ function routeAsMachine(kernel: NetworkKernel): void {
 
 // ---------------------------------------------------------------- nodes
 
-function plug(underlay: Machine, node: Machine, port: string, ranges: readonly Prefix[], mtu: number): void {
+function plug(
+  underlay: Machine,
+  node: Machine,
+  { port, at, mtu }: { readonly port: string; readonly at: Switch; readonly mtu: number },
+): void {
   must(underlay.kernel, [
     {
       kind: "create-veth",
@@ -223,22 +279,22 @@ function plug(underlay: Machine, node: Machine, port: string, ranges: readonly P
       alias: `to ${node.name}`,
       peer: { name: uplinkName, mac: macOf(node.name), namespaceFd: node.namespace.fd },
     },
-    { kind: "set-link", name: port, master: switchName, addressGeneration: "none", up: true },
-    ...know(switchName, node),
+    { kind: "set-link", name: port, master: at.name, addressGeneration: "none", up: true },
+    ...know(at.name, node),
   ]);
   must(node.kernel, [
     up(uplinkName),
-    ...ranges.flatMap((range) => [
+    ...at.ranges.flatMap((range) => [
       ...addressOn(uplinkName, node, range),
-      ...gatewayChanges(uplinkName, routerAddress(range), macOf(underlay.name)),
+      ...gatewayChanges(uplinkName, routerAddress(range), at.mac),
     ]),
   ]);
   const paths = ["iptables", "ip6tables", "arptables"].map((table) => `net/bridge/bridge-nf-call-${table}`);
-  settle(underlay, [port, switchName], node);
+  settle(underlay, [port, at.name], node);
   for (const path of paths) if (node.kernel.readSysctl(path) === "1") node.kernel.writeSysctl(path, "0");
 }
 
-/** Every node knows every other's hardware address beforehand. */
+/** Every node knows every other's hardware address on its link beforehand. */
 function introduce(node: Machine, others: readonly Machine[]): void {
   must(
     node.kernel,
