@@ -35,9 +35,10 @@ function fill(value: Fields, type: TypeSchema): Fields {
   const missing = typeof rule === "function" ? rule(rewritten as never) : rule;
   const before = withAbsent(withAbsent(rewritten, schemaDefaults(type)), missing);
   let filled = before;
-  for (const [name, field] of Object.entries(before)) {
+  for (const name of Object.keys(before)) {
+    const field = before[name];
     const schema = type.fields.get(name);
-    if (schema === undefined) continue;
+    if (schema === undefined || typeof field !== "object") continue;
     const next = fillValue(field, schema.type);
     if (next === field) continue;
     if (filled === before) filled = { ...before };
@@ -75,7 +76,9 @@ function withoutNulls(value: Fields, type: TypeSchema): Fields {
 
 function mapFields(value: Fields, typeOf: (name: string) => ValueType | undefined): Fields {
   let cleaned = value;
-  for (const [name, field] of Object.entries(value)) {
+  for (const name of Object.keys(value)) {
+    const field = value[name];
+    if (typeof field !== "object") continue;
     const type = typeOf(name);
     const next = field === null ? undefined : type === undefined ? field : cleanValue(field, type);
     if (next === field) continue;

@@ -66,10 +66,9 @@ function checkFields(
     // What a status says is up to its writer, and metadata has rules of its own.
     if (path === "" && (field.name === "status" || field.name === "metadata")) continue;
     const given = value[field.name];
-    const fieldPath = child(path, field.name);
-    if (given === undefined) {
-      if (field.required && !isCollection(field.type)) context.problems.push(required(fieldPath));
-    } else checkField(given, field, fieldPath, context);
+    // Most fields are absent: their paths are not needed.
+    if (given !== undefined) checkField(given, field, child(path, field.name), context);
+    else if (field.required && !isCollection(field.type)) context.problems.push(required(child(path, field.name)));
   }
   const rule = rules[type.name];
   if (rule !== undefined) context.problems.push(...rule(value as never, path, context.whole));
@@ -84,7 +83,7 @@ function checkField(value: unknown, field: FieldSchema, path: string, context: C
   const { problems } = context;
   if (field.values !== undefined) checkEnum(value, field, path, problems);
   if (Array.isArray(value)) checkListKeys(value, field, path, problems);
-  checkConstraints(value, field.constraints, path, problems);
+  if (hasAny(field.constraints)) checkConstraints(value, field.constraints, path, problems);
   if (hasAny(field.elementConstraints)) checkElements(value, field.elementConstraints, path, problems);
   checkValue(value, field.type, path, context);
 }
@@ -141,7 +140,7 @@ function checkListKeys(list: readonly unknown[], field: FieldSchema, path: strin
   const seen = new Set<string>();
   for (const [index, element] of list.entries()) {
     const key = field.list === "set" ? element : keyOf(element, field.listKeys);
-    const text = JSON.stringify(key);
+    const text = typeof key === "string" ? `"${key}` : JSON.stringify(key);
     if (seen.has(text)) problems.push(repeated(key, field, at(path, index)));
     seen.add(text);
   }

@@ -24,7 +24,8 @@ import {
   type FieldSet,
 } from "./field-set.ts";
 import { shapeOf, type Shape } from "./shape.ts";
-import { addedFields, compare, fieldsOf, merged, released } from "./values.ts";
+import { addedFields } from "./added.ts";
+import { compare, fieldsOf, merged, released } from "./values.ts";
 
 /** Who writes what through which door. */
 export interface Manager {
@@ -52,20 +53,20 @@ export function managedAfterCreate(object: KubeObject, manager: Manager): readon
   if (isReset(object)) return [];
   const shape = shapeOf(manager.kind);
   const { apiVersion: _, kind: __, ...fields } = withoutStatus(tracked(object), manager.kind);
-  const fieldsV1 = addedFields(fields, shape, (step) => always.has(step));
-  if (Object.keys(fieldsV1).length === 0) return [];
-  return [{ ...encoded(entryOf(manager, "Update", noFields)), fieldsV1: shared(fieldsV1) }];
+  const text = addedFields(fields, shape, isAlways);
+  if (text === "{}") return [];
+  return [{ ...encoded(entryOf(manager, "Update", noFields)), fieldsV1: shared(text) }];
 }
 
 const sharedMax = 1000;
 const sharedFields = new Map<string, object>();
 
 /** Objects that are made alike (the pods of a Deployment) share one set of fields: it would be half of what they need. */
-function shared(fields: object): object {
-  const text = JSON.stringify(fields);
+function shared(text: string): object {
   const known = sharedFields.get(text);
   if (known !== undefined) return known;
   if (sharedFields.size >= sharedMax) sharedFields.delete(sharedFields.keys().next().value ?? "");
+  const fields = JSON.parse(text) as object;
   sharedFields.set(text, fields);
   return fields;
 }
@@ -294,6 +295,10 @@ const always = new Set([
   "f:jobTemplate",
 ]);
 
+function isAlways(name: string): boolean {
+  return always.has(`f:${name}`);
+}
+
 function ownable(set: FieldSet): FieldSet {
   return without({ ...set, member: false }, identity);
 }
@@ -363,7 +368,7 @@ function encode(entries: readonly Entry[]): readonly unknown[] {
   return entries
     .filter((entry) => !isEmpty(entry.fields))
     .sort((a, b) => compareKeys(sortKey(a), sortKey(b)))
-    .map((entry) => ({ ...encoded(entry), fieldsV1: shared(formatFields(entry.fields)) }));
+    .map((entry) => ({ ...encoded(entry), fieldsV1: shared(JSON.stringify(formatFields(entry.fields))) }));
 }
 
 function encoded({ manager, operation, apiVersion, time, subresource }: Entry): object {

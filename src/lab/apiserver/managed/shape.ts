@@ -12,7 +12,7 @@ export type Shape =
   | { readonly kind: "fields"; readonly isMap: boolean; readonly field: (name: string) => Shape }
   /** A list of scalars that are each owned. */
   | { readonly kind: "set" }
-  /** A list of objects that are told apart by the fields `keys`. */
+  /** A list of objects that are told apart by the fields `keys`, which are in order. */
   | {
       readonly kind: "list";
       readonly keys: readonly string[];
@@ -69,7 +69,7 @@ function shapeOfField(field: FieldSchema | undefined): Shape {
       const type = element.kind === "object" ? typeNamed(element.type) : undefined;
       return {
         kind: "list",
-        keys: field.listKeys,
+        keys: [...field.listKeys].sort(),
         keyDefault: (key) => type?.fields.get(key)?.default,
         element: shapeOfValue(element),
       };
@@ -142,7 +142,7 @@ function shapeOfList(schema: JsonSchema): Shape {
     case "map":
       return {
         kind: "list",
-        keys: schema["x-kubernetes-list-map-keys"] ?? [],
+        keys: [...(schema["x-kubernetes-list-map-keys"] ?? [])].sort(),
         keyDefault: (key) => items?.properties?.[key]?.default,
         element: items === undefined ? deduced : shapeOfSchema(items),
       };

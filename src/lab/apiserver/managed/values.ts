@@ -6,7 +6,7 @@ import { ordered } from "../../../kube/merge.ts";
 import { fieldSet, isEmpty, noFields, thisField, type FieldSet } from "./field-set.ts";
 import type { Shape } from "./shape.ts";
 
-type Fields = { readonly [name: string]: unknown };
+export type Fields = { readonly [name: string]: unknown };
 
 /** A value's parts by step, where its shape takes it apart; undefined where it is a whole. */
 interface Parts {
@@ -49,15 +49,17 @@ function partsOf(value: unknown, shape: Shape): Parts | undefined {
   }
 }
 
-function keyStep(element: Fields, shape: Extract<Shape, { kind: "list" }>): string {
-  const keys = [...shape.keys].sort().flatMap((key) => {
+/** The step to an element of a list: `k:{"name":"web"}`. */
+export function keyStep(element: Fields, shape: Extract<Shape, { kind: "list" }>): string {
+  let text = "";
+  for (const key of shape.keys) {
     const value = element[key] ?? shape.keyDefault(key);
-    return value === undefined ? [] : [[key, value] as const];
-  });
-  return `k:${JSON.stringify(Object.fromEntries(keys))}`;
+    if (value !== undefined) text += `${text === "" ? "" : ","}${JSON.stringify(key)}:${JSON.stringify(value)}`;
+  }
+  return `k:{${text}}`;
 }
 
-function isFields(value: unknown): value is Fields {
+export function isFields(value: unknown): value is Fields {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
@@ -72,30 +74,6 @@ export function fieldsOf(value: unknown, shape: Shape): FieldSet {
       return [step, { children, member: member || parts.isMap }];
     }),
   );
-}
-
-/**
- * The fields of a new value as a FieldsV1, as if it had been compared with nothing. `isInherent` says which structs every object
- * has: they are not added themselves, only what is in them.
- */
-export function addedFields(value: unknown, shape: Shape, isInherent: (step: string) => boolean): object {
-  return added(value, shape, isInherent, true);
-}
-
-type MutableFields = { [step: string]: object };
-
-function added(value: unknown, shape: Shape, isInherent: (step: string) => boolean, isWithin: boolean): object {
-  const parts = partsOf(value, shape);
-  if (parts === undefined || parts.byStep.size === 0) return {};
-  const fields: MutableFields = isWithin ? {} : { ".": {} };
-  for (const step of [...parts.byStep.keys()].sort()) {
-    const part = parts.byStep.get(step);
-    const isStruct = isWithin && isInherent(step);
-    // An empty struct of those is nothing.
-    if (step === "f:metadata" && isStruct && isFields(part) && Object.keys(part).length === 0) continue;
-    fields[step] = added(part, parts.shapeAt(step), isInherent, isStruct);
-  }
-  return fields;
 }
 
 export interface Comparison {
