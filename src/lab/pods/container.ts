@@ -43,6 +43,7 @@ export interface Rights {
 
 /** A running process with its streams. */
 export interface ContainerProcess {
+  /** In our own pid namespace; 0 for what runs in the daemon. */
   readonly pid: number;
   readonly stdin?: Writable;
   readonly stdout?: Readable;

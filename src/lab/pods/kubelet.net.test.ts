@@ -505,3 +505,26 @@ test("Events tell the story", async () => {
   ]);
   await remove("told");
 });
+
+test("agnhost connect in a built-in agnhost: the same words as the process, without one", async () => {
+  node.run("served", { containers: [{ name: "c", image: "agnhost", args: ["netexec"] }] });
+  node.run("asking", { containers: [{ name: "c", image: "agnhost" }] });
+  const host = (await node.until("served", isReady)).status?.podIP ?? "";
+  await node.until("asking", isReady);
+  const connect = (...words: readonly string[]): Promise<string> => exec("asking", "/agnhost", "connect", ...words);
+  assert.equal(await connect(`${host}:8080`, "--timeout=3s", "--protocol=tcp"), "");
+  assert.equal(await connect(`${host}:8081`, "--timeout=3s", "--protocol=udp"), "");
+  assert.equal(await connect(`${host}:81`, "--timeout=3s"), "REFUSED\nexit 1");
+  assert.equal(await connect(`${host}:81`, "--timeout=3s", "--protocol=udp"), "REFUSED\nexit 1");
+  assert.equal(await connect(`${host}:8081`, "--timeout=100ms", "--protocol=udp", "--udp-data=x"), "TIMEOUT\nexit 1");
+  assert.match(await connect(`${host}:81`, "--protocol=sctp"), /^OTHER: .*exit 1$/s);
+  // By name it is a process: names are looked up in the container.
+  assert.equal(await connect("localhost:81", "--timeout=3s"), "REFUSED\nexit 1");
+  const { pid } = node.kubelet.exec(
+    { namespace: "default", pod: "asking" },
+    { argv: ["/agnhost", "connect", `${host}:8080`], tty: false, stdin: false },
+  );
+  assert.equal(pid, 0);
+  await remove("served", 0);
+  await remove("asking", 0);
+});

@@ -5,6 +5,8 @@
 
 import fs from "node:fs";
 import { dirname, join } from "node:path";
+import { PassThrough, Readable } from "node:stream";
+import { finished } from "node:stream/promises";
 import type { NetworkNamespace } from "../../kernel/namespaces.ts";
 import type { Container, ContainerState, LifecycleHandler, Pod, Probe } from "../../kube/kinds.ts";
 import { timeText, type Clock } from "../controllers/clock.ts";
@@ -90,6 +92,8 @@ interface Life {
   /** The pid whose namespaces are the container's; made when first asked for. */
   pid(): number;
   environment: Readonly<Record<string, string>>;
+  /** A command of the image that runs in the daemon; undefined where it must be a process. */
+  command?(command: Pick<Command, "argv" | "terminal" | "stdin">): ContainerProcess | undefined;
 }
 
 /** A runner that has not run yet. `previous` is what the status said before the lab was started anew. */
@@ -340,6 +344,12 @@ export function createRunner(
         return held.pid;
       },
       environment: parts.environment,
+      command({ argv, terminal }) {
+        const command = terminal ? undefined : image.workload?.command?.(argv);
+        if (command === undefined) return undefined;
+        const { network: namespace } = context.sandbox();
+        return inDaemon((signal) => command({ namespace }, signal));
+      },
     };
     try {
       running = image.workload?.start({
@@ -633,11 +643,37 @@ export function createRunner(
     },
     retry: () => retry(),
     hurry: (graceMs) => kill?.at(graceMs),
-    exec: (command) => execIn(must(), command),
+    exec: (command) => must().command?.(command) ?? execIn(must(), command),
     attach: () => must().process,
     get pid() {
       return life?.process?.pid;
     },
+  };
+}
+
+/** What runs in the daemon, as if it were a process. */
+function inDaemon(
+  work: (signal: AbortSignal) => Promise<{ readonly code: number; readonly errors: string }>,
+): ContainerProcess {
+  const stop = new AbortController();
+  const stdout = Readable.from([]);
+  const stderr = new PassThrough();
+  const run = async (): Promise<{ code: number }> => {
+    const { code, errors } = await work(stop.signal);
+    stderr.end(errors);
+    if (stderr.readableFlowing !== null) await finished(stderr);
+    return { code };
+  };
+  return {
+    pid: 0,
+    stdout,
+    stderr,
+    ended: run(),
+    kill() {
+      stop.abort();
+      return true;
+    },
+    resize() {},
   };
 }
 

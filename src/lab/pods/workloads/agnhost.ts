@@ -1,7 +1,9 @@
 // agnhost, the Swiss army knife of Kubernetes' own tests: its servers, with the endpoints and answers of the original
 // (kubernetes/test/images/agnhost/README.md describes them). Its clients (connect, dns-suffix …) are real processes (tools/agnhost.ts).
 
+import { parseAddress } from "../../../ip/address.ts";
 import { agnhostCertificate } from "./agnhost-certificate.ts";
+import { agnhostConnect } from "./agnhost-connect.ts";
 import { netexec } from "./agnhost-netexec.ts";
 import { parseFlags, portOf } from "./flags.ts";
 import {
@@ -35,6 +37,13 @@ export const agnhost: BuiltinWorkload = {
     const start = servers[name];
     if (start === undefined) throw new WorkloadError(`Error: unknown command "${name}" for "app"`);
     return start(context, parseFlags(words, booleanFlags).flags);
+  },
+  // Names are looked up in the container's own /etc/hosts and DNS: by a process. Addresses need none.
+  command([program = "", name, ...words]) {
+    const address = words.map((word) => parseAddress(/^\[?(.*?)\]?:\d+$/.exec(word)?.[1] ?? "")).find(Boolean);
+    if (programOf([program]) !== "agnhost" || name !== "connect" || address === undefined) return undefined;
+    return ({ namespace }, signal) =>
+      agnhostConnect(words, { namespace, resolve: () => Promise.resolve(address) }, signal);
   },
 };
 

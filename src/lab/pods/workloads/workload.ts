@@ -42,7 +42,15 @@ export interface BuiltinWorkload {
   serves(argv: readonly string[]): boolean;
   /** Starts it. Throws WorkloadError where the real program would write its complaint and exit; KernelError where a socket cannot be made. */
   start(context: WorkloadContext): RunningWorkload;
+  /** A short command of the image that needs no process of its own; undefined where it is run as one. */
+  command?(argv: readonly string[]): WorkloadCommand | undefined;
 }
+
+/** Runs from the daemon what somebody executes in a container. Resolves with what it wrote to standard error, and its exit status. */
+export type WorkloadCommand = (
+  context: Pick<WorkloadContext, "namespace">,
+  signal: AbortSignal,
+) => Promise<{ readonly code: number; readonly errors: string }>;
 
 /** The server does not start: its message goes to the log, and the container ends with this status. */
 export class WorkloadError extends Error {
