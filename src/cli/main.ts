@@ -300,9 +300,9 @@ program
 
 program
   .command("policy")
-  .description("say in plain words what a NetworkPolicy does, and to which pods today")
+  .description("say in plain words what a NetworkPolicy or ClusterNetworkPolicy does, and to which pods today")
   .argument("<action>", "explain")
-  .argument("<policy>", "NAME or NAMESPACE/NAME")
+  .argument("<policy>", "NAME or NAMESPACE/NAME; cnp/NAME for a ClusterNetworkPolicy")
   .option("-n, --namespace <name>", "of a name that says none", "default")
   .option("-f, --filename <path...>", "explain manifests without a lab")
   .addOption(nameOption())

@@ -1,4 +1,4 @@
-// `fairlead policy explain NAME`: what a NetworkPolicy does, in plain words, in a lab or from manifests alone.
+// `fairlead policy explain NAME`: what a NetworkPolicy or ClusterNetworkPolicy does, in plain words, in a lab or from manifests alone.
 
 import process from "node:process";
 import { labClient } from "../lab/client.ts";
@@ -30,6 +30,9 @@ async function fromManifests(namespace: string, name: string, files: readonly st
   const { network } = await imagineLab(objects);
   const text = explainPolicy(network, namespace, name);
   if (text !== undefined) return text;
-  const there = network.policies.map((each) => `${each.namespace}/${each.name}`);
-  throw new Error(`no NetworkPolicy ${namespace}/${name} in the manifests; there are: ${there.join(", ") || "none"}`);
+  const there = [
+    ...network.policies.map((each) => `${each.namespace}/${each.name}`),
+    ...network.clusterPolicies.map((each) => `cnp/${each.name}`),
+  ];
+  throw new Error(`no policy ${namespace}/${name} in the manifests; there are: ${there.join(", ") || "none"}`);
 }

@@ -14,7 +14,10 @@ export async function explainInLab(
   const network = lab.network();
   const text = explainPolicy(network, namespace, name);
   if (text !== undefined) return { text };
-  const there = network.policies.filter((policy) => policy.namespace === namespace).map((policy) => policy.name);
+  const there = [
+    ...network.policies.filter((policy) => policy.namespace === namespace).map((policy) => policy.name),
+    ...network.clusterPolicies.map((policy) => `cnp/${policy.name}`),
+  ];
   const off = network.cluster.policy === "off" ? ": policies are switched off (--policy off)" : "";
   throw new StatusError(
     404,

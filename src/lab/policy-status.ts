@@ -1,15 +1,21 @@
-// What NetworkPolicies' owners should know, as Events on the policies: in force and where, or not at all; what is odd about them today.
-// (NetworkPolicy has no status any more: Kubernetes took it out with 1.28.)
+// What policies' owners should know, as Events on the policies: in force and where, or not at all; what is odd about them today.
+// ClusterNetworkPolicies have it in their status as well, as conditions Accepted and Enforced.
+// (NetworkPolicy has no status any more: Kubernetes took it out with 1.28.) Kinds that ClusterNetworkPolicy has replaced are not enforced,
+// which their objects are told.
 //
 // Not here: what is odd (model/policy-problems.ts), and `fairlead status`, which shows the same (control-status.ts).
 
 import type { Agent } from "../agent/agent.ts";
-import type { NetworkPolicy } from "../kube/kinds.ts";
+import { sameJson } from "../kube/equal.ts";
+import type { ClusterNetworkPolicy, Condition, NetworkPolicy } from "../kube/kinds.ts";
+import { keyOf, type KubeObject } from "../kube/object.ts";
 import type { Network } from "../model/network.ts";
-import { isolates } from "../model/policy-match.ts";
+import { isolates, isSubject } from "../model/policy-match.ts";
 import { policyWarnings } from "../model/policy-problems.ts";
 import type { NetworkSource } from "../model/source.ts";
 import type { ObjectApi } from "./api/api.ts";
+import { StatusError } from "./api/store.ts";
+import { unhandled } from "./api/unhandled.ts";
 import { systemClock, type Clock } from "./controllers/clock.ts";
 import { createEventSink } from "./controllers/events.ts";
 
@@ -41,7 +47,7 @@ export function startPolicyStatus(options: {
   const recorder = sink.recorder("fairlead-policy");
 
   /** True where something is still too young to be told. */
-  const tell = (object: NetworkPolicy, statements: readonly Statement[]): boolean => {
+  const tell = (object: KubeObject, statements: readonly Statement[]): boolean => {
     const { uid = "" } = object.metadata;
     const before = known.get(uid);
     const now = new Map(
@@ -60,22 +66,28 @@ export function startPolicyStatus(options: {
   };
   const look = async (): Promise<void> => {
     const network = source.current();
-    const objects = api.list({ group: "networking.k8s.io", resource: "networkpolicies" })
-      .items as readonly NetworkPolicy[];
+    const policies = api.list(kinds.policies).items as readonly NetworkPolicy[];
+    const clusterPolicies = api.list(kinds.clusterPolicies).items as readonly ClusterNetworkPolicy[];
+    const replaced = kinds.replaced.flatMap((kind) => api.list(kind).items);
+    const objects = [...policies, ...clusterPolicies, ...replaced];
     const present = new Set(objects.map(({ metadata }) => metadata.uid ?? ""));
     for (const uid of known.keys()) if (!present.has(uid)) known.delete(uid);
     if (objects.length === 0) return;
     const nodes = agents();
-    const inForce = await countInForce(nodes);
+    const force = { inForce: await countInForce(nodes), nodes: nodes.length };
     if (isClosed) return;
     const findings = findingsOf(network);
-    const waiting = objects.filter((object) =>
-      tell(object, [
-        ...enforcement(network, object, { inForce, nodes: nodes.length }),
-        ...(findings.get(`${object.metadata.namespace ?? ""}/${object.metadata.name}`) ?? []),
-      ]),
-    );
-    if (waiting.length > 0) lookAfter(lastingMs);
+    const found = (object: KubeObject): readonly Statement[] => findings.get(`${object.kind} ${keyOf(object)}`) ?? [];
+    for (const object of clusterPolicies)
+      writeConditions(api, object, conditionsOf(network, object, force, found(object)));
+    const waiting = [
+      ...policies.map((object) => tell(object, [...enforcement(network, object, force), ...found(object)])),
+      ...clusterPolicies.map((object) =>
+        tell(object, [...clusterEnforcement(network, object, force), ...found(object)]),
+      ),
+      ...replaced.map((object) => tell(object, replacedStatements(object))),
+    ];
+    if (waiting.includes(true)) lookAfter(lastingMs);
   };
   const lookAfter = (delayMs: number): void => {
     const due = clock.now() + delayMs;
@@ -88,15 +100,31 @@ export function startPolicyStatus(options: {
     });
   };
   const subscription = source.subscribe(() => lookAfter(gatherMs));
+  const watches = kinds.replaced.map((kind) =>
+    api.watch(kind, api.revision, (event) => {
+      if (event.type !== "BOOKMARK") lookAfter(gatherMs);
+    }),
+  );
   lookAfter(gatherMs);
   return {
     close() {
       isClosed = true;
       timer?.cancel();
       subscription.close();
+      for (const watch of watches) watch.close();
     },
   };
 }
+
+const group = "policy.networking.k8s.io";
+const kinds = {
+  policies: { group: "networking.k8s.io", resource: "networkpolicies" },
+  clusterPolicies: { group, resource: "clusternetworkpolicies" },
+  replaced: [
+    { group, resource: "adminnetworkpolicies" },
+    { group, resource: "baselineadminnetworkpolicies" },
+  ],
+} as const;
 
 /** Something that is true of a policy now. Told once for as long as it stays true. */
 interface Statement {
@@ -114,11 +142,7 @@ async function countInForce(agents: readonly Pick<Agent, "synced">[]): Promise<n
   ).length;
 }
 
-function enforcement(
-  network: Network,
-  { metadata }: NetworkPolicy,
-  { inForce, nodes }: { readonly inForce: number; readonly nodes: number },
-): readonly Statement[] {
+function enforcement(network: Network, { metadata }: NetworkPolicy, force: Force): readonly Statement[] {
   const policy = network.policies.find((each) => each.namespace === metadata.namespace && each.name === metadata.name);
   if (policy === undefined) return [];
   const what = (["ingress", "egress"] as const)
@@ -127,18 +151,99 @@ function enforcement(
       const count = network.pods.filter((pod) => isolates(policy, direction, pod)).length;
       return `${count} ${count === 1 ? "pod" : "pods"} for ${direction}`;
     });
-  const where = nodes === 0 ? "packets are off: nothing is sent" : `in force on ${inForce} of ${nodes} nodes`;
   return [
     {
-      id: `enforced ${metadata.generation ?? 0} ${inForce}/${nodes}`,
-      type: inForce === nodes ? "Normal" : "Warning",
+      id: `enforced ${metadata.generation ?? 0} ${force.inForce}/${force.nodes}`,
+      type: force.inForce === force.nodes ? "Normal" : "Warning",
       reason: "Enforced",
-      message: `isolates ${what.join(" and ")}; ${where}`,
+      message: `isolates ${what.join(" and ")}; ${forceText(force)}`,
     },
   ];
 }
 
-/** By namespace/name of the policy. */
+/** Nodes whose kernel holds what is known, of all there are. */
+interface Force {
+  readonly inForce: number;
+  readonly nodes: number;
+}
+
+function forceText({ inForce, nodes }: Force): string {
+  return nodes === 0 ? "packets are off: nothing is sent" : `in force on ${inForce} of ${nodes} nodes`;
+}
+
+function clusterEnforcement(network: Network, { metadata }: ClusterNetworkPolicy, force: Force): readonly Statement[] {
+  const policy = network.clusterPolicies.find(({ name }) => name === metadata.name);
+  if (policy === undefined) return [];
+  const count = network.pods.filter((pod) => isSubject(network, policy, pod)).length;
+  return [
+    {
+      id: `enforced ${metadata.generation ?? 0} ${force.inForce}/${force.nodes}`,
+      type: force.inForce === force.nodes ? "Normal" : "Warning",
+      reason: "Enforced",
+      message: `is for ${count} ${count === 1 ? "pod" : "pods"}; ${forceText(force)}`,
+    },
+  ];
+}
+
+/** A kind that nobody enforces any more, here or elsewhere in its newest version. */
+function replacedStatements(object: KubeObject): readonly Statement[] {
+  const message = unhandled(object);
+  return message === undefined ? [] : [{ id: message, type: "Warning", reason: "NotEnforced", message }];
+}
+
+/** What a ClusterNetworkPolicy's status says. */
+function conditionsOf(
+  network: Network,
+  { metadata }: ClusterNetworkPolicy,
+  force: Force,
+  findings: readonly Statement[],
+): readonly Omit<Condition, "lastTransitionTime">[] {
+  const problems = findings.filter(({ reason }) => reason === "NotEnforced").map(({ message }) => message);
+  const isOff = network.cluster.policy === "off";
+  const observedGeneration = metadata.generation ?? 0;
+  const accepted =
+    problems.length === 0 || isOff
+      ? ({ status: "True", reason: "Accepted", message: "everything it says is understood" } as const)
+      : ({ status: "False", reason: "NotSupported", message: problems.join("; ") } as const);
+  const enforced = isOff
+    ? ({ status: "False", reason: "PoliciesAreOff", message: problems.join("; ") } as const)
+    : force.nodes === 0
+      ? ({ status: "False", reason: "PacketsAreOff", message: forceText(force) } as const)
+      : force.inForce < force.nodes
+        ? ({ status: "False", reason: "NotOnAllNodes", message: forceText(force) } as const)
+        : ({ status: "True", reason: "InForce", message: forceText(force) } as const);
+  return [
+    { type: "Accepted", observedGeneration, ...accepted },
+    { type: "Enforced", observedGeneration, ...enforced },
+  ];
+}
+
+/** Ours of the conditions; others' stay. Nothing is written where nothing is new. */
+function writeConditions(
+  api: ObjectApi,
+  { metadata }: ClusterNetworkPolicy,
+  wanted: readonly Omit<Condition, "lastTransitionTime">[],
+): void {
+  const object = api.get({ ...kinds.clusterPolicies, name: metadata.name }) as ClusterNetworkPolicy | undefined;
+  if (object === undefined || object.metadata.uid !== metadata.uid) return;
+  const before = object.status?.conditions ?? [];
+  const now = new Date().toISOString().replace(/\.\d+Z$/, "Z");
+  const own = wanted.map((condition): Condition => {
+    const old = before.find(({ type }) => type === condition.type);
+    const isSame = old?.status === condition.status && old.lastTransitionTime !== undefined;
+    return { ...condition, lastTransitionTime: isSame ? (old.lastTransitionTime ?? now) : now };
+  });
+  const conditions = [...before.filter(({ type }) => !own.some((each) => each.type === type)), ...own];
+  if (sameJson(conditions, before)) return;
+  try {
+    api.updateStatus({ ...object, status: { conditions } } as KubeObject);
+  } catch (error) {
+    // Somebody else's write came first: the change calls again.
+    if (!(error instanceof StatusError)) throw error;
+  }
+}
+
+/** By kind, namespace and name of the policy. */
 function findingsOf(network: Network): ReadonlyMap<string, readonly Statement[]> {
   let findings = found.get(network);
   if (findings === undefined) found.set(network, (findings = find(network)));
@@ -149,9 +254,9 @@ const found = new WeakMap<Network, ReadonlyMap<string, readonly Statement[]>>();
 
 function find(network: Network): ReadonlyMap<string, readonly Statement[]> {
   const findings = new Map<string, Statement[]>();
-  const own = network.problems.filter(({ origin }) => origin.kind === "NetworkPolicy");
+  const own = network.problems.filter(({ origin }) => ["NetworkPolicy", "ClusterNetworkPolicy"].includes(origin.kind));
   for (const { origin, message, severity } of [...own, ...policyWarnings(network)]) {
-    const key = `${origin.namespace ?? ""}/${origin.name}`;
+    const key = `${origin.kind} ${keyOf({ metadata: origin })}`;
     const text = `${origin.field ?? "spec"}: ${message}`;
     const reason = severity === "error" ? "NotEnforced" : "PolicyWarning";
     const list = findings.get(key);

@@ -2,7 +2,7 @@
 // Pods that no policy could tell apart are one row (all replicas of a Deployment), asked through one of them.
 
 import { familyOf } from "../ip/address.ts";
-import type { ContainerPort, NetworkPod } from "../model/network.ts";
+import type { ClusterRule, ContainerPort, NetworkPod } from "../model/network.ts";
 import type { Step, TracePath } from "./trace.ts";
 import { walkAll, type Start } from "./walk.ts";
 import type { World } from "./world.ts";
@@ -91,16 +91,23 @@ const ownLabels = new Set([
 ]);
 
 function groupsOf(world: World, namespaces: readonly string[] | undefined): readonly Group[] {
-  const { pods, policies } = world.network;
+  const { pods, policies, clusterPolicies } = world.network;
+  const rules = [...policies, ...clusterPolicies].flatMap(
+    ({
+      ingress = [],
+      egress = [],
+    }): readonly {
+      readonly peers: ClusterRule["peers"];
+    }[] => [...ingress, ...egress],
+  );
   const used = new Set(
-    policies
-      .flatMap((policy) => [
-        ...policy.pods,
-        ...[...(policy.ingress ?? []), ...(policy.egress ?? [])].flatMap(({ peers }) =>
-          peers === "anyone" ? [] : peers.flatMap((peer) => (peer.kind === "pods" ? peer.pods : [])),
-        ),
-      ])
-      .map(({ key }) => key),
+    [
+      ...policies.flatMap((policy) => policy.pods),
+      ...clusterPolicies.flatMap(({ subject }) => subject.pods),
+      ...rules.flatMap(({ peers }) =>
+        peers === "anyone" ? [] : peers.flatMap((peer) => (peer.kind === "pods" ? peer.pods : [])),
+      ),
+    ].map(({ key }) => key),
   );
   const groups = new Map<string, NetworkPod[]>();
   for (const pod of pods) {

@@ -1,4 +1,4 @@
-// What edit would let a packet through that a NetworkPolicy drops. Each cure is a small change of one object, and is told only after the
+// What edit would let a packet through that a policy drops. Each cure is a small change of one object, and is told only after the
 // same packet passed the Programs compiled from the changed Network.
 //
 // Not here: whether the packet should pass. That is for people to say.
@@ -7,9 +7,18 @@ import { compile } from "../program/compile.ts";
 import type { Labels } from "../kube/object.ts";
 import type { Requirement } from "../kube/selector.ts";
 import { matches } from "../kube/selector.ts";
-import type { Network, NetworkPod, Policy, PolicyPeer, PolicyRule } from "../model/network.ts";
+import type {
+  ClusterPeer,
+  ClusterPolicy,
+  ClusterRule,
+  Network,
+  NetworkPod,
+  Policy,
+  PolicyPeer,
+  PolicyRule,
+} from "../model/network.ts";
 import { meansPort, namespaceLabels, type PolicyDirection, type PolicyEnd } from "../model/policy-match.ts";
-import { isolatingPolicies } from "./policy.ts";
+import { clusterRuleAt, isolatingPolicies } from "./policy.ts";
 import type { Packet, Step, TracePath } from "./trace.ts";
 import { walkAll, type Start } from "./walk.ts";
 import { podAt, type World } from "./world.ts";
@@ -70,6 +79,13 @@ function* candidates(world: World, denied: Step & { readonly kind: "policy" }, p
   const seen = { address: packet.destination, pod: podAt(world, packet.destination), port: packet.destinationPort };
   const address = direction === "ingress" ? packet.source : seen.address;
   const other: PolicyEnd = { address, pod: podAt(world, address) };
+  const rule = denied.origin && clusterRuleAt(network, denied.origin);
+  if (rule !== undefined) {
+    // From outside no rule of ingress can let anybody in.
+    if (direction === "egress" || other.pod !== undefined)
+      yield withClusterRule(network, rule, direction, { packet, seen, other });
+    return;
+  }
   for (const policy of isolatingPolicies(network, direction, denied.pod)) {
     const rules = (policy[direction] ?? []).filter((rule) => rule.peers !== "anyone" && opens(rule, packet, seen));
     for (const rule of rules) {
@@ -178,6 +194,68 @@ function withRule(
   };
 }
 
+/** A rule that accepts it, before the one of a ClusterNetworkPolicy that denies it. */
+function withClusterRule(
+  network: Network,
+  { policy, rule }: { readonly policy: ClusterPolicy; readonly rule: ClusterRule },
+  direction: PolicyDirection,
+  {
+    packet,
+    seen,
+    other,
+  }: { readonly packet: Packet; readonly seen: { readonly port: number }; readonly other: PolicyEnd },
+): Candidate {
+  const { protocol } = packet;
+  const { peer, text } = clusterPeerFor(network, policy.origin, other);
+  const word = direction === "ingress" ? "from" : "to";
+  const protocols =
+    protocol === "icmp" ? "" : `, protocols: [{${protocol}: {destinationPort: {number: ${seen.port}}}}]`;
+  const accept: ClusterRule = {
+    action: "accept",
+    peers: [peer],
+    ports:
+      protocol === "icmp"
+        ? "all"
+        : [{ kind: "range", protocol, first: seen.port, last: seen.port, origin: policy.origin }],
+    origin: policy.origin,
+  };
+  const at = policy[direction].indexOf(rule);
+  const changed = { ...policy, [direction]: policy[direction].toSpliced(at, 0, accept) };
+  return {
+    text: `add before ${rule.origin.field ?? ""} of ClusterNetworkPolicy ${policy.name}:  - {action: Accept, ${word}: [${text}]${protocols}}`,
+    network: {
+      ...network,
+      clusterPolicies: network.clusterPolicies.map((each) => (each === policy ? changed : each)),
+    },
+  };
+}
+
+function clusterPeerFor(
+  network: Network,
+  origin: ClusterPolicy["origin"],
+  { address, pod }: PolicyEnd,
+): { readonly peer: ClusterPeer; readonly text: string } {
+  if (pod !== undefined && !pod.hostNetwork) {
+    const labels = tellingLabels(pod);
+    const own = { "kubernetes.io/metadata.name": pod.namespace };
+    return {
+      peer: { kind: "pods", namespaces: requirementsFor(own), pods: requirementsFor(labels), origin },
+      text: `{pods: {namespaceSelector: {matchLabels: {${labelText(own)}}}, podSelector: {matchLabels: {${labelText(labels)}}}}}`,
+    };
+  }
+  const node = network.nodes.find(({ addresses }) => addresses.includes(address));
+  const hostname = node?.labels["kubernetes.io/hostname"];
+  if (hostname !== undefined) {
+    const labels = { "kubernetes.io/hostname": hostname };
+    return {
+      peer: { kind: "nodes", nodes: requirementsFor(labels), origin },
+      text: `{nodes: {matchLabels: {${labelText(labels)}}}}`,
+    };
+  }
+  const cidr = `${address}/${address.includes(":") ? 128 : 32}`;
+  return { peer: { kind: "block", cidr, except: [], origin }, text: `{networks: ["${cidr}"]}` };
+}
+
 function withPolicy(network: Network, before: Policy, after: Policy): Network {
   return { ...network, policies: network.policies.map((each) => (each === before ? after : each)) };
 }
@@ -191,8 +269,7 @@ function peerFor(policy: Policy, { address, pod }: PolicyEnd): { readonly peer: 
     const cidr = `${address}/${address.includes(":") ? 128 : 32}`;
     return { peer: { kind: "block", cidr, except: [], origin }, text: `{ipBlock: {cidr: "${cidr}"}}` };
   }
-  const key = telling.find((each) => pod.labels[each] !== undefined);
-  const labels: Labels = key === undefined ? pod.labels : { [key]: pod.labels[key] ?? "" };
+  const labels = tellingLabels(pod);
   const requirements = requirementsFor(labels);
   const selector = `podSelector: {matchLabels: {${labelText(labels)}}}`;
   if (pod.namespace === policy.namespace)
@@ -202,6 +279,11 @@ function peerFor(policy: Policy, { address, pod }: PolicyEnd): { readonly peer: 
     peer: { kind: "pods", namespaces: requirementsFor(own), pods: requirements, origin },
     text: `{namespaceSelector: {matchLabels: {${labelText(own)}}}, ${selector}}`,
   };
+}
+
+function tellingLabels(pod: NetworkPod): Labels {
+  const key = telling.find((each) => pod.labels[each] !== undefined);
+  return key === undefined ? pod.labels : { [key]: pod.labels[key] ?? "" };
 }
 
 function requirementsFor(labels: Labels): readonly Requirement[] {

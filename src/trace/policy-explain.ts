@@ -1,18 +1,41 @@
-// What one NetworkPolicy does, in plain words, with the pods it means today. Pure: a lab and manifests alone answer the same.
+// What one policy does, in plain words, with the pods it means today. Pure: a lab and manifests alone answer the same.
 
 import { matches } from "../kube/selector.ts";
-import type { Network, NetworkPod, Policy, PolicyPeer, PolicyPort, PolicyRule } from "../model/network.ts";
-import { meansPod } from "../model/policy-match.ts";
+import type {
+  ClusterPolicy,
+  ClusterRule,
+  Network,
+  NetworkPod,
+  Policy,
+  PolicyPeer,
+  PolicyPort,
+  PolicyRule,
+} from "../model/network.ts";
+import { inOrder, isSubject, meansPod } from "../model/policy-match.ts";
 import { policyWarnings } from "../model/policy-problems.ts";
-import { peerText, portsText, subjectText, type Direction } from "./policy-words.ts";
+import {
+  clusterPeerText,
+  clusterRuleText,
+  clusterSubjectText,
+  peerText,
+  portsText,
+  subjectText,
+  type Direction,
+} from "./policy-words.ts";
 
 /** Names listed one by one; more are counted. */
 const namesMax = 6;
 
-/** A text of several lines. Undefined where there is no policy of that name. */
+/**
+ * A text of several lines. A ClusterNetworkPolicy where no NetworkPolicy of the namespace has the name, or where `cnp` stands for the
+ * namespace. Undefined where there is no policy of that name.
+ */
 export function explainPolicy(network: Network, namespace: string, name: string): string | undefined {
   const policy = network.policies.find((each) => each.namespace === namespace && each.name === name);
-  if (policy === undefined) return undefined;
+  if (policy === undefined) {
+    const cluster = network.clusterPolicies.find((each) => each.name === name);
+    return cluster && explainClusterPolicy(network, cluster);
+  }
   const selected = network.pods.filter(
     (pod) => pod.namespace === namespace && !pod.hostNetwork && matches(policy.pods, pod.labels),
   );
@@ -21,12 +44,70 @@ export function explainPolicy(network: Network, namespace: string, name: string)
     `  selects ${subjectText(policy)}: ${podNames(selected)}`,
     ...(["ingress", "egress"] as const).flatMap((direction) => directionLines(network, policy, direction, selected)),
     ...otherLines(network, policy, selected),
+    ...clusterLines(network, selected),
     ...policyWarnings(network)
-      .filter(({ origin }) => origin.namespace === namespace && origin.name === name)
+      .filter(({ origin }) => origin.kind === "NetworkPolicy" && origin.namespace === namespace && origin.name === name)
       .map(({ origin, message }) => `  warning: ${origin.field ?? "spec"}: ${message}`),
   ];
   return `${lines.join("\n")}\n`;
 }
+
+function explainClusterPolicy(network: Network, policy: ClusterPolicy): string {
+  const { name, tier, priority, origin } = policy;
+  const selected = network.pods.filter((pod) => isSubject(network, policy, pod));
+  const order = inOrder(network.clusterPolicies).filter(
+    (other) => other.tier === tier && selected.some((pod) => isSubject(network, other, pod)),
+  );
+  const before = order.slice(0, order.indexOf(policy)).map((other) => other.name);
+  const when =
+    tier === "admin"
+      ? "before any NetworkPolicy; what it accepts or denies is final"
+      : "only for pods that no NetworkPolicy isolates; what it does not decide is allowed";
+  const lines = [
+    `ClusterNetworkPolicy ${name}${origin.source === undefined ? "" : `  (${origin.source})`}`,
+    `  tier ${tier === "admin" ? "Admin" : "Baseline"}, priority ${priority}: asked ${when}`,
+    ...(before.length === 0 ? [] : [`  these are asked first: ${before.join(", ")}`]),
+    `  is for ${clusterSubjectText(policy)}: ${podNames(selected, "")}`,
+    ...(["ingress", "egress"] as const).flatMap((direction) => {
+      const rules = policy[direction];
+      if (rules.length === 0)
+        return [`  ${direction}: it says nothing about what ${direction === "ingress" ? "comes in" : "goes out"}`];
+      return [
+        `  ${direction}: the first rule that means a connection decides; answers always pass`,
+        ...rules.flatMap((rule, index) => clusterRuleLines(network, rule, direction, index)),
+      ];
+    }),
+    ...policyWarnings(network)
+      .filter((each) => each.origin.kind === "ClusterNetworkPolicy" && each.origin.name === name)
+      .map((each) => `  warning: ${each.origin.field ?? "spec"}: ${each.message}`),
+  ];
+  return `${lines.join("\n")}\n`;
+}
+
+function clusterRuleLines(network: Network, rule: ClusterRule, direction: Direction, index: number): readonly string[] {
+  const place = `   ${rule.origin.field ?? ""}${rule.origin.source === undefined ? "" : ` (${rule.origin.source})`}`;
+  const meant =
+    rule.peers === "anyone"
+      ? []
+      : rule.peers.flatMap((peer): readonly string[] => {
+          if (peer.kind === "block") return [];
+          const names =
+            peer.kind === "nodes"
+              ? network.nodes.filter(({ labels }) => matches(peer.nodes, labels)).map((node) => node.name)
+              : undefined;
+          const today =
+            names === undefined
+              ? podNames(
+                  network.pods.filter((pod) => peer.kind === "pods" && meansPod(network, noPolicy, peer, pod)),
+                  "",
+                )
+              : names.join(", ") || "no node today";
+          return [`         ${clusterPeerText(peer)}: ${today}`];
+        });
+  return [`    ${index + 1}. ${clusterRuleText(rule, direction)}${place}`, ...meant];
+}
+
+const noPolicy = { namespace: "" };
 
 function directionLines(
   network: Network,
@@ -104,6 +185,15 @@ function otherLines(network: Network, policy: Policy, selected: readonly Network
   );
   if (others.length === 0) return [];
   return [`  other policies for these pods, which may let more through: ${others.map(({ name }) => name).join(", ")}`];
+}
+
+/** ClusterNetworkPolicies of tier Admin, which are asked first. */
+function clusterLines(network: Network, selected: readonly NetworkPod[]): readonly string[] {
+  const above = inOrder(network.clusterPolicies).filter(
+    (policy) => policy.tier === "admin" && selected.some((pod) => isSubject(network, policy, pod)),
+  );
+  if (above.length === 0) return [];
+  return [`  cluster policies that are asked before it: ${above.map(({ name }) => name).join(", ")}`];
 }
 
 function podNames(pods: readonly NetworkPod[], namespace?: string): string {

@@ -114,13 +114,13 @@ void test("drops are counted by the rule that says so, and policies that are off
       const ends = [addressOf(lab, "client"), addressOf(lab, "server")];
       assert.equal(
         text,
-        `policy drop: default/client (${ends[0]}) → default/server (${ends[1]}) 8080/tcp, ingress of default/server: ` +
+        `policy drop: default/client (${ends[0]}) → default/server (${ends[1]}) 8080/tcp, ingress of default/server on node-2: ` +
           "isolated by NetworkPolicy default/deny, which does not let it in",
       );
       const dropped = lab
         .nodes()
         .get("node-2")
-        ?.machine?.namespace.run(() => nft(["list", "chain", "ip", "fairlead", "denied-ingress"]));
+        ?.machine?.namespace.run(() => nft(["list", "chain", "ip", "fairlead", "policy-dropped"]));
       assert.match(dropped ?? "", /counter packets [1-9]/);
     },
     { nodes: 2 },

@@ -5,14 +5,14 @@ import { test } from "node:test";
 
 import type { Agent } from "../../src/agent/agent.ts";
 import type { ReconcileReport } from "../../src/apply/report.ts";
-import type { Event } from "../../src/kube/kinds.ts";
+import type { ClusterNetworkPolicy, Event } from "../../src/kube/kinds.ts";
 import type { KubeObject } from "../../src/kube/object.ts";
 import { createFakeClock } from "../../src/lab/controllers/clock.testing.ts";
 import { imagine } from "../../src/lab/imagine.ts";
 import { createNetworkSource } from "../../src/lab/network-source.ts";
 import { startPolicyStatus } from "../../src/lab/policy-status.ts";
 import { clusterConfig, type ClusterOptions } from "../../src/model/cluster.ts";
-import { policy } from "./worlds.testing.ts";
+import { clusterPolicy, policy } from "./worlds.testing.ts";
 
 function running(name: string): KubeObject {
   return {
@@ -62,6 +62,33 @@ void test("a node whose kernel refused is counted out", async () => {
   close();
 });
 
+void test("a cluster policy's status: what is understood, and where it is in force", async () => {
+  const { events, advance, apply, conditions, close } = await watched({ failing: 1 });
+  const rules = clusterPolicy("names", {
+    tier: "Admin",
+    priority: 5,
+    subject: { namespaces: {} },
+    egress: [{ action: "Accept", to: [{ domainNames: ["example.com"] }] }],
+  });
+  await apply([server, rules]);
+  await advance(300);
+  const notYet =
+    "spec.egress[0]: to[0] has domainNames, which are not enforced yet: the rule accepts nothing (fails closed)";
+  assert.deepEqual(conditions("names"), [
+    `Accepted False NotSupported ${notYet}`,
+    "Enforced False NotOnAllNodes in force on 2 of 3 nodes",
+  ]);
+  assert.ok(events().includes(`Warning NotEnforced ${notYet}`), events().join("\n"));
+  assert.ok(events().some((text) => /^Warning Enforced is for \d+ pods?; in force on 2 of 3 nodes$/.test(text)));
+  await apply([{ ...rules, spec: { ...rules.spec, egress: [{ action: "Deny", to: [{ nodes: {} }] }] } } as KubeObject]);
+  await advance(300);
+  assert.deepEqual(conditions("names"), [
+    "Accepted True Accepted everything it says is understood",
+    "Enforced False NotOnAllNodes in force on 2 of 3 nodes",
+  ]);
+  close();
+});
+
 void test("policies that are switched off are said so on each of them", async () => {
   const { events, advance, apply, close } = await watched({ failing: 0, policy: "off" });
   await apply([server, deny]);
@@ -74,6 +101,7 @@ void test("policies that are switched off are said so on each of them", async ()
 
 async function watched(options: { readonly failing: number } & Pick<ClusterOptions, "policy">): Promise<{
   events(): readonly string[];
+  conditions(name: string): readonly string[];
   advance(ms: number): Promise<void>;
   apply(objects: Parameters<Awaited<ReturnType<typeof imagine>>["apply"]>[0]): Promise<void>;
   close(): void;
@@ -103,9 +131,16 @@ async function watched(options: { readonly failing: number } & Pick<ClusterOptio
   return {
     events: () =>
       (lab.api.list({ group: "", resource: "events" }).items as readonly Event[])
-        .filter(({ involvedObject }) => involvedObject.kind === "NetworkPolicy")
+        .filter(({ involvedObject }) => (involvedObject.kind ?? "").endsWith("NetworkPolicy"))
         .map(({ type, reason, message }) => `${type} ${reason} ${message}`)
         .sort(),
+    conditions(name) {
+      const key = { group: "policy.networking.k8s.io", resource: "clusternetworkpolicies", name };
+      const object = lab.api.get(key) as ClusterNetworkPolicy | undefined;
+      return (object?.status?.conditions ?? []).map(
+        ({ type, status: value, reason, message }) => `${type} ${value} ${reason} ${message}`,
+      );
+    },
     async advance(ms) {
       for (let passed = 0; passed < ms; passed += 100) {
         clock.advance(100);

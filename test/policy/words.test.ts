@@ -10,7 +10,7 @@ import { reachability, renderMatrix } from "../../src/trace/matrix.ts";
 import { explainPolicy } from "../../src/trace/policy-explain.ts";
 import { trace } from "../../src/trace/query.ts";
 import { renderMinimal, renderSummary } from "../../src/trace/render.ts";
-import { compileWorld, pod, policy, type PolicyWorld } from "./worlds.testing.ts";
+import { clusterPolicy, compileWorld, pod, policy, type PolicyWorld } from "./worlds.testing.ts";
 
 const shop: PolicyWorld = {
   nodes: [node(1), node(2)],
@@ -129,6 +129,87 @@ void test("who may reach whom", () => {
   );
   assert.match(renderMatrix(matrix), /^red\/api {3}\+ {2}\+ {2}\+ {2}-$/m);
   assert.match(renderMatrix(matrix), /red\/db:53\/udp: denied by db-in, db-more/);
+});
+
+const guarded: PolicyWorld = {
+  ...shop,
+  clusterPolicies: [
+    clusterPolicy("no-db", {
+      tier: "Admin",
+      priority: 10,
+      subject: { namespaces: { matchLabels: { team: "a" } } },
+      egress: [
+        {
+          name: "dns",
+          action: "Pass",
+          to: [{ namespaces: {} }],
+          protocols: [{ udp: { destinationPort: { number: 53 } } }],
+        },
+        {
+          name: "no-db",
+          action: "Deny",
+          to: [{ pods: { podSelector: { matchLabels: { app: "db" } } } }],
+          protocols: [{ destinationNamedPort: "http" }],
+        },
+      ],
+    }),
+    clusterPolicy("quiet", {
+      tier: "Baseline",
+      priority: 10,
+      subject: { pods: { namespaceSelector: {}, podSelector: { matchLabels: { app: "web" } } } },
+      ingress: [{ action: "Deny", from: [{ namespaces: {} }] }],
+    }),
+  ],
+};
+
+void test("a trace names tier, policy and rule of a cluster policy, and a cure that was tried", () => {
+  const { world: seen } = compileWorld(guarded);
+  const denied = renderSummary(trace(seen, { from: "red/api", to: "red/db:8080", namespace: "red", protocol: "tcp" }));
+  assert.match(denied, /egress +denied by ClusterNetworkPolicy no-db \(tier Admin\) +spec\.egress\[1\]/);
+  assert.match(
+    denied,
+    /cause ClusterNetworkPolicy no-db \(tier Admin, priority 10\) is for any pod of namespaces team=a/,
+  );
+  assert.match(denied, /and rule "no-db" denies http to app=db of any namespace +.*spec\.egress\[1\]/);
+  assert.match(
+    denied,
+    /cure {2}add before spec\.egress\[1\] of ClusterNetworkPolicy no-db: {2}- \{action: Accept, to: \[\{pods: \{namespaceSelector: \{matchLabels: \{kubernetes\.io\/metadata\.name: red\}\}, podSelector: \{matchLabels: \{app: db\}\}\}\}\], protocols: \[\{tcp: \{destinationPort: \{number: 8080\}\}\}\]\} {3}\(tried\)/,
+  );
+  const passed = renderSummary(
+    trace(seen, { from: "red/api", to: "blue/other:53", namespace: "red", protocol: "udp" }),
+  );
+  assert.match(passed, /egress +allowed, no policy isolates api for egress, passed on by no-db/);
+  assert.match(passed, /ingress +denied by ClusterNetworkPolicy quiet \(tier Baseline\) +spec\.ingress\[0\]/);
+});
+
+void test("an explanation of a cluster policy, and what others say of it", () => {
+  const { network: seen, world: all } = compileWorld(guarded);
+  assert.equal(
+    explainPolicy(seen, "cnp", "no-db"),
+    [
+      "ClusterNetworkPolicy no-db",
+      "  tier Admin, priority 10: asked before any NetworkPolicy; what it accepts or denies is final",
+      "  is for any pod of namespaces team=a: red/api, red/db",
+      "  ingress: it says nothing about what comes in",
+      "  egress: the first rule that means a connection decides; answers always pass",
+      '    1. rule "dns" leaves to the next tier 53/udp to any pod   spec.egress[0]',
+      "         any pod: blue/other, red/api, red/db",
+      '    2. rule "no-db" denies http to app=db of any namespace   spec.egress[1]',
+      "         app=db of any namespace: red/db",
+      "",
+    ].join("\n"),
+  );
+  assert.match(explainPolicy(seen, "red", "db-in") ?? "", /cluster policies that are asked before it: no-db/);
+  const matrix = renderMatrix(reachability(all));
+  assert.match(matrix, /red\/db:8080: denied by db-in, db-more, no-db/);
+  const ask = (to: string, by: string): boolean => {
+    const expectation: Expectation = { from: "red/api", to, protocol: "tcp", expect: "deny", by };
+    return meets(trace(all, { from: "red/api", to, namespace: "red", protocol: "tcp" }), expectation).ok;
+  };
+  assert.deepEqual(
+    [ask("red/db:8080", "no-db"), ask("red/db:8080", "quiet"), ask("blue/other:80", "quiet")],
+    [true, false, true],
+  );
 });
 
 void test("expectations are met by verdict and by policy", () => {

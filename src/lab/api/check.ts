@@ -42,7 +42,11 @@ export function checkAll(
   const seen = new Map<string, KubeObject>();
   for (const object of objects) {
     // Custom resources are checked by their own schema, when they are stored.
-    if (isCustom(api.kinds, objects, object)) continue;
+    if (isCustom(api.kinds, objects, object)) {
+      const missing = unhandled(object);
+      if (missing !== undefined) warn(object, "", missing);
+      continue;
+    }
     const problems = [...problemsOf(api, object), ...placeProblems(api, object, together)];
     const before = seen.get(idOf(object));
     if (before !== undefined && !sameButSource(before, object)) problems.push(twice(object));

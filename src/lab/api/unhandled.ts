@@ -9,8 +9,6 @@ const storage = "the object is kept, no storage is provisioned yet; use emptyDir
 
 /** What does not happen, by resource. */
 const reasons: { readonly [resource: string]: string } = {
-  "clusternetworkpolicies.policy.networking.k8s.io":
-    "the object is kept, cluster-wide policies are not enforced yet: only NetworkPolicies are",
   "ingresses.networking.k8s.io": route,
   "gateways.gateway.networking.k8s.io": route,
   "httproutes.gateway.networking.k8s.io": route,
@@ -28,6 +26,14 @@ const reasons: { readonly [resource: string]: string } = {
   persistentvolumes: storage,
 };
 
+/** Kinds of others' definitions that nobody here will act upon, by version and kind. */
+const replaced: { readonly [kind: string]: string } = {
+  "policy.networking.k8s.io/v1alpha1 AdminNetworkPolicy":
+    "is NOT enforced: AdminNetworkPolicy was replaced; write a ClusterNetworkPolicy (policy.networking.k8s.io/v1alpha2) with tier: Admin, where Allow is called Accept and ports are protocols",
+  "policy.networking.k8s.io/v1alpha1 BaselineAdminNetworkPolicy":
+    "is NOT enforced: BaselineAdminNetworkPolicy was replaced; write a ClusterNetworkPolicy (policy.networking.k8s.io/v1alpha2) with tier: Baseline, where Allow is called Accept and ports are protocols",
+};
+
 /** What does not happen to an object although somebody may expect it; undefined where something acts upon its kind. */
 export function unhandled({
   apiVersion,
@@ -37,6 +43,6 @@ export function unhandled({
   readonly kind: string;
 }): string | undefined {
   const row = resourceOf(apiVersion, kind);
-  if (row === undefined) return undefined;
+  if (row === undefined) return replaced[`${apiVersion} ${kind}`];
   return reasons[row.group === "" ? row.resource : `${row.resource}.${row.group}`];
 }
