@@ -10,7 +10,7 @@ import type { ClusterConfig, NetworkNode, Problem } from "./network.ts";
 import { originOf } from "./origin.ts";
 import { containerPorts, isCompleted, protocolOf } from "./pod.ts";
 import { policyTypes } from "./policy.ts";
-import { clusterIpTexts } from "./service.ts";
+import { clusterIpTexts, leavingLabel } from "./service.ts";
 
 /** A Service's problems. `pods` are those it selects that have not completed; undefined where it has no selector. */
 export function serviceProblems(
@@ -21,7 +21,18 @@ export function serviceProblems(
     readonly slices: readonly EndpointSlice[];
   },
 ): readonly Problem[] {
+  const leftTo = leavingLabel(service);
   return [
+    ...(leftTo === undefined || clusterIpTexts(service).includes("None")
+      ? []
+      : [
+          problem(
+            "warning",
+            service,
+            `metadata.labels[${leftTo}]`,
+            `leaves the Service to ${service.metadata.labels?.[leftTo] || "nobody"}: its addresses lead nowhere here`,
+          ),
+        ]),
     ...addressProblems(service, context.cluster),
     ...(context.pods === undefined ? [] : selectionProblems(service, context.pods)),
     ...unfinished(service, context.slices, context.cluster),

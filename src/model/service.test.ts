@@ -124,3 +124,21 @@ void test("origins lead to the slice and the place in it", () => {
 function endpointsOf(result: NetworkService): string[] {
   return result.ports.flatMap(({ endpoints }) => endpoints.map(({ address, port }) => `${address}:${port}`));
 }
+
+void test("what another proxy is responsible for, or none, is left alone: a Service's addresses, a slice's endpoints", () => {
+  const label = (object: ReturnType<typeof slice>, name: string): ReturnType<typeof slice> => ({
+    ...object,
+    metadata: { ...object.metadata, labels: { ...object.metadata.labels, [name]: "" } },
+  });
+  const ours = slice("web", [{ addresses: ["10.244.1.1"] }], { name: "web-1" });
+  const others = slice("web", [{ addresses: ["10.244.1.2"] }], { name: "web-2" });
+  const result = networkService(service("web"), [ours, label(others, "service.kubernetes.io/headless")]);
+  assert.deepEqual(endpointsOf(result), ["10.244.1.1:8080"]);
+  assert.equal(result.leftTo, undefined);
+  const web = service("web");
+  const elsewhere = {
+    ...web,
+    metadata: { ...web.metadata, labels: { "service.kubernetes.io/service-proxy-name": "other" } },
+  };
+  assert.equal(networkService(elsewhere, [ours]).leftTo, "service.kubernetes.io/service-proxy-name");
+});

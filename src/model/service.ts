@@ -18,6 +18,17 @@ import { protocolOf } from "./pod.ts";
 /** The label that joins an EndpointSlice to its Service (discovery/v1 LabelServiceName). */
 export const serviceNameLabel = "kubernetes.io/service-name";
 
+/**
+ * KEP-2447, core/v1 LabelServiceProxyName and IsHeadlessService: labels of Services and of EndpointSlices that service proxies leave alone,
+ * whatever their value.
+ */
+const leavingLabels = ["service.kubernetes.io/service-proxy-name", "service.kubernetes.io/headless"] as const;
+
+/** The label that makes a proxy leave the object alone. */
+export function leavingLabel({ metadata }: Service | EndpointSlice): string | undefined {
+  return leavingLabels.find((label) => metadata.labels?.[label] !== undefined);
+}
+
 // core/v1 DefaultClientIPServiceAffinitySeconds
 const affinitySecondsDefault = 10800;
 
@@ -30,6 +41,8 @@ export function networkService(service: Service, slices: readonly EndpointSlice[
   const headless = type !== "ExternalName" && texts.includes("None");
   const sources = loadBalancerSources(service);
   const external = externalAddresses(service);
+  const leftTo = headless ? undefined : leavingLabel(service);
+  const proxied = slices.filter((slice) => leavingLabel(slice) === undefined);
   return {
     namespace: metadata.namespace ?? "default",
     name: metadata.name,
@@ -37,6 +50,7 @@ export function networkService(service: Service, slices: readonly EndpointSlice[
     clusterIps:
       type === "ExternalName" ? [] : texts.map((text) => parseAddress(text)).filter((address) => address !== undefined),
     headless,
+    ...(leftTo === undefined ? {} : { leftTo }),
     ...(type === "ExternalName" && spec.externalName !== undefined ? { externalName: spec.externalName } : {}),
     publishNotReadyAddresses: spec.publishNotReadyAddresses === true,
     ...(affinity === undefined ? {} : { sessionAffinitySeconds: affinity }),
@@ -47,7 +61,7 @@ export function networkService(service: Service, slices: readonly EndpointSlice[
       ? {}
       : { healthCheckNodePort: spec.healthCheckNodePort }),
     ports: (spec.ports ?? []).map((port, index) => ({
-      ...servicePort(service, port, `spec.ports[${index}]`, slices),
+      ...servicePort(service, port, `spec.ports[${index}]`, headless ? slices : proxied),
       ...(external.length === 0 ? {} : { external }),
     })),
     ...(headless ? { endpoints: joined(slices, () => 0) } : {}),

@@ -430,3 +430,10 @@ function setsOf(statement: Statement): readonly string[] {
 function assertUnique(keys: readonly string[]): void {
   assert.deepEqual(keys.length - new Set(keys).size, 0, `keys are unique: ${keys.join(", ")}`);
 }
+
+void test("a Service that is left to another proxy has no element anywhere", () => {
+  const { network } = shop();
+  const left = { ...network, services: network.services.map((service) => ({ ...service, leftTo: "label" })) };
+  const text = formatServices(compile(left, "node-1", []), { namer: networkNamer(left, []) });
+  assert.equal(text, "");
+});

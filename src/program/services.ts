@@ -93,7 +93,7 @@ export function translationOf(
   family: Family,
 ): Translation {
   // A Service without an address of the family has no node port in it either: the families of a Service are those of its addresses.
-  if (ofFamily(service.clusterIps, family) === undefined) return noTranslation;
+  if (ofFamily(service.clusterIps, family) === undefined || service.leftTo !== undefined) return noTranslation;
   return isSameOnAllNodes(service) ? everywhere[family](service, cluster) : atNode[family](service, node, cluster);
 }
 
