@@ -28,6 +28,7 @@ import type { RootMount } from "./root.ts";
 import { createRunner, logPod, type ContainerRunner, type RunnerContext } from "./runner.ts";
 import { createSandbox, type Sandbox } from "./sandbox.ts";
 import { podStatus, type ContainerRecord } from "./status.ts";
+import { hasStorageLimits, storageExcess, storageLookMs } from "./storage-limits.ts";
 import type { Toolbox } from "./toolbox.ts";
 import { prepareVolumes, referencedObjects, type ReadyVolume, type TokenRequest } from "./volumes.ts";
 
@@ -351,6 +352,7 @@ export function startPodWorker(node: NodeContext, first: Pod, ended: () => void)
     changed();
     for (const message of notImplemented(pod)) events.record(pod, "Warning", "NotImplemented", message);
     startDeadline();
+    watchStorage();
     startEphemeral();
     if (await initialize()) await Promise.all(apps.map((runner) => runner.run()));
     if (over.signal.aborted) return;
@@ -371,6 +373,22 @@ export function startPodWorker(node: NodeContext, first: Pod, ended: () => void)
       void stopContainers(graceMs()).then(changed);
     });
     over.signal.addEventListener("abort", () => timer.cancel());
+  }
+
+  function watchStorage(): void {
+    if (!hasStorageLimits(pod)) return;
+    let timer = clock.after(storageLookMs, look);
+    over.signal.addEventListener("abort", () => timer.cancel(), { once: true });
+    function look(): void {
+      const excess = storageExcess(pod, volumes, (name) => runners.find((runner) => runner.name === name)?.pid);
+      if (excess === undefined || failed !== undefined) {
+        timer = clock.after(storageLookMs, look);
+        return;
+      }
+      failed = { reason: "Evicted", message: excess };
+      events.record(pod, "Warning", "Evicted", excess);
+      void guard(stopContainers(evictionGraceMs).then(changed));
+    }
   }
 
   async function stopSidecars(grace: number): Promise<void> {
@@ -502,6 +520,8 @@ export function startPodWorker(node: NodeContext, first: Pod, ended: () => void)
   };
 }
 
+/** pkg/kubelet/eviction immediateEvictionGracePeriodSeconds */
+const evictionGraceMs = 1000;
 const tryAgainLater = 11;
 /** Tokens live ten minutes at least and are replaced after four fifths of their time. */
 const tokenLookMs = 60_000;
