@@ -102,8 +102,13 @@ function isHeld({ kind, metadata, spec }: KubeObject): boolean {
 
 /** RFC 3339 in whole seconds, as meta/v1 Time is written. */
 export function timeText(timeMs: number): string {
-  return `${new Date(timeMs).toISOString().slice(0, 19)}Z`;
+  const second = Math.floor(timeMs / 1000);
+  // Many objects are written in one second.
+  if (second !== last.second) last = { second, text: `${new Date(second * 1000).toISOString().slice(0, 19)}Z` };
+  return last.text;
 }
+
+let last = { second: Number.NaN, text: "" };
 
 /** The given name, else one made from the prefix; none where neither is given, which validation refuses. */
 export function nameOf(
@@ -130,9 +135,8 @@ function generatedName(base: string, options: { random: () => number; taken: (na
 
 // RFC 9562 5.4: a UUID of version 4.
 function uuid(random: () => number): string {
-  const digits = Array.from({ length: 32 }, () => Math.floor(random() * 16));
-  digits[12] = 4;
-  digits[16] = 8 + ((digits[16] ?? 0) & 3);
-  const hex = digits.map((digit) => digit.toString(16)).join("");
-  return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join("-");
+  const word = (): string => (2 ** 32 + Math.floor(random() * 2 ** 32)).toString(16).slice(1);
+  const [a, b, c, d] = [word(), word(), word(), word()];
+  const variant = "89ab"[Number.parseInt(c.slice(0, 1), 16) & 3];
+  return `${a}-${b.slice(0, 4)}-4${b.slice(5)}-${variant}${c.slice(1, 4)}-${c.slice(4)}${d}`;
 }

@@ -21,6 +21,7 @@ import {
   type Store,
   type WatchEvent,
 } from "./store.ts";
+import { writtenText } from "./written-text.ts";
 
 export interface StoreOptions {
   /** The database file, or `:memory:`. Its folder must exist. */
@@ -383,7 +384,7 @@ class SqliteStore implements Store {
         revision: resourceVersion,
         type,
         resource,
-        value: JSON.stringify(object),
+        value: writtenText(object),
       })),
       forget: expired.flatMap(({ event }) => supersededBy(event)),
       floor: expired.at(-1)?.event.resourceVersion ?? this.#log.floor,

@@ -4,6 +4,7 @@
 
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { StatusError } from "../api/store.ts";
+import { jsonText } from "../api/written-text.ts";
 import type { User } from "./hooks.ts";
 import type { Target } from "./target.ts";
 
@@ -21,21 +22,43 @@ export interface Exchange {
 export const bodyBytesMax: number = 3 * 1024 * 1024;
 
 /** Reads the whole body. Throws StatusError 413. */
-export async function readBody(request: IncomingMessage): Promise<Buffer> {
-  if (Number(request.headers["content-length"] ?? 0) > bodyBytesMax) throw tooLarge();
-  const chunks: Buffer[] = [];
-  let bytes = 0;
-  for await (const chunk of request as AsyncIterable<Buffer>) {
-    bytes += chunk.length;
-    if (bytes > bodyBytesMax) throw tooLarge();
-    chunks.push(chunk);
-  }
-  return chunks.length === 1 && chunks[0] !== undefined ? chunks[0] : Buffer.concat(chunks);
+export function readBody(request: IncomingMessage): Promise<Buffer> {
+  return new Promise((resolve, reject) => {
+    if (Number(request.headers["content-length"] ?? 0) > bodyBytesMax) {
+      reject(tooLarge());
+      return;
+    }
+    const chunks: Buffer[] = [];
+    let bytes = 0;
+    request.on("data", (chunk: Buffer) => {
+      bytes += chunk.length;
+      if (bytes <= bodyBytesMax) chunks.push(chunk);
+      else {
+        request.pause();
+        reject(tooLarge());
+      }
+    });
+    request.on("end", () => {
+      resolve(chunks.length === 1 && chunks[0] !== undefined ? chunks[0] : Buffer.concat(chunks, bytes));
+    });
+    request.on("error", reject);
+    request.on("close", () => {
+      if (!request.complete) reject(new Error("the client went away before the end of its body"));
+    });
+  });
 }
 
 function tooLarge(): StatusError {
   return new StatusError(413, "RequestEntityTooLarge", `Request entity too large: limit is ${bodyBytesMax}`);
 }
+
+// apiserver server/filters/priority-and-fairness.go. The server queues by itself: kubectl and client-go look for these headers and then
+// leave their own rate limits (5 requests a second) aside.
+export const commonHeaders: { readonly [name: string]: string } = {
+  "X-Kubernetes-PF-FlowSchema-UID": "6fb2a3a5-5f3c-4d44-9a6e-6f0a3a1a2c01",
+  "X-Kubernetes-PF-PriorityLevel-UID": "6fb2a3a5-5f3c-4d44-9a6e-6f0a3a1a2c02",
+  "Cache-Control": "no-cache, private",
+};
 
 /** Sends a whole answer. */
 export function send(
@@ -45,17 +68,17 @@ export function send(
   headers: { readonly [name: string]: string } = {},
 ): void {
   if (response.headersSent || response.destroyed) return;
-  const bytes = typeof body === "string" ? Buffer.from(body) : body;
   response.writeHead(code, {
-    "Cache-Control": "no-cache, private",
+    ...commonHeaders,
     "Content-Type": "application/json",
     ...(warnings.size === 0 ? {} : { Warning: [...warnings].map(warningText) }),
     ...headers,
-    "Content-Length": bytes.length,
+    "Content-Length": Buffer.byteLength(body),
     // What is left of a body that was refused would be taken for the next request.
     ...(request.complete ? {} : { Connection: "close" }),
   });
-  response.end(request.method === "HEAD" ? undefined : bytes);
+  // Text leaves together with the head, in one piece.
+  response.end(request.method === "HEAD" ? undefined : body);
 }
 
 /** Sends an answer in pieces: whole where there is one, else as fast as the client reads. */
@@ -71,7 +94,7 @@ export async function sendChunks(
   let next = iterator.next();
   if (next.done === true) return send(exchange, code, first.done === true ? "" : first.value, headers);
   response.writeHead(code, {
-    "Cache-Control": "no-cache, private",
+    ...commonHeaders,
     "Content-Type": "application/json",
     ...(warnings.size === 0 ? {} : { Warning: [...warnings].map(warningText) }),
     ...headers,
@@ -108,5 +131,5 @@ export function sendJson(
   value: unknown,
   headers: { readonly [name: string]: string } = {},
 ): void {
-  send(exchange, code, `${JSON.stringify(value)}\n`, headers);
+  send(exchange, code, `${jsonText(value)}\n`, headers);
 }

@@ -83,8 +83,7 @@ export function startApiServer(options: ApiServerOptions): ApiServer {
   const cleanup = startCustomCleanup(api);
   const onRequest = (request: IncomingMessage, response: ServerResponse): void => {
     open.add(response);
-    response.once("close", () => open.delete(response));
-    void serve(context, request, response);
+    void serve(context, request, response, () => open.delete(response));
   };
   const onUpgrade = (request: IncomingMessage, socket: Duplex, head: Buffer): void => {
     void serveUpgrade(context, request, socket, head);
@@ -130,19 +129,19 @@ interface Context {
   readonly resources: ResourceOptions;
 }
 
-// apiserver server/filters/priority-and-fairness.go. The server queues by itself: kubectl and client-go look for these headers and then
-// leave their own rate limits (5 requests a second) aside.
-const flowHeaders = {
-  "X-Kubernetes-PF-FlowSchema-UID": "6fb2a3a5-5f3c-4d44-9a6e-6f0a3a1a2c01",
-  "X-Kubernetes-PF-PriorityLevel-UID": "6fb2a3a5-5f3c-4d44-9a6e-6f0a3a1a2c02",
-};
-
-async function serve(context: Context, request: IncomingMessage, response: ServerResponse): Promise<void> {
-  for (const [name, value] of Object.entries(flowHeaders)) response.setHeader(name, value);
+async function serve(
+  context: Context,
+  request: IncomingMessage,
+  response: ServerResponse,
+  closed: () => void,
+): Promise<void> {
   const warnings = new Set<string>();
   const began = performance.now();
   const target = parseTarget(request.method ?? "GET", request.url ?? "/");
-  response.once("close", () => context.metrics.answered(target, response.statusCode, performance.now() - began));
+  response.on("close", () => {
+    closed();
+    context.metrics.answered(target, response.statusCode, performance.now() - began);
+  });
   // A client that goes away in the middle of its body is no error of ours.
   request.on("error", () => undefined);
   response.on("error", () => undefined);

@@ -7,7 +7,8 @@ import type { ServerResponse } from "node:http";
 import type { KubeObject } from "../../kube/object.ts";
 import type { ServedApi } from "../api/api.ts";
 import { StatusError, type WatchEvent } from "../api/store.ts";
-import type { Exchange } from "./exchange.ts";
+import { jsonText } from "../api/written-text.ts";
+import { commonHeaders, type Exchange } from "./exchange.ts";
 import { filterOf, type Filter } from "./filter.ts";
 import { numberOf } from "./read.ts";
 import { isTypedList, showObject, type View } from "./represent.ts";
@@ -65,7 +66,7 @@ export function serveWatch(exchange: Exchange, view: View, options: WatchOptions
     clearTimeout(end);
   });
   response.socket?.setNoDelay(true);
-  response.writeHead(200, { "Content-Type": contentTypeOf(view), "Cache-Control": "no-cache, private" });
+  response.writeHead(200, { ...commonHeaders, "Content-Type": contentTypeOf(view) });
   response.flushHeaders();
 }
 
@@ -154,7 +155,7 @@ export function createWatchLines(linesMax = 2048): WatchLines {
           lines.set(object, (byType = {}));
           if (lines.size > linesMax) lines.delete(lines.keys().next().value ?? object);
         }
-        return (byType[type] ??= Buffer.from(`${JSON.stringify({ type, object: showObject(object, view) })}\n`));
+        return (byType[type] ??= Buffer.from(`{"type":"${type}","object":${jsonText(showObject(object, view))}}\n`));
       };
     },
   };
