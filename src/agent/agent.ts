@@ -66,6 +66,8 @@ export interface Agent {
   suspectEverything(): void;
   /** Who can make pods' links again when they are gone: called with the attachments, after a reconciliation; true where some were made. */
   onLostLinks(remake: (lost: readonly Attachment[]) => boolean): void;
+  /** Who does in the pods' own namespaces what a Program means for them: called after each reconciliation. */
+  onReconciled(call: (program: Program) => void): void;
   /** Ends the agent; the kernel keeps what it has, and pods keep talking. */
   stop(): Promise<void>;
   /** Ends the agent and removes all that is ours from the kernel. */
@@ -105,6 +107,7 @@ export function startAgent(options: AgentOptions): Agent {
   let timerDueAt = 0;
   let retries = 0;
   let notBefore = 0;
+  let reconciled: (program: Program) => void = () => {};
   let remake: ((lost: readonly Attachment[]) => boolean) | undefined;
 
   const schedule = (delayMs: number): void => {
@@ -153,6 +156,7 @@ export function startAgent(options: AgentOptions): Agent {
     record(last, tookMs, clock.now() - since);
     for (const waiter of waiters) waiter.resolve(last);
     if (last.lostLinks.length > 0) remakeLinks(last.lostLinks);
+    reconciled(program);
     scheduleRetry(last);
   };
 
@@ -213,6 +217,9 @@ export function startAgent(options: AgentOptions): Agent {
     suspectEverything: () => markSuspect("all"),
     onLostLinks(call) {
       remake = call;
+    },
+    onReconciled(call) {
+      reconciled = call;
     },
     async stop() {
       end();

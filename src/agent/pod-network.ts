@@ -223,17 +223,50 @@ export function createPodNetwork(options: PodNetworkOptions): NodePodNetwork {
     await attachments.flushed();
   };
 
+  /** Does something in a pod's namespace where it can be found. */
+  const withNamespace = (attachment: Attachment, work: (namespaceFd: number) => void): void => {
+    const sandbox = sandboxes.get(attachment.id);
+    const held = sandbox?.id !== undefined && namespaceId(sandbox.namespaceFd) === sandbox.id;
+    if (held) return work(sandbox.namespaceFd);
+    const opened = openNamespaceOf(attachment);
+    if (opened === undefined) return;
+    try {
+      work(opened);
+    } finally {
+      closeSync(opened);
+    }
+  };
+
+  /**
+   * The underlay's MTU, or the way between nodes, has changed: the node's end of each pod's link has been set by the Program; the pod's own end
+   * must follow, or what it sends is too long for the other one and lost without a word.
+   */
+  let mtu: number | undefined;
+  agent.onReconciled(() => {
+    const bridge = bridgeOf(agent);
+    if (bridge === undefined || bridge.mtu === mtu) return;
+    mtu = bridge.mtu;
+    for (const attachment of attachments.list()) {
+      withNamespace(attachment, (namespaceFd) => {
+        const inside = openKernel(`pod ${attachment.namespace}/${attachment.name}`, namespaceFd);
+        const name = interfaceOf(attachment.id);
+        try {
+          const link = inside.links().find((one) => one.name === name);
+          if (link !== undefined && link.mtu !== bridge.mtu)
+            inside.change([{ kind: "set-link", name, mtu: bridge.mtu }]);
+        } finally {
+          inside.close();
+        }
+      });
+    }
+  });
+
   agent.onLostLinks((lost) => {
     const bridge = bridgeOf(agent);
     if (bridge === undefined) return false;
     let made = false;
     for (const attachment of lost) {
-      const sandbox = sandboxes.get(attachment.id);
-      const held = sandbox?.id !== undefined && namespaceId(sandbox.namespaceFd) === sandbox.id;
-      const opened = held ? undefined : openNamespaceOf(attachment);
-      const namespaceFd = held ? sandbox.namespaceFd : opened;
-      if (namespaceFd === undefined) continue;
-      try {
+      withNamespace(attachment, (namespaceFd) => {
         const interfaceName = interfaceOf(attachment.id);
         for (const result of makeLinks([{ attachment, bridge, namespaceFd, interfaceName }])) {
           // The namespace may be going away right now: its DEL follows.
@@ -242,9 +275,7 @@ export function createPodNetwork(options: PodNetworkOptions): NodePodNetwork {
           result.close();
           made = true;
         }
-      } finally {
-        if (opened !== undefined) closeSync(opened);
-      }
+      });
     }
     return made;
   });

@@ -72,23 +72,27 @@ function wayTo(cluster: ClusterConfig, node: NetworkNode, other: NetworkNode, re
   const mac = tunnelMac(other.name);
   const origin = (index: number): Origin => ({ ...other.origin, field: `spec.podCIDRs[${index}]` });
   return {
-    routes: other.podCidrs.map((range, index): Route => {
+    routes: other.podCidrs.flatMap((range, index): readonly Route[] => {
       const family = familyOf(range);
       const gateway = ofFamily(other.addresses, family);
-      if (gateway !== undefined && isDirect(cluster, node, other, family))
-        return { to: range, action: "forward", via: gateway, metric: routeMetric, origin: origin(index) };
+      if (gateway !== undefined && isDirect(cluster, node, other, family)) {
+        const way: Route = { to: range, action: "forward", via: gateway, metric: routeMetric, origin: origin(index) };
+        return family === 4 ? [way] : [way, wayBack(tunnelAddressOf(range), origin(index))];
+      }
       const own = ofFamily(node.podCidrs, family);
-      return {
-        to: range,
-        action: "forward",
-        link: names.vxlan,
-        via: tunnelAddressOf(range),
-        onlink: true,
-        // The tunnel's own address: replies to the node itself come back through the tunnel, as they must where the underlay drops pod addresses.
-        ...sourceOf(own === undefined ? undefined : tunnelAddressOf(own)),
-        metric: routeMetric,
-        origin: origin(index),
-      };
+      return [
+        {
+          to: range,
+          action: "forward",
+          link: names.vxlan,
+          via: tunnelAddressOf(range),
+          onlink: true,
+          // The tunnel's own address: replies to the node itself come back through the tunnel, as they must where the underlay drops pod addresses.
+          ...sourceOf(own === undefined ? undefined : tunnelAddressOf(own)),
+          metric: routeMetric,
+          origin: origin(index),
+        },
+      ];
     }),
     neighbours: other.podCidrs.map((range, index): Neighbour => ({
       link: names.vxlan,
@@ -98,6 +102,14 @@ function wayTo(cluster: ClusterConfig, node: NetworkNode, other: NetworkNode, re
     })),
     forwarding: [{ link: names.vxlan, mac, remote, origin: { ...other.origin, field: "status.addresses" } }],
   };
+}
+
+/**
+ * IPv6 takes a next hop on a link, onlink or not, only where no route says that it is on another one: without this route, a range that is reached
+ * over the underlay could not be given back to the tunnel without a moment in which it is not reached at all.
+ */
+function wayBack(tunnelAddress: Address, origin: Origin): Route {
+  return { to: hostPrefix(tunnelAddress), action: "forward", link: names.vxlan, metric: routeMetric, origin };
 }
 
 /**

@@ -14,7 +14,8 @@ import { createNetworkNamespace, type NetworkNamespace } from "../../src/kernel/
 import { listenTcpFd } from "../../src/kernel/sockets.ts";
 import { serveUdp } from "../../src/kernel/udp.ts";
 import { createTopology, type Machine, type Topology } from "../../src/lab/network/topology.ts";
-import { clusterConfig, nodePodCidrBits } from "../../src/model/cluster.ts";
+import { nodeAddressesOf } from "../../src/lab/node-object.ts";
+import { clusterConfig, nodePodCidrBits, type ClusterOptions } from "../../src/model/cluster.ts";
 import type {
   ClusterConfig,
   Endpoint,
@@ -66,6 +67,10 @@ export interface TestCluster {
   /** Serves on `podPort` inside a namespace; what is said names the server and the asker's address. */
   serve(namespace: NetworkNamespace, name: string, port?: number): void;
   synced(): Promise<void>;
+  /** Says something else of one node; other nodes hear of it at once, whenever they come to act on it. */
+  setNode(name: string, facts: Partial<NetworkNode>): void;
+  /** Says something else of the whole cluster. */
+  setConfig(config: Partial<ClusterConfig>): void;
   /** Starts the node's agent again, from what is on disk and in the kernel. */
   restart(node: string): Promise<TestNode>;
   close(): Promise<void>;
@@ -76,9 +81,12 @@ export async function startCluster(options: {
   readonly nodes: number;
   readonly families?: readonly Family[];
   readonly stateDir?: string;
+  /** More of the cluster's configuration. */
+  readonly cluster?: ClusterOptions;
 }): Promise<TestCluster> {
-  const config = clusterConfig({ families: options.families ?? [4, 6] });
-  const topology = createTopology({ families: config.families, nodeCidrs: config.nodeCidrs });
+  const config = clusterConfig({ families: options.families ?? [4, 6], ...options.cluster });
+  const { families, nodeCidrs, subnets } = config;
+  const topology = createTopology({ families, nodeCidrs, ...(subnets !== undefined && { subnets }) });
   const servers: { close(): unknown }[] = [];
   const nodes = new Map<string, TestNode>();
   const pods = new Map<string, TestPod>();
@@ -200,6 +208,13 @@ export async function startCluster(options: {
       pods.delete(pod.id);
       source.set({ pods: [...pods.values()].map(networkPod) });
     },
+    setNode(name, facts) {
+      const { nodes: before } = source.current();
+      source.set({ nodes: before.map((node) => (node.name === name ? { ...node, ...facts } : node)) });
+    },
+    setConfig(change) {
+      source.set({ cluster: { ...source.current().cluster, ...change } });
+    },
     async setServices(...services) {
       source.set({ services });
       await synced();
@@ -254,7 +269,7 @@ function networkNode(config: ClusterConfig, index: number): NetworkNode {
   return {
     name,
     labels: {},
-    addresses: config.nodeCidrs.map((range) => addressAt(range, 11 + index)),
+    addresses: nodeAddressesOf(config, index),
     podCidrs: config.podCidrs.map((range) => subnet(range, nodePodCidrBits(range.includes(":") ? 6 : 4), index + 1)),
     ready: true,
     origin: { kind: "Node", name },
