@@ -39,12 +39,13 @@ export function guardTable(attachments: readonly Attachment[]): NftTable {
 }
 
 const guardRules: readonly NftRule[] = [
-  rule("only pods are checked here", [isNot("meta iifname", podLinks), accept]),
+  // First, as nearly every frame ends here: what a packet costs is the number of expressions it meets.
   rule("IPv4 from its own address", [
     is("ether type", "ip"),
     isIn("pod-ip4", "meta iifname", "ether saddr", "ip saddr"),
     accept,
   ]),
+  rule("only pods are checked here", [isNot("meta iifname", podLinks), accept]),
   // Both the frame's sender and the one ARP speaks of: answers are taken from the latter.
   rule("ARP about itself", [
     is("ether type", "arp"),
@@ -103,15 +104,15 @@ export function guardChains(family: Family, direct: "taken" | "refused"): readon
         // Frames to 01:80:c2:00:00:0x never pass the bridge's prerouting hook and come up the stack on the port itself (IEEE 802.1Q 8.6.3).
         rule("around the bridge, around its guard", [is("meta iifname", podLinks), counter, drop]),
         rule("nothing from outside is for loopback", [
-          isNot("meta iifname", "lo"),
           is(destination, family === 4 ? "127.0.0.0/8" : "::1"),
+          isNot("meta iifname", "lo"),
           counter,
           drop,
         ]),
         // The kernel's own check of this is off on the bridge, where hostPorts of 127.0.0.1 lead (route_localnet).
         rule("nor from it", [
-          isNot("meta iifname", "lo"),
           is(source, family === 4 ? "127.0.0.0/8" : "::1"),
+          isNot("meta iifname", "lo"),
           counter,
           drop,
         ]),
@@ -128,6 +129,11 @@ export function guardChains(family: Family, direct: "taken" | "refused"): readon
       rules: [
         // A pod's packet to another node would else arrive there with this node's address where it is masqueraded.
         rule("no pod speaks VXLAN to a node", [...isVxlan, isIn("nodes", destination), counter, drop]),
+        // Senders are known here: of the bridge by its own guard, of the tunnel by guard-input. What began is done with the rest of this chain;
+        // a name beside a name is cheaper than a set of both.
+        ...[names.bridge, names.vxlan].map((link) =>
+          rule("connections go on", [is("meta iifname", link), is("ct state", "established"), accept]),
+        ),
         // Conntrack calls some packets invalid and translates none of those; each would leave an entry in the machine-wide neighbour table.
         rule("Services' addresses are nobody's link", [isIn("service-ranges", destination), counter, drop]),
         rule("nor are load balancers'", [isIn("load-balancer-ranges", destination), counter, drop]),
