@@ -10,6 +10,20 @@ import type { Attachment } from "../model/network.ts";
 import { openAttachments } from "./attachments.ts";
 import { CniError } from "../serve/cni/cni.ts";
 import { createIpam } from "./ipam.ts";
+import { ipamText, ipamView } from "./ipam-text.ts";
+
+function attachment(id: string, address: string): Attachment {
+  return {
+    id,
+    namespace: "default",
+    name: id,
+    uid: id,
+    link: `flp${id}`,
+    mac: "0a:58:00:00:00:01",
+    addresses: [address],
+    hostPorts: [],
+  };
+}
 
 describe("ipam", () => {
   test("gives an address per family, the first after network and gateway", () => {
@@ -29,6 +43,73 @@ describe("ipam", () => {
       "10.0.0.6",
     ]);
     assert.deepEqual(ipam.allocate(), first);
+  });
+
+  test("an address that was given back rests a minute, but is given rather than none", () => {
+    let now = 0;
+    const ipam = createIpam(["10.0.0.0/29"], openAttachments(), () => now);
+    const [a = "", b = "", c = ""] = Array.from({ length: 5 }, () => ipam.allocate()[0]);
+    ipam.release([a]);
+    now = 30_000;
+    ipam.release([b]);
+    assert.deepEqual(
+      ipam.resting().map(({ address, forMs }) => [address, forMs]),
+      [
+        [a, 30_000],
+        [b, 0],
+      ],
+    );
+    // Nothing else is free: the one that has rested longest.
+    assert.deepEqual(ipam.allocate(), [a]);
+    now = 60_000;
+    ipam.release([c]);
+    now = 95_000;
+    // b has rested, c has not.
+    assert.deepEqual(ipam.allocate(), [b]);
+    assert.deepEqual(ipam.allocate(), [c]);
+  });
+
+  test("an address can be asked for; why it cannot be given is said, and nothing is taken", () => {
+    const ipam = createIpam(["10.0.0.0/24", "fd00::/64"], openAttachments());
+    assert.deepEqual(ipam.allocate(["10.0.0.77"]), ["10.0.0.77", "fd00::2"]);
+    assert.deepEqual(ipam.allocate(["fd00::99", "10.0.0.5"]), ["10.0.0.5", "fd00::99"]);
+    const before = ipam.usage();
+    for (const [address, why] of [
+      ["10.0.0.77", /another pod has it/],
+      ["10.0.0.1", /gateway/],
+      ["10.0.0.0", /tunnel/],
+      ["10.0.0.255", /only the first 253/],
+      ["10.0.1.5", /none of the node's pod ranges \(10\.0\.0\.0\/24, fd00::\/64\)/],
+      ["fd00::1:0:0", /only the first/],
+    ] as const) {
+      assert.throws(
+        () => ipam.allocate([address]),
+        (error: unknown) => error instanceof CniError && error.code === 102 && why.test(error.message),
+      );
+    }
+    assert.deepEqual(ipam.usage(), before);
+  });
+
+  test("show: every address that is not simply free, and why", () => {
+    const store = openAttachments();
+    let now = 0;
+    const ipam = createIpam(["10.0.0.0/29"], store, () => now);
+    const [gone = ""] = ipam.allocate();
+    const [address = ""] = ipam.allocate();
+    store.put({ ...attachment("0123456789abcdef", address), name: "web" });
+    ipam.release([gone]);
+    now = 10_000;
+    assert.equal(
+      ipamText(ipamView(ipam, store.list())),
+      [
+        "10.0.0.0/29  1 of 5 addresses in use, 1 resting; next is 10.0.0.4",
+        "  10.0.0.0  the node's end of the tunnel",
+        "  10.0.0.1  the node, its pods' gateway",
+        "  10.0.0.2  was a pod's; rests for another 50 s before it is another's",
+        "  10.0.0.3  pod default/web (sandbox 0123456789abc, link flp0123456789abcdef)",
+        "",
+      ].join("\n"),
+    );
   });
 
   test("never gives network, gateway or broadcast, and says when it is full", () => {
@@ -70,17 +151,6 @@ describe("ipam", () => {
 });
 
 describe("attachments", () => {
-  const attachment = (id: string, address: string): Attachment => ({
-    id,
-    namespace: "default",
-    name: id,
-    uid: id,
-    link: `flp${id}`,
-    mac: "0a:58:00:00:00:01",
-    addresses: [address],
-    hostPorts: [],
-  });
-
   test("a restart knows the pods, and goes on after the last address", async (t) => {
     const directory = mkdtempSync(join(tmpdir(), "fairlead-"));
     t.after(() => rmSync(directory, { recursive: true }));

@@ -23,8 +23,8 @@ export interface Ipam {
   release(addresses: readonly Address[]): void;
   /** How full each range is. */
   usage(): readonly RangeUsage[];
-  /** What there is to say of an address that no pod has; undefined for one that is simply free, or none of ours. */
-  explain(address: Address): string | undefined;
+  /** Addresses that were given back a short while ago, the longest rested first. */
+  resting(): readonly { readonly address: Address; readonly forMs: number }[];
 }
 
 export interface RangeUsage {
@@ -42,7 +42,7 @@ export interface RangeUsage {
 export const reservedOffsets = { tunnel: 0, gateway: 1 } as const;
 
 /** RFC 9293 3.4.2: twice the maximum segment lifetime is when a TCP connection of the pod before is surely over; Linux takes 60 s for it. */
-const restMs = 60_000;
+export const restMs = 60_000;
 
 /**
  * Address management over a node's ranges (at most one per family), going on from what the store knows. `now`: milliseconds, any origin.
@@ -86,11 +86,11 @@ export function createIpam(
       pools.map((pool) => ({
         range: pool.range,
         used: pool.used(),
-        resting: pool.resting(),
+        resting: pool.resting().length,
         size: pool.size,
         next: pool.peek(),
       })),
-    explain: (address) => poolOf(pools, address)?.explain(address),
+    resting: () => pools.flatMap((pool) => pool.resting()),
   };
 }
 
@@ -123,7 +123,7 @@ interface Pool {
   /** How many addresses pods can have. */
   readonly size: number;
   used(): number;
-  resting(): number;
+  resting(): readonly { readonly address: Address; readonly forMs: number }[];
   cursor(): number;
   /** Takes the next one. Must not be full. */
   next(): Address;
@@ -133,7 +133,6 @@ interface Pool {
   free(address: Address): void;
   /** Why it cannot be taken. */
   refusal(address: Address): string | undefined;
-  explain(address: Address): string | undefined;
 }
 
 /** More than 65,536 pods fit on no node: of an IPv6 /64 only its start is used. */
@@ -186,7 +185,7 @@ function createPool(range: Prefix, start: number, now: () => number): Pool {
     used: () => used,
     resting() {
       wake();
-      return rest.size;
+      return [...rest].map(([offset, since]) => ({ address: addressAt(range, offset), forMs: now() - since }));
     },
     cursor: () => cursor,
     next() {
@@ -217,14 +216,6 @@ function createPool(range: Prefix, start: number, now: () => number): Pool {
       if (offset === reservedOffsets.gateway) return "it is the pods' gateway";
       if (!usable(offset)) return `only the first ${end - begin} addresses after the gateway's are given to pods`;
       return isTaken(offset) ? "another pod has it" : undefined;
-    },
-    explain(address) {
-      const offset = offsetOf(address);
-      wake();
-      const since = rest.get(offset);
-      if (since !== undefined)
-        return `was a pod's ${Math.round((now() - since) / 1000)} s ago: rests for ${restMs / 1000} s`;
-      return isTaken(offset) ? undefined : this.refusal(address);
     },
   };
 }

@@ -1,5 +1,7 @@
 // `fairlead show`: what is programmed, in words, each entry with the object that caused it.
 
+import { createIpam } from "../agent/ipam.ts";
+import { ipamText, ipamView } from "../agent/ipam-text.ts";
 import { formatProgram, formatRoutes, formatTables } from "../program/format.ts";
 import type { Program } from "../program/program.ts";
 import { formatZone } from "../program/zone-text.ts";
@@ -50,18 +52,12 @@ const views: Readonly<Record<string, (lab: Lab, node: LabNode) => Shown>> = {
     );
     return { text: lines.join(""), value: places };
   },
-  ipam: (_lab, node) => {
-    const usage = node.ipam()?.usage() ?? [];
-    const owners = node.attachments
-      .list()
-      .flatMap(({ namespace, name, addresses }) =>
-        addresses.map((address) => ({ address, pod: `${namespace}/${name}` })),
-      );
-    const lines = [
-      ...usage.map(({ range, used, size }) => `${range}  ${used} of ${size} addresses in use\n`),
-      ...owners.map(({ address, pod }) => `  ${address}  ${pod}\n`),
-    ];
-    return { text: lines.join(""), value: { usage, owners } };
+  ipam: (lab, node) => {
+    const podCidrs = lab.network().nodes.find(({ name }) => name === node.name)?.podCidrs ?? [];
+    // Without packets nobody keeps one; the places of the pods say it all.
+    const ipam = node.ipam() ?? createIpam(podCidrs, node.attachments);
+    const view = ipamView(ipam, node.attachments.list());
+    return { text: ipamText(view) || "the node has no pod range yet (Node spec.podCIDRs)\n", value: view };
   },
   drift: (_lab, node) => {
     const drift = node.agent?.drift() ?? [];

@@ -185,6 +185,32 @@ void test("nodes that claim one range: the first by name has it", () => {
   assert.ok(said(network).some((text) => text === "node-2 spec.podCIDRs[0] : 10.244.0.0/20 belongs to Node node-1"));
 });
 
+void test("a pod range that holds Services' or nodes' addresses is nobody's", () => {
+  const network = buildNetwork(
+    cluster,
+    objects({
+      nodes: [
+        node(1, { podCIDRs: ["10.96.128.0/20"] }),
+        node(2, { podCIDRs: ["172.18.0.0/24", "fd00:10:244:2::/64"] }),
+        node(3),
+      ],
+    }),
+  );
+  assert.deepEqual(
+    network.nodes.map(({ podCidrs }) => podCidrs),
+    [[], ["fd00:10:244:2::/64"], ["10.244.3.0/24", "fd00:10:244:3::/64"]],
+  );
+  const told = said(network);
+  assert.ok(
+    told.some((text) => /^node-1 spec\.podCIDRs\[0\] : 10\.96\.128\.0\/20 overlaps the Services' range/.test(text)),
+    told.join("\n"),
+  );
+  assert.ok(
+    told.some((text) => /^node-2 spec\.podCIDRs\[0\] : 172\.18\.0\.0\/24 holds the address .* of Node/.test(text)),
+    told.join("\n"),
+  );
+});
+
 void test("hostPorts that will not answer, or may not, are said", () => {
   const ports = [
     { containerPort: 80, hostPort: 30001 },

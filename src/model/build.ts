@@ -167,7 +167,7 @@ function createNodes(cluster: ClusterConfig): Nodes {
       if (asked.values() === settled) return false;
       const gone = new Set(settled.map(({ name }) => name));
       settled = asked.values();
-      const result = withoutContestedRanges(settled);
+      const result = withoutContestedRanges(settled, cluster.serviceCidrs);
       for (const node of result.nodes) {
         gone.delete(node.name);
         setIfOther(given, node.name, node);

@@ -2,7 +2,7 @@
 // The API server refuses most of it; objects from files, restores and races get here all the same, and one key must never mean two things.
 
 import { familyOf } from "../ip/address.ts";
-import { prefixRange, type Prefix } from "../ip/prefix.ts";
+import { overlaps, prefixBits, prefixOf, prefixRange, type Prefix } from "../ip/prefix.ts";
 import type { NetworkNode, NetworkService, Problem, ServicePort } from "./network.ts";
 import { compareText } from "./table.ts";
 
@@ -54,12 +54,19 @@ export function withoutOthersClaims(
     : { service: { ...service, clusterIps, ports: withNodePorts }, problems };
 }
 
-/** Nodes, in order of name, without the pod ranges and addresses that an earlier node has, and a problem for each. */
-export function withoutContestedRanges(nodes: readonly NetworkNode[]): {
+/**
+ * Nodes, in order of name, without the pod ranges and addresses that an earlier node has, and without pod ranges that hold addresses of Services
+ * or of nodes: packets for those would go to no pod, or to the wrong one. A problem for each.
+ */
+export function withoutContestedRanges(
+  nodes: readonly NetworkNode[],
+  serviceCidrs: readonly Prefix[] = [],
+): {
   readonly nodes: readonly NetworkNode[];
   readonly problems: readonly Problem[];
 } {
   const problems: Problem[] = [];
+  const misplaced = misplacedRanges(nodes, serviceCidrs);
   const contested = contestedRanges(nodes);
   const addressOwner = new Map<string, string>();
   const kept = nodes.map((node) => {
@@ -72,9 +79,13 @@ export function withoutContestedRanges(nodes: readonly NetworkNode[]): {
       });
       return false;
     };
-    const podCidrs = node.podCidrs.filter((range, index) =>
-      isFree(contested.get(`${node.name} ${range}`), range, `spec.podCIDRs[${index}]`),
-    );
+    const podCidrs = node.podCidrs.filter((range, index) => {
+      const field = `spec.podCIDRs[${index}]`;
+      const why = misplaced.get(range);
+      if (why === undefined) return isFree(contested.get(`${node.name} ${range}`), range, field);
+      problems.push({ severity: "error", origin: { ...node.origin, field }, message: `${range} ${why}` });
+      return false;
+    });
     const addresses = node.addresses.filter((address) =>
       isFree(addressOwner.get(address), address, "status.addresses"),
     );
@@ -83,6 +94,28 @@ export function withoutContestedRanges(nodes: readonly NetworkNode[]): {
     return isWhole ? node : { ...node, podCidrs, addresses };
   });
   return { nodes: kept, problems };
+}
+
+/** Pod ranges that are Services' or nodes' as well, each with the reason in words. */
+function misplacedRanges(nodes: readonly NetworkNode[], serviceCidrs: readonly Prefix[]): ReadonlyMap<Prefix, string> {
+  const misplaced = new Map<Prefix, string>();
+  const cure = "pods, Services and nodes need ranges of their own";
+  const ranges = new Set(nodes.flatMap(({ podCidrs }) => podCidrs));
+  const lengths = { 4: new Set<number>(), 6: new Set<number>() };
+  for (const range of ranges) {
+    lengths[familyOf(range)].add(prefixBits(range));
+    const service = serviceCidrs.find((one) => overlaps(one, range));
+    if (service !== undefined) misplaced.set(range, `overlaps the Services' range ${service}: ${cure}`);
+  }
+  for (const { name, addresses } of nodes) {
+    for (const address of addresses) {
+      for (const bits of lengths[familyOf(address)]) {
+        const range = prefixOf(address, bits);
+        if (ranges.has(range)) misplaced.set(range, `holds the address ${address} of Node ${name}: ${cure}`);
+      }
+    }
+  }
+  return misplaced;
 }
 
 /** `node range` -> the node that has an overlapping range and comes first by name. */
