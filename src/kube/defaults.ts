@@ -145,6 +145,15 @@ const container: Rule = ({ image }: Container) => ({
 });
 
 const rules: { readonly [type: string]: Rule } = {
+  // pkg/apis/admissionregistration/v1/defaults.go
+  "admissionregistration.v1.ValidatingAdmissionPolicySpec": { failurePolicy: "Fail" },
+  "admissionregistration.v1.MutatingAdmissionPolicySpec": { failurePolicy: "Fail" },
+  "admissionregistration.v1.MatchResources": { matchPolicy: "Equivalent", namespaceSelector: {}, objectSelector: {} },
+  "admissionregistration.v1.NamedRuleWithOperations": { scope: "*" },
+  "admissionregistration.v1.RuleWithOperations": { scope: "*" },
+  "admissionregistration.v1.ServiceReference": { port: 443 },
+  "admissionregistration.v1.ValidatingWebhook": webhook,
+  "admissionregistration.v1.MutatingWebhook": () => ({ ...webhook(), reinvocationPolicy: "Never" }),
   "core.v1.PodSpec": (spec: { serviceAccount?: string; serviceAccountName?: string }) => ({
     // None is an error, which is found later; until then there is a list.
     containers: [],
@@ -240,6 +249,16 @@ function hasFixedVersion(image: string): boolean {
 }
 
 /** Changes deeper than a field that is absent; they come before the rules. */
+function webhook(): Readonly<Fields> {
+  return {
+    failurePolicy: "Fail",
+    matchPolicy: "Equivalent",
+    namespaceSelector: {},
+    objectSelector: {},
+    timeoutSeconds: 10,
+  };
+}
+
 const rewrites: { readonly [type: string]: (value: never) => Fields } = {
   "core.v1.Pod": (pod: Pod) => (isFields(pod.spec) ? { ...pod, spec: podSpec(pod.spec) } : pod),
   // pkg/apis/core/v1 SetDefaults_Namespace: so that policies can select namespaces by name.

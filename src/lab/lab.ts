@@ -21,6 +21,7 @@ import type { World } from "../trace/world.ts";
 import type { ServedApi } from "./api/api.ts";
 import { openApiDoor, openLabCertificates } from "./api-door.ts";
 import { openAccess } from "./apiserver/access.ts";
+import { admissionPlugins } from "./api/admission/plugins.ts";
 import { openStore } from "./api/sqlite-store.ts";
 import { StatusError } from "./api/store.ts";
 import { createObjectApi } from "./api/write.ts";
@@ -103,9 +104,11 @@ export async function startLab(options: LabOptions): Promise<Lab> {
   const insideAddresses = packets ? config.nodeCidrs.map(routerAddress) : [];
   const certificates = openLabCertificates({ cluster, paths, insideAddresses });
   const access = openAccess({ store, certificates, domain: cluster.domain });
+  const plugins = admissionPlugins((request) => access.askAs(request));
   const api = createObjectApi({
     store,
-    admissions: [...admissions, access.admission, createServiceAllocator(cluster)],
+    admissions: [...admissions, access.admission, ...plugins.admissions, createServiceAllocator(cluster)],
+    validations: plugins.validations,
   });
   mkdirSync(paths.nodes, { recursive: true, mode: 0o700 });
   // What the API gives to pods lies in memory, as on any node, and goes with the daemon.

@@ -34,6 +34,8 @@ export interface Checked {
   readonly overloads: ReadonlyMap<Expression, readonly Overload[]>;
   /** Parts that are names of types or of functions rather than values: `int`, `optional.none()`. */
   readonly names: ReadonlyMap<Expression, string>;
+  /** Selections that are variables whose names have dots. */
+  readonly qualified: ReadonlyMap<Expression, string>;
   /** The variables that are used. */
   readonly variables: ReadonlySet<string>;
 }
@@ -43,11 +45,12 @@ export function checkExpression(source: string, expression: Expression, environm
   const issues: Issue[] = [];
   const overloads = new Map<Expression, readonly Overload[]>();
   const names = new Map<Expression, string>();
+  const qualified = new Map<Expression, string>();
   const variables = new Set<string>();
-  const checker = createChecker({ environment, issues, overloads, names, variables });
+  const checker = createChecker({ environment, issues, overloads, names, qualified, variables });
   const type = checker(expression, []);
   if (issues.length > 0) throw new ExpressionError(source, issues);
-  return { expression, type: resolved(type), overloads, names, variables };
+  return { expression, type: resolved(type), overloads, names, qualified, variables };
 }
 
 type Scope = readonly (readonly [name: string, type: Type])[];
@@ -117,6 +120,7 @@ function createChecker(found: {
   readonly issues: Issue[];
   readonly overloads: Map<Expression, readonly Overload[]>;
   readonly names: Map<Expression, string>;
+  readonly qualified: Map<Expression, string>;
   readonly variables: Set<string>;
 }): (expression: Expression, scope: Scope) => Type {
   const { environment, issues } = found;
@@ -136,6 +140,13 @@ function createChecker(found: {
         return named(expression, expression.name, scope) ?? undeclared(at, expression.name);
       case "select": {
         const full = typeName(expression);
+        // A variable whose name has dots: `authorizer.requestResource`.
+        const qualified = full === undefined ? undefined : environment.variables.get(full);
+        if (full !== undefined && qualified !== undefined && !scope.some(([each]) => each === rootOf(expression))) {
+          found.variables.add(full);
+          found.qualified.set(expression, full);
+          return qualified;
+        }
         if (full !== undefined && !isVariable(rootOf(expression), scope)) {
           const type = typeNamed(full);
           if (type !== undefined) {

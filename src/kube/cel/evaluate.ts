@@ -94,6 +94,13 @@ function compile(expression: Expression, context: Compiling): Step {
     const value = new TypeValue(typed);
     return () => value;
   }
+  const qualified = context.checked.qualified.get(expression);
+  if (qualified !== undefined)
+    return ({ activation }) => {
+      const value = activation(qualified);
+      if (value === undefined) throw new EvaluationError(`no such attribute(s): ${qualified}`);
+      return value;
+    };
   switch (expression.kind) {
     case "literal": {
       const { value } = expression;
@@ -320,8 +327,14 @@ function logical(a: Step, b: Step, frame: Frame, decisive: boolean): Value {
     failure = error;
   }
   frame.meter.charge(1);
-  const right = b(frame);
-  if (right === decisive) return decisive;
+  let right: Value | undefined;
+  try {
+    right = b(frame);
+    if (right === decisive) return decisive;
+  } catch (error) {
+    if (!(error instanceof EvaluationError)) throw error;
+    failure ??= error;
+  }
   if (failure !== undefined) throw failure;
   if (typeof left !== "boolean" || typeof right !== "boolean") throw noOverload();
   return !decisive;

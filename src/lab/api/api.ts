@@ -2,7 +2,7 @@
 // The HTTP API server is a thin layer over this same interface, so nothing inside can do what a client could not.
 
 import type { KubeObject } from "../../kube/object.ts";
-import type { Kinds } from "./kinds.ts";
+import type { Kind, Kinds } from "./kinds.ts";
 import type { ObjectKey, Store } from "./store.ts";
 
 export interface ObjectApi extends Pick<Store, "get" | "list" | "watch" | "revision" | "flushed"> {
@@ -36,6 +36,8 @@ export interface ServedApi extends ObjectApi {
   readonly kinds: Kinds;
   /** What writes would give, without any of them having been made (`dryRun=All`). `writes` must not wait for anything. */
   rehearse<T>(writes: () => T): T;
+  /** All writes made inside are this actor's. `writes` must not wait for anything. */
+  within<T>(actor: Actor, writes: () => T): T;
 }
 
 /** What `apply` did: `unchanged` where the manifest said nothing new. */
@@ -44,10 +46,37 @@ export interface Applied {
   readonly result: "created" | "configured" | "unchanged";
 }
 
-/** A step of a write between defaults and validation: gives the object to store (the same one where nothing changes), or throws StatusError. */
-export type Admission = (request: {
+/** Who makes a write, as far as admission asks. */
+export interface Actor {
+  readonly username: string;
+  readonly groups: readonly string[];
+  readonly uid?: string;
+  readonly extra?: { readonly [name: string]: readonly string[] };
+  /** Remembered for the fields that change; undefined where the caller has settled managed fields. */
+  readonly manager?: string;
+  /** The subresource that is written; undefined for the object itself. */
+  readonly subresource?: string;
+  readonly dryRun?: boolean;
+  /** The request's options, such as meta/v1 CreateOptions. */
+  readonly options?: { readonly [field: string]: unknown };
+  /** Hears what is allowed and worth knowing. */
+  readonly warn?: (text: string) => void;
+}
+
+/** A write on its way. */
+export interface AdmissionRequest {
   readonly operation: "create" | "update" | "delete";
+  /** As it would be stored. Of a deletion: what goes. */
   readonly object: KubeObject;
   readonly previous?: KubeObject;
+  readonly kind: Kind;
+  readonly actor: Actor;
   readonly store: Store;
-}) => KubeObject;
+  readonly kinds: Kinds;
+}
+
+/** A step of a write between defaults and validation: gives the object to store (the same one where nothing changes), or throws StatusError. */
+export type Admission = (request: AdmissionRequest) => KubeObject;
+
+/** The last step of a write, when its object is valid: lets it pass, or throws StatusError. */
+export type Validation = (request: AdmissionRequest) => void;

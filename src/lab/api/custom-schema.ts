@@ -13,6 +13,7 @@ import {
   tooMany,
   type FieldProblem,
 } from "../../kube/problem.ts";
+import { isRegex, regexOf, type Regex } from "../../kube/cel/regex.ts";
 import { sameJson } from "../../kube/equal.ts";
 
 /** JSONSchemaProps, as far as they are read. */
@@ -194,7 +195,10 @@ function valueProblems(value: unknown, schema: JsonSchema, path: string): FieldP
     if (schema.pattern !== undefined && patternOf(schema.pattern)?.test(value) === false)
       wrong(`should match '${schema.pattern}'`);
     if (schema.format !== undefined && !hasFormat(value, schema.format))
-      wrong(`must be of type ${schema.format}: ${JSON.stringify(value)}`);
+      problems.push({
+        ...invalid(path, value, `${path} in body must be of type ${schema.format}: ${JSON.stringify(value)}`),
+        reason: "FieldValueTypeInvalid",
+      });
   }
   return problems;
 }
@@ -226,29 +230,36 @@ function hasFormat(value: string, format: string): boolean {
   return formats[format]?.test(value) ?? true;
 }
 
-const patterns = new Map<string, RegExp | undefined>();
-
-/** Undefined where the pattern is Go's and not JavaScript's: nothing is refused by it then. */
-function patternOf(pattern: string): RegExp | undefined {
-  if (patterns.has(pattern)) return patterns.get(pattern);
-  let expression: RegExp | undefined;
-  try {
-    expression = new RegExp(pattern, "u");
-  } catch {
-    expression = undefined;
-  }
-  patterns.set(pattern, expression);
-  return expression;
+/** Undefined where it is no pattern: nothing is refused by it then. */
+function patternOf(pattern: string): Regex | undefined {
+  return isRegex(pattern) ? regexOf(pattern) : undefined;
 }
 
 function junctorProblems(value: unknown, schema: JsonSchema, path: string, isObject: boolean): FieldProblem[] {
-  const fits = (each: JsonSchema): boolean => schemaProblems(value, each, path, isObject).length === 0;
-  const problems = (schema.allOf ?? []).flatMap((each) => schemaProblems(value, each, path, isObject));
-  const wrong = (detail: string): void => void problems.push(invalid(path, value, `${path} in body ${detail}`));
-  if (schema.anyOf !== undefined && !schema.anyOf.some(fits)) wrong("must validate at least one schema (anyOf)");
-  if (schema.oneOf !== undefined && schema.oneOf.filter(fits).length !== 1)
-    wrong("must validate one and only one schema (oneOf)");
-  if (schema.not !== undefined && fits(schema.not)) wrong("must not validate the schema (not)");
+  const problemsOf = (each: JsonSchema): FieldProblem[] => schemaProblems(value, each, path, isObject);
+  const problems = (schema.allOf ?? []).flatMap(problemsOf);
+  const wrong = (detail: string): void => {
+    // kube-openapi's errors about junctors name their place in the words only.
+    const message = `Invalid value: "": ${JSON.stringify(path)} must ${detail}`;
+    problems.push({ field: "<nil>", reason: "FieldValueInvalid", message });
+  };
+  /** What is wrong with the branch that fits best. */
+  const nearest = (branches: readonly (readonly FieldProblem[])[]): readonly FieldProblem[] =>
+    branches.reduce((best, each) => (each.length < best.length ? each : best), branches[0] ?? []);
+  const any = schema.anyOf?.map(problemsOf);
+  if (any !== undefined && any.every((each) => each.length > 0)) {
+    wrong("validate at least one schema (anyOf)");
+    problems.push(...nearest(any));
+  }
+  const one = schema.oneOf?.map(problemsOf);
+  const valid = one?.filter((each) => each.length === 0).length ?? 1;
+  if (one !== undefined && valid !== 1) {
+    wrong(
+      `validate one and only one schema (oneOf). Found ${valid === 0 ? "none valid" : `${valid} valid alternatives`}`,
+    );
+    if (valid === 0) problems.push(...nearest(one));
+  }
+  if (schema.not !== undefined && problemsOf(schema.not).length === 0) wrong("not validate the schema (not)");
   return problems;
 }
 

@@ -2,7 +2,7 @@
 // loaded when the first rule is met, as most labs never meet one.
 
 import { createRequire } from "node:module";
-import type { FieldProblem } from "../../kube/problem.ts";
+import { problemText, type FieldProblem } from "../../kube/problem.ts";
 import { schemaProblems, type JsonSchema } from "./custom-schema.ts";
 
 const load = createRequire(import.meta.url);
@@ -36,11 +36,23 @@ const blocking: ReadonlySet<FieldProblem["reason"]> = new Set([
 
 /** What is wrong with an object by its schema and the schema's rules. `previous`: what it takes the place of. */
 export function customObjectProblems(object: unknown, schema: JsonSchema, previous: unknown): readonly FieldProblem[] {
-  const problems = schemaProblems(object, schema);
+  const problems = untouched(schemaProblems(object, schema), schema, previous);
   if (!mentionsRules(schema)) return problems;
   if (problems.some(({ reason }) => blocking.has(reason))) return [...problems, unchecked];
   const module = load("./custom-rules.ts") as typeof import("./custom-rules.ts");
   return [...problems, ...module.ruleProblems(object, schema, { previous })];
+}
+
+/** Without what was wrong before in the same words: who does not touch it need not mend it (KEP-4008). */
+function untouched(problems: readonly FieldProblem[], schema: JsonSchema, previous: unknown): readonly FieldProblem[] {
+  if (problems.length === 0 || previous === undefined) return problems;
+  const before = new Set(schemaProblems(previous, schema).map(problemText));
+  return problems.filter((each) => !before.has(problemText(each)));
+}
+
+/** An object as one of no kind: only its metadata is looked at where a definition says the rest, even if the kind is known out of the box. */
+export function withoutKind<T extends { readonly apiVersion: string }>(object: T): T {
+  return { ...object, apiVersion: "custom/v1" };
 }
 
 const unchecked: FieldProblem = {

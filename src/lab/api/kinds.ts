@@ -35,8 +35,8 @@ export function createKinds(store: Pick<Store, "list">): Kinds {
     const { items } = store.list(definitionsResource);
     if (items === definitions) return index;
     definitions = items;
-    const added = items.flatMap(definedKinds).filter((row) => !isBuiltin(row));
-    index = added.length === 0 ? builtinIndex : indexOf([...builtin, ...added]);
+    const added = items.flatMap(definedKinds).filter((row) => !isKubernetes(row));
+    index = added.length === 0 ? builtinIndex : indexOf(merged(added));
     return index;
   };
   return {
@@ -68,9 +68,31 @@ const builtin: readonly Kind[] = resources.map((row) => {
 const builtinGroups = new Set(builtin.map(({ group }) => group));
 const builtinIndex = indexOf(builtin);
 
-/** Definitions of kinds that are known out of the box change nothing. */
-function isBuiltin({ group, resource }: Kind): boolean {
-  return builtinGroups.has(group) && builtin.some((row) => row.group === group && row.resource === resource);
+/** Groups of others that are known out of the box, as if somebody had brought their definitions. */
+const othersGroups = new Set(["gateway.networking.k8s.io", "policy.networking.k8s.io", "multicluster.x-k8s.io"]);
+
+/** Definitions of Kubernetes' own kinds change nothing. */
+function isKubernetes({ group, resource }: Kind): boolean {
+  return (
+    builtinGroups.has(group) &&
+    !othersGroups.has(group) &&
+    builtin.some((row) => row.group === group && row.resource === resource)
+  );
+}
+
+/** A definition that somebody brings takes the place of the same kind from out of the box; its objects stay where they are stored. */
+function merged(added: readonly Kind[]): readonly Kind[] {
+  const nameOf = ({ group, resource }: ResourceName): string => `${resource}.${group}`;
+  const replaced = new Set(added.map(nameOf));
+  const storedBefore = new Map(builtin.map((row) => [nameOf(row), row.stored]));
+  return [
+    ...builtin.filter((row) => !replaced.has(nameOf(row))),
+    ...added.map((row) => {
+      const stored = storedBefore.get(nameOf(row));
+      const isServed = added.some((each) => nameOf(each) === nameOf(row) && each.apiVersion === stored?.apiVersion);
+      return stored === undefined || !isServed ? row : { ...row, stored };
+    }),
+  ];
 }
 
 function indexOf(all: readonly Kind[]): Index {

@@ -14,12 +14,12 @@ import { sameButSource } from "../../kube/source.ts";
 import type { FieldProblem } from "../../kube/problem.ts";
 import { structureProblems } from "../../kube/structure.ts";
 import { validate, validateUpdate } from "../../kube/validate.ts";
-import type { Admission, Applied, ServedApi } from "./api.ts";
+import type { Actor, Admission, AdmissionRequest, Applied, ServedApi, Validation } from "./api.ts";
 import { applied } from "./apply.ts";
 import { newObject, replacement } from "./bookkeeping.ts";
 import { refused } from "./check.ts";
 import { definitionProblems, definitionsResource, preparedDefinition } from "./custom-definitions.ts";
-import { customObjectProblems } from "./custom.ts";
+import { customObjectProblems, withoutKind } from "./custom.ts";
 import { defaulted, pruned } from "./custom-schema.ts";
 import {
   alreadyExists,
@@ -39,11 +39,16 @@ export interface ObjectApiOptions {
   readonly store: Store;
   /** In this order, each seeing what the one before gave. */
   readonly admissions: readonly Admission[];
+  /** When all of them have admitted an object and it is valid. */
+  readonly validations?: readonly Validation[];
   /** Milliseconds since 1970. */
   readonly clock?: () => number;
   /** A number from 0 to below 1, for uids and generated names. */
   readonly random?: () => number;
 }
+
+/** Programs inside of the lab that do not say who they are. */
+const inside: Actor = { username: "system:apiserver", groups: ["system:masters", "system:authenticated"] };
 
 /** The API over a store. */
 export function createObjectApi(options: ObjectApiOptions): ServedApi {
@@ -52,17 +57,30 @@ export function createObjectApi(options: ObjectApiOptions): ServedApi {
   const kinds = createKinds(store);
   const mustResource = (given: { readonly apiVersion: string; readonly kind: string }): Kind => mustKind(kinds, given);
 
-  const admit = (operation: "create" | "update" | "delete", object: KubeObject, previous?: KubeObject): KubeObject =>
-    admissions.reduce(
-      (admitted, admission) =>
-        admission({ operation, object: admitted, store, ...(previous === undefined ? {} : { previous }) }),
-      object,
-    );
+  const validations = options.validations ?? [];
+  let actor: Actor = inside;
+
+  type Step = Pick<AdmissionRequest, "operation" | "object" | "previous" | "kind">;
+  const admit = (step: Step): KubeObject =>
+    admissions.reduce((object, admission) => admission({ ...step, object, actor, store, kinds }), step.object);
+  const checkLast = (step: Step): void => {
+    for (const validation of validations) validation({ ...step, actor, store, kinds });
+  };
+
+  const within = <T>(who: Actor, writes: () => T): T => {
+    const outer = actor;
+    actor = who;
+    try {
+      return writes();
+    } finally {
+      actor = outer;
+    }
+  };
 
   const create = (given: KubeObject): KubeObject => {
     const resource = mustResource(given);
     const isSound = sound.has(given);
-    if (!isSound) checkStructure(given);
+    if (!isSound) checkStructure(generic(resource, given));
     const scoped = inScope(resource, withMetadata(given));
     checkNamespace(store, resource, scoped);
     const taken = (name: string): boolean => store.get(keyOf(resource, scoped, name)) !== undefined;
@@ -73,9 +91,10 @@ export function createObjectApi(options: ObjectApiOptions): ServedApi {
     const asked = hasStatus(resource) && strategy.keepsStatus !== true ? withoutStatus(named) : named;
     const complete = isSound ? asked : withKindDefaults(resource, asked);
     const prepared = strategy.prepareCreate?.(complete) ?? complete;
-    const admitted = admit("create", prepared);
-    const problems = [...validate(admitted), ...customProblems(resource, admitted, undefined)];
+    const admitted = admit({ operation: "create", object: prepared, kind: resource });
+    const problems = [...validate(generic(resource, admitted)), ...customProblems(resource, admitted, undefined)];
     if (problems.length > 0) throw invalidObject(resource, admitted.metadata.name, problems);
+    checkLast({ operation: "create", object: admitted, kind: resource });
     return store.create(resource, admitted);
   };
 
@@ -102,22 +121,26 @@ export function createObjectApi(options: ObjectApiOptions): ServedApi {
     const asked = hasStatus(resource) ? withStatus(replaced, previous["status"]) : replaced;
     const complete = withKindDefaults(resource, asked);
     const prepared = strategyOf(resourceText(resource)).prepareUpdate?.(complete, previous) ?? complete;
-    const next = withGeneration(admit("update", prepared, previous), previous);
+    const next = withGeneration(admit({ operation: "update", object: prepared, previous, kind: resource }), previous);
     if (sameJson(next, previous)) return previous;
-    const problems = [...validateUpdate(next, previous), ...customProblems(resource, next, previous)];
+    const problems = [
+      ...validateUpdate(generic(resource, next), previous),
+      ...customProblems(resource, next, previous),
+    ];
     if (problems.length > 0) throw invalidObject(resource, key.name, problems);
+    checkLast({ operation: "update", object: next, previous, kind: resource });
     return next;
   };
 
   const update = (given: KubeObject): KubeObject => {
     const resource = mustResource(given);
-    if (!sound.has(given)) checkStructure(given);
+    if (!sound.has(given)) checkStructure(generic(resource, given));
     return store.update(resource, updated(resource, inScope(resource, withMetadata(given))));
   };
 
   const apply = (given: KubeObject): Applied => {
     const resource = mustResource(given);
-    checkStructure(given);
+    checkStructure(generic(resource, given));
     const manifest = inScope(resource, withMetadata(given));
     const previous = store.get(keyOf(resource, manifest));
     if (previous === undefined) return { object: create(applied(manifest, undefined)), result: "created" };
@@ -128,6 +151,7 @@ export function createObjectApi(options: ObjectApiOptions): ServedApi {
   return {
     kinds,
     rehearse: (writes) => rehearse(store, writes),
+    within,
     get revision() {
       return store.revision;
     },
@@ -139,18 +163,20 @@ export function createObjectApi(options: ObjectApiOptions): ServedApi {
     update,
     updateStatus(given, statusOptions = {}) {
       const resource = mustResource(given);
-      checkStructure({
-        apiVersion: given.apiVersion,
-        kind: given.kind,
-        metadata: given.metadata,
-        status: given["status"],
-      });
+      const { apiVersion, kind, metadata, status } = given;
+      checkStructure(generic(resource, { apiVersion, kind, metadata, status }));
       const scoped = inScope(resource, withMetadata(given));
       const key = keyOf(resource, scoped);
       const previous = current(key);
       const { resourceVersion, uid } = scoped.metadata;
+      const reported = withStatus(previous, scoped["status"]);
+      if (resource.custom !== undefined) checkCustomStatus(resource, reported, previous);
+      if (validations.length > 0)
+        within({ ...actor, subresource: actor.subresource ?? "status" }, () =>
+          checkLast({ operation: "update", object: reported, previous, kind: resource }),
+        );
       return store.update(resource, {
-        ...withStatus(previous, scoped["status"]),
+        ...reported,
         metadata: {
           ...(statusOptions.metadata === true
             ? reportedMetadata(scoped.metadata, previous.metadata)
@@ -178,7 +204,12 @@ export function createObjectApi(options: ObjectApiOptions): ServedApi {
           key,
           `Precondition failed: UID in precondition: ${deleteOptions.uid}, UID in object meta: ${previous.metadata.uid}`,
         );
-      admit("delete", previous, previous);
+      const kind = kinds.storedAs(key);
+      if (kind !== undefined) {
+        const step = { operation: "delete", object: previous, previous, kind } as const;
+        admit(step);
+        checkLast(step);
+      }
       const strategy = strategyOf(resourceText(key));
       const isFirst = previous.metadata.deletionTimestamp === undefined;
       const prepared = withPropagation(
@@ -217,6 +248,11 @@ function withKindDefaults({ custom }: Kind, object: KubeObject): KubeObject {
   return schema === undefined ? withDefaults(object) : (defaulted(pruned(object, schema, []), schema) as KubeObject);
 }
 
+/** What rules about all kinds see of an object: where a definition says what its kind is, nothing else does. */
+function generic({ custom }: Kind, object: KubeObject): KubeObject {
+  return custom === undefined ? object : withoutKind(object);
+}
+
 function customProblems(
   { custom, group, resource }: Kind,
   object: KubeObject,
@@ -226,6 +262,12 @@ function customProblems(
     return definitionProblems(object);
   const schema = custom?.schema?.openAPIV3Schema;
   return schema === undefined ? [] : customObjectProblems(object, schema, previous);
+}
+
+/** A status is checked with all of its object, as rules may compare both. Throws StatusError 422. */
+function checkCustomStatus(resource: Kind, object: KubeObject, previous: KubeObject): void {
+  const problems = customProblems(resource, object, previous);
+  if (problems.length > 0) throw invalidObject(resource, object.metadata.name, problems);
 }
 
 function definitionAdmission(clock: () => number): Admission {

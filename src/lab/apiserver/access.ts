@@ -2,7 +2,8 @@
 //
 // Not here: any of the parts (authn*.ts, authz*.ts, rbac*.ts, tokens*.ts).
 
-import type { Admission, ObjectApi } from "../api/api.ts";
+import type { Ask } from "../api/admission/expressions.ts";
+import type { Admission, AdmissionRequest, ObjectApi } from "../api/api.ts";
 import type { Store } from "../api/store.ts";
 import type { TokenRequest } from "../pods/volumes.ts";
 import { serviceAccountAdmission } from "./authn-accounts.ts";
@@ -11,7 +12,8 @@ import { createAuthenticate } from "./authn.ts";
 import { createGuard } from "./authz-guard.ts";
 import { createReviews } from "./authz-reviews.ts";
 import { createAuthorize } from "./authz.ts";
-import type { Answer, Authenticate, Authorize, Guard } from "./hooks.ts";
+import { pathTarget, resourceTarget } from "./authz-target.ts";
+import type { Answer, Authenticate, Authorize, Guard, User } from "./hooks.ts";
 import { startRoleAggregation } from "./rbac-aggregation.ts";
 import { ensureDefaultPolicy } from "./rbac-policy.ts";
 import { createRbac } from "./rbac.ts";
@@ -22,6 +24,8 @@ export interface Access {
   readonly tokens: Tokens;
   /** For createObjectApi: before validation, behind the defaults. */
   readonly admission: Admission;
+  /** For expressions of policies: may who makes a request, or a ServiceAccount, do something? Nobody may before the start. */
+  readonly askAs: (request: AdmissionRequest) => Ask;
   /** For kubelets (KubeletOptions.serviceAccountToken). */
   readonly podToken: (request: TokenRequest) => string;
   /** Needs the namespaces kube-system and kube-public; brings the default roles. */
@@ -53,8 +57,19 @@ export function openAccess(options: {
     issuer: `https://kubernetes.default.svc.${domain}`,
     clock,
   });
+  let authorizer: Authorize | undefined;
   return {
     tokens,
+    askAs:
+      ({ actor }) =>
+      ({ account, path, verb, ...asked }) => {
+        const user = account === undefined ? actor : accountUser(account);
+        const target =
+          path === undefined
+            ? resourceTarget({ verb, group: asked.group ?? "", resource: asked.resource ?? "", ...asked })
+            : pathTarget(verb, path);
+        return authorizer?.(user, target) ?? { allowed: false };
+      },
     admission: serviceAccountAdmission({ tokens, rootCa: certificates.authority }),
     podToken: tokens.podToken,
     start(api) {
@@ -62,6 +77,7 @@ export function openAccess(options: {
       const aggregation = startRoleAggregation(api);
       const rbac = createRbac(api);
       const authorize = createAuthorize(api, rbac);
+      authorizer = authorize;
       return {
         authenticate: createAuthenticate({ tokens, authorize }),
         authorize,
@@ -74,5 +90,14 @@ export function openAccess(options: {
         },
       };
     },
+  };
+}
+
+/** A ServiceAccount as a user: `system:serviceaccount:NAMESPACE:NAME`. */
+function accountUser(username: string): User {
+  const [, , namespace = ""] = username.split(":");
+  return {
+    username,
+    groups: ["system:serviceaccounts", `system:serviceaccounts:${namespace}`, "system:authenticated"],
   };
 }

@@ -6,7 +6,7 @@ import { badRequest, conflict, notFound } from "../api/errors.ts";
 import { readObjectBody, type Fields } from "./body.ts";
 import { sendJson, type Exchange } from "./exchange.ts";
 import type { View } from "./represent.ts";
-import type { ResourceOptions } from "./resources.ts";
+import { actorOf, type ResourceOptions } from "./resources.ts";
 import { isDryRun } from "./write.ts";
 
 /** Answers POST of a binding. Throws StatusError. */
@@ -33,8 +33,8 @@ export async function bindPod(exchange: Exchange, _: View, { api, clock }: Resou
     });
     api.updateStatus({ ...bound, status: { ...pod.status, conditions: scheduled(pod, clock()) } });
   };
-  if (isDryRun(target.query.getAll("dryRun"))) api.rehearse(bind);
-  else bind();
+  const dryRun = isDryRun(target.query.getAll("dryRun"));
+  api.within({ ...actorOf(exchange), dryRun }, () => (dryRun ? api.rehearse(bind) : bind()));
   await api.flushed();
   sendJson(exchange, 201, { kind: "Status", apiVersion: "v1", metadata: {}, status: "Success", code: 201 });
 }

@@ -8,6 +8,7 @@ import { problemText } from "../../kube/problem.ts";
 import { structureProblems } from "../../kube/structure.ts";
 import { badRequest } from "../api/errors.ts";
 import type { Kind } from "../api/kinds.ts";
+import { withoutKind } from "../api/custom.ts";
 import { pruned } from "../api/custom-schema.ts";
 import { readBody, type Exchange } from "./exchange.ts";
 import { knownFields } from "./known-fields.ts";
@@ -113,7 +114,9 @@ export function objectOfKind(
   } as KubeObject;
   const unknown: string[] = [];
   const schema = kind.custom?.schema?.openAPIV3Schema;
-  const problems = structureProblems(object).filter((problem) => problem.reason !== "UnknownField");
+  const problems = structureProblems(kind.custom === undefined ? object : withoutKind(object)).filter(
+    (problem) => problem.reason !== "UnknownField",
+  );
   if (problems.length > 0) throw badRequest(`${cannotBe(kind)}: ${problems.map(problemText).join(", ")}`);
   const known = kind.custom === undefined ? knownFields(object, unknown) : withKnownMetadata(object, unknown);
   const complete = schema === undefined ? known : (pruned(known, schema, unknown) as KubeObject);

@@ -3,7 +3,7 @@
 // Not here: who may (server.ts), and each verb's own rules (read.ts, write.ts, patch.ts, watch.ts, subresources.ts).
 
 import type { KubeObject } from "../../kube/object.ts";
-import type { ServedApi } from "../api/api.ts";
+import type { Actor, ServedApi } from "../api/api.ts";
 import { badRequest } from "../api/errors.ts";
 import type { Kind } from "../api/kinds.ts";
 import { bindPod } from "./binding.ts";
@@ -106,9 +106,19 @@ export function writingOf(
     kind,
     target,
     warnings,
+    actor: actorOf(exchange),
     manager: managerName(target.query.get("fieldManager"), request.headers["user-agent"]),
     validation: fieldValidationOf(target.query),
     nowMs: clock(),
+  };
+}
+
+/** Who writes, as admission sees it. */
+export function actorOf({ user, target, warnings }: Pick<Exchange, "user" | "target" | "warnings">): Actor {
+  return {
+    ...user,
+    ...(target.subresource === undefined ? {} : { subresource: target.subresource }),
+    warn: (text) => warnings.add(text),
   };
 }
 

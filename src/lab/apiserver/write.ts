@@ -8,7 +8,7 @@ import { sameJson } from "../../kube/equal.ts";
 import { fieldWarnings } from "../../kube/check.ts";
 import type { KubeObject } from "../../kube/object.ts";
 import { forbidden, required } from "../../kube/problem.ts";
-import type { ServedApi } from "../api/api.ts";
+import type { Actor, ServedApi } from "../api/api.ts";
 import { nameOf } from "../api/bookkeeping.ts";
 import { badRequest, conflict, invalidObject, notFound } from "../api/errors.ts";
 import type { Kind } from "../api/kinds.ts";
@@ -27,6 +27,7 @@ export interface Writing {
   readonly api: ServedApi;
   readonly kind: Kind;
   readonly target: Target;
+  readonly actor: Actor;
   /** Who is remembered for the fields that change. */
   readonly manager: string;
   readonly validation: FieldValidation;
@@ -35,8 +36,8 @@ export interface Writing {
 }
 
 /** Runs writes, or only rehearses them where the request says `dryRun=All`. Throws StatusError 400 for other values. */
-export function written<T>({ api }: Writing, isDryRun: boolean, writes: () => T): T {
-  return isDryRun ? api.rehearse(writes) : writes();
+export function written<T>({ api, actor }: Writing, isDryRun: boolean, writes: () => T): T {
+  return api.within({ ...actor, dryRun: isDryRun }, () => (isDryRun ? api.rehearse(writes) : writes()));
 }
 
 /** Does the request ask for a dry run, in its query or its body? Throws StatusError 400. */
@@ -65,7 +66,8 @@ export function createObject(writing: Writing, body: Fields, managedFields?: rea
   // Some defaults are made of the name.
   const taken = (each: string): boolean => api.get(keyOf(writing, each)) !== undefined;
   const name = nameOf(metadata, { random: Math.random, taken });
-  const complete = withDefaults(toStored({ ...given, metadata: { ...metadata, name } }, kind));
+  const asked = toStored({ ...given, metadata: { ...metadata, name } }, kind);
+  const complete = kind.custom === undefined ? withDefaults(asked) : asked;
   warn(writing, complete);
   const owned = withManaged(complete, managedFields ?? managedAfterCreate(complete, managerOf(writing)));
   // Custom resources get their defaults where they are stored.
@@ -171,7 +173,8 @@ export function storeReplacement(
   options: { readonly scope?: Scope; readonly managed?: boolean } = {},
 ): KubeObject {
   const { api, kind, target } = writing;
-  const asked = withDefaults(keptByConversion(toStored(withoutEmptyNumbers(given), kind), previous, kind));
+  const wanted = keptByConversion(toStored(withoutEmptyNumbers(given), kind), previous, kind);
+  const asked = kind.custom === undefined ? withDefaults(wanted) : wanted;
   const scoped = options.scope?.(asked, previous) ?? asked;
   checkImmutable(kind, scoped, previous);
   if (options.scope === undefined && target.subresource === undefined) checkMainDoor(kind, scoped, previous);

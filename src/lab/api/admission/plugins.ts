@@ -1,0 +1,50 @@
+// The admission plugins of an API server, in upstream's order (kubeapiserver/options/plugins.go). Each costs next to nothing where
+// nothing is configured for it.
+//
+// Not here: namespaces' lifecycle (write.ts), ServiceAccounts (apiserver/authn-accounts.ts), tolerations (controllers/).
+
+import { createRequire } from "node:module";
+import type { Admission, AdmissionRequest, Validation } from "../api.ts";
+import { invalidObject } from "../errors.ts";
+import type { Ask } from "./expressions.ts";
+import { limitDefaults, limitValidation } from "./limit-ranges.ts";
+import { policyMutation } from "./mutating-policies.ts";
+import { podSecurity, podSecurityLabels } from "./pod-security.ts";
+import { policyValidation, type Policy } from "./policies.ts";
+import { podPriority, priorityClassValidation } from "./priorities.ts";
+import { quotaValidation } from "./quotas.ts";
+
+const load = createRequire(import.meta.url);
+const problems = (): typeof import("./policy-problems.ts") =>
+  load("./policy-problems.ts") as typeof import("./policy-problems.ts");
+
+export interface AdmissionPlugins {
+  readonly admissions: readonly Admission[];
+  readonly validations: readonly Validation[];
+}
+
+/** All of them. `askAs`: may who makes the request (or a ServiceAccount) do something? For expressions about an `authorizer`. */
+export function admissionPlugins(askAs?: (request: AdmissionRequest) => Ask): AdmissionPlugins {
+  return {
+    admissions: [podSecurityLabels, limitDefaults, podPriority, policyMutation(askAs), policyProblems],
+    validations: [priorityClassValidation, limitValidation, podSecurity, policyValidation(askAs), quotaValidation],
+  };
+}
+
+/** Policies are compiled before they are kept, and their status says what the types of their kinds make of them. */
+const policyProblems: Admission = (request) => {
+  const { kind, operation, object, previous, actor } = request;
+  if (kind.group !== "admissionregistration.k8s.io" || operation === "delete" || actor.subresource !== undefined)
+    return object;
+  if (kind.resource.endsWith("webhookconfigurations")) return object;
+  const { admissionProblems, typeChecked } = problems();
+  const found = admissionProblems(request);
+  if (found.length > 0) throw invalidObject(kind, object.metadata.name, found);
+  if (object.kind !== "ValidatingAdmissionPolicy") return object;
+  const before = previous?.metadata.generation ?? 0;
+  const isSame = previous !== undefined && JSON.stringify(previous["spec"]) === JSON.stringify(object["spec"]);
+  if (isSame) return object;
+  const metadata = { ...object.metadata, generation: before + 1 };
+  const checked = typeChecked({ ...object, metadata } as Policy, request.kinds);
+  return { ...checked, metadata: object.metadata };
+};
