@@ -1,7 +1,8 @@
 // Asks a running lab through its control socket: HTTP with JSON bodies over a unix socket in the lab's folder.
 
-import { IncomingMessage, request } from "node:http";
+import type { IncomingMessage } from "node:http";
 import type { Duplex } from "node:stream";
+import { http } from "../kernel/http.ts";
 import type { LabPaths } from "./paths.ts";
 
 /** What the lab answered when it refused. */
@@ -35,7 +36,7 @@ export function labClient(paths: LabPaths): LabClient {
   const send = (path: string, body: unknown, headers: Record<string, string> = {}): Promise<IncomingMessage | Duplex> =>
     new Promise((resolve, reject) => {
       const text = body === undefined ? undefined : JSON.stringify(body);
-      const outgoing = request({
+      const outgoing = http.request({
         socketPath: paths.control,
         path,
         method: "POST",
@@ -78,7 +79,7 @@ export function labClient(paths: LabPaths): LabClient {
     },
     async stream(path, body): Promise<Duplex> {
       const answer = await send(path, body, { connection: "Upgrade", upgrade: "fairlead-stream" });
-      if (answer instanceof IncomingMessage) throw asError(answer.statusCode ?? 500, await readJson(answer));
+      if (answer instanceof http.IncomingMessage) throw asError(answer.statusCode ?? 500, await readJson(answer));
       return answer;
     },
     async alive(): Promise<boolean> {

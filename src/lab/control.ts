@@ -2,8 +2,9 @@
 // Only the lab's owner can open the socket (its folder is 0700). The Kubernetes API is another door to the same store.
 
 import { chmodSync, rmSync } from "node:fs";
-import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
+import { http } from "../kernel/http.ts";
 import { StatusError } from "./api/store.ts";
 import { checkWithPackets } from "./check.ts";
 import { applyObjects, deleteObjects, getObjects, waitUntilReady, watchObjects } from "./control-objects.ts";
@@ -52,7 +53,7 @@ const streams: Readonly<Record<string, Stream>> = {
 
 /** Listens on the lab's control socket. `stop` ends the daemon. */
 export async function startControl(lab: Lab, paths: LabPaths, stop: () => Promise<void>): Promise<{ close(): void }> {
-  const server = createServer((request, response) => {
+  const server = http.createServer((request, response) => {
     void respond(lab, request, response, stop);
   });
   server.on("upgrade", (request: IncomingMessage, socket: Duplex, head: Buffer) => {

@@ -46,10 +46,27 @@ export function startRoleAggregation(
 /** The rules a role collects from the others, each once, by the others' names. */
 export function collectedRules(role: Role, roles: readonly Role[]): readonly PolicyRule[] {
   const selectors = role.aggregationRule?.clusterRoleSelectors ?? [];
-  const rules: PolicyRule[] = [];
+  const rules = new Map<string, PolicyRule>();
+  const sorted = roles.toSorted((a, b) => (a.metadata.name < b.metadata.name ? -1 : 1));
   for (const selector of selectors)
-    for (const other of [...roles].sort((a, b) => (a.metadata.name < b.metadata.name ? -1 : 1)))
-      if (other.metadata.name !== role.metadata.name && selects(selector, other.metadata.labels))
-        for (const rule of other.rules ?? []) if (!rules.some((known) => sameJson(known, rule))) rules.push(rule);
-  return rules;
+    for (const other of sorted) {
+      if (other.metadata.name === role.metadata.name || !selects(selector, other.metadata.labels)) continue;
+      for (const rule of other.rules ?? []) {
+        const text = textOf(rule);
+        if (!rules.has(text)) rules.set(text, rule);
+      }
+    }
+  return [...rules.values()];
+}
+
+const ruleTexts = new WeakMap<PolicyRule, string>();
+
+/** The same for equal rules, whatever the order of their fields. */
+function textOf(rule: PolicyRule): string {
+  let text = ruleTexts.get(rule);
+  if (text === undefined) {
+    text = JSON.stringify(Object.entries(rule).sort(([a], [b]) => (a < b ? -1 : 1)));
+    ruleTexts.set(rule, text);
+  }
+  return text;
 }

@@ -156,7 +156,7 @@ function parseSubject(text: string): Subject {
 
 /** The role with the rules it lacks. An aggregated role's rules are its collector's business. */
 function withRules(there: Role, wanted: Role): Role {
-  if (wanted.aggregationRule !== undefined) return there;
+  if (wanted.aggregationRule !== undefined || sameJson(there.rules, wanted.rules)) return there;
   const missing = (wanted.rules ?? []).filter((rule) => !coversAll(there.rules ?? [], [rule]));
   return missing.length === 0 ? there : { ...there, rules: [...(there.rules ?? []), ...missing] };
 }

@@ -3,9 +3,10 @@
 //
 // Not here: TLS and tokens (tls*.ts, authn*.ts), permissions (authz*.ts), streams (streams/): they are passed in (hooks.ts).
 
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import type { Server as SecureServer } from "node:https";
 import type { Duplex } from "node:stream";
+import { http } from "../../kernel/http.ts";
 import type { ServedApi } from "../api/api.ts";
 import { badRequest } from "../api/errors.ts";
 import type { Kind } from "../api/kinds.ts";
@@ -105,7 +106,7 @@ export function startApiServer(options: ApiServerOptions): ApiServer {
 
 /** A plain server on a port of the host's loopback, for tests and for `--insecure`. Resolves when it listens. */
 export async function listenPlain(port = 0): Promise<{ readonly server: Server; readonly port: number }> {
-  const server = createServer();
+  const server = http.createServer();
   await new Promise<void>((resolve, reject) => {
     server.once("error", reject);
     server.listen(port, "127.0.0.1", resolve);

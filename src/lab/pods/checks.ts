@@ -1,10 +1,10 @@
 // One look at a container: HTTP, TCP, gRPC or a command, as probes and lifecycle hooks make it.
 // The network ones come from the pod's node, as the kubelet's do, so they also prove that the node reaches the pod.
 
-import http from "node:http";
 import http2 from "node:http2";
 import net from "node:net";
 import tls from "node:tls";
+import { http } from "../../kernel/http.ts";
 import { familyOf, type Address } from "../../ip/address.ts";
 import type { NetworkNamespace } from "../../kernel/namespaces.ts";
 import { tcpSocketFd } from "../../kernel/sockets.ts";

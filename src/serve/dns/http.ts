@@ -1,7 +1,8 @@
 // The pod's pages for probes and Prometheus: one path a port, as CoreDNS has them.
 
-import http from "node:http";
+import type { Server } from "node:http";
 import type { AddressInfo } from "node:net";
+import { http } from "../../kernel/http.ts";
 
 import type { NetworkNamespace } from "../../kernel/namespaces.ts";
 import { listenTcpFd } from "../../kernel/sockets.ts";
@@ -13,7 +14,7 @@ export async function startHttp(
   port: number,
   path: string,
   page: () => { readonly status: number; readonly body: string },
-): Promise<{ readonly server: http.Server; readonly port: number }> {
+): Promise<{ readonly server: Server; readonly port: number }> {
   const server = http.createServer((request, response) => {
     const found = request.url?.split("?")[0] === path ? page() : { status: 404, body: "404 page not found\n" };
     response.writeHead(found.status, { "content-type": "text/plain; version=0.0.4; charset=utf-8" });

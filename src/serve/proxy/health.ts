@@ -6,7 +6,8 @@
 //
 // Not here: what is programmed (program/), and how it gets into the kernel (apply/).
 
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { IncomingMessage, Server, ServerResponse } from "node:http";
+import { http } from "../../kernel/http.ts";
 
 import { listenTcpFd, type SocketAddress } from "../../kernel/sockets.ts";
 import type { NetworkNamespace } from "../../kernel/namespaces.ts";
@@ -122,7 +123,7 @@ export function startProxyHealth(options: ProxyHealthOptions): ProxyHealth {
       return undefined;
     }
     refused.delete(port);
-    const server = createServer(handle);
+    const server = http.createServer(handle);
     server.listen({ fd });
     server.unref();
     return server;

@@ -10,8 +10,9 @@
 // Not here: who we are (credentials.ts), following a resource without gaps (informer.ts), what objects mean (model/).
 
 import { Buffer } from "node:buffer";
-import { Agent as HttpAgent, request as httpRequest, type ClientRequest, type IncomingMessage } from "node:http";
+import type { Agent as HttpAgent, ClientRequest, IncomingMessage } from "node:http";
 import { Agent as HttpsAgent, request as httpsRequest } from "node:https";
+import { http } from "../../kernel/http.ts";
 
 import { createCredentials, type CredentialSource, type Credentials } from "./credentials.ts";
 import type { ClusterAccess } from "./kubeconfig.ts";
@@ -133,7 +134,7 @@ export function openCluster(
           ...(current.key === undefined ? {} : { key: current.key }),
           ...(access.serverName === undefined ? {} : { servername: access.serverName }),
         })
-      : new HttpAgent(options);
+      : new http.Agent(options);
     agentFor = current;
     return agent;
   };
@@ -158,7 +159,7 @@ export function openCluster(
       },
     };
     const response = await new Promise<IncomingMessage>((resolve, reject) => {
-      const outgoing: ClientRequest = isHttps ? httpsRequest(options) : httpRequest(options);
+      const outgoing: ClientRequest = isHttps ? httpsRequest(options) : http.request(options);
       const timer = setTimeout(
         () => outgoing.destroy(new Error(`no answer within ${headersTimeoutMs / 1000} s`)),
         headersTimeoutMs,

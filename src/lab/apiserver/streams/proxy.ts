@@ -3,10 +3,11 @@
 //
 // Not here: what a name like https:web:443 means (proxy-address.ts), rewriting of links (proxy-rewrite.ts).
 
-import http, { type IncomingMessage, type OutgoingHttpHeaders, type ServerResponse } from "node:http";
+import type { ClientRequest, IncomingMessage, OutgoingHttpHeaders, ServerResponse } from "node:http";
 import { pipeline, type Duplex, type Transform } from "node:stream";
 import { connect as connectTls } from "node:tls";
 import { createGunzip, createGzip } from "node:zlib";
+import { http } from "../../../kernel/http.ts";
 import type { Node, Pod, Service } from "../../../kube/kinds.ts";
 import { StatusError } from "../../api/store.ts";
 import type { StreamRequest, Streams } from "../hooks.ts";
@@ -57,7 +58,7 @@ export function createProxy(options: PodStreamsOptions): Streams {
     request: IncomingMessage,
     to: ProxyAddress,
     headers: OutgoingHttpHeaders,
-  ): Promise<http.ClientRequest> => {
+  ): Promise<ClientRequest> => {
     const socket = await connection(to);
     return http.request({
       method: request.method ?? "GET",
@@ -164,7 +165,7 @@ function forwardedHeaders(request: IncomingMessage, own: OutgoingHttpHeaders): O
 function exchange(
   request: IncomingMessage,
   response: ServerResponse,
-  sent: http.ClientRequest,
+  sent: ClientRequest,
   context: RewriteContext,
   to: ProxyAddress,
 ): Promise<void> {
@@ -224,7 +225,7 @@ function rewritersFor({ headers, statusCode }: IncomingMessage, context: Rewrite
 }
 
 /** Joins both connections when the server agrees to the upgrade; else its answer is given and the connection closed. */
-function passUpgrade(socket: Duplex, head: Buffer, sent: http.ClientRequest, to: ProxyAddress): Promise<void> {
+function passUpgrade(socket: Duplex, head: Buffer, sent: ClientRequest, to: ProxyAddress): Promise<void> {
   return new Promise((resolve, reject) => {
     sent.once("error", (error) =>
       reject(

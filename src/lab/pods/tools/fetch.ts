@@ -1,10 +1,11 @@
 // One HTTP exchange with times and addresses, as curl and wget need it. TLS without checking where it is asked for.
 
 import { lookup } from "node:dns/promises";
-import http from "node:http";
+import type { IncomingMessage } from "node:http";
 import https from "node:https";
 import { isIP, type Socket } from "node:net";
 import process from "node:process";
+import { http } from "../../../kernel/http.ts";
 
 export interface FetchOptions {
   readonly url: URL;
@@ -24,7 +25,7 @@ export interface FetchOptions {
 }
 
 export interface Fetched {
-  readonly response: http.IncomingMessage;
+  readonly response: IncomingMessage;
   readonly socket: Socket;
   readonly times: { readonly lookup: number; readonly connect: number; readonly firstByte: number };
 }

@@ -1,9 +1,10 @@
 // Reaching out from a pod, from inside the daemon: HTTP, TCP and UDP on sockets of the pod's network namespace, names by the pod's resolv.conf.
 
 import { createSocket } from "node:dgram";
-import http from "node:http";
+import type { RequestOptions } from "node:http";
 import type { IncomingMessage } from "node:http";
 import type net from "node:net";
+import { http } from "../../../kernel/http.ts";
 import { familyOf, type Address } from "../../../ip/address.ts";
 import type { NetworkNamespace } from "../../../kernel/namespaces.ts";
 import { bindUdpFd } from "../../../kernel/sockets.ts";
@@ -37,7 +38,7 @@ export async function connectTo(from: Origin, host: string, port: number): Promi
 /** An HTTP request; resolves with the response, its body unread. */
 export async function requestFrom(
   from: Origin,
-  options: { readonly host: string; readonly port: number; readonly timeoutMs: number } & http.RequestOptions,
+  options: { readonly host: string; readonly port: number; readonly timeoutMs: number } & RequestOptions,
   body?: IncomingMessage | string,
 ): Promise<IncomingMessage> {
   const { host, port, timeoutMs, ...rest } = options;

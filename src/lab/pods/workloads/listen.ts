@@ -1,9 +1,10 @@
 // Listening inside a pod from the daemon: HTTP, TCP and UDP servers on sockets that belong to the pod's network namespace.
 
 import { createSocket, type RemoteInfo, type Socket as UdpSocket } from "node:dgram";
-import { createServer, type IncomingMessage, type Server as HttpServer, type ServerResponse } from "node:http";
+import type { IncomingMessage, Server as HttpServer, ServerResponse } from "node:http";
 import { createServer as createSecureServer } from "node:https";
 import net from "node:net";
+import { http } from "../../../kernel/http.ts";
 import type { Address } from "../../../ip/address.ts";
 import type { NetworkNamespace } from "../../../kernel/namespaces.ts";
 import { bindUdpFd, listenTcpFd } from "../../../kernel/sockets.ts";
@@ -20,7 +21,7 @@ export interface Listen {
 
 /** Serves HTTP. Throws KernelError (EADDRINUSE …) before anything is served. */
 export function serveHttp(where: Listen, handler: Handler): RunningWorkload & { readonly server: HttpServer } {
-  return serveOn(where, createServer({ keepAliveTimeout }, handler));
+  return serveOn(where, http.createServer({ keepAliveTimeout }, handler));
 }
 
 /** Serves HTTPS with a certificate and its key, both PEM. Throws KernelError, and OpenSSL's error for a pair that does not fit. */
