@@ -105,6 +105,26 @@ export function objectOfKind(
   kind: Kind,
   options: { readonly validation: FieldValidation; readonly warnings: Set<string> },
 ): KubeObject {
+  const unknown: string[] = [];
+  const object = readObjectOfKind(fields, kind, unknown);
+  sayUnknown(unknown, kind, options);
+  return object;
+}
+
+/** As objectOfKind, for an apply configuration: there an unknown field is an error whatever was asked for. */
+export function configurationOfKind(fields: Fields, kind: Kind): KubeObject {
+  const unknown: string[] = [];
+  const object = readObjectOfKind(fields, kind, unknown);
+  if (unknown.length === 0) return object;
+  const { namespace, name } = object.metadata;
+  const what = `${namespace === undefined ? "" : `${namespace}/`}${name}; ${kind.apiVersion}, Kind=${kind.kind}`;
+  const texts = unknown.map((path) => `.${path}: field not declared in schema`);
+  throw badRequest(
+    `failed to create typed patch object (${what}): ${texts.length === 1 ? texts[0] : `errors:\n  ${texts.join("\n  ")}`}`,
+  );
+}
+
+function readObjectOfKind(fields: Fields, kind: Kind, unknown: string[]): KubeObject {
   checkKind(fields, kind);
   const object = {
     ...fields,
@@ -112,16 +132,13 @@ export function objectOfKind(
     kind: kind.kind,
     metadata: fields["metadata"] ?? {},
   } as KubeObject;
-  const unknown: string[] = [];
   const schema = kind.custom?.schema?.openAPIV3Schema;
   const problems = structureProblems(kind.custom === undefined ? object : withoutKind(object)).filter(
     (problem) => problem.reason !== "UnknownField",
   );
   if (problems.length > 0) throw badRequest(`${cannotBe(kind)}: ${problems.map(problemText).join(", ")}`);
   const known = kind.custom === undefined ? knownFields(object, unknown) : withKnownMetadata(object, unknown);
-  const complete = schema === undefined ? known : (pruned(known, schema, unknown) as KubeObject);
-  sayUnknown(unknown, kind, options);
-  return complete;
+  return schema === undefined ? known : (pruned(known, schema, unknown) as KubeObject);
 }
 
 function withKnownMetadata(object: KubeObject, unknown: string[]): KubeObject {

@@ -8,6 +8,7 @@ import {
   type TypeSchema,
   type ValueType,
 } from "../../kube/schema.ts";
+import { customSchema } from "./openapi-custom.ts";
 import type { Kind } from "../api/kinds.ts";
 
 export type OpenApiVersion = 2 | 3;
@@ -34,7 +35,7 @@ export function schemasOf(rows: readonly Kind[], version: OpenApiVersion): Json 
     }
     const list = listSchema(row, version);
     if (list !== undefined) schemas[listName(row)] ??= list;
-    if (row.custom !== undefined) schemas[kindName(row)] = customSchema(row, version);
+    if (row.custom !== undefined) schemas[kindName(row)] = customKind(row, version);
   }
   return schemas;
 }
@@ -111,17 +112,10 @@ function listSchema(row: Kind, version: OpenApiVersion): Json | undefined {
   };
 }
 
-function customSchema(row: Kind, version: OpenApiVersion): Json {
-  const schema = (row.custom?.schema?.openAPIV3Schema ?? { type: "object" }) as Json;
-  const properties = (schema["properties"] ?? {}) as Json;
+function customKind(row: Kind, version: OpenApiVersion): Json {
+  const schema = row.custom?.schema?.openAPIV3Schema as Json | undefined;
   return {
-    ...schema,
-    properties: {
-      ...properties,
-      apiVersion: { type: "string" },
-      kind: { type: "string" },
-      metadata: reference(schemaName("meta.v1.ObjectMeta"), version),
-    },
+    ...customSchema(schema, { version, metadata: reference(schemaName("meta.v1.ObjectMeta"), version) }),
     "x-kubernetes-group-version-kind": [{ group: row.group, version: row.version, kind: row.kind }],
   };
 }

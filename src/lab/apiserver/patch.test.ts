@@ -235,6 +235,10 @@ test("what apply needs is asked for", async () => {
   assert.equal((await server.send("PATCH", `${services}/w`, body, headers)).status, 422);
   const managed = { ...body, metadata: { name: "w", managedFields: [{}] } };
   assert.equal((await server.send("PATCH", `${services}/w?fieldManager=x`, managed, headers)).status, 400);
+  const unknown = "apiVersion: v1\nkind: Service\nmetadata: {name: w}\nspec: {sizes: 1}\n";
+  const refused = await server.send("PATCH", `${services}/w?fieldManager=x&fieldValidation=Ignore`, unknown, headers);
+  assert.equal(refused.status, 400);
+  assert.match(JSON.stringify(refused.body), /w; v1, Kind=Service\): \.spec\.sizes: field not declared in schema/);
   const merge = { "Content-Type": "application/merge-patch+json" };
   assert.equal((await server.send("PATCH", `${services}/u?force=true`, {}, merge)).status, 422);
   assert.equal((await server.send("PATCH", `${services}/u`, {}, { "Content-Type": "text/plain" })).status, 415);

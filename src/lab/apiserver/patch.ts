@@ -6,7 +6,7 @@ import type { KubeObject } from "../../kube/object.ts";
 import { schemaOf } from "../../kube/schema.ts";
 import { badRequest, conflict, notFound } from "../api/errors.ts";
 import { StatusError } from "../api/store.ts";
-import { objectOfKind, parseYaml, type Fields } from "./body.ts";
+import { configurationOfKind, objectOfKind, parseYaml, type Fields } from "./body.ts";
 import { fromStored, toStored } from "./conversions.ts";
 import { readBody, type Exchange } from "./exchange.ts";
 import { applyConfiguration } from "./managed/managers.ts";
@@ -154,7 +154,7 @@ function applyObject(
   scope: Scope | undefined,
 ): Replaced {
   const { api, kind, manager, target } = writing;
-  const given = placed(objectOfKind(configuration, kind, writing), writing);
+  const given = placed(configurationOfKind(configuration, kind), writing);
   if (given.metadata.managedFields !== undefined && given.metadata.managedFields !== null)
     throw badRequest("metadata.managedFields must be nil");
   const key = { group: kind.group, resource: kind.resource, name: target.name ?? "" };
