@@ -23,6 +23,7 @@ import type { ClusterAccess } from "../watch/cluster/kubeconfig.ts";
 import type { AgentEvent } from "./agent.ts";
 import { startClusterSource, type AgentScope, type ClusterSource } from "./cluster-source.ts";
 import { installExecutables, removeCniFiles, rivals, writeConfiguration, type CniPlaces } from "./cni-files.ts";
+import { forwardDrops } from "./firewall.ts";
 import { hasKubeProxy, removeKubeProxy } from "./kube-proxy.ts";
 import { takeAgentLock } from "./lock.ts";
 import { watchMachine } from "./machine.ts";
@@ -83,6 +84,7 @@ export class MissingFeature extends Error {
 /** How long after the hand-over it is looked whether a kube-proxy has come back. */
 const kubeProxyAgainMs = 60_000;
 const retryMs = 10_000;
+const firewallIntervalMs = 300_000;
 
 /** Starts the agent of this machine's node. Rejects with LockedError and MissingFeature before anything is written. */
 export async function startNodeProcess(options: ProcessOptions): Promise<NodeProcess> {
@@ -129,6 +131,9 @@ export async function startNodeProcess(options: ProcessOptions): Promise<NodePro
         addresses: options.health,
         report: log,
       },
+      ...(scope.kind === "all" && {
+        policyFlows: { namespace, told: ({ text }: { readonly text: string }) => log(`policy ${text}`), report: log },
+      }),
       report: (event) => tell(event, log, events),
     });
     const first = await network.agent.synced();
@@ -138,6 +143,7 @@ export async function startNodeProcess(options: ProcessOptions): Promise<NodePro
     if (first.failures.some(isWholeTable))
       log("a table could not be written: what another proxy left stays until it can");
     else handOver(kernel, { log, events, later });
+    lookForFirewalls(kernel, scope.kind, { log, events, later });
     if (scope.kind === "all") plugin = await openToPods(options, { client, source, network, events, later });
   };
   const ready = run();
@@ -253,6 +259,22 @@ function handOver(kernel: NetworkKernel, { log, events, later }: Aids): void {
     log(message);
     events.tell({ type: "Warning", reason: "KubeProxyRuns", message });
   });
+}
+
+/** Docker and others come after us, too: looked at from time to time, told when it is another thing than the last time. */
+function lookForFirewalls(kernel: NetworkKernel, scope: AgentScope["kind"], aids: Aids): void {
+  let told = "";
+  const look = (): void => {
+    const lines = forwardDrops(kernel, scope);
+    if (lines.join("\n") !== told)
+      for (const line of lines) {
+        aids.log(line);
+        aids.events.tell({ type: "Warning", reason: "ForwardDropped", message: line });
+      }
+    told = lines.join("\n");
+    aids.later(firewallIntervalMs, look);
+  };
+  look();
 }
 
 /** Lets pods come: the plugin's other end, then the plugin, then its configuration, then the node's condition. */
