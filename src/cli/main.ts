@@ -66,6 +66,12 @@ program
     ).choices(["keep", "strict"]),
   )
   .addOption(
+    new Option(
+      "--policy-log <what>",
+      "accepts: connections that policies let through are told in nodes' logs, as drops are (default: drops)",
+    ).choices(["drops", "accepts"]),
+  )
+  .addOption(
     new Option("--controllers <whose>", "none: you bring kube-controller-manager and kube-scheduler")
       .choices(["own", "none"])
       .default("own"),

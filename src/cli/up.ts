@@ -32,6 +32,7 @@ interface UpOptions {
   readonly packets: "on" | "off" | "auto";
   readonly policy?: "on" | "off";
   readonly policyConnections?: "keep" | "strict";
+  readonly policyLog?: "drops" | "accepts";
   readonly controllers: "own" | "none";
   readonly publish?: readonly string[];
   readonly timeout: string;
@@ -159,13 +160,15 @@ function switchableSettings({
   publish,
   policy,
   policyConnections,
+  policyLog,
   controllers,
-}: UpOptions): Pick<LabConfig, "policy" | "establishedConnections" | "controllers" | "publish"> {
+}: UpOptions): Pick<LabConfig, "policy" | "establishedConnections" | "policyLog" | "controllers" | "publish"> {
   return {
     ...(publish !== undefined && { publish: publish.map(parsePublished) }),
     controllers,
     ...(policy !== undefined && { policy }),
     ...(policyConnections !== undefined && { establishedConnections: policyConnections }),
+    ...(policyLog !== undefined && { policyLog }),
   };
 }
 

@@ -33,6 +33,8 @@ export interface LabConfig {
   readonly policy?: "on" | "off";
   /** Whether a changed policy lets connections that began before go on. `keep` where absent. */
   readonly establishedConnections?: "keep" | "strict";
+  /** Whether connections that policies let through are told as drops are. `drops` where absent. */
+  readonly policyLog?: "drops" | "accepts";
 }
 
 /** One line of progress of a starting lab, as the daemon writes it to its launcher. */

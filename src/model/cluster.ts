@@ -33,6 +33,7 @@ export interface ClusterOptions {
   readonly nodePorts?: { readonly first: number; readonly last: number };
   readonly policy?: "on" | "off";
   readonly establishedConnections?: "keep" | "strict";
+  readonly policyLog?: "drops" | "accepts";
 }
 
 /** A configuration that cannot work. The message says which option to change. */
@@ -74,6 +75,7 @@ export function clusterConfig(options: ClusterOptions = {}): ClusterConfig {
     nodePorts: checkedNodePorts(options.nodePorts ?? { first: 30000, last: 32767 }),
     ...(options.policy !== undefined && { policy: options.policy }),
     ...(options.establishedConnections !== undefined && { establishedConnections: options.establishedConnections }),
+    ...(options.policyLog !== undefined && { policyLog: options.policyLog }),
   };
 }
 

@@ -80,7 +80,10 @@ export function tierVerdicts(
   for (const name of state.lists.keys()) if (!lists.has(name)) state.lists.delete(name);
   number(state, [...ladders.map(({ name }) => name), ...lists.keys(), ...rungs.keys()]);
 
-  const decisions = [...rungs.values()].map((rung) => decisionOf(rung, markIn(state, rung.name))).sort(byMark);
+  const isTold = network.cluster.policyLog === "accepts";
+  const decisions = [...rungs.values()]
+    .map((rung) => decisionOf(rung, markIn(state, rung.name), isTold || rung.logsAccepts))
+    .sort(byMark);
   const under = (direction: Direction, tier: PolicyTier): readonly UnderLadder[] =>
     climbing
       .filter((each) => each.tier === tier && each.ladder.direction === direction)
@@ -223,13 +226,13 @@ function originOfList({ segments, rest }: PortList): Origin {
   return segments[0]?.rung.origin ?? rest?.origin ?? { kind: "ClusterNetworkPolicy", name: "" };
 }
 
-function decisionOf({ action, direction, origin, logsAccepts }: Rung, mark: string): Decision {
+function decisionOf({ action, direction, origin }: Rung, mark: string, isTold: boolean): Decision {
   return {
     mark,
     verdict: action === "deny" ? "drop" : action,
     direction,
     policies: [origin],
-    isTold: logsAccepts && action === "accept",
+    isTold: isTold && action === "accept",
   };
 }
 
