@@ -2,7 +2,7 @@
 // and is there something about it that is allowed and yet probably not meant.
 
 import { withDefaults } from "./defaults.ts";
-import type { Container, Pod, PodTemplateSpec, Service } from "./kinds.ts";
+import type { ClusterNetworkPolicy, Container, Pod, PodTemplateSpec, Service } from "./kinds.ts";
 import type { KubeObject } from "./object.ts";
 import { at, type FieldProblem } from "./problem.ts";
 import { resourceOf, resources } from "./resources.ts";
@@ -20,6 +20,10 @@ export function objectProblems(object: KubeObject): FieldProblem[] {
 /** `no matches for kind …`, and what is near. */
 function unknownKind({ apiVersion, kind }: { readonly apiVersion: string; readonly kind: string }): string {
   const message = `no matches for kind ${JSON.stringify(kind)} in version ${JSON.stringify(apiVersion)}`;
+  if (["AdminNetworkPolicy", "BaselineAdminNetworkPolicy"].includes(kind)) {
+    const tier = kind === "AdminNetworkPolicy" ? "Admin" : "Baseline";
+    return `${message}; write a ClusterNetworkPolicy with tier ${tier}, which has replaced it (policy.networking.k8s.io/v1alpha2)`;
+  }
   const sameKind = resources.find((row) => row.kind.toLowerCase() === kind.toLowerCase());
   if (sameKind === undefined) return message;
   return `${message}; it is kind ${sameKind.kind} in version ${sameKind.apiVersion}`;
@@ -35,6 +39,7 @@ export function fieldWarnings(object: KubeObject): readonly Warning[] {
   if (object.kind === "Service") return serviceWarnings((object as Service).spec);
   if (object.kind === "Endpoints")
     return [{ field: "kind", message: "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice" }];
+  if (object.kind === "ClusterNetworkPolicy") return domainNameWarnings((object as ClusterNetworkPolicy).spec);
   if (spec.template?.spec !== undefined) return podWarnings(spec.template.spec, "spec.template.spec");
   const nested = spec.jobTemplate?.spec?.template?.spec;
   return nested === undefined ? [] : podWarnings(nested, "spec.jobTemplate.spec.template.spec");
@@ -44,6 +49,21 @@ export function fieldWarnings(object: KubeObject): readonly Warning[] {
 export interface Warning {
   readonly field: string;
   readonly message: string;
+}
+
+function domainNameWarnings({ egress = [] }: ClusterNetworkPolicy["spec"]): Warning[] {
+  return egress.flatMap(({ to, action }, index) =>
+    to.flatMap(({ domainNames }, each) =>
+      domainNames === undefined
+        ? []
+        : [
+            {
+              field: `spec.egress[${index}].to[${each}].domainNames`,
+              message: `names are not enforced yet: the rule ${action === "Accept" ? "accepts nothing" : "denies everything"}`,
+            },
+          ],
+    ),
+  );
 }
 
 function podWarnings(spec: Pod["spec"], path: string): Warning[] {
