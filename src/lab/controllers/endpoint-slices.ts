@@ -22,6 +22,7 @@ import {
 import { bearsOnEndpoints, createServiceSelectors } from "./service-selectors.ts";
 import { planSlices, portsKey, type EndpointGroup, type SlicePlan } from "./slice-plan.ts";
 import type { Change } from "./objects.ts";
+import { asksForHints, processorsByZone, processorsText, withTopologyHints } from "./topology-hints.ts";
 
 export const sliceController = "endpointslice-controller.k8s.io";
 
@@ -36,8 +37,9 @@ export function endpointSliceController(cluster: Cluster): Controller {
     for (const key of selectors.selecting(change)) enqueue(key);
   };
   const nodeChanged = ({ object, previous }: Change<Node>, enqueue: Enqueue): void => {
-    if (object !== undefined && previous !== undefined && zoneOf(object) === zoneOf(previous)) return;
-    for (const service of objects.all(services)) enqueue(keyOf(service));
+    const isSameZone = object !== undefined && previous !== undefined && zoneOf(object) === zoneOf(previous);
+    if (isSameZone && processorsText(object) === processorsText(previous)) return;
+    for (const service of objects.all(services)) if (!isSameZone || asksForHints(service)) enqueue(keyOf(service));
   };
 
   return {
@@ -90,11 +92,19 @@ export function groupsFor(
   family: IpFamily,
 ): readonly EndpointGroup[] {
   const groups = new Map<string, { ports: EndpointGroup["ports"]; endpoints: EndpointGroup["endpoints"][number][] }>();
-  for (const pod of podsBehind(objects, service)) {
+  const all = podsBehind(objects, service).flatMap((pod) => {
     const addresses = addressesIn(pod, family);
-    if (addresses.length === 0) continue;
-    const endpoint = endpointOf(service, pod, addresses, objects);
-    if (endpoint === undefined) continue;
+    const endpoint = addresses.length === 0 ? undefined : endpointOf(service, pod, addresses, objects);
+    return endpoint === undefined ? [] : [{ pod, endpoint }];
+  });
+  const hinted = asksForHints(service)
+    ? withTopologyHints(
+        all.map(({ endpoint }) => endpoint),
+        processorsByZone(objects.all(nodes)),
+      )
+    : undefined;
+  for (const [index, { pod, endpoint: plain }] of all.entries()) {
+    const endpoint = hinted?.[index] ?? plain;
     const ports = portsFor(service, pod);
     const key = portsKey(ports);
     const group = groups.get(key);
