@@ -1,7 +1,7 @@
 // Reading: one object, or a list of them, in pages where the client wants pages.
 //
 // Later pages are cut from the newest state and carry the first page's resourceVersion: a watch from there sees whatever happened
-// between the pages, so nothing is missed and no page ever expires (410).
+// between the pages, so nothing is missed. As with etcd's compaction, the way to later pages ends after five minutes, with another way on.
 //
 // Not here: watches (watch.ts), the form of the answer (represent.ts).
 
@@ -12,7 +12,7 @@ import type { Kind } from "../api/kinds.ts";
 import { StatusError } from "../api/store.ts";
 import { filterOf, type Filter } from "./filter.ts";
 import { listChunks, type ListMeta, type View } from "./represent.ts";
-import { tooLargeResourceVersion } from "./status.ts";
+import { expiredContinue, tooLargeResourceVersion } from "./status.ts";
 import type { Target } from "./target.ts";
 
 /** The object a path names. Throws StatusError 404. */
@@ -32,14 +32,15 @@ export function readList(api: ServedApi, target: Target, view: View): Iterable<s
   const { query } = target;
   checkResourceVersion(query, api.revision);
   const limit = pageSize(numberOf(query.get("limit"), "limit"), view);
-  const start = continueOf(query.get("continue"));
+  const start = continueOf(query.get("continue"), view.now());
   const { group, resource } = kind.stored;
   const listed = api.list({ group, resource }, filter.namespace === undefined ? {} : { namespace: filter.namespace });
   const resourceVersion = start?.resourceVersion ?? listed.resourceVersion;
+  const at = start?.at ?? view.now();
   const { items, next, remaining } = page(listed.items, filter, { limit, after: start?.after });
   const metadata: ListMeta = {
     resourceVersion: String(resourceVersion),
-    ...(next === undefined ? {} : { continue: tokenOf({ resourceVersion, after: next }) }),
+    ...(next === undefined ? {} : { continue: tokenOf({ resourceVersion, after: next, at }) }),
     ...(next === undefined || filter.selects ? {} : { remainingItemCount: remaining }),
   };
   return listChunks(items, metadata, view);
@@ -96,25 +97,46 @@ function placeOf(object: KubeObject | undefined): string {
 }
 
 interface Continue {
-  readonly resourceVersion: number;
+  /** Of the first page; undefined where the list begins anew in its middle (upstream's inconsistent continue). */
+  readonly resourceVersion: number | undefined;
   readonly after: string;
+  /** When the first page was given, in milliseconds since 1970; undefined as above. */
+  readonly at: number | undefined;
 }
+
+/** apiserver storagebackend.DefaultCompactInterval */
+const pagesMs = 5 * 60_000;
 
 /** As upstream's tokens: opaque, base64 of JSON. */
-function tokenOf({ resourceVersion, after }: Continue): string {
-  return Buffer.from(JSON.stringify({ v: "meta.k8s.io/v1", rv: resourceVersion, start: after })).toString("base64url");
+function tokenOf({ resourceVersion, after, at }: Continue): string {
+  const token = { v: "meta.k8s.io/v1", rv: resourceVersion ?? -1, start: after, ...(at === undefined ? {} : { at }) };
+  return Buffer.from(JSON.stringify(token)).toString("base64url");
 }
 
-function continueOf(token: string | null): Continue | undefined {
+/** Throws StatusError 400 for what is no token, 410 (with another token) for one that is too old. */
+function continueOf(token: string | null, now: number): Continue | undefined {
   if (token === null || token === "") return undefined;
-  try {
-    const { rv, start } = JSON.parse(Buffer.from(token, "base64url").toString()) as { rv?: unknown; start?: unknown };
-    if (typeof rv === "number" && Number.isSafeInteger(rv) && typeof start === "string")
-      return { resourceVersion: rv, after: start };
-  } catch {
-    // Not one of ours: said below.
+  const given = parsedToken(token);
+  if (given === undefined)
+    throw badRequest("continue key is not valid: it must be the one that the previous page gave");
+  if (given.at !== undefined && now - given.at > pagesMs) {
+    const other = tokenOf({ resourceVersion: undefined, after: given.after, at: undefined });
+    throw expiredContinue(other);
   }
-  throw badRequest("continue key is not valid: it must be the one that the previous page gave");
+  return given;
+}
+
+function parsedToken(token: string): Continue | undefined {
+  try {
+    const { rv, start, at } = JSON.parse(Buffer.from(token, "base64url").toString()) as {
+      readonly [field: string]: unknown;
+    };
+    if (typeof rv !== "number" || !Number.isSafeInteger(rv) || typeof start !== "string") return undefined;
+    if (rv === -1) return { resourceVersion: undefined, after: start, at: undefined };
+    return typeof at === "number" ? { resourceVersion: rv, after: start, at } : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 /** A whole number of a query; 0 where it is absent. */

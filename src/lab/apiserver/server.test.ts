@@ -212,6 +212,13 @@ test("lists: pages, selectors, tables and metadata alone", async () => {
     ["l3"],
   );
   assert.equal(second.metadata.continue, undefined);
+  // Asked for too late: 410, and another token for the rest of the list as it is then.
+  const token = JSON.parse(Buffer.from(first.metadata.continue, "base64url").toString()) as { at: number };
+  const late = Buffer.from(JSON.stringify({ ...token, at: token.at - 301_000 })).toString("base64url");
+  const refused = await server.send("GET", `${all}?limit=2&continue=${late}`);
+  assert.deepEqual([refused.status, refused.body.reason], [410, "Expired"]);
+  const rest = (await server.send("GET", `${all}?limit=2&continue=${refused.body.metadata.continue}`)).body;
+  assert.deepEqual(rest.items, second.items);
   const selected = (await server.send("GET", `${all}?labelSelector=n+in+(l1,l2)&fieldSelector=metadata.name!%3Dl1`))
     .body;
   assert.equal(selected.items.length, 1);

@@ -27,7 +27,28 @@ export function statusOf(error: unknown, unexpected: (error: unknown) => void): 
     });
   }
   const { code, reason, message, details } = error;
-  return failure(code, reason, message, details);
+  const status = failure(code, reason, message, details);
+  return error instanceof ExpiredContinue ? { ...status, metadata: { continue: error.continue } } : status;
+}
+
+class ExpiredContinue extends StatusError {
+  readonly continue: string;
+
+  constructor(message: string, other: string) {
+    super(410, "Expired", message);
+    this.continue = other;
+  }
+}
+
+/** 410 of a page asked for too late, with the way on (apiserver etcd3 handleExpiredKeyError). */
+export function expiredContinue(other: string): StatusError {
+  return new ExpiredContinue(
+    "The provided continue parameter is too old to display a consistent list result. You can start a new list without " +
+      "the continue parameter, or use the continue token in this response to retrieve the remainder of the results. " +
+      "Continuing with the provided token results in an inconsistent list - objects that were created, modified, or " +
+      "deleted between the time the first chunk was returned and now may show up in the list.",
+    other,
+  );
 }
 
 function failure(code: number, reason: string, message: string, details: object): Status {
