@@ -41,7 +41,9 @@ export function netexec(context: WorkloadContext, flags: ReadonlyMap<string, str
   if ((flags.get("sctp-port") ?? "-1") !== "-1")
     throw new WorkloadError("this built-in server has no SCTP; map the real program with: fairlead image add");
   const handler = httpHandler(server, flags.get("http-override"));
-  const addresses = (flags.get("udp-listen-addresses") ?? "").split(",").filter((address) => address !== "");
+  // A hostNetwork pod's own addresses are its node's: given twice, meant once.
+  const given = (flags.get("udp-listen-addresses") ?? "").split(",").filter((address) => address !== "");
+  const addresses = [...new Set(given)];
   const udpAt = udpPort <= 0 ? [] : addresses.length === 0 ? [undefined] : addresses;
   const where = { namespace, port: httpPort };
   const certificate = flags.get("tls-cert-file") ?? "";

@@ -77,6 +77,15 @@ test("agnhost netexec: HTTP, UDP, dialling on", async () => {
   assert.match(await get(host, 80, `/dial?host=${host}&port=82&request=hostname`), /^200 \{"errors":\[".*ECONNREFUSED/);
 });
 
+test("agnhost netexec --udp-listen-addresses: the same address twice is one server", async () => {
+  const host = await start({
+    image: "agnhost",
+    args: ["netexec", "--udp-listen-addresses=$(IP),$(IP)"],
+    env: [{ name: "IP", valueFrom: { fieldRef: { fieldPath: "status.podIP" } } }],
+  });
+  assert.equal(await askUdp(from, host, 8081, "serverport", 2000), "8081");
+});
+
 test("agnhost serve-hostname and porter", async () => {
   const name = `pod-${serial}`;
   assert.equal(await get(await start({ image: "agnhost", args: ["serve-hostname", "--port=80"] }), 80), `200 ${name}`);
