@@ -7,8 +7,9 @@ import { corefilePath, followCorefile } from "../serve/dns/corefile-file.ts";
 import { defaultCorefile, startDnsServer, type DnsServer } from "../serve/dns/server.ts";
 import type { NodeLog } from "./node-log.ts";
 import type { Outside } from "./outside/connect.ts";
+import { builtinImages } from "./pods/images/builtin.ts";
 import type { Images } from "./pods/images/images.ts";
-import type { BuiltinWorkload } from "./pods/workloads/workload.ts";
+import { programOf, type BuiltinWorkload } from "./pods/workloads/workload.ts";
 import { systemImages } from "./system.ts";
 
 export interface SystemParts {
@@ -21,7 +22,12 @@ export interface SystemParts {
 
 /** Makes the images of system.ts known. */
 export function registerSystemWorkloads(parts: SystemParts): void {
-  parts.images.register(withoutTag(systemImages.dns), { entrypoint: ["/coredns"], workload: dnsWorkload(parts) });
+  const dns = dnsWorkload(parts);
+  parts.images.register(withoutTag(systemImages.dns), { entrypoint: ["/coredns"], workload: dns });
+  // agnhost has a CoreDNS beside it, for tests that want a DNS server of their own.
+  const beside = { ...dns, serves: (argv: readonly string[]) => programOf(argv) === "coredns" };
+  for (const name of ["agnhost", "e2e-test-images/glibc-dns-testing"])
+    parts.images.register(name, { ...builtinImages[name], beside });
   parts.images.register(withoutTag(systemImages.agent), {
     entrypoint: ["/fairlead-agent"],
     workload: agentWorkload(parts),

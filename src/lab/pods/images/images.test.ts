@@ -3,6 +3,8 @@ import assert from "node:assert/strict";
 import fs from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { BuiltinWorkload } from "../workloads/workload.ts";
+import { builtinImages } from "./builtin.ts";
 import { commandLine, createImages, type Images } from "./images.ts";
 import { matchesName, parseReference, referenceText } from "./reference.ts";
 
@@ -116,6 +118,23 @@ test("the real agnhost, mapped as a program, is where its image has it and start
     ["/bin/true /app/true", "/bin/true /agnhost", "/bin/true /agnhost-2"],
   );
   assert.equal(image.workload, undefined);
+});
+
+test("a server beside the image's own program stays when that is mapped", () => {
+  const images = createImages();
+  const beside: BuiltinWorkload = {
+    name: "coredns",
+    serves: ([program]) => program === "/coredns",
+    start: () => ({ stop() {} }),
+  };
+  const serves = (...argv: readonly string[]): boolean => {
+    const found = images.lookup("agnhost");
+    return "image" in found && found.image.workload?.serves(argv) === true;
+  };
+  images.register("agnhost", { ...builtinImages["agnhost"], beside });
+  assert.deepEqual([serves("/coredns"), serves("/agnhost", "pause")], [true, true]);
+  images.add({ name: "agnhost", path: "/bin/true" });
+  assert.deepEqual([serves("/coredns"), serves("/agnhost", "pause")], [true, false]);
 });
 
 test("which command lines are the image's own server", () => {

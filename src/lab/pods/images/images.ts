@@ -55,6 +55,8 @@ export interface Images {
 /** A built-in image. What is left out: the machine's programs as root, no entrypoint, `/` as working directory. */
 export interface BuiltinImage {
   readonly workload?: BuiltinWorkload;
+  /** A server of another program in the image; it stays where the image's own program is mapped to a real one. */
+  readonly beside?: BuiltinWorkload;
   readonly entrypoint?: readonly string[];
   readonly command?: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
@@ -160,12 +162,26 @@ function mappedImage(
       command: mapping.command ?? (isDirectory ? [] : (known.command ?? [])),
       env: mapping.env ?? {},
       workingDirectory: mapping.workingDirectory ?? "/",
+      ...(isDirectory || standIn.beside === undefined ? {} : { workload: standIn.beside }),
     },
+  };
+}
+
+function bothWorkloads(
+  own: BuiltinWorkload | undefined,
+  beside: BuiltinWorkload | undefined,
+): BuiltinWorkload | undefined {
+  if (own === undefined || beside === undefined) return own ?? beside;
+  return {
+    ...own,
+    serves: (argv) => beside.serves(argv) || own.serves(argv),
+    start: (context) => (beside.serves(context.args) ? beside : own).start(context),
   };
 }
 
 function builtinImage(name: string, image: BuiltinImage, full: string, tag: string): Image {
   const command = image.command ?? [];
+  const workload = bothWorkloads(image.workload, image.beside);
   return {
     name: full,
     id: `fairlead.dev/builtin/${name}`,
@@ -176,7 +192,7 @@ function builtinImage(name: string, image: BuiltinImage, full: string, tag: stri
     command: image.tagAsArgument === true ? [...command, tag] : command,
     env: image.env ?? {},
     workingDirectory: image.workingDirectory ?? "/",
-    ...(image.workload === undefined ? {} : { workload: image.workload }),
+    ...(workload === undefined ? {} : { workload }),
   };
 }
 
