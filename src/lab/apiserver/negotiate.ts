@@ -19,14 +19,18 @@ export interface MediaRange {
 const plain: Form = { as: "object", encoding: "json", version: "v1" };
 const supported = ["application/json", "application/yaml"];
 
-/** The first form a client accepts that there is. Throws StatusError 406 where there is none. */
-export function formOf(accept: string | undefined): Form {
+/**
+ * The first form a client accepts that there is. Throws StatusError 406 where there is none. What is only answered and never stored (reviews)
+ * has no table and no metadata to speak of.
+ */
+export function formOf(accept: string | undefined, { isStored }: { readonly isStored: boolean }): Form {
   if (accept === undefined || accept.trim() === "") return plain;
   for (const { type, parameters } of mediaRanges(accept)) {
     const encoding = encodingOf(type);
     if (encoding === undefined) continue;
     const { as, v = "v1", g = "meta.k8s.io" } = parameters;
     if (as === undefined) return { ...plain, encoding };
+    if (!isStored) continue;
     if (g !== "meta.k8s.io" || (v !== "v1" && v !== "v1beta1")) continue;
     if (as === "Table") return { as: "table", encoding, version: v };
     if (as === "PartialObjectMetadata" || as === "PartialObjectMetadataList")

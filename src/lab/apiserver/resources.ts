@@ -91,7 +91,7 @@ function viewOf(exchange: Exchange, kind: Kind, now: () => number): View {
   const { request, target } = exchange;
   const includeObject = target.query.get("includeObject") ?? "Metadata";
   const rowObject = includeObject === "None" || includeObject === "Object" ? includeObject : "Metadata";
-  return { kind, form: formOf(request.headers.accept), rowObject, now };
+  return { kind, form: formOf(request.headers.accept, { isStored: kind.verbs.includes("get") }), rowObject, now };
 }
 
 /** What a write of this request needs. */

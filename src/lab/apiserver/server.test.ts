@@ -177,6 +177,12 @@ test("bodies come as YAML too, and answers on request", async () => {
   const other = await server.send("POST", configMaps, yaml, { "Content-Type": "text/html" });
   assert.equal(other.status, 415);
   assert.equal((await server.send("GET", configMaps, undefined, { Accept: "text/html" })).status, 406);
+  // What is never stored has no table; a client that also takes the object gets that.
+  const review = { apiVersion: "authentication.k8s.io/v1", kind: "SelfSubjectReview" };
+  const reviews = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
+  const table = "application/json;as=Table;v=v1;g=meta.k8s.io";
+  assert.equal((await server.send("POST", reviews, review, { Accept: table })).status, 406);
+  assert.notEqual((await server.send("POST", reviews, review, { Accept: `${table},application/json` })).status, 406);
 });
 
 test("unknown fields: refused, warned about or dropped, as the request says", async () => {
