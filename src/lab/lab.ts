@@ -104,7 +104,7 @@ export async function startLab(options: LabOptions): Promise<Lab> {
   const insideAddresses = packets ? config.nodeCidrs.map(routerAddress) : [];
   const certificates = openLabCertificates({ cluster, paths, insideAddresses });
   const access = openAccess({ store, certificates, domain: cluster.domain });
-  const plugins = admissionPlugins((request) => access.askAs(request));
+  const plugins = admissionPlugins({ askAs: (request) => access.askAs(request) });
   const api = createObjectApi({
     store,
     admissions: [...admissions, access.admission, ...plugins.admissions, createServiceAllocator(cluster)],

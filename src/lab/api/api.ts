@@ -2,6 +2,7 @@
 // The HTTP API server is a thin layer over this same interface, so nothing inside can do what a client could not.
 
 import type { KubeObject } from "../../kube/object.ts";
+import type { Session } from "./admission/pending.ts";
 import type { Kind, Kinds } from "./kinds.ts";
 import type { ObjectKey, Store } from "./store.ts";
 
@@ -59,6 +60,8 @@ export interface Actor {
   readonly dryRun?: boolean;
   /** The request's options, such as meta/v1 CreateOptions. */
   readonly options?: { readonly [field: string]: unknown };
+  /** The memory of a writer who can wait for webhooks; others' writes are not shown to them. */
+  readonly session?: Session;
   /** Hears what is allowed and worth knowing. */
   readonly warn?: (text: string) => void;
 }

@@ -13,6 +13,7 @@ import { isGone, markedDeleting, newObject, replacement, withRevision } from "./
 import { alreadyExists, conflict, notFound, resourceText } from "./errors.ts";
 import { openLog, type Log, type SyncFile } from "./log.ts";
 import { emptyTable, getObject, listObjects, putObject, removeObject, type ObjectTable } from "./object-table.ts";
+import { createSharedParts } from "./shared-parts.ts";
 import {
   StatusError,
   type ListOptions,
@@ -107,6 +108,7 @@ class SqliteStore implements Store {
   readonly #log: Log;
   readonly #options: Settings;
   readonly #tables = new Map<string, ObjectTable>();
+  readonly #parts = createSharedParts();
   /** Committed events, oldest first. */
   #history: Entry[] = [];
   #committedRevision = 0;
@@ -247,7 +249,7 @@ class SqliteStore implements Store {
 
   #load(): void {
     for (const { revision, type, resource, value } of this.#log.rows()) {
-      const object = this.#options.freeze(JSON.parse(value) as KubeObject);
+      const object = this.#options.freeze(this.#parts.share(JSON.parse(value) as KubeObject));
       const table = this.#table(resource);
       const previous = getObject(table, object.metadata.namespace, object.metadata.name);
       if (type === "DELETED") removeObject(table, object);
@@ -268,7 +270,7 @@ class SqliteStore implements Store {
   /** Makes a write visible and queues it for the commit at the end of this turn. */
   #write(resource: ResourceName, type: ObjectEvent["type"], next: KubeObject, previous?: KubeObject): KubeObject {
     const revision = this.revision + 1;
-    const object = this.#options.freeze(withRevision(next, revision));
+    const object = this.#options.freeze(withRevision(this.#parts.share(next), revision));
     const text = resourceText(resource);
     if (type === "DELETED") removeObject(this.#table(text), object);
     else putObject(this.#table(text), object);

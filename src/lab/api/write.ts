@@ -91,7 +91,9 @@ export function createObjectApi(options: ObjectApiOptions): ServedApi {
     const asked = hasStatus(resource) && strategy.keepsStatus !== true ? withoutStatus(named) : named;
     const complete = isSound ? asked : withKindDefaults(resource, asked);
     const prepared = strategy.prepareCreate?.(complete) ?? complete;
-    const admitted = admit({ operation: "create", object: prepared, kind: resource });
+    const changed = admit({ operation: "create", object: prepared, kind: resource });
+    // What a strategy makes of a specification holds for what admission has made of it.
+    const admitted = changed === prepared ? changed : (strategy.prepareCreate?.(changed) ?? changed);
     const problems = [...validate(generic(resource, admitted)), ...customProblems(resource, admitted, undefined)];
     if (problems.length > 0) throw invalidObject(resource, admitted.metadata.name, problems);
     checkLast({ operation: "create", object: admitted, kind: resource });

@@ -1,6 +1,7 @@
 // Binding: a scheduler's word on which node a pod runs (pods/binding, and the older POST of bindings).
 
 import type { Condition, Pod } from "../../kube/kinds.ts";
+import { createSession, whenSettled } from "../api/admission/pending.ts";
 import { timeText } from "../api/bookkeeping.ts";
 import { badRequest, conflict, notFound } from "../api/errors.ts";
 import { readObjectBody, type Fields } from "./body.ts";
@@ -34,7 +35,9 @@ export async function bindPod(exchange: Exchange, _: View, { api, clock }: Resou
     api.updateStatus({ ...bound, status: { ...pod.status, conditions: scheduled(pod, clock()) } });
   };
   const dryRun = isDryRun(target.query.getAll("dryRun"));
-  api.within({ ...actorOf(exchange), dryRun }, () => (dryRun ? api.rehearse(bind) : bind()));
+  const session = createSession(true);
+  const who = { ...actorOf(exchange), dryRun, session };
+  await whenSettled(session, () => api.within(who, () => (dryRun ? api.rehearse(bind) : bind())));
   await api.flushed();
   sendJson(exchange, 201, { kind: "Status", apiVersion: "v1", metadata: {}, status: "Success", code: 201 });
 }

@@ -22,7 +22,7 @@ export async function evictPod(exchange: Exchange, view: View, options: Resource
   const pod = readObject(api, view.kind, target) as Pod;
   if (needsBudget(pod)) checkBudgets(api, pod, clock());
   const writing = writingOf(exchange, view.kind, options);
-  written(writing, wanted.isDryRun, () => deleteObject(writing, wanted));
+  await written(writing, wanted.isDryRun, () => deleteObject(writing, wanted));
   await api.flushed();
   sendJson(exchange, 201, { kind: "Status", apiVersion: "v1", metadata: {}, status: "Success", code: 201 });
 }

@@ -46,7 +46,7 @@ export async function patchRequest(
   const patch = await readPatch(exchange, view);
   const writing = writingOf(exchange, view.kind, options);
   const isRehearsal = isDryRun(exchange.target.query.getAll("dryRun"));
-  const { object, isNew } = written(writing, isRehearsal, () => patchObject(writing, patch, scope));
+  const { object, isNew } = await written(writing, isRehearsal, () => patchObject(writing, patch, scope));
   await answerWritten(exchange, isNew ? 201 : 200, object, view, options.api);
 }
 

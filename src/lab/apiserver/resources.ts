@@ -192,7 +192,7 @@ async function create(exchange: Exchange, view: View, options: ResourceOptions):
   }
   // Reviews are answered or there is nothing to do with them.
   if (!kind.verbs.includes("get")) throw methodNotAllowed();
-  const created = written(writing, isDryRun(target.query.getAll("dryRun")), () => createObject(writing, body));
+  const created = await written(writing, isDryRun(target.query.getAll("dryRun")), () => createObject(writing, body));
   await answerWritten(exchange, 201, created, view, options.api);
 }
 
@@ -200,7 +200,7 @@ async function update(exchange: Exchange, view: View, options: ResourceOptions):
   const body = (await readObjectBody(exchange, view.kind)) ?? {};
   const writing = writingOf(exchange, view.kind, options);
   const isRehearsal = isDryRun(exchange.target.query.getAll("dryRun"));
-  const { object, isNew } = written(writing, isRehearsal, () => replaceObject(writing, body));
+  const { object, isNew } = await written(writing, isRehearsal, () => replaceObject(writing, body));
   await answerWritten(exchange, isNew ? 201 : 200, object, view, options.api);
 }
 
@@ -211,7 +211,7 @@ async function remove(exchange: Exchange, view: View, options: ResourceOptions):
   const body = await readObjectBody(exchange, deleteOptions);
   const wanted = deleteOptionsOf(exchange.target.query, body);
   const writing = writingOf(exchange, view.kind, options);
-  const { object, isGone } = written(writing, wanted.isDryRun, () => deleteObject(writing, wanted));
+  const { object, isGone } = await written(writing, wanted.isDryRun, () => deleteObject(writing, wanted));
   await api.flushed();
   const { name, uid } = object.metadata;
   if (isGone && !returnsObject.has(view.kind.resource)) sendJson(exchange, 200, deletedStatus(view.kind, name, uid));
@@ -235,7 +235,7 @@ async function removeAll(exchange: Exchange, view: View, options: ResourceOption
   const wanted = deleteOptionsOf(exchange.target.query, body);
   const filter = filterOf(view.kind, exchange.target);
   const writing = writingOf(exchange, view.kind, options);
-  const deleted = written(writing, wanted.isDryRun, () => deleteMatching(writing, filter, wanted));
+  const deleted = await written(writing, wanted.isDryRun, () => deleteMatching(writing, filter, wanted));
   await api.flushed();
   await answerChunks(exchange, 200, listChunks(deleted, { resourceVersion: String(api.revision) }, view), view);
 }

@@ -49,7 +49,7 @@ export async function scaleRequest(exchange: Exchange, view: View, options: Reso
   if (target.verb === "get") return sendJson(exchange, 200, scaleOf(readObject(api, kind, target), kind));
   const change = await readChange(exchange, view);
   const writing = writingOf(exchange, kind, options);
-  const scaled = written(writing, isDryRun(target.query.getAll("dryRun")), () => {
+  const scaled = await written(writing, isDryRun(target.query.getAll("dryRun")), () => {
     const previous = readObject(api, kind, target);
     const before = scaleOf(previous, kind);
     const replicas = replicasOf(change(before), before, kind);

@@ -92,7 +92,7 @@ async function partRequest(exchange: Exchange, view: View, options: ResourceOpti
       const body = (await readObjectBody(exchange, kind)) ?? {};
       const writing = writingOf(exchange, kind, options);
       const isRehearsal = isDryRun(target.query.getAll("dryRun"));
-      const { object } = written(writing, isRehearsal, () => replaceObject(writing, body, scope));
+      const { object } = await written(writing, isRehearsal, () => replaceObject(writing, body, scope));
       return answerWritten(exchange, 200, object, view, options.api);
     }
   }

@@ -8,6 +8,7 @@ import { sameJson } from "../../kube/equal.ts";
 import { fieldWarnings } from "../../kube/check.ts";
 import type { KubeObject } from "../../kube/object.ts";
 import { forbidden, required } from "../../kube/problem.ts";
+import { createSession, whenSettled } from "../api/admission/pending.ts";
 import type { Actor, ServedApi } from "../api/api.ts";
 import { nameOf } from "../api/bookkeeping.ts";
 import { badRequest, conflict, invalidObject, notFound } from "../api/errors.ts";
@@ -36,8 +37,10 @@ export interface Writing {
 }
 
 /** Runs writes, or only rehearses them where the request says `dryRun=All`. Throws StatusError 400 for other values. */
-export function written<T>({ api, actor }: Writing, isDryRun: boolean, writes: () => T): T {
-  return api.within({ ...actor, dryRun: isDryRun }, () => (isDryRun ? api.rehearse(writes) : writes()));
+export async function written<T>({ api, actor }: Writing, isDryRun: boolean, writes: () => T): Promise<T> {
+  const session = createSession(true);
+  const who = { ...actor, dryRun: isDryRun, session };
+  return whenSettled(session, () => api.within(who, () => (isDryRun ? api.rehearse(writes) : writes())));
 }
 
 /** Does the request ask for a dry run, in its query or its body? Throws StatusError 400. */

@@ -4,7 +4,7 @@ import type { Container, Pod } from "../../../kube/kinds.ts";
 import type { KubeObject } from "../../../kube/object.ts";
 import type { Admission, AdmissionRequest, Validation } from "../api.ts";
 import { forbidden } from "../errors.ts";
-import { amountOf, amountsOf, type Amounts } from "./amounts.ts";
+import { amountOf, amountsOf, amountText, type Amounts } from "./amounts.ts";
 import { podAmounts } from "./pod-resources.ts";
 
 type Quantities = Readonly<Record<string, string>>;
@@ -96,10 +96,17 @@ function podProblems(pod: Pod, limit: Limit): readonly string[] {
         problemsOf(limit, amountsOf(resources?.requests), amountsOf(resources?.limits), resources ?? {}),
       );
     case "Pod":
-      return problemsOf(limit, podAmounts(pod, "requests"), podAmounts(pod, "limits"), {});
+      return problemsOf(limit, podAmounts(pod, "requests"), podAmounts(pod, "limits"), {
+        requests: textsOf(podAmounts(pod, "requests")),
+        limits: textsOf(podAmounts(pod, "limits")),
+      });
     default:
       return [];
   }
+}
+
+function textsOf(amounts: Amounts): Quantities {
+  return Object.fromEntries([...amounts].map(([name, amount]) => [name, amountText(amount)]));
 }
 
 function claimProblems(claim: KubeObject, limit: Limit): readonly string[] {

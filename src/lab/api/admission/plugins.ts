@@ -4,6 +4,7 @@
 // Not here: namespaces' lifecycle (write.ts), ServiceAccounts (apiserver/authn-accounts.ts), tolerations (controllers/).
 
 import { createRequire } from "node:module";
+import { connect } from "node:net";
 import type { Admission, AdmissionRequest, Validation } from "../api.ts";
 import { invalidObject } from "../errors.ts";
 import type { Ask } from "./expressions.ts";
@@ -13,6 +14,8 @@ import { podSecurity, podSecurityLabels } from "./pod-security.ts";
 import { policyValidation, type Policy } from "./policies.ts";
 import { podPriority, priorityClassValidation } from "./priorities.ts";
 import { quotaValidation } from "./quotas.ts";
+import type { DialWebhook } from "./webhook-client.ts";
+import { webhookPlugins } from "./webhooks.ts";
 
 const load = createRequire(import.meta.url);
 const problems = (): typeof import("./policy-problems.ts") =>
@@ -23,20 +26,49 @@ export interface AdmissionPlugins {
   readonly validations: readonly Validation[];
 }
 
-/** All of them. `askAs`: may who makes the request (or a ServiceAccount) do something? For expressions about an `authorizer`. */
-export function admissionPlugins(askAs?: (request: AdmissionRequest) => Ask): AdmissionPlugins {
+/**
+ * All of them. `askAs`: may who makes the request (or a ServiceAccount) do something? For expressions about an `authorizer`. `dial`:
+ * a connection to a webhook.
+ */
+export function admissionPlugins(
+  options: { readonly askAs?: (request: AdmissionRequest) => Ask; readonly dial?: DialWebhook } = {},
+): AdmissionPlugins {
+  const { askAs, dial = dialDirectly } = options;
+  const webhooks = webhookPlugins({ dial, ...(askAs === undefined ? {} : { askAs }) });
   return {
-    admissions: [podSecurityLabels, limitDefaults, podPriority, policyMutation(askAs), policyProblems],
-    validations: [priorityClassValidation, limitValidation, podSecurity, policyValidation(askAs), quotaValidation],
+    admissions: [
+      podSecurityLabels,
+      limitDefaults,
+      podPriority,
+      policyMutation(askAs),
+      webhooks.admission,
+      policyProblems,
+    ],
+    validations: [
+      priorityClassValidation,
+      limitValidation,
+      podSecurity,
+      policyValidation(askAs),
+      webhooks.validation,
+      quotaValidation,
+    ],
   };
 }
+
+/** As any program on this machine would connect: for servers without a lab around them. */
+const dialDirectly: DialWebhook = ({ host, port, timeoutMs }) =>
+  new Promise((resolve, reject) => {
+    const socket = connect({ host, port, timeout: timeoutMs });
+    socket.once("error", reject);
+    socket.once("timeout", () => socket.destroy(new Error("i/o timeout")));
+    socket.once("connect", () => resolve(socket.setTimeout(0)));
+  });
 
 /** Policies are compiled before they are kept, and their status says what the types of their kinds make of them. */
 const policyProblems: Admission = (request) => {
   const { kind, operation, object, previous, actor } = request;
   if (kind.group !== "admissionregistration.k8s.io" || operation === "delete" || actor.subresource !== undefined)
     return object;
-  if (kind.resource.endsWith("webhookconfigurations")) return object;
   const { admissionProblems, typeChecked } = problems();
   const found = admissionProblems(request);
   if (found.length > 0) throw invalidObject(kind, object.metadata.name, found);

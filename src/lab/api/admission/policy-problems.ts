@@ -1,4 +1,4 @@
-// What is wrong with ValidatingAdmissionPolicies, MutatingAdmissionPolicies and their bindings
+// What is wrong with ValidatingAdmissionPolicies, MutatingAdmissionPolicies, their bindings and configurations of webhooks
 // (pkg/apis/admissionregistration/validation, in its words), and what their types make of their expressions (status.typeChecking).
 
 import { qualifiedName, dnsSubdomain } from "../../../kube/formats.ts";
@@ -22,6 +22,8 @@ import type { MatchResources, Rule } from "./matching.ts";
 import { mutationScope } from "./mutation-messages.ts";
 import { preparedVariables, type ParamRef, type Policy } from "./policies.ts";
 import { typeOfKind } from "./types.ts";
+import type { ClientConfig } from "./webhook-client.ts";
+import type { Webhook } from "./webhooks.ts";
 
 type Fields = { readonly [field: string]: unknown };
 
@@ -35,6 +37,9 @@ export function admissionProblems({ object }: Pick<AdmissionRequest, "object">):
     case "ValidatingAdmissionPolicyBinding":
     case "MutatingAdmissionPolicyBinding":
       return bindingProblems(object);
+    case "ValidatingWebhookConfiguration":
+    case "MutatingWebhookConfiguration":
+      return webhookProblems(object);
     default:
       return [];
   }
@@ -434,4 +439,92 @@ function typeWarning(policy: Policy, source: string, kinds: Kinds): string {
       return `${gvk}, Kind=${kind.kind}: ${prepared.problem.replace("compilation failed: ", "")}\n`;
     })
     .join("");
+}
+
+const sideEffects = ["None", "NoneOnDryRun"];
+
+/** What is wrong with the webhooks of a configuration. */
+function webhookProblems(object: KubeObject): readonly FieldProblem[] {
+  const hooks = (object["webhooks"] ?? []) as readonly Partial<Webhook>[];
+  const isMutating = object.kind === "MutatingWebhookConfiguration";
+  return hooks.flatMap((hook, index) => {
+    const path = at("webhooks", index);
+    const { name = "", rules = [], clientConfig, admissionReviewVersions = [], timeoutSeconds = 10 } = hook;
+    const problems: FieldProblem[] = [];
+    if (hooks.findIndex((each) => each.name === name) < index) problems.push(duplicate(child(path, "name"), name));
+    if (name === "") problems.push(required(child(path, "name")));
+    else {
+      const labels = name.split(".");
+      if (labels.length < 3)
+        problems.push(
+          invalid(child(path, "name"), name, "should be a domain with at least three segments separated by dots"),
+        );
+      for (const problem of dnsSubdomain(name)) problems.push(invalid(child(path, "name"), name, problem));
+    }
+    for (const [at_, rule] of rules.entries()) problems.push(...ruleProblems(rule, at(child(path, "rules"), at_)));
+    const choices = [
+      ["failurePolicy", failurePolicies],
+      ["matchPolicy", ["Equivalent", "Exact"]],
+      ["reinvocationPolicy", isMutating ? reinvocations : []],
+    ] as const;
+    for (const [field, allowed] of choices) {
+      const given = hook[field];
+      if (given !== undefined && allowed.length > 0 && !allowed.some((each) => each === given))
+        problems.push(notSupported(child(path, field), given, allowed));
+    }
+    if (hook.sideEffects === undefined)
+      problems.push(required(child(path, "sideEffects"), `must specify one of ${sideEffects.join(", ")}`));
+    else if (!sideEffects.includes(hook.sideEffects))
+      problems.push(notSupported(child(path, "sideEffects"), hook.sideEffects, sideEffects));
+    if (timeoutSeconds < 1 || timeoutSeconds > 30)
+      problems.push(
+        invalid(child(path, "timeoutSeconds"), timeoutSeconds, "the timeout value must be between 1 and 30 seconds"),
+      );
+    problems.push(...clientProblems(clientConfig, child(path, "clientConfig")));
+    const scope = { hasParams: false, hasAuthorizer: true };
+    problems.push(...conditionProblems(hook.matchConditions ?? [], child(path, "matchConditions"), scope));
+    if (admissionReviewVersions.length === 0)
+      problems.push(required(child(path, "admissionReviewVersions"), "must specify one of v1, v1beta1"));
+    else if (!admissionReviewVersions.some((each) => each === "v1" || each === "v1beta1"))
+      problems.push(
+        invalid(
+          child(path, "admissionReviewVersions"),
+          admissionReviewVersions,
+          "must include at least one of v1, v1beta1",
+        ),
+      );
+    return problems;
+  });
+}
+
+function clientProblems(config: ClientConfig | undefined, path: string): readonly FieldProblem[] {
+  const { url, service } = config ?? {};
+  if ((url === undefined) === (service === undefined))
+    return [required(path, "exactly one of url or service is required")];
+  if (url === undefined) return [];
+  const form = "desired format: https://host[/path]";
+  const field = child(path, "url");
+  if (!URL.canParse(url))
+    return [
+      required(
+        field,
+        `url must be a valid URL: parse ${JSON.stringify(url)}: invalid; desired format: https://host[/path]`,
+      ),
+    ];
+  const { protocol, host, username, search, hash } = new URL(url);
+  return [
+    ...(protocol === "https:"
+      ? []
+      : [
+          invalid(
+            field,
+            protocol.slice(0, -1),
+            `'https' is the only allowed URL scheme; desired format: https://host[/path]`,
+          ),
+        ]),
+    ...(host === "" ? [invalid(field, host, `host must be specified; ${form}`)] : []),
+    ...(username === "" ? [] : [invalid(field, username, "user information is not permitted in the URL")]),
+    ...(search === "" ? [] : [invalid(field, search.slice(1), "query parameters are not permitted in the URL")]),
+    ...(hash === "" ? [] : [invalid(field, hash.slice(1), "fragments are not permitted in the URL")]),
+  ];
 }
