@@ -10,6 +10,7 @@ import { matches } from "../kube/selector.ts";
 import type { Origin } from "../kube/object.ts";
 import type { Attachment, Network, NetworkNode, Policy } from "../model/network.ts";
 import { namespaceLabels } from "../model/policy-match.ts";
+import { isSameValue } from "../model/table.ts";
 import { createAssembler, type Piece } from "./assemble.ts";
 import { memoized } from "./memo.ts";
 import type { KeyType, NftChain, NftElement, NftSet } from "./nftables/ruleset.ts";
@@ -111,7 +112,7 @@ function verdictsOf(network: Network, node: NetworkNode, attachments: readonly A
   });
   const decisions = new Map<string, Decision>();
   const decide = (verdict: "accept" | "drop", direction: Direction, by: readonly Policy[]): string => {
-    const mark = groupMark(verdict, direction, by);
+    const mark = marksOf[verdict](by)[direction];
     if (!decisions.has(mark))
       decisions.set(mark, {
         mark,
@@ -161,10 +162,27 @@ function verdictsOf(network: Network, node: NetworkNode, attachments: readonly A
     isolated: { ingress: ingress.isolated, egress: egress.isolated },
     granted: { ingress: ingress.granted, egress: egress.granted },
     tiers,
-    decisions: [...decisions.values()].sort((a, b) => (a.mark < b.mark ? -1 : 1)),
+    decisions: sameOr(
+      known?.verdicts.decisions,
+      [...decisions.values()].sort((a, b) => (a.mark < b.mark ? -1 : 1)),
+    ),
   };
   lastVerdicts.set(node, { causes, verdicts });
   return verdicts;
+}
+
+const marksOf = {
+  accept: memoized((by: readonly Policy[]) => marksFor("accept", by)),
+  drop: memoized((by: readonly Policy[]) => marksFor("drop", by)),
+};
+
+function marksFor(verdict: "accept" | "drop", by: readonly Policy[]): Readonly<Record<Direction, string>> {
+  return { ingress: groupMark(verdict, "ingress", by), egress: groupMark(verdict, "egress", by) };
+}
+
+/** The old value where the new one equals it. */
+function sameOr<T>(old: T | undefined, next: T): T {
+  return old !== undefined && isSameValue(old, next) ? old : next;
 }
 
 /** Two decisions of one number are told and counted as one. */
