@@ -5,7 +5,7 @@
 // Not here: what needs the cluster to be known (addresses, IP families, service accounts): that is admission (lab/).
 
 import { encodeBase64 } from "./base64.ts";
-import type { Container, Job, Pod, Secret, Service } from "./kinds.ts";
+import type { Container, Job, Pod, ReplicationController, Secret, Service } from "./kinds.ts";
 import type { KubeObject, Labels } from "./object.ts";
 import { schemaOf, typeNamed, type TypeSchema, type ValueType } from "./schema.ts";
 
@@ -273,6 +273,7 @@ const rewrites: { readonly [type: string]: (value: never) => Fields } = {
   "core.v1.Probe": (probe: Fields) =>
     withoutZero(probe, ["timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold"]),
   "batch.v1.Job": jobLabels,
+  "core.v1.ReplicationController": ownLabels,
 };
 
 function withoutZero(fields: Fields, names: readonly string[]): Fields {
@@ -335,6 +336,16 @@ function serviceDefaults(spec: Service["spec"]): Fields {
     externalTrafficPolicy: isExternal || (hasCluster && (spec.externalIPs ?? []).length > 0) ? "Cluster" : undefined,
     allocateLoadBalancerNodePorts: type === "LoadBalancer" ? true : undefined,
   };
+}
+
+/** pkg/apis/core/v1 SetDefaults_ReplicationController: without selector or labels of its own it has those of its pods. */
+function ownLabels(controller: Partial<ReplicationController> & KubeObject): Fields {
+  const { spec } = controller;
+  const labels = spec?.template?.metadata?.labels;
+  if (spec === undefined || labels === undefined) return controller;
+  const hasSelector = Object.keys(spec.selector ?? {}).length > 0;
+  const selected = { ...controller, spec: hasSelector ? spec : { ...spec, selector: labels } };
+  return Object.keys(controller.metadata.labels ?? {}).length > 0 ? selected : withLabels(selected, labels);
 }
 
 /** A Job without labels gets those of its pods. */

@@ -522,6 +522,21 @@ export interface ReplicaSet extends KubeObject {
   readonly status?: ReplicaSetStatus;
 }
 
+export interface ReplicationController extends KubeObject {
+  readonly apiVersion: "v1";
+  readonly kind: "ReplicationController";
+  readonly spec: ReplicationControllerSpec;
+  readonly status?: ReplicaSetStatus;
+}
+
+export interface ReplicationControllerSpec {
+  readonly minReadySeconds?: number;
+  readonly replicas?: number;
+  /** The template's labels where it is left out. */
+  readonly selector?: Labels;
+  readonly template?: PodTemplateSpec;
+}
+
 export interface ReplicaSetSpec {
   readonly minReadySeconds?: number;
   readonly replicas?: number;

@@ -43,16 +43,6 @@ export const notImplemented: readonly NotImplemented[] = [
       );
     },
   ),
-  part(
-    "Service.",
-    "topology-aware hints are not computed: traffic goes to all zones; use spec.trafficDistribution",
-    (object) =>
-      ["Auto", "auto"].includes(
-        object.metadata.annotations?.["service.kubernetes.io/topology-mode"] ??
-          object.metadata.annotations?.["service.kubernetes.io/topology-aware-hints"] ??
-          "",
-      ),
-  ),
   part("Pod.", "there is no such scheduler (spec.schedulerName): the pod stays pending", (object) => {
     const { schedulerName, nodeName } = specOf(object);
     return nodeName === undefined && schedulerName !== undefined && schedulerName !== "default-scheduler";

@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 
-import type { Pod, ReplicaSet } from "../../kube/kinds.ts";
+import type { Pod, ReplicaSet, ReplicationController } from "../../kube/kinds.ts";
 import { StatusError } from "../api/store.ts";
 import { app, testCluster } from "./cluster.testing.ts";
 import { controllerOf, isTerminating } from "./pod-state.ts";
-import { events, pods, replicaSets } from "./resources.ts";
+import { events, pods, replicaSets, replicationControllers } from "./resources.ts";
 
 function replicaSet(name: string, replicas: number): ReplicaSet {
   const { selector, template } = app(name);
@@ -34,6 +34,28 @@ void describe("ReplicaSet", () => {
     cluster.edit(replicaSets, "web", (set) => ({ ...set, spec: { ...set.spec, replicas: 1 } }));
     await cluster.settle();
     assert.equal(cluster.list(pods).filter((pod) => controllerOf(pod)?.name === "web").length, 1);
+    cluster.close();
+  });
+
+  void test("a ReplicationController is its forerunner: selected by its template's labels unless it says others", async () => {
+    const cluster = await testCluster();
+    const controller: ReplicationController = {
+      apiVersion: "v1",
+      kind: "ReplicationController",
+      metadata: { name: "old" },
+      spec: { replicas: 2, template: app("old").template },
+    };
+    cluster.create(barePod("other", { app: "other" }), controller);
+    await cluster.settle();
+    const owned = cluster.list(pods).filter((pod) => controllerOf(pod)?.kind === "ReplicationController");
+    assert.equal(owned.length, 2);
+    assert.equal(controllerOf(cluster.must(pods, "other")), undefined);
+    const { spec, status, metadata } = cluster.must(replicationControllers, "old");
+    assert.deepEqual([spec.selector, metadata.labels], [{ app: "old" }, { app: "old" }]);
+    assert.equal(status?.readyReplicas, 2);
+    cluster.edit(replicationControllers, "old", (each) => ({ ...each, spec: { ...each.spec, replicas: 0 } }));
+    await cluster.settle();
+    assert.equal(cluster.list(pods).length, 1);
     cluster.close();
   });
 

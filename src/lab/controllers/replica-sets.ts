@@ -1,7 +1,7 @@
-// ReplicaSets: as many pods as asked for.
+// ReplicaSets, and ReplicationControllers before them: as many pods as asked for.
 // Upstream: pkg/controller/replicaset/replica_set.go; which pods go first when there are too many: controller_utils.go ActivePodsWithRanks.
 
-import type { Pod, ReplicaSet, ReplicaSetStatus } from "../../kube/kinds.ts";
+import type { LabelSelector, Pod, ReplicaSet, ReplicaSetStatus, ReplicationController } from "../../kube/kinds.ts";
 import { keyOf } from "../../kube/object.ts";
 import { selects } from "../../kube/selector.ts";
 import { StatusError } from "../api/store.ts";
@@ -21,43 +21,67 @@ import {
   isTerminating,
   podFromTemplate,
 } from "./pod-state.ts";
-import { pods, replicaSets } from "./resources.ts";
+import { pods, replicaSets, replicationControllers, type TypedResource } from "./resources.ts";
 import { on, type Cluster, type Controller, type Enqueue } from "./runtime.ts";
 
 /** Upstream's BurstReplicas: how many pods one reconcile makes or deletes. */
 const burst = 500;
 
 export function replicaSetController(cluster: Cluster): Controller {
+  return replicaController(cluster, "replicaset-controller", replicaSets);
+}
+
+/** As upstream's, it is the ReplicaSets' with another selector. */
+export function replicationController(cluster: Cluster): Controller {
+  return replicaController(cluster, "replication-controller", replicationControllers);
+}
+
+type Replicated = ReplicaSet | ReplicationController;
+
+function selectorOf(set: Replicated): LabelSelector {
+  if (set.kind === "ReplicaSet") return set.spec.selector;
+  const labels = Object.entries(set.spec.selector ?? {});
+  // A selector of labels without any would mean all pods; an empty map means none.
+  return labels.length === 0
+    ? { matchExpressions: [{ key: "never", operator: "In", values: [] }] }
+    : { matchLabels: set.spec.selector ?? {} };
+}
+
+function resourceOf(set: Replicated): TypedResource<Replicated> {
+  return set.kind === "ReplicaSet" ? replicaSets : replicationControllers;
+}
+
+function replicaController(cluster: Cluster, name: string, resource: TypedResource<Replicated>): Controller {
   const { objects, clock } = cluster;
-  const events = cluster.events("replicaset-controller");
+  const events = cluster.events(name);
 
   const podChanged = ({ object, previous }: Change<Pod>, enqueue: Enqueue): void => {
     for (const pod of [object, previous]) {
       const owner = pod && controllerOf(pod);
-      if (owner?.kind !== "ReplicaSet") continue;
+      if (owner?.kind !== resource.kind) continue;
       const key = `${pod?.metadata.namespace}/${owner.name}`;
       // What is written of a set is counted over all of its pods: a large one gathers their news.
       const isNews = object !== undefined && previous !== undefined;
-      enqueue(key, isNews ? gatherMs(objects.byKey(replicaSets, key)) : 0);
+      enqueue(key, isNews ? gatherMs(objects.byKey(resource, key)) : 0);
     }
     if (object === undefined || controllerOf(object) !== undefined || isTerminating(object)) return;
-    for (const set of objects.inNamespace(replicaSets, object.metadata.namespace ?? "")) {
-      if (selects(set.spec.selector, object.metadata.labels)) enqueue(keyOf(set));
+    for (const set of objects.inNamespace(resource, object.metadata.namespace ?? "")) {
+      if (selects(selectorOf(set), object.metadata.labels)) enqueue(keyOf(set));
     }
   };
 
   return {
-    name: "replicaset-controller",
-    watches: [on(replicaSets, ({ object }, enqueue) => object && enqueue(keyOf(object))), on(pods, podChanged)],
+    name,
+    watches: [on(resource, ({ object }, enqueue) => object && enqueue(keyOf(object))), on(pods, podChanged)],
     reconcile(key, requeue) {
-      const set = objects.byKey(replicaSets, key);
+      const set = objects.byKey(resource, key);
       if (set === undefined) return;
-      const candidates = objects.podsLabelled(set.metadata.namespace ?? "", set.spec.selector.matchLabels ?? {});
+      const candidates = objects.podsLabelled(set.metadata.namespace ?? "", selectorOf(set).matchLabels ?? {});
       const claimed = claim({
         objects,
         owner: set,
-        ownerResource: replicaSets,
-        selector: set.spec.selector,
+        ownerResource: resource,
+        selector: selectorOf(set),
         resource: pods,
         candidates: candidates.filter((pod) => !isFinished(pod)),
       });
@@ -78,7 +102,7 @@ export function replicaSetController(cluster: Cluster): Controller {
 }
 
 /** A reconcile costs about 2 µs a pod: at most a tenth of the time goes there. */
-function gatherMs(set: ReplicaSet | undefined): number {
+function gatherMs(set: Replicated | undefined): number {
   const replicas = set?.spec.replicas ?? 1;
   return replicas < 100 ? 0 : Math.min(100, replicas / 20);
 }
@@ -92,7 +116,7 @@ interface Trouble {
 function manageReplicas(
   cluster: Cluster,
   events: EventRecorder,
-  set: ReplicaSet,
+  set: Replicated,
   active: readonly Pod[],
 ): Trouble | undefined {
   const wanted = set.spec.replicas ?? 1;
@@ -103,12 +127,12 @@ function manageReplicas(
   return undefined;
 }
 
-function createPods(cluster: Cluster, events: EventRecorder, set: ReplicaSet, count: number): Trouble | undefined {
+function createPods(cluster: Cluster, events: EventRecorder, set: Replicated, count: number): Trouble | undefined {
   const { objects, random } = cluster;
   const { template } = set.spec;
   if (template === undefined) return undefined;
   for (let i = 0; i < count; i++) {
-    const pod = podFromTemplate({ template, owner: set, resource: replicaSets, name: { random } });
+    const pod = podFromTemplate({ template, owner: set, resource: resourceOf(set), name: { random } });
     try {
       objects.create(pods, pod);
       events.record(set, "Normal", "SuccessfulCreate", `Created pod: ${pod.metadata.name}`);
@@ -125,7 +149,7 @@ function createPods(cluster: Cluster, events: EventRecorder, set: ReplicaSet, co
 function deletePods(
   cluster: Cluster,
   events: EventRecorder,
-  set: ReplicaSet,
+  set: Replicated,
   victims: readonly Pod[],
 ): Trouble | undefined {
   for (const pod of victims) {
@@ -142,7 +166,7 @@ function deletePods(
 }
 
 /** The pods that go first: upstream getPodsToDelete, with ranks by how many related pods share the node. */
-function podsToDelete(cluster: Cluster, set: ReplicaSet, active: readonly Pod[], count: number): readonly Pod[] {
+function podsToDelete(cluster: Cluster, set: Replicated, active: readonly Pod[], count: number): readonly Pod[] {
   if (count >= active.length) return active;
   const now = cluster.clock.now();
   const ranks = nodeRanks(cluster, set);
@@ -151,9 +175,9 @@ function podsToDelete(cluster: Cluster, set: ReplicaSet, active: readonly Pod[],
 }
 
 /** Active pods by node of all ReplicaSets that have the same controller as this one. */
-function nodeRanks({ objects }: Cluster, set: ReplicaSet): ReadonlyMap<string, number> {
+function nodeRanks({ objects }: Cluster, set: Replicated): ReadonlyMap<string, number> {
   const owner = controllerOf(set);
-  const related = owner === undefined ? [set] : objects.controlledBy(replicaSets, owner.uid);
+  const related: readonly Replicated[] = owner === undefined ? [set] : objects.controlledBy(replicaSets, owner.uid);
   const ranks = new Map<string, number>();
   for (const { metadata } of related) {
     for (const pod of objects.controlledBy(pods, metadata.uid ?? "").filter(isActive)) {
@@ -205,7 +229,7 @@ function restarts(pod: Pod): number {
 }
 
 function statusOf(
-  set: ReplicaSet,
+  set: Replicated,
   active: readonly Pod[],
   terminating: number,
   trouble: Trouble | undefined,
@@ -227,14 +251,15 @@ function statusOf(
     fullyLabeledReplicas: active.filter(has).length,
     readyReplicas: active.filter(isReady).length,
     availableReplicas: active.filter((pod) => availableInMs(pod, set.spec.minReadySeconds ?? 0, nowMs) === 0).length,
-    terminatingReplicas: terminating,
+    ...(set.kind === "ReplicaSet" ? { terminatingReplicas: terminating } : {}),
     observedGeneration: set.metadata.generation ?? 0,
     ...(conditions.length === 0 ? {} : { conditions }),
   };
 }
 
-function writeStatus({ objects }: Cluster, set: ReplicaSet, status: ReplicaSetStatus): void {
-  const current = objects.get(replicaSets, set.metadata.namespace, set.metadata.name);
+function writeStatus({ objects }: Cluster, set: Replicated, status: ReplicaSetStatus): void {
+  const resource = resourceOf(set);
+  const current = objects.get(resource, set.metadata.namespace, set.metadata.name);
   if (current === undefined || current.metadata.uid !== set.metadata.uid || sameJson(current.status, status)) return;
-  objects.updateStatus(replicaSets, { ...current, status });
+  objects.updateStatus(resource, { ...current, status } as Replicated);
 }

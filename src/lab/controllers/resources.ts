@@ -18,6 +18,7 @@ import type {
   Node,
   Pod,
   ReplicaSet,
+  ReplicationController,
   Service,
   ServiceAccount,
   ServiceCIDR,
@@ -41,6 +42,10 @@ export interface PersistentVolumeClaim extends KubeObject {
 export const pods: TypedResource<Pod> = core("pods", "Pod");
 export const services: TypedResource<Service> = core("services", "Service");
 export const endpoints: TypedResource<Endpoints> = core("endpoints", "Endpoints");
+export const replicationControllers: TypedResource<ReplicationController> = core(
+  "replicationcontrollers",
+  "ReplicationController",
+);
 export const events: TypedResource<Event> = core("events", "Event");
 export const configMaps: TypedResource<ConfigMap> = core("configmaps", "ConfigMap");
 export const serviceAccounts: TypedResource<ServiceAccount> = core("serviceaccounts", "ServiceAccount");

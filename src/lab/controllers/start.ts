@@ -20,7 +20,7 @@ import { nodeGrace, nodeLifecycleController } from "./node-lifecycle.ts";
 import { nodeRangeController } from "./node-ranges.ts";
 import { notImplemented, notImplementedController, type NotImplemented } from "./not-implemented.ts";
 import { podGarbageCollector } from "./pod-gc.ts";
-import { replicaSetController } from "./replica-sets.ts";
+import { replicaSetController, replicationController } from "./replica-sets.ts";
 import { startRuntime, type Cluster, type Controller, type Failure, type Runtime } from "./runtime.ts";
 import { schedulerController } from "./scheduler/scheduler.ts";
 import { defaultServiceAccounts, serviceAccountController } from "./service-accounts.ts";
@@ -88,6 +88,7 @@ function controllerTable(
     ["job", jobController],
     ["deployment", deploymentController],
     ["replicaset", replicaSetController],
+    ["replicationcontroller", replicationController],
     ["statefulset", statefulSetController],
     ["daemonset", daemonSetController],
     ["scheduler", schedulerController],
