@@ -76,11 +76,10 @@ export interface Agent {
 
 const driftKeptMax = 1000;
 const retryDelayMs = { first: 100, max: 30_000 };
-/**
- * After a reconciliation the next one waits as long as it took and twice as long as it came too late, but no longer than this: in a process
- * that is busy each costs more than what it does, and gathers more.
- */
-const pauseMsMax = 250;
+/** After a reconciliation the next one waits as long as it took, but no longer than this: others get a turn. */
+const pauseMsMax = 20;
+/** And twice as long as it came too late: in a process that is busy each costs more than what it does, and gathers more. */
+const gatherMsMax = 230;
 /** Sysctls have no monitor: they are read again at this interval. */
 const sysctlIntervalMs = 30_000;
 
@@ -152,9 +151,11 @@ export function startAgent(options: AgentOptions): Agent {
     last = reconcile(program, kernel, { ...(last === undefined ? {} : { last }), suspect: readBack });
     const tookMs = clock.now() - started;
     // Whatever happens outside, others get a turn.
-    notBefore = clock.now() + Math.min(tookMs + 2 * lateMs, pauseMsMax);
+    notBefore = clock.now() + Math.min(tookMs, pauseMsMax) + Math.min(2 * lateMs, gatherMsMax);
     record(last, tookMs, clock.now() - since);
     for (const waiter of waiters) waiter.resolve(last);
+    // Who waited knows what was made; the next reconciliation does not ask, and its bytes weigh as much as the Program.
+    last = { ...last, made: [] };
     if (last.lostLinks.length > 0) remakeLinks(last.lostLinks);
     reconciled(program);
     scheduleRetry(last);

@@ -7,6 +7,7 @@
 import type { Address } from "../ip/address.ts";
 import type { ConnectionMatch } from "../kernel/kernel.ts";
 import type { NftElement, NftSet, NftTable } from "../program/nftables/ruleset.ts";
+import { stretchBetween } from "../program/nftables/stretch.ts";
 
 /** Connections to forget after going from one Program's tables to the next's. */
 export function staleConnections(previous: readonly NftTable[], next: readonly NftTable[]): readonly ConnectionMatch[] {
@@ -69,17 +70,9 @@ export function changedElements(
   before: readonly NftElement[],
   after: readonly NftElement[],
 ): [readonly NftElement[], readonly NftElement[]] {
-  let start = 0;
-  while (start < before.length && start < after.length && before[start] === after[start]) start++;
-  let end = 0;
-  while (
-    end < before.length - start &&
-    end < after.length - start &&
-    before[before.length - 1 - end] === after[after.length - 1 - end]
-  )
-    end++;
-  const left = before.slice(start, before.length - end);
-  const right = after.slice(start, after.length - end);
+  const { start, endBefore, endAfter } = stretchBetween(before, after);
+  const left = before.slice(start, endBefore);
+  const right = after.slice(start, endAfter);
   const inLeft = new Set(left);
   const inRight = new Set(right);
   return [left.filter((one) => !inRight.has(one)), right.filter((one) => !inLeft.has(one))];

@@ -67,20 +67,34 @@ export interface Groups<V> {
   delete(key: string, value: V): void;
 }
 
-/** Empty groups. */
+/** Empty groups. Nearly all groups have one value (a Service's slice, an address' claimant): only the others are kept as sets. */
 export function createGroups<V>(): Groups<V> {
+  const singles = new Map<string, V>();
   const groups = new Map<string, Set<V>>();
   const none: ReadonlySet<V> = new Set();
   return {
-    get: (key) => groups.get(key) ?? none,
+    get(key) {
+      const group = groups.get(key);
+      if (group !== undefined) return group;
+      return singles.has(key) ? new Set([singles.get(key) as V]) : none;
+    },
     add(key, value) {
       const group = groups.get(key);
-      if (group === undefined) groups.set(key, new Set([value]));
-      else group.add(value);
+      if (group !== undefined) group.add(value);
+      else if (!singles.has(key)) singles.set(key, value);
+      else if (singles.get(key) !== value) {
+        groups.set(key, new Set([singles.get(key) as V, value]));
+        singles.delete(key);
+      }
     },
     delete(key, value) {
       const group = groups.get(key);
-      if (group?.delete(value) && group.size === 0) groups.delete(key);
+      if (group === undefined) {
+        if (singles.has(key) && singles.get(key) === value) singles.delete(key);
+      } else if (group.delete(value) && group.size < 2) {
+        groups.delete(key);
+        for (const last of group) singles.set(key, last);
+      }
     },
   };
 }

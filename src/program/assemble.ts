@@ -3,6 +3,7 @@
 // nobody behind has to look at it.
 
 import type { NftElement } from "./nftables/ruleset.ts";
+import { noteStretch, stretchBetween } from "./nftables/stretch.ts";
 
 /** Lists of elements by the name of the set or map they belong to. */
 export type Pieces<Part extends string> = Readonly<Record<Part, readonly NftElement[]>>;
@@ -24,7 +25,7 @@ export interface Piece<Part extends string> {
  * A function that joins the pieces of its sources in the sources' order. Pure in meaning; it remembers the last call, and a source that is
  * the same value (===) must have the same piece.
  */
-export function createAssembler<Source, Part extends string>(
+export function createAssembler<Source extends object, Part extends string>(
   parts: readonly Part[],
   pieceOf: (source: Source) => Piece<Part>,
 ): (sources: readonly Source[]) => Assembly<Part> {
@@ -44,10 +45,10 @@ export function createAssembler<Source, Part extends string>(
 
   return (sources) => {
     if (last !== undefined && sources === before) return last;
-    const { start, endBefore, endAfter } = changedStretch(before, sources);
+    const { start, endBefore, endAfter } = stretchBetween(before, sources);
     const gone = pieces.slice(start, endBefore);
     const come = sources.slice(start, endAfter).map((source) => pieceOf(source));
-    pieces = [...pieces.slice(0, start), ...come, ...pieces.slice(endBefore)];
+    pieces = pieces.slice(0, start).concat(come, pieces.slice(endBefore));
     before = sources;
     for (const piece of gone) use(piece.chains, -1);
     for (const piece of come) use(piece.chains, 1);
@@ -81,37 +82,28 @@ function createList<Part extends string>(part: Part): List<Part> {
       const from = offsets[start] as number;
       const to = offsets[end] as number;
       const stretch: NftElement[] = [];
-      const next = new Int32Array(offsets.length - (end - start) + pieces.length);
-      next.set(offsets.subarray(0, start + 1));
+      const rest = start + pieces.length - end;
+      const next = rest === 0 ? offsets : new Int32Array(offsets.length + rest);
+      if (rest !== 0) {
+        next.set(offsets.subarray(end), end + rest);
+        next.set(offsets.subarray(0, start + 1));
+      }
       for (const [index, piece] of pieces.entries()) {
         for (const element of piece.elements[part]) stretch.push(element);
         next[start + index + 1] = from + stretch.length;
       }
       const shift = stretch.length - (to - from);
-      const rest = start + pieces.length - end;
-      for (let index = end; index < offsets.length; index++) next[index + rest] = (offsets[index] as number) + shift;
+      if (shift !== 0)
+        for (let index = end + rest + 1; index < next.length; index++) next[index] = (next[index] as number) + shift;
       offsets = next;
       const isSame = shift === 0 && stretch.every((element, index) => isSameElement(element, elements[from + index]));
-      if (!isSame) elements = [...elements.slice(0, from), ...stretch, ...elements.slice(to)];
+      if (isSame) return elements;
+      const before = elements;
+      elements = before.slice(0, from).concat(stretch, before.slice(to));
+      noteStretch(before, elements, { start: from, endBefore: to, endAfter: from + stretch.length });
       return elements;
     },
   };
-}
-
-/** The shortest stretch outside of which two lists are equal. */
-function changedStretch<T>(
-  before: readonly T[],
-  after: readonly T[],
-): { readonly start: number; readonly endBefore: number; readonly endAfter: number } {
-  let start = 0;
-  while (start < before.length && start < after.length && before[start] === after[start]) start++;
-  let endBefore = before.length;
-  let endAfter = after.length;
-  while (endBefore > start && endAfter > start && before[endBefore - 1] === after[endAfter - 1]) {
-    endBefore--;
-    endAfter--;
-  }
-  return { start, endBefore, endAfter };
 }
 
 function isSameElement(a: NftElement, b: NftElement | undefined): boolean {

@@ -74,18 +74,20 @@ export interface Collector {
 const none: readonly NftElement[] = [];
 
 function noElements(): Record<TranslationPart, readonly NftElement[]> {
-  return Object.fromEntries(translationParts.map((part) => [part, none])) as Record<
-    TranslationPart,
-    readonly NftElement[]
-  >;
+  return { ...blank };
 }
+
+const blank = Object.fromEntries(translationParts.map((part) => [part, none])) as Record<
+  TranslationPart,
+  readonly NftElement[]
+>;
 
 export const noTranslation: Translation = { elements: noElements(), chains: [] };
 
 /** An empty collector. */
 export function collector(): Collector {
   const elements = noElements();
-  const chains: string[] = [];
+  let chains: readonly string[] = [];
   const add = (part: TranslationPart, added: readonly NftElement[]): void => {
     elements[part] = elements[part] === none ? added : [...elements[part], ...added];
   };
@@ -106,7 +108,8 @@ export function collector(): Collector {
         add(maps.backends, indexed(target, choice));
       }
     }
-    if (choice.backends.length > 0 && "chain" in verdict && !chains.includes(verdict.chain)) chains.push(verdict.chain);
+    if (choice.backends.length > 0 && "chain" in verdict && !chains.includes(verdict.chain))
+      chains = chains.length === 0 ? onlyChain(verdict.chain) : [...chains, verdict.chain];
   };
   return {
     address(address, origin) {
@@ -134,9 +137,20 @@ export function collector(): Collector {
     masquerade(frontend, origin) {
       add("masquerade-ports", [{ key: targetOf(frontend), origin }]);
     },
-    result: { elements, chains },
+    get result() {
+      return { elements, chains };
+    },
   };
 }
+
+/** Nearly every Service leads to one chain, and there are few of those: one list and one name for all. */
+function onlyChain(chain: string): readonly string[] {
+  let list = onlyChains.get(chain);
+  if (list === undefined) onlyChains.set(chain, (list = [chain]));
+  return list;
+}
+
+const onlyChains = new Map<string, readonly string[]>();
 
 const refuse: NftVerdict = { kind: "goto", chain: "refuse" };
 
@@ -180,8 +194,14 @@ function targetOf({ address, protocol, port }: Frontend): readonly string[] {
   return [address, protocol, String(port)];
 }
 
+/** There are as many as different numbers of endpoints. */
+const verdicts = new Map<string, NftVerdict>();
+
 function verdictOf({ backends, otherwise, affinitySeconds }: Choice, scope: ChoiceScope): NftVerdict {
   if (backends.length === 0) return otherwise === "drop" ? { kind: "drop" } : refuse;
   const shape = { count: backends.length, scope, ...(affinitySeconds === undefined ? {} : { affinitySeconds }) };
-  return { kind: "goto", chain: choiceChainName(shape) };
+  const chain = choiceChainName(shape);
+  let verdict = verdicts.get(chain);
+  if (verdict === undefined) verdicts.set(chain, (verdict = { kind: "goto", chain }));
+  return verdict;
 }

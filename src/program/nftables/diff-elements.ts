@@ -4,6 +4,7 @@ import { compareBytes } from "../../wire/netlink/nftables-messages.ts";
 import type { NftElementState } from "../../wire/netlink/nftables.ts";
 import { encodeElements } from "./encode.ts";
 import type { NftElement, NftSet, NftVerdict } from "./ruleset.ts";
+import { stretchBetween } from "./stretch.ts";
 
 /** In the kernel's vocabulary. A replaced element has the same key before and after. */
 export interface ElementChanges {
@@ -63,13 +64,9 @@ function unshared(
   previous: readonly NftElement[],
   next: readonly NftElement[],
 ): { readonly before: readonly NftElement[]; readonly after: readonly NftElement[] } {
-  let start = 0;
-  const shorter = Math.min(previous.length, next.length);
-  while (start < shorter && previous[start] === next[start]) start++;
-  let end = 0;
-  while (end < shorter - start && previous[previous.length - 1 - end] === next[next.length - 1 - end]) end++;
-  const before = previous.slice(start, previous.length - end);
-  const after = next.slice(start, next.length - end);
+  const { start, endBefore, endAfter } = stretchBetween(previous, next);
+  const before = previous.slice(start, endBefore);
+  const after = next.slice(start, endAfter);
   if (before.length === 0 || after.length === 0) return { before, after };
   const kept = new Set(before);
   const now = new Set(after);

@@ -57,13 +57,13 @@ export function encodeRules(table: NftTable, chain: NftChain): readonly NftRuleS
   return chain.rules.map((rule) => encodeRule(table, chain.name, rule));
 }
 
-/** Some or all elements of a set. The whole `elements` array of a set is memoized by its identity. */
+/** Some or all elements of a set. The whole `elements` array of a set is memoized by its identity, unless it is long: its bytes weigh more than it. */
 export function encodeElements(set: NftSet, elements: readonly NftElement[]): readonly NftElementState[] {
   const whole = elements === set.elements;
   const known = whole ? elementLists.get(elements) : undefined;
   if (known !== undefined && known.shape === shapeOf(set)) return known.states;
   const states = elements.map(elementEncoder(set));
-  if (whole) elementLists.set(elements, { shape: shapeOf(set), states });
+  if (whole && elements.length <= rememberedMax) elementLists.set(elements, { shape: shapeOf(set), states });
   return states;
 }
 
@@ -77,6 +77,7 @@ export function encodeSetOnce(set: NftSet): NftSetState {
   return state;
 }
 
+const rememberedMax = 4096;
 const tables = new WeakMap<NftTable, NftTableState>();
 const sets = new WeakMap<NftSet, NftSetState>();
 const elementLists = new WeakMap<
