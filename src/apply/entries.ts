@@ -46,9 +46,10 @@ export function diffEntries<E extends { readonly origin: Origin }, S>(
   next: readonly E[],
 ): Plan {
   if (previous === next) return emptyPlan;
-  // Most are the very same values: no need to look into them.
-  const had = new Set(previous);
-  const fresh = next.filter((entry) => !had.delete(entry));
+  // Most are the very same values in the same places: no need to look into them.
+  const { start, end } = sameEnds(previous, next);
+  const had = new Set(previous.slice(start, previous.length - end));
+  const fresh = next.slice(start, next.length - end).filter((entry) => !had.delete(entry));
   const before = new Map([...had].map((entry) => [kind.key(entry), entry]));
   const sets: Step[] = [];
   for (const entry of fresh) {
@@ -60,6 +61,16 @@ export function diffEntries<E extends { readonly origin: Origin }, S>(
   }
   const removals = [...before].map(([key, entry]) => step(kind, key, kind.remove(entry), entry.origin));
   return { sets, removals, drift: [] };
+}
+
+/** How many values at the start and at the end of two lists are the same. */
+function sameEnds(a: readonly unknown[], b: readonly unknown[]): { readonly start: number; readonly end: number } {
+  const shorter = Math.min(a.length, b.length);
+  let start = 0;
+  while (start < shorter && a[start] === b[start]) start++;
+  let end = 0;
+  while (end < shorter - start && a[a.length - 1 - end] === b[b.length - 1 - end]) end++;
+  return { start, end };
 }
 
 /**

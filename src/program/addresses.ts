@@ -1,9 +1,10 @@
 // The cluster's addresses as sets that several chains ask: who is a node, what is a pod's, which pods are here.
 
 import { familyOf, type Address, type Family } from "../ip/address.ts";
-import { overlaps } from "../ip/prefix.ts";
+import { overlaps, type Prefix } from "../ip/prefix.ts";
 import type { Attachment, ClusterConfig, NetworkNode } from "../model/network.ts";
 import { clusterOrigin } from "../model/origin.ts";
+import { memoized } from "./memo.ts";
 import type { KeyType, NftElement, NftSet } from "./nftables/ruleset.ts";
 import { directNeighbours } from "./places.ts";
 import { ofEach, podOrigin } from "./pods.ts";
@@ -18,27 +19,39 @@ export function clusterSets(cluster: ClusterConfig, nodes: readonly NetworkNode[
 }
 
 function nodeElements(nodes: readonly NetworkNode[], family: Family): readonly NftElement[] {
-  return nodes.flatMap((node) =>
+  return nodes.flatMap((node) => addressElements[family](node));
+}
+
+/** A node's elements stay the same values as long as the node does: a cluster of thousands costs what changed. */
+const addressElements = { 4: memoized(addressesIn(4)), 6: memoized(addressesIn(6)) };
+
+function addressesIn(family: Family): (node: NetworkNode) => readonly NftElement[] {
+  return (node) =>
     node.addresses
       .filter((address) => familyOf(address) === family)
-      .map((address) => ({ key: [address], origin: { ...node.origin, field: "status.addresses" } })),
-  );
+      .map((address) => ({ key: [address], origin: { ...node.origin, field: "status.addresses" } }));
 }
 
 /** The cluster's range, and nodes' ranges outside of it: interval sets must not overlap. */
 function rangeElements(cluster: ClusterConfig, nodes: readonly NetworkNode[], family: Family): readonly NftElement[] {
-  const ranges = cluster.podCidrs.map((range, index) => ({
-    range,
-    origin: clusterOrigin(cluster, `podCidrs[${index}]`),
-  }));
-  const strays = nodes.flatMap((node) =>
-    node.podCidrs
-      .filter((range) => !ranges.some(({ range: known }) => overlaps(known, range)))
-      .map((range, index) => ({ range, origin: { ...node.origin, field: `spec.podCIDRs[${index}]` } })),
+  const ranges = cluster.podCidrs.flatMap((range, index) =>
+    familyOf(range) === family ? [{ key: [range], origin: clusterOrigin(cluster, `podCidrs[${index}]`) }] : [],
   );
-  return [...ranges, ...strays]
-    .filter(({ range }) => familyOf(range) === family)
-    .map(({ range, origin }) => ({ key: [range], origin }));
+  return [...ranges, ...nodes.flatMap((node) => strays(cluster, node)[family])];
+}
+
+const strays = memoized((cluster: ClusterConfig, node: NetworkNode) => {
+  const of = (family: Family): readonly NftElement[] =>
+    node.podCidrs.flatMap((range, index) =>
+      familyOf(range) === family && !cluster.podCidrs.some((known) => overlaps(known, range))
+        ? [rangeElement(node, range, index)]
+        : [],
+    );
+  return { 4: of(4), 6: of(6) };
+});
+
+function rangeElement(node: NetworkNode, range: Prefix, index: number): NftElement {
+  return { key: [range], origin: { ...node.origin, field: `spec.podCIDRs[${index}]` } };
 }
 
 /** Set `direct-ranges`: where the pods are whose packets come by the underlay as they are. */
@@ -52,15 +65,15 @@ export function directSet(
     name: "direct-ranges",
     key: [family === 4 ? "ipv4_addr" : "ipv6_addr"],
     flags: ["interval"],
-    elements: directNeighbours(cluster, node, nodes, family).flatMap((other) =>
-      other.podCidrs.flatMap((range, index) =>
-        familyOf(range) === family
-          ? [{ key: [range], origin: { ...other.origin, field: `spec.podCIDRs[${index}]` } }]
-          : [],
-      ),
-    ),
+    elements: directNeighbours(cluster, node, nodes, family).flatMap((other) => podRanges(other)[family]),
   };
 }
+
+const podRanges = memoized((node: NetworkNode) => {
+  const of = (family: Family): readonly NftElement[] =>
+    node.podCidrs.flatMap((range, index) => (familyOf(range) === family ? [rangeElement(node, range, index)] : []));
+  return { 4: of(4), 6: of(6) };
+});
 
 /** Sets `local-pods` (the node's own pods) and `hairpin` (each of them to itself). */
 export function podSets(attachments: readonly Attachment[], family: Family): readonly NftSet[] {

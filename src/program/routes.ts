@@ -8,6 +8,7 @@ import { hostPrefix } from "../ip/prefix.ts";
 import type { Origin } from "../kube/object.ts";
 import type { Attachment, ClusterConfig, NetworkNode } from "../model/network.ts";
 import { clusterOrigin } from "../model/origin.ts";
+import { memoized } from "./memo.ts";
 import { gatewayOf, isDirect, ofFamily, tunnelAddressOf, tunnelEndpoint, tunnelMac } from "./places.ts";
 import { ofEach, podOrigin } from "./pods.ts";
 import { names, type ForwardingEntry, type Neighbour, type Route } from "./program.ts";
@@ -54,8 +55,8 @@ export function nodeWays(cluster: ClusterConfig, node: NetworkNode, nodes: reado
   const local = tunnelEndpoint(node);
   const others = local === undefined ? [] : nodes.filter(({ name }) => name !== node.name);
   const ways = others.flatMap((other) => {
-    const remote = local === undefined ? undefined : ofFamily(other.addresses, familyOf(local));
-    return remote === undefined ? [] : [wayTo(cluster, node, other, remote)];
+    const remote = remoteEnd(node, other);
+    return remote === undefined ? [] : [wayTo(cluster, node, other)];
   });
   return {
     routes: ways.flatMap(({ routes }) => routes),
@@ -68,7 +69,8 @@ export function nodeWays(cluster: ClusterConfig, node: NetworkNode, nodes: reado
  * Through the tunnel the other node's tunnel address is the next hop, on the tunnel though no prefix says so (onlink); neighbour and forwarding
  * entry are there for every node, whichever way its pods' packets go now. Else the node's own address is the next hop, on whichever link it is.
  */
-function wayTo(cluster: ClusterConfig, node: NetworkNode, other: NetworkNode, remote: Address): Ways {
+const wayTo = memoized((cluster: ClusterConfig, node: NetworkNode, other: NetworkNode): Ways => {
+  const remote = remoteEnd(node, other);
   const mac = tunnelMac(other.name);
   const origin = (index: number): Origin => ({ ...other.origin, field: `spec.podCIDRs[${index}]` });
   return {
@@ -100,8 +102,17 @@ function wayTo(cluster: ClusterConfig, node: NetworkNode, other: NetworkNode, re
       mac,
       origin: origin(index),
     })),
-    forwarding: [{ link: names.vxlan, mac, remote, origin: { ...other.origin, field: "status.addresses" } }],
+    forwarding:
+      remote === undefined
+        ? []
+        : [{ link: names.vxlan, mac, remote, origin: { ...other.origin, field: "status.addresses" } }],
   };
+});
+
+/** Where the tunnel to another node ends: its address of the family in which ours begins. */
+function remoteEnd(node: NetworkNode, other: NetworkNode): Address | undefined {
+  const local = tunnelEndpoint(node);
+  return local === undefined ? undefined : ofFamily(other.addresses, familyOf(local));
 }
 
 /**

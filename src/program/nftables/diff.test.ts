@@ -272,3 +272,19 @@ void test("origins are for people: they make no difference", () => {
   const moved = withSet({ name: "s", key: ["ipv4_addr"], flags: [], elements: [{ key: ["10.0.0.1"], origin }] });
   assert.deepEqual(words(diffTables(table, moved)), []);
 });
+
+void test("sets of one name in two tables are kept apart in one transaction", () => {
+  const add = (family: "ip" | "ip6", key: Uint8Array): NftBatchItem => ({
+    kind: "add-elements",
+    family,
+    table: "fairlead",
+    set: "nodes",
+    elements: [{ key }],
+  });
+  const [four, six] = [add("ip", new Uint8Array(4)), add("ip6", new Uint8Array(16))];
+  assert.deepEqual(splitPlan([[four], [six]], 100_000), [[four, six]]);
+  assert.deepEqual(
+    splitPlan([[four], [four]], 100_000)[0]?.map((item) => "elements" in item && item.elements.length),
+    [2],
+  );
+});

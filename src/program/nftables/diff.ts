@@ -299,7 +299,9 @@ function joinElements(batch: readonly NftBatchItem[]): NftBatchItem[] {
       const parts = [item.elements];
       for (; end < batch.length; end++) {
         const next = batch[end]!;
-        if (next.kind !== item.kind || next.set !== item.set) break;
+        if (next.kind !== item.kind || next.set !== item.set || next.table !== item.table) break;
+        // The tables of both families have sets of the same names, and one transaction may hold both.
+        if (next.family !== item.family) break;
         parts.push(next.elements);
       }
       joined.push(parts.length === 1 ? item : { ...item, elements: parts.flat() });
