@@ -39,6 +39,8 @@ export interface NodeOptions {
     /** See ProxyHealthOptions. */
     readonly isEligible: () => boolean;
     readonly addresses?: HealthAddresses;
+    /** Further metrics, in Prometheus' text format. */
+    readonly moreMetrics?: () => string;
     readonly report?: (line: string) => void;
   };
   /** The flow log of policies, a line each; nobody listens where absent. `report` as above. */
@@ -111,7 +113,8 @@ export function startNode(options: NodeOptions): NodeNetwork {
   const moreMetrics = (): string => {
     const counts = policyCounts();
     const limited = counts.reduce((sum, count) => sum + untoldLines(count), 0);
-    return policyMetricsText({ node, counts, lost: { limited, unread: flows?.lost ?? 0 }, programming });
+    const policies = policyMetricsText({ node, counts, lost: { limited, unread: flows?.lost ?? 0 }, programming });
+    return policies + (health?.moreMetrics?.() ?? "");
   };
   let answers: ProxyHealth | undefined;
   let changes: { close(): void } | undefined;

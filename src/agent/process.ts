@@ -28,6 +28,9 @@ import { hasKubeProxy, removeKubeProxy } from "./kube-proxy.ts";
 import { takeAgentLock } from "./lock.ts";
 import { watchMachine } from "./machine.ts";
 import { clearNetworkUnavailable, createNodeEvents, type NodeEvents } from "./node-events.ts";
+import { startShowServer } from "./show-server.ts";
+import type { ShownNode } from "./show.ts";
+import { watchMetricsText } from "./watch-metrics.ts";
 import { isToStay, startNode, type NodeNetwork } from "./node.ts";
 
 export interface ProcessOptions {
@@ -49,6 +52,8 @@ export interface ProcessOptions {
 export interface NodePlaces {
   /** What must outlive the process: `/var/lib/fairlead`. */
   readonly state: string;
+  /** Where `fairlead show --here` finds the agent: `/run/fairlead/show.sock`. */
+  readonly show: string;
   /** Where the CNI plugin finds the agent: `/run/fairlead/cni`. */
   readonly cni: string;
   readonly plugin: CniPlaces;
@@ -111,6 +116,7 @@ export async function startNodeProcess(options: ProcessOptions): Promise<NodePro
     timers.add(timer);
   };
   let network: NodeNetwork | undefined;
+  let shower: { close(): void } | undefined;
   let plugin: { close(): Promise<void> } | undefined;
   let stopped = false;
 
@@ -129,6 +135,7 @@ export async function startNodeProcess(options: ProcessOptions): Promise<NodePro
         namespace,
         isEligible: () => isToStay(source.node()),
         addresses: options.health,
+        moreMetrics: () => watchMetricsText(source.status(), performance.now()),
         report: log,
       },
       ...(scope.kind === "all" && {
@@ -136,6 +143,7 @@ export async function startNodeProcess(options: ProcessOptions): Promise<NodePro
       }),
       report: (event) => tell(event, log, events),
     });
+    shower = await startShowServer(places.show, () => shownNode(node, kernel, source, network));
     const first = await network.agent.synced();
     log(
       `programmed ${first.made.length} changes ${(performance.now() - known).toFixed(0)} ms after all objects were known, ${performance.now().toFixed(0)} ms after the start`,
@@ -152,6 +160,7 @@ export async function startNodeProcess(options: ProcessOptions): Promise<NodePro
     async stop() {
       stopped = true;
       for (const timer of timers) clearTimeout(timer);
+      shower?.close();
       await plugin?.close();
       network?.closeHealth();
       await network?.agent.stop();
@@ -185,8 +194,9 @@ export async function uninstallNode(places: NodePlaces): Promise<readonly string
   const files = removeCniFiles(places.plugin);
   const done = await cleanUpNode();
   rmSync(join(places.state, "attachments.json"), { force: true });
+  rmSync(places.show, { force: true });
   rmSync(places.cni, { recursive: true, force: true });
-  for (const folder of [places.state, dirname(places.cni)]) removeIfEmpty(folder);
+  for (const folder of [places.state, dirname(places.show), dirname(places.cni)]) removeIfEmpty(folder);
   return [...files.map((file) => `delete ${file}`), ...done];
 }
 
@@ -204,6 +214,27 @@ function requireFeatures(scope: AgentScope): void {
     if (!answer.available)
       throw new MissingFeature(`start the agent: this kernel has no ${feature}: ${answer.reason} (docs/agent.md)`);
   }
+}
+
+function shownNode(
+  name: string,
+  kernel: NetworkKernel,
+  source: ClusterSource,
+  node: NodeNetwork | undefined,
+): ShownNode {
+  if (node === undefined) throw new Error("the agent does not know the cluster yet");
+  const { agent, attachments } = node;
+  const network = source.current();
+  return {
+    name,
+    network,
+    kernel,
+    attachments,
+    program: agent.program(),
+    ipam: node.ipam(),
+    drift: agent.drift(),
+    announced: [],
+  };
 }
 
 /** Resolves when the Node object has been seen once. */

@@ -86,6 +86,7 @@ export function nodePlaces(
 ): NodePlaces {
   return {
     state: options.stateDir,
+    show: join(dirname(options.cniDir), "show.sock"),
     cni: options.cniDir,
     plugin: {
       binaries: options.cniBinDir,

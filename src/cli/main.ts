@@ -228,11 +228,13 @@ program
   .description("what is programmed on the nodes, each entry with the object that caused it")
   .argument("<what>", "routes, services, policies, dns, nft, pods, ipam, program or drift")
   .argument("[node]", "one node only")
+  .option("--here", "of the agent that runs on this machine (docs/agent.md)")
+  .option("--cni-dir <path>", "of that agent, where it is not /run/fairlead/cni")
   .addOption(outputOption(["text", "json"]))
   .addOption(nameOption())
   .addHelpText(
     "after",
-    "\nExamples:\n  fairlead show services node-1\n  fairlead show routes -o json\n  fairlead show policies          what each policy let through and dropped\n  fairlead show drift             what others changed and was put back",
+    "\nExamples:\n  fairlead show services node-1\n  fairlead show routes -o json\n  fairlead show policies          what each policy let through and dropped\n  fairlead show drift             what others changed and was put back\n  fairlead show ipam --here       on a node of a real cluster",
   )
   .action(run(() => import("./show.ts")));
 

@@ -1,73 +1,11 @@
-// `fairlead show`: what is programmed, in words, each entry with the object that caused it.
+// `fairlead show` of a lab: its nodes' views, one or all, and the cluster's zone.
+//
+// Not here: the views (agent/show.ts).
 
-import { createIpam } from "../agent/ipam.ts";
-import { ipamText, ipamView } from "../agent/ipam-text.ts";
-import { formatProgram, formatRoutes, formatTables } from "../program/format.ts";
-import type { Program } from "../program/program.ts";
+import { views, type Shown, type ShownNode } from "../agent/show.ts";
 import { formatZone } from "../program/zone-text.ts";
-import { originText } from "../trace/render.ts";
 import { StatusError } from "./api/store.ts";
 import type { Lab, LabNode } from "./lab.ts";
-import { countsAt, policiesText, policiesValue } from "./show-policies.ts";
-import { frontendHits, servicesText } from "./show-services.ts";
-
-interface Shown {
-  readonly text: string;
-  readonly value: unknown;
-}
-
-/** What can be shown of a node; `dns` is the cluster's. */
-const views: Readonly<Record<string, (lab: Lab, node: LabNode) => Shown>> = {
-  routes: (lab, node) =>
-    ofProgram(lab, node, formatRoutes, ({ routes, neighbours, forwarding }) => ({ routes, neighbours, forwarding })),
-  services: (lab, node) => {
-    const network = lab.network();
-    const announced = [...(lab.announced ?? [])].flatMap(([address, name]) => (name === node.name ? [address] : []));
-    const kernel = node.machine?.kernel;
-    const self = network.nodes.find(({ name }) => name === node.name);
-    return ofProgram(
-      lab,
-      node,
-      (program) => servicesText({ program, network, node: self, kernel, announced }),
-      (program) => ({
-        sets: program.tables.flatMap(({ family, sets }) => sets.map((set) => ({ family, ...set }))),
-        connections: kernel === undefined ? {} : Object.fromEntries(frontendHits(program, kernel)),
-        announced,
-      }),
-    );
-  },
-  policies: (lab, node) => {
-    const network = lab.network();
-    const self = network.nodes.find(({ name }) => name === node.name);
-    const attachments = node.attachments.list();
-    const counts = countsAt({ network, node: self, attachments, kernel: node.machine?.kernel });
-    return { text: policiesText(counts), value: policiesValue(counts) };
-  },
-  nft: (lab, node) => ofProgram(lab, node, formatTables, ({ tables }) => tables),
-  program: (lab, node) => ofProgram(lab, node, formatProgram, (program) => program),
-  pods: (_lab, node) => {
-    const places = node.attachments.list();
-    const lines = places.map(
-      ({ namespace, name, addresses, link, mac }) => `${namespace}/${name}  ${addresses.join(" ")}  ${link}  ${mac}\n`,
-    );
-    return { text: lines.join(""), value: places };
-  },
-  ipam: (lab, node) => {
-    const podCidrs = lab.network().nodes.find(({ name }) => name === node.name)?.podCidrs ?? [];
-    // Without packets nobody keeps one; the places of the pods say it all.
-    const ipam = node.ipam() ?? createIpam(podCidrs, node.attachments);
-    const view = ipamView(ipam, node.attachments.list());
-    return { text: ipamText(view) || "the node has no pod range yet (Node spec.podCIDRs)\n", value: view };
-  },
-  drift: (_lab, node) => {
-    const drift = node.agent?.drift() ?? [];
-    const lines = drift.map(
-      (one) =>
-        `${one.time}  put back (${one.kind})  ${one.text}${one.origin === undefined ? "" : `  # ${originText(one.origin)}`}\n`,
-    );
-    return { text: lines.join("") || "nothing had to be put back\n", value: drift };
-  },
-};
 
 /** Throws StatusError for a view or node there is not. */
 export function show(lab: Lab, body: { readonly what: string; readonly node?: string }): Shown {
@@ -92,7 +30,7 @@ export function show(lab: Lab, body: { readonly what: string; readonly node?: st
       "NotFound",
       `show ${body.what}: no node ${body.node}; there are: ${all.map((node) => node.name).join(", ")}`,
     );
-  const shown = nodes.map((node) => ({ name: node.name, ...view(lab, node) }));
+  const shown = nodes.map((node) => ({ name: node.name, ...view(shownNode(lab, node)) }));
   const [only] = shown;
   if (shown.length === 1 && only !== undefined) return only;
   return {
@@ -101,12 +39,15 @@ export function show(lab: Lab, body: { readonly what: string; readonly node?: st
   };
 }
 
-function ofProgram(
-  lab: Lab,
-  node: LabNode,
-  format: (program: Program) => string,
-  value: (program: Program) => unknown,
-): Shown {
-  const program = lab.world().programs.get(node.name);
-  return program === undefined ? { text: "", value: null } : { text: format(program), value: value(program) };
+function shownNode(lab: Lab, node: LabNode): ShownNode {
+  return {
+    name: node.name,
+    network: lab.network(),
+    program: lab.world().programs.get(node.name),
+    kernel: node.machine?.kernel,
+    attachments: node.attachments,
+    ipam: node.ipam(),
+    drift: node.agent?.drift() ?? [],
+    announced: [...(lab.announced ?? [])].flatMap(([address, name]) => (name === node.name ? [address] : [])),
+  };
 }

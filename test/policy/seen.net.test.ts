@@ -14,7 +14,7 @@ import type { KubeObject } from "../../src/kube/object.ts";
 import { applyObjects } from "../../src/lab/control-objects.ts";
 import type { Lab, LabNode } from "../../src/lab/lab.ts";
 import { probeTcp, probeUdp } from "../../src/lab/network/probe.ts";
-import { countsAt } from "../../src/lab/show-policies.ts";
+import { countsAt } from "../../src/agent/show-policies.ts";
 import { readiness } from "../../src/lab/wait.ts";
 import { decisionText } from "../../src/program/policy-decisions.ts";
 import { nft } from "../../src/program/nftables/nft.testing.ts";

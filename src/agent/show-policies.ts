@@ -1,7 +1,7 @@
 // `fairlead show policies`: what policies decided at a node so far, one line a decision; where several policies' elements are one, all of
 // them are named.
 
-import { readPolicyCounts, untoldLines, type PolicyCount } from "../agent/policy-counts.ts";
+import { readPolicyCounts, untoldLines, type PolicyCount } from "./policy-counts.ts";
 import type { NetworkKernel } from "../kernel/kernel.ts";
 import type { Attachment, Network, NetworkNode } from "../model/network.ts";
 import { policyName } from "../program/policy-decisions.ts";
