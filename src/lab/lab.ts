@@ -21,6 +21,7 @@ import type { World } from "../trace/world.ts";
 import type { ServedApi } from "./api/api.ts";
 import { openApiDoor, openLabCertificates } from "./api-door.ts";
 import { openAccess } from "./apiserver/access.ts";
+import { actingAs, kubeletActor } from "./actors.ts";
 import { admissionPlugins } from "./api/admission/plugins.ts";
 import { openStore } from "./api/sqlite-store.ts";
 import { StatusError } from "./api/store.ts";
@@ -44,6 +45,7 @@ import { createPolicyTelling } from "./policy-drops.ts";
 import { startPolicyStatus } from "./policy-status.ts";
 import { ensureSystemObjects } from "./system.ts";
 import { registerSystemWorkloads } from "./system-workloads.ts";
+import { webhookDial } from "./webhook-dial.ts";
 import { makeWorld, zoneOf } from "./world.ts";
 
 export interface Lab {
@@ -103,8 +105,17 @@ export async function startLab(options: LabOptions): Promise<Lab> {
   const packets = config.packets === "on";
   const insideAddresses = packets ? config.nodeCidrs.map(routerAddress) : [];
   const certificates = openLabCertificates({ cluster, paths, insideAddresses });
+  const nodes = new Map<string, LabNode>();
   const access = openAccess({ store, certificates, domain: cluster.domain });
-  const plugins = admissionPlugins({ askAs: (request) => access.askAs(request) });
+  const plugins = admissionPlugins({
+    askAs: (request) => access.askAs(request),
+    ...(packets && {
+      dial: webhookDial({
+        api: () => api,
+        from: () => [...nodes.values()].find((node) => !node.stopped && node.machine !== undefined)?.machine?.namespace,
+      }),
+    }),
+  });
   const api = createObjectApi({
     store,
     admissions: [...admissions, access.admission, ...plugins.admissions, createServiceAllocator(cluster)],
@@ -118,7 +129,6 @@ export async function startLab(options: LabOptions): Promise<Lab> {
     mountFilesystem("tmpfs", memory, { flags: MS_NOSUID | MS_NODEV, data: "mode=700" });
   }
   const images = createImages({ file: paths.images });
-  const nodes = new Map<string, LabNode>();
 
   const topology = packets
     ? createTopology({
@@ -214,7 +224,7 @@ export async function startLab(options: LabOptions): Promise<Lab> {
     if (node.machine === undefined || node.network === undefined) {
       node.records = startRecordKubelet({
         node: node.name,
-        api,
+        api: actingAs(api, kubeletActor(node.name)),
         zone: zoneOfNode(node.index),
         nodeAddresses: node.addresses,
         clock: Date.now,
@@ -225,7 +235,7 @@ export async function startLab(options: LabOptions): Promise<Lab> {
     node.kubelet = startKubelet({
       node: node.name,
       zone: zoneOfNode(node.index),
-      api,
+      api: actingAs(api, kubeletActor(node.name)),
       network: node.network,
       nodeNamespace: node.machine.namespace,
       nodeAddresses: node.addresses,

@@ -14,6 +14,7 @@ import { sameButSource } from "../../kube/source.ts";
 import type { FieldProblem } from "../../kube/problem.ts";
 import { structureProblems } from "../../kube/structure.ts";
 import { validate, validateUpdate } from "../../kube/validate.ts";
+import { managedAfterCreate, managedInside } from "../apiserver/managed/managers.ts";
 import type { Actor, Admission, AdmissionRequest, Applied, ServedApi, Validation } from "./api.ts";
 import { applied } from "./apply.ts";
 import { newObject, replacement } from "./bookkeeping.ts";
@@ -77,6 +78,23 @@ export function createObjectApi(options: ObjectApiOptions): ServedApi {
     }
   };
 
+  /** With the fields that the actor owns, where the caller has not settled that. */
+  const owned = (
+    kind: Kind,
+    object: KubeObject,
+    previous: KubeObject | undefined,
+    subresource = actor.subresource ?? "",
+  ): KubeObject => {
+    const { manager: name } = actor;
+    if (name === undefined) return object;
+    const manager = { name, kind, subresource, nowMs: clock() };
+    const managedFields =
+      previous === undefined ? managedAfterCreate(object, manager) : managedInside(object, previous, manager);
+    return managedFields === object.metadata.managedFields
+      ? object
+      : { ...object, metadata: { ...object.metadata, managedFields } };
+  };
+
   const create = (given: KubeObject): KubeObject => {
     const resource = mustResource(given);
     const isSound = sound.has(given);
@@ -97,7 +115,7 @@ export function createObjectApi(options: ObjectApiOptions): ServedApi {
     const problems = [...validate(generic(resource, admitted)), ...customProblems(resource, admitted, undefined)];
     if (problems.length > 0) throw invalidObject(resource, admitted.metadata.name, problems);
     checkLast({ operation: "create", object: admitted, kind: resource });
-    return store.create(resource, admitted);
+    return store.create(resource, owned(resource, admitted, undefined));
   };
 
   const current = (key: ObjectKey): KubeObject => {
@@ -131,7 +149,7 @@ export function createObjectApi(options: ObjectApiOptions): ServedApi {
     ];
     if (problems.length > 0) throw invalidObject(resource, key.name, problems);
     checkLast({ operation: "update", object: next, previous, kind: resource });
-    return next;
+    return owned(resource, next, previous);
   };
 
   const update = (given: KubeObject): KubeObject => {
@@ -177,12 +195,13 @@ export function createObjectApi(options: ObjectApiOptions): ServedApi {
         within({ ...actor, subresource: actor.subresource ?? "status" }, () =>
           checkLast({ operation: "update", object: reported, previous, kind: resource }),
         );
+      const written = owned(resource, reported, previous, "status");
       return store.update(resource, {
-        ...reported,
+        ...written,
         metadata: {
           ...(statusOptions.metadata === true
             ? reportedMetadata(scoped.metadata, previous.metadata)
-            : previous.metadata),
+            : written.metadata),
           ...(resourceVersion === undefined ? {} : { resourceVersion }),
           ...(uid === undefined ? {} : { uid }),
         },

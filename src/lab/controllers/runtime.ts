@@ -9,6 +9,8 @@ import { performance } from "node:perf_hooks";
 import type { ClusterConfig } from "../../model/network.ts";
 import type { KubeObject } from "../../kube/object.ts";
 import { resourceOf, resources } from "../../kube/resources.ts";
+import { controllerActor } from "../actors.ts";
+import { AdmissionPending } from "../api/admission/pending.ts";
 import type { ObjectApi, ServedApi } from "../api/api.ts";
 import type { Kinds } from "../api/kinds.ts";
 import type { ResourceName } from "../api/store.ts";
@@ -106,7 +108,7 @@ function resourcesOf(kinds: Kinds | undefined): {
 
 /** Starts the given controllers; the order is the order within a round. */
 export function startRuntime(options: {
-  readonly api: ObjectApi & Partial<Pick<ServedApi, "kinds">>;
+  readonly api: ObjectApi & Partial<Pick<ServedApi, "kinds" | "within">>;
   readonly clock: Clock;
   readonly random: () => number;
   readonly config: ClusterConfig;
@@ -144,7 +146,7 @@ export function startRuntime(options: {
     events: (component) => sink.recorder(component),
   };
   queues = options.controllers.map((make) =>
-    createQueue({ controller: make(cluster), clock, wake: schedule, ...pick(options.failed) }),
+    createQueue({ controller: make(cluster), api, clock, wake: schedule, ...pick(options.failed) }),
   );
   routes = createRoutes(queues);
   // Nobody reconciles before everything is known: a ReplicaSet without its pods would make them again.
@@ -229,6 +231,7 @@ interface ControllerQueue {
 
 function createQueue(options: {
   readonly controller: Controller;
+  readonly api: Partial<Pick<ServedApi, "within">>;
   readonly clock: Clock;
   readonly wake: () => void;
   readonly failed?: (failure: Failure) => void;
@@ -257,7 +260,16 @@ function createQueue(options: {
     later.set(key, { at, timer });
   };
 
+  const actor = controllerActor(controller.name);
+  const asController = (writes: () => void): void =>
+    options.api.within === undefined ? writes() : options.api.within(actor, writes);
+
   const fail = (key: string, error: unknown): void => {
+    // Somebody has to be asked before it may write; it goes on where it was when the answer is there.
+    if (error instanceof AdmissionPending) {
+      void error.settled.then(() => now(key));
+      return;
+    }
     counts.failed++;
     // What it wanted to write would go with the namespace; its own object does as well.
     if (isNamespaceTerminating(error)) return;
@@ -273,7 +285,7 @@ function createQueue(options: {
     ready.delete(key);
     counts.reconciled++;
     try {
-      controller.reconcile(key, (afterMs) => enqueue(key, Math.max(1, afterMs)));
+      asController(() => controller.reconcile(key, (afterMs) => enqueue(key, Math.max(1, afterMs))));
       failures.delete(key);
     } catch (error) {
       fail(key, error);

@@ -21,6 +21,7 @@ import { nodeRangeController } from "./node-ranges.ts";
 import { notImplemented, notImplementedController, type NotImplemented } from "./not-implemented.ts";
 import { podGarbageCollector } from "./pod-gc.ts";
 import { replicaSetController, replicationController } from "./replica-sets.ts";
+import { resourceQuotaController } from "./resource-quotas.ts";
 import { startRuntime, type Cluster, type Controller, type Failure, type Runtime } from "./runtime.ts";
 import { schedulerController } from "./scheduler/scheduler.ts";
 import { defaultServiceAccounts, serviceAccountController } from "./service-accounts.ts";
@@ -97,6 +98,7 @@ function controllerTable(
     ["endpointslice", endpointSliceController],
     ["endpoints", endpointsController],
     ["endpointslicemirroring", endpointSliceMirroringController],
+    ["resourcequota", resourceQuotaController],
     ["servicelb", loadBalancerController],
     ["serviceip", ipAddressController],
     ["servicecidr", serviceCidrController],

@@ -5,7 +5,7 @@ import type { Container, Pod } from "../../../kube/kinds.ts";
 import type { KubeObject } from "../../../kube/object.ts";
 import type { Validation } from "../api.ts";
 import { forbidden } from "../errors.ts";
-import type { ResourceName, Store } from "../store.ts";
+import type { ResourceName } from "../store.ts";
 import { added, amountOf, amountsOf, amountText, countOf, type Amount, type Amounts } from "./amounts.ts";
 import { podAmounts } from "./pod-resources.ts";
 
@@ -27,6 +27,9 @@ interface ScopeRequirement {
   readonly operator: string;
   readonly values?: readonly string[];
 }
+
+/** The objects of a namespace. */
+type ListObjects = (resource: ResourceName, namespace: string) => readonly KubeObject[];
 
 const quotaResource: ResourceName = { group: "", resource: "resourcequotas" };
 
@@ -50,7 +53,7 @@ export const quotaValidation: Validation = ({ operation, object, previous, kind,
     const asked = usageOf(object, kind.stored);
     const before =
       previous === undefined || !inScope(quota, previous, kind.stored) ? new Map() : usageOf(previous, kind.stored);
-    const used = usedBy(quota, store);
+    const used = usedBy(quota, (resource, name) => store.list(resource, { namespace: name }).items);
     const over = names.filter((name) => {
       const more = (asked.get(name)?.nanos ?? 0n) - (before.get(name)?.nanos ?? 0n);
       return more > 0n && (used.get(name)?.nanos ?? 0n) + more > (hard.get(name)?.nanos ?? 0n);
@@ -83,7 +86,7 @@ function listText(names: readonly string[], amounts: Amounts): string {
 }
 
 /** What a quota's namespace holds of what it limits, in the quota's order. */
-export function usedBy(quota: ResourceQuota, store: Pick<Store, "list">): Amounts {
+function usedBy(quota: ResourceQuota, list: ListObjects): Amounts {
   const { namespace = "" } = quota.metadata;
   const used = new Map<string, Amount>();
   const resources = new Map<string, ResourceName>();
@@ -93,7 +96,7 @@ export function usedBy(quota: ResourceQuota, store: Pick<Store, "list">): Amount
     if (resource !== undefined) resources.set(`${resource.resource}.${resource.group}`, resource);
   }
   for (const resource of resources.values())
-    for (const object of store.list(resource, { namespace }).items) {
+    for (const object of list(resource, namespace)) {
       if (!inScope(quota, object, resource)) continue;
       for (const [name, amount] of usageOf(object, resource)) {
         const before = used.get(name);
@@ -105,9 +108,9 @@ export function usedBy(quota: ResourceQuota, store: Pick<Store, "list">): Amount
 }
 
 /** A quota's status as it should be. */
-export function quotaStatus(quota: ResourceQuota, store: Pick<Store, "list">): NonNullable<ResourceQuota["status"]> {
+export function quotaStatus(quota: ResourceQuota, list: ListObjects): NonNullable<ResourceQuota["status"]> {
   const hard = quota.spec?.hard ?? {};
-  const used = usedBy(quota, store);
+  const used = usedBy(quota, list);
   return {
     hard: Object.fromEntries(Object.entries(hard).map(([name, text]) => [name, amountTextOf(text)])),
     used: Object.fromEntries([...used].map(([name, amount]) => [name, amountText(amount)])),

@@ -11,6 +11,7 @@ import type { KubeObject } from "../../../kube/object.ts";
 import { fromStored, toStored } from "../../apiserver/conversions.ts";
 import { applyJsonPatch, PatchError } from "../../apiserver/patch/json-patch.ts";
 import type { Admission, AdmissionRequest, Validation } from "../api.ts";
+import { forbidden } from "../errors.ts";
 import type { Kind } from "../kinds.ts";
 import { StatusError, type ResourceName } from "../store.ts";
 import type { Ask } from "./expressions.ts";
@@ -74,6 +75,7 @@ export function webhookPlugins(options: WebhooksOptions): {
       const { session } = request.actor;
       if (session === undefined || isExempt(request)) return;
       const validating = matching(request, validatingResource, options);
+      if (validating.length === 0 && session.hearings.size === 0) return;
       const key = keyOf(session, request);
       const hearing = session.hearings.get(key);
       if (validating.length === 0 || hearing?.passed === true) return done(session, key);
@@ -174,7 +176,10 @@ function meetsConditions(
   );
   if (holds === true || holds === false) return holds;
   if (hook.failurePolicy === "Ignore") return false;
-  throw failedCall(hook, holds.failure);
+  throw forbidden(
+    { group: request.kind.group, resource: request.kind.resource, name: request.object.metadata.name },
+    holds.failure,
+  );
 }
 
 /** A webhook whose answer there is no doing without gave none. */

@@ -1,8 +1,7 @@
 // Who owns which fields of an object (metadata.managedFields; KEP-555): kept up to date by every write, and the rule by which one
 // manager's apply conflicts with another's fields.
 //
-// Not here: sets and values (field-set.ts, values.ts). Writes by the lab's own controllers are not tracked: their fields belong to
-// nobody, and nobody conflicts with them.
+// Not here: sets and values (field-set.ts, values.ts).
 
 import type { KubeObject } from "../../../kube/object.ts";
 import { timeText } from "../../api/bookkeeping.ts";
@@ -88,6 +87,34 @@ export function managedAfterUpdate(object: KubeObject, previous: KubeObject, man
   const fields = difference(union(mine?.fields ?? noFields, changed), removed);
   const isSame = mine !== undefined && sameFields(mine.fields, fields);
   return encode(capped([...others, isSame ? mine : entryOf(manager, "Update", fields)]));
+}
+
+/**
+ * The managed fields of an object as a program of the lab writes it. Such a program owns most of what it writes alone: all that is there is
+ * its own then, without a comparison, which would cost more than the write.
+ */
+export function managedInside(object: KubeObject, previous: KubeObject, manager: Manager): readonly unknown[] {
+  const before = (previous.metadata.managedFields ?? []) as readonly RawEntry[];
+  const sameDoor = before.filter(({ subresource = "" }) => subresource === manager.subresource);
+  const [mine] = sameDoor;
+  const isMine = mine === undefined || (mine.manager === manager.name && mine.operation === "Update");
+  if (sameDoor.length > 1 || !isMine || (mine === undefined && manager.subresource === ""))
+    return managedAfterUpdate(object, previous, manager);
+  const shape = shapeOf(manager.kind);
+  const { apiVersion: _, kind: __, ...all } = tracked(object);
+  const fields = manager.subresource === "status" ? { status: all["status"] } : withoutStatus(all, manager.kind);
+  const text = addedFields(fields as Raw, shape, isAlways);
+  const fieldsV1 = shared(text);
+  if (mine?.fieldsV1 === fieldsV1 || (mine !== undefined && JSON.stringify(mine.fieldsV1) === text)) return before;
+  const entry = { ...encoded(entryOf(manager, "Update", noFields)), fieldsV1 };
+  return [...before.filter((each) => each !== mine), entry];
+}
+
+interface RawEntry {
+  readonly manager?: string;
+  readonly operation?: string;
+  readonly subresource?: string;
+  readonly fieldsV1?: object;
 }
 
 /** What an apply makes of an object. */
