@@ -28,6 +28,7 @@ const tools: Readonly<Record<string, () => Promise<Tool>>> = {
   "http-echo": server("http-echo"),
   httpd: async () => (await import("./serve.ts")).httpdTool,
   "httpd-foreground": server("httpd-foreground"),
+  iperf: async () => (await import("./iperf.ts")).iperf,
   nc: async () => (await import("./nc.ts")).nc,
   nginx: server("nginx"),
   nslookup: async () => (await import("./nslookup.ts")).nslookup,

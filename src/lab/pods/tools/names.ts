@@ -10,6 +10,7 @@ export const toolNames: readonly string[] = [
   "http-echo",
   "httpd",
   "httpd-foreground",
+  "iperf",
   "nc",
   "nginx",
   "nslookup",

@@ -176,6 +176,25 @@ test("servers started from a shell, and their clients", async () => {
   assert.equal(out, "page\nWelcome to nginx!</h1>\nOK\nb\n127.0.0.1:5432 - no response\n");
 });
 
+test("iperf: TCP, with reports that other programs read", async () => {
+  const script = `/opt/fairlead/bin/iperf -s -p 6789 > /tmp/said & server=$!
+    until grep -q listening /tmp/said; do sleep 0.05; done
+    /opt/fairlead/bin/iperf -e -p 6789 --reportstyle C -t 1 -i 0.5 -c 127.0.0.1; kill $server`;
+  const { out, code } = await sh(["sh", "-c", script]);
+  const [header = "", ...lines] = out.trimEnd().split("\n");
+  assert.equal(code, 0);
+  assert.match(header, /^time,srcaddress,/);
+  assert.ok(lines.length >= 2, out);
+  for (const line of lines)
+    assert.match(line, /^\+0000:\d{14}\.\d{3},127\.0\.0\.1,\d+,127\.0\.0\.1,6789,1,[\d.]+,[\d.]+,\d+,\d+(,-?\d+){7}$/);
+  assert.ok(Number(lines.at(-1)?.split(",")[8]) > 1_000_000, out);
+  assert.deepEqual(await tool("iperf", "-u", "-c", "127.0.0.1"), {
+    out: "",
+    err: "iperf: -u: this iperf has TCP only\n",
+    code: 1,
+  });
+});
+
 test("the machine's own tools come before ours", async () => {
   const { out } = await sh(["sh", "-c", "command -v sh; command -v agnhost"]);
   assert.match(out, /^\/(usr\/)?bin\/sh\n\/opt\/fairlead\/bin\/agnhost\n$/);
