@@ -2,7 +2,8 @@
 // and is there something about it that is allowed and yet probably not meant.
 
 import { withDefaults } from "./defaults.ts";
-import type { ClusterNetworkPolicy, Container, Pod, PodTemplateSpec, Service } from "./kinds.ts";
+import type { Container, Pod, PodTemplateSpec, Service } from "./kinds.ts";
+import type { ClusterNetworkPolicy } from "./policy-kinds.ts";
 import type { KubeObject } from "./object.ts";
 import { at, type FieldProblem } from "./problem.ts";
 import { resourceOf, resources } from "./resources.ts";

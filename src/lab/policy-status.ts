@@ -7,7 +7,8 @@
 
 import type { Agent } from "../agent/agent.ts";
 import { sameJson } from "../kube/equal.ts";
-import type { ClusterNetworkPolicy, Condition, NetworkPolicy } from "../kube/kinds.ts";
+import type { Condition, NetworkPolicy } from "../kube/kinds.ts";
+import type { ClusterNetworkPolicy } from "../kube/policy-kinds.ts";
 import { keyOf, type KubeObject } from "../kube/object.ts";
 import type { Network } from "../model/network.ts";
 import { isolates, isSubject } from "../model/policy-match.ts";

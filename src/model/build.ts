@@ -4,15 +4,8 @@
 // Not here: what an object means (node.ts, pod.ts, service.ts), and what is odd about it (problems.ts).
 
 import type { Address } from "../ip/address.ts";
-import type {
-  ClusterNetworkPolicy,
-  EndpointSlice,
-  Namespace,
-  NetworkPolicy,
-  Node,
-  Pod,
-  Service,
-} from "../kube/kinds.ts";
+import type { EndpointSlice, Namespace, NetworkPolicy, Node, Pod, Service } from "../kube/kinds.ts";
+import type { ClusterNetworkPolicy } from "../kube/policy-kinds.ts";
 import type { KubeObject, Labels } from "../kube/object.ts";
 import { selectsMap } from "../kube/selector.ts";
 import { serviceClaims, withoutContestedRanges, withoutOthersClaims } from "./claims.ts";

@@ -10,7 +10,7 @@ import type {
   ClusterNetworkPolicyPeer,
   ClusterNetworkPolicyPorts,
   ClusterNetworkPolicyProtocol,
-} from "../kube/kinds.ts";
+} from "../kube/policy-kinds.ts";
 import type { Origin } from "../kube/object.ts";
 import { requirementsOf } from "../kube/selector.ts";
 import type {

@@ -3,7 +3,8 @@
 
 import * as fc from "fast-check";
 
-import type { ClusterNetworkPolicy, EndpointSlice, NetworkPolicy, Node, Pod, Service } from "../kube/kinds.ts";
+import type { EndpointSlice, NetworkPolicy, Node, Pod, Service } from "../kube/kinds.ts";
+import type { ClusterNetworkPolicy } from "../kube/policy-kinds.ts";
 import type { KubeObject } from "../kube/object.ts";
 import type { ClusterObjects } from "./build.ts";
 import type { Attachment } from "./network.ts";

@@ -18,7 +18,8 @@ import { buildNetwork } from "../../src/model/build.ts";
 import { compile } from "../../src/program/compile.ts";
 import { diffTables, planTable, splitPlan } from "../../src/program/nftables/diff.ts";
 import { nft, nftMissing } from "../../src/program/nftables/nft.testing.ts";
-import { attachmentsOf, clusterObjects, cluster, policy, randomWorld } from "./worlds.testing.ts";
+import { randomWorld } from "./random.testing.ts";
+import { attachmentsOf, clusterObjects, cluster, policy } from "./worlds.testing.ts";
 import { withLab } from "../kernel/lab.testing.ts";
 
 void test("nft lists the tables of policies and loads them again to the same", { skip: nftMissing() }, () => {

@@ -7,15 +7,8 @@ import { test } from "node:test";
 
 import { stringify } from "yaml";
 
-import {
-  disagreements,
-  everyClusterWorld,
-  everyWorld,
-  randomWorld,
-  rememberingBuilder,
-  shrink,
-  type PolicyWorld,
-} from "./worlds.testing.ts";
+import { everyClusterWorld, everyWorld, randomWorld } from "./random.testing.ts";
+import { disagreements, rememberingBuilder, shrink, type PolicyWorld } from "./worlds.testing.ts";
 
 const firstSeed = Number(process.env["SEED"] ?? 1);
 const isLong = process.env["FAIRLEAD_LONG"] === "1";

@@ -7,16 +7,12 @@
 // pod is its node; an ipBlock means a node when it holds the packet's address or the node's InternalIP; what a node sends to its own pods
 // is judged by nobody; of ClusterNetworkPolicies of one priority the one whose name comes first goes first.
 
+import type { NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort, Node, Pod } from "../../src/kube/kinds.ts";
 import type {
   ClusterNetworkPolicy,
   ClusterNetworkPolicyPeer,
   ClusterNetworkPolicyProtocol,
-  NetworkPolicy,
-  NetworkPolicyPeer,
-  NetworkPolicyPort,
-  Node,
-  Pod,
-} from "../../src/kube/kinds.ts";
+} from "../../src/kube/policy-kinds.ts";
 import type { LabelSelector } from "../../src/kube/pod.ts";
 
 export interface OracleWorld {

@@ -8,7 +8,8 @@ import { test } from "node:test";
 import { stringify } from "yaml";
 
 import type { NetworkNamespace } from "../../src/kernel/namespaces.ts";
-import type { ClusterNetworkPolicy, Namespace, NetworkPolicy, Node, Pod } from "../../src/kube/kinds.ts";
+import type { Namespace, NetworkPolicy, Node, Pod } from "../../src/kube/kinds.ts";
+import type { ClusterNetworkPolicy } from "../../src/kube/policy-kinds.ts";
 import type { KubeObject } from "../../src/kube/object.ts";
 import { objectProblems } from "../../src/kube/check.ts";
 import { applyObjects } from "../../src/lab/control-objects.ts";
@@ -17,17 +18,8 @@ import { ping, probeTcp, probeUdp } from "../../src/lab/network/probe.ts";
 import { outsideAddresses } from "../../src/lab/node-object.ts";
 import { readiness } from "../../src/lab/wait.ts";
 import type { Network } from "../../src/model/network.ts";
-import {
-  addressOf,
-  createDice,
-  isOwnAddress,
-  nodeAddress,
-  oracleAnswer,
-  randomClusterPolicies,
-  randomPolicies,
-  type Dice,
-  type PolicyWorld,
-} from "./worlds.testing.ts";
+import { createDice, randomClusterPolicies, randomPolicies, type Dice } from "./random.testing.ts";
+import { addressOf, isOwnAddress, nodeAddress, oracleAnswer, type PolicyWorld } from "./worlds.testing.ts";
 import type { End, Question } from "./oracle.ts";
 import { withLab } from "../kernel/lab.testing.ts";
 

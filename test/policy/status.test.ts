@@ -5,7 +5,8 @@ import { test } from "node:test";
 
 import type { Agent } from "../../src/agent/agent.ts";
 import type { ReconcileReport } from "../../src/apply/report.ts";
-import type { ClusterNetworkPolicy, Event } from "../../src/kube/kinds.ts";
+import type { Event } from "../../src/kube/kinds.ts";
+import type { ClusterNetworkPolicy } from "../../src/kube/policy-kinds.ts";
 import type { KubeObject } from "../../src/kube/object.ts";
 import { createFakeClock } from "../../src/lab/controllers/clock.testing.ts";
 import { imagine } from "../../src/lab/imagine.ts";

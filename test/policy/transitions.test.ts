@@ -13,17 +13,14 @@ import { encodeElements } from "../../src/program/nftables/encode.ts";
 import type { NftElement, NftTable } from "../../src/program/nftables/ruleset.ts";
 import type { Program } from "../../src/program/program.ts";
 import type { NftElementState } from "../../src/wire/netlink/nftables.ts";
+import { createDice, randomClusterPolicies, randomPolicies, randomWorld } from "./random.testing.ts";
 import {
   answerIn,
   attachmentsOf,
   cluster,
   clusterObjects,
-  createDice,
   oracleAnswer,
   probesOf,
-  randomClusterPolicies,
-  randomPolicies,
-  randomWorld,
   tracerWorld,
   type PolicyWorld,
 } from "./worlds.testing.ts";

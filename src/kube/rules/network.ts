@@ -6,8 +6,6 @@ import { contains, parsePrefix, prefixAddress, prefixBits } from "../../ip/prefi
 import { sameJson } from "../equal.ts";
 import { cidr, dnsLabel, dnsSubdomain, ipAddress, portName, wildcardSubdomain } from "../formats.ts";
 import type {
-  ClusterNetworkPolicyEgressRule,
-  ClusterNetworkPolicyPeer,
   HTTPIngressPath,
   IPAddress,
   IPBlock,
@@ -19,6 +17,7 @@ import type {
   NetworkPolicySpec,
   ServiceCIDR,
 } from "../kinds.ts";
+import type { ClusterNetworkPolicyEgressRule, ClusterNetworkPolicyPeer } from "../policy-kinds.ts";
 import { at, child, forbidden, invalid, required, type FieldProblem } from "../problem.ts";
 import { portOrName } from "./service.ts";
 import { formProblems, ports, rangeProblems, type Rules, type UpdateRule } from "./rule.ts";
