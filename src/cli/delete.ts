@@ -9,6 +9,7 @@ interface DeleteOptions {
   readonly filename?: readonly string[];
   readonly namespace: string;
   readonly now?: boolean;
+  readonly output?: string;
   readonly name: string;
 }
 
@@ -20,23 +21,24 @@ export default async function remove(
   const targets =
     options.filename === undefined
       ? byName(resource, names, options.namespace)
-      : loadManifests(options.filename, options.namespace, () => undefined).map(({ apiVersion, kind, metadata }) => ({
-          apiVersion,
-          kind,
-          namespace: metadata.namespace,
-          name: metadata.name,
-        }));
+      : loadManifests(options.filename, options.namespace, () => undefined, "keep").map(
+          ({ apiVersion, kind, metadata }) => ({
+            apiVersion,
+            kind,
+            namespace: metadata.namespace,
+            name: metadata.name,
+          }),
+        );
   const { results } = await labClient(labPaths(options.name)).call<{
     results: readonly { object: string; result: string }[];
   }>("/delete", {
     targets,
+    namespace: options.namespace,
     now: options.now === true,
   });
-  let missing = 0;
-  for (const { object, result } of results) {
-    if (result === "not found") missing++;
-    process.stdout.write(`${object} ${result}\n`);
-  }
+  const missing = results.filter(({ result }) => result === "not found").length;
+  if (options.output === "json") process.stdout.write(`${JSON.stringify(results, undefined, 2)}\n`);
+  else for (const { object, result } of results) process.stdout.write(`${object} ${result}\n`);
   return missing > 0 && options.filename === undefined ? 1 : 0;
 }
 

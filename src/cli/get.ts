@@ -4,6 +4,8 @@ import process from "node:process";
 import { stringify } from "yaml";
 import { columnsOf } from "../kube/columns.ts";
 import type { KubeObject } from "../kube/object.ts";
+import type { PrinterColumn } from "../lab/api/custom-definitions.ts";
+import { customTextColumns } from "../lab/apiserver/represent.ts";
 import { labClient } from "../lab/client.ts";
 import { labPaths } from "../lab/paths.ts";
 import { table } from "./report.ts";
@@ -24,6 +26,8 @@ interface Listing {
     readonly singular: string;
     readonly namespaced: boolean;
   };
+  /** Of custom resources: what their definition names, null where it names none. */
+  readonly columns?: readonly PrinterColumn[] | null;
   readonly items: readonly KubeObject[];
 }
 
@@ -42,11 +46,11 @@ export default async function get(resource: string, names: readonly string[], op
   const { listings } = await lab.call<{ listings: readonly Listing[] }>("/get", query);
   print(listings, query.names.length === 1, options);
   if (options.watch === true) {
-    await lab.lines<{ resource: Listing["resource"]; object: KubeObject }>(
+    await lab.lines<Pick<Listing, "resource" | "columns"> & { object: KubeObject }>(
       "/watch",
       query,
-      ({ resource: row, object }) => {
-        const listing = { resource: row, items: [object] };
+      ({ object, ...kind }) => {
+        const listing = { ...kind, items: [object] };
         print([listing], true, options, false);
       },
     );
@@ -90,7 +94,8 @@ function print(listings: readonly Listing[], single: boolean, options: GetOption
 
 function tableOf(listing: Listing, options: GetOptions, header: boolean, prefixed: boolean): string {
   const now = Date.now();
-  const columns = columnsOf(listing.resource).filter((column) => options.output === "wide" || column.wide !== true);
+  const known = listing.columns === undefined ? columnsOf(listing.resource) : customTextColumns(listing.columns);
+  const columns = known.filter((column) => options.output === "wide" || column.wide !== true);
   const withNamespace = options.allNamespaces === true && listing.resource.namespaced;
   const head = [...(withNamespace ? ["NAMESPACE"] : []), ...columns.map((column) => column.name.toUpperCase())];
   const rows = listing.items.map((object) => [

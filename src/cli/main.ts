@@ -117,6 +117,7 @@ program
   .requiredOption("-f, --filename <path...>", "files or folders; - reads standard input")
   .option("-n, --namespace <name>", "for objects that name none", "default")
   .option("--dry-run", "check only")
+  .addOption(outputOption(["text", "json"]))
   .addOption(nameOption())
   .addHelpText(
     "after",
@@ -132,6 +133,7 @@ program
   .option("-f, --filename <path...>", "files or folders; - reads standard input")
   .option("-n, --namespace <name>", "namespace", "default")
   .option("--now", "without a grace period")
+  .addOption(outputOption(["text", "json"]))
   .addOption(nameOption())
   .addHelpText(
     "after",
@@ -195,6 +197,7 @@ program
   .addOption(new Option("--dummy").hideHelp())
   .argument("<action>", "stop, start, add or delete")
   .argument("[node]", "its name, such as node-2")
+  .addOption(outputOption(["text", "json"]))
   .addOption(nameOption())
   .addHelpText(
     "after",

@@ -1,6 +1,6 @@
 // Manifests for commands that take -f: read, placed in a namespace, and refused with file and line where they are no good.
 
-import { readManifests } from "../watch/manifests.ts";
+import { readManifests, type UnknownKinds } from "../watch/manifests.ts";
 import type { KubeObject } from "../kube/object.ts";
 import { resourceOf } from "../kube/resources.ts";
 
@@ -9,9 +9,11 @@ export function loadManifests(
   paths: readonly string[],
   namespace: string,
   warn: (text: string) => void,
+  /** `keep`: a running lab says whether there is such a kind. */
+  unknownKinds?: UnknownKinds,
 ): readonly KubeObject[] {
   if (paths.length === 0) return [];
-  const { objects, problems } = readManifests(paths);
+  const { objects, problems } = readManifests(paths, { unknownKinds });
   for (const problem of problems) if (problem.severity === "warning") warn(problem.message);
   const errors = problems.filter((problem) => problem.severity === "error").map((problem) => problem.message);
   if (errors.length > 0) throw new ManifestError(errors);

@@ -7,7 +7,7 @@ import type { Duplex } from "node:stream";
 import { http } from "../kernel/http.ts";
 import { StatusError } from "./api/store.ts";
 import { checkWithPackets } from "./check.ts";
-import { applyObjects, deleteObjects, getObjects, waitUntilReady, watchObjects } from "./control-objects.ts";
+import { applySettled, deleteSettled, getObjects, waitUntilReady, watchObjects } from "./control-objects.ts";
 import { execInPod, imageRequest, logLines } from "./control-pods.ts";
 import { explainInLab, matrixInLab } from "./control-policy.ts";
 import { show } from "./control-show.ts";
@@ -27,8 +27,8 @@ type Stream = (lab: Lab, body: never, socket: Duplex) => Promise<void>;
 const answers: Readonly<Record<string, Answer>> = {
   "/ping": () => ({ ok: true }),
   "/status": status,
-  "/apply": applyObjects,
-  "/delete": deleteObjects,
+  "/apply": applySettled,
+  "/delete": deleteSettled,
   "/get": getObjects,
   "/check": checkWithPackets,
   "/show": show,
@@ -36,9 +36,11 @@ const answers: Readonly<Record<string, Answer>> = {
   "/policy": explainInLab,
   "/matrix": matrixInLab,
   "/image": imageRequest,
-  "/node": async (lab: Lab, body: { action: "stop" | "start" | "add" | "delete"; node?: string }) => ({
-    message: await lab.nodeAction(body.action, body.node),
-  }),
+  "/node": async (lab: Lab, body: { action: "stop" | "start" | "add" | "delete"; node?: string }) => {
+    const message = await lab.nodeAction(body.action, body.node);
+    // Its words open with the node, also where nobody named one.
+    return { action: body.action, node: /^node (\S+)/.exec(message)?.[1] ?? body.node, message };
+  },
 };
 
 const lines: Readonly<Record<string, Lines>> = {

@@ -35,24 +35,48 @@ export interface Manifests {
  * Reads files and folders (`-` is standard input; of a folder the files `*.yaml`, `*.yml` and `*.json` directly in it).
  * Nothing is thrown for what manifests contain; where problems has an error, nothing should be applied.
  */
-export function readManifests(paths: readonly string[]): Manifests {
-  const objects: KubeObject[] = [];
-  const problems: ManifestProblem[] = [];
+export function readManifests(
+  paths: readonly string[],
+  options: { readonly unknownKinds?: UnknownKinds } = {},
+): Manifests {
+  const sink: Sink = { objects: [], problems: [], unknown: [] };
   for (const path of paths) {
-    for (const file of filesOf(path, problems)) {
-      const text = textOf(file, problems);
-      if (text !== undefined) readText(text, shownName(file), { objects, problems });
+    for (const file of filesOf(path, sink.problems)) {
+      const text = textOf(file, sink.problems);
+      if (text !== undefined) readText(text, shownName(file), sink);
     }
   }
+  return finished(sink, options.unknownKinds);
+}
+
+/**
+ * `keep`: somebody else knows whether there is such a kind. Otherwise kinds must be known out of the box, or a CustomResourceDefinition
+ * among the manifests makes them.
+ */
+export type UnknownKinds = "keep" | undefined;
+
+function finished({ objects, problems, unknown }: Sink, unknownKinds: UnknownKinds): Manifests {
+  const definitions = objects.filter(({ kind }) => kind === "CustomResourceDefinition");
+  for (const { object, problem } of unknown)
+    if (unknownKinds === "keep" || definitions.some((each) => defines(each, object))) objects.push(object);
+    else problems.push(problem);
   return { objects: onlyOnce(objects, problems), problems };
+}
+
+function defines({ spec }: KubeObject, { apiVersion, kind }: KubeObject): boolean {
+  const { group, names, versions } = (spec ?? {}) as {
+    readonly group?: string;
+    readonly names?: { readonly kind?: string };
+    readonly versions?: readonly { readonly name?: string }[];
+  };
+  return names?.kind === kind && (versions ?? []).some(({ name }) => `${group}/${name}` === apiVersion);
 }
 
 /** As `readManifests`, for one text that is already there. */
 export function parseManifests(text: string, file: string): Manifests {
-  const objects: KubeObject[] = [];
-  const problems: ManifestProblem[] = [];
-  readText(text, file, { objects, problems });
-  return { objects: onlyOnce(objects, problems), problems };
+  const sink: Sink = { objects: [], problems: [], unknown: [] };
+  readText(text, file, sink);
+  return finished(sink, undefined);
 }
 
 function filesOf(path: string, problems: ManifestProblem[]): string[] {
@@ -105,14 +129,16 @@ function shownName(file: string): string {
 interface Sink {
   readonly objects: KubeObject[];
   readonly problems: ManifestProblem[];
+  /** Objects of kinds that are not known out of the box, with what is wrong if nobody else knows them. */
+  readonly unknown: { readonly object: KubeObject; readonly problem: ManifestProblem }[];
 }
 
-function readText(text: string, file: string, { objects, problems: all }: Sink): void {
+function readText(text: string, file: string, { objects, problems: all, unknown }: Sink): void {
   const problems: ManifestProblem[] = [];
   const { documents, errors } = readDocuments(text);
   for (const { line, message } of errors)
     problems.push({ severity: "error", file, line, message: `${file}:${line}: ${message}` });
-  for (const document of documents.flatMap(itemsOf)) readObject(document, file, { objects, problems });
+  for (const document of documents.flatMap(itemsOf)) readObject(document, file, { objects, problems, unknown });
   all.push(...problems.sort((a, b) => (a.line ?? 0) - (b.line ?? 0)));
 }
 
@@ -127,7 +153,7 @@ function itemsOf(document: Document): Document[] {
   );
 }
 
-function readObject(document: Document, file: string, { objects, problems }: Sink): void {
+function readObject(document: Document, file: string, { objects, problems, unknown }: Sink): void {
   const line = document.lineOf([]);
   const shape = shapeProblem(document.value);
   if (shape !== undefined) {
@@ -135,11 +161,21 @@ function readObject(document: Document, file: string, { objects, problems }: Sin
     return;
   }
   const object = document.value as KubeObject;
-  const say = (severity: "error" | "warning", field: string, text: string): void => {
+  const problemOf = (severity: "error" | "warning", field: string, text: string): ManifestProblem => {
     const place = document.lineOf(pathOf(field, document.value));
-    problems.push({ severity, file, line: place, message: `${file}:${place}: ${nameOf(object)}: ${text}` });
+    return { severity, file, line: place, message: `${file}:${place}: ${nameOf(object)}: ${text}` };
   };
+  const say = (severity: "error" | "warning", field: string, text: string): void =>
+    void problems.push(problemOf(severity, field, text));
   const wrong = objectProblems(object);
+  const [first] = wrong;
+  if (first !== undefined && resourceOf(object.apiVersion, object.kind) === undefined) {
+    unknown.push({
+      object: withSource(object, file, document),
+      problem: problemOf("error", first.field, problemText(first)),
+    });
+    return;
+  }
   for (const problem of wrong) say("error", problem.field, problemText(problem) + hintFor(problem));
   if (wrong.length > 0) return;
   for (const { field, message } of fieldWarnings(object)) say("warning", field, `${field}: ${message}`);

@@ -3,6 +3,7 @@
 // Not here: which form was asked for (negotiate.ts), how versions of one kind differ (conversions.ts), the columns of the built-in
 // kinds (kube/columns.ts).
 
+import type { Column } from "../../kube/column.ts";
 import { columnsOf } from "../../kube/columns.ts";
 import { humanDuration } from "../../kube/duration.ts";
 import type { KubeObject } from "../../kube/object.ts";
@@ -169,6 +170,18 @@ const ageColumn: PrinterColumn = { name: "Age", type: "date", jsonPath: ".metada
 // apiextensions-apiserver pkg/registry/customresource/tableconvertor
 function customColumns(columns: readonly PrinterColumn[] | undefined): readonly CellColumn[] {
   return [nameColumn, ...(columns ?? [ageColumn]).map(customColumn)];
+}
+
+/** A custom resource's columns as text, for command lines; null: its definition names none. */
+export function customTextColumns(columns: readonly PrinterColumn[] | null): readonly Column[] {
+  return customColumns(columns ?? undefined).map(({ definition, cell }) => ({
+    name: definition.name,
+    wide: definition.priority > 0,
+    value(object, now) {
+      const value = cell(object, now);
+      return typeof value === "string" ? value : value === null || value === undefined ? "" : JSON.stringify(value);
+    },
+  }));
 }
 
 function customColumn({ name, type, format, description, priority, jsonPath }: PrinterColumn): CellColumn {
