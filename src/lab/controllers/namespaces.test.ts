@@ -57,6 +57,9 @@ void describe("namespaces", () => {
     await cluster.idle();
     const { status } = cluster.must(namespaces, "shop");
     assert.equal(status?.phase, "Terminating");
+    // Nothing else goes before the pods have gone: they would run on without the policies that guarded them.
+    assert.notEqual(cluster.get(deployments, "shop/web"), undefined);
+    assert.equal(conditionOf(status?.conditions, "NamespaceDeletionContentFailure")?.status, "False");
     // Pods on nodes end when their kubelet says so.
     assert.equal(
       conditionOf(status.conditions, "NamespaceContentRemaining")?.message,

@@ -8,7 +8,7 @@ import type { Admission } from "../api/api.ts";
 import { StatusError, type ResourceName } from "../api/store.ts";
 import { withCondition } from "./conditions.ts";
 import type { Change, Objects } from "./objects.ts";
-import { namespaces } from "./resources.ts";
+import { namespaces, pods } from "./resources.ts";
 import { on, type Cluster, type Controller, type Enqueue } from "./runtime.ts";
 
 const nameLabel = "kubernetes.io/metadata.name";
@@ -69,9 +69,21 @@ export function namespaceController(cluster: Cluster): Controller {
   };
 }
 
-/** Deletes what can be deleted; gives what is still there. */
+/**
+ * Deletes what can be deleted; gives what is still there. Pods go first and everything else when they are gone, so that nothing runs on
+ * without the policies that guarded it (KEP-5080).
+ */
 function deleteContents(objects: Objects, namespace: string): Contents {
-  for (const [resource, object] of objects.everythingIn(namespace)) {
+  const podsIn = (): Contents => objects.inNamespace(pods, namespace).map((pod) => [pods, pod] as const);
+  deleteAll(objects, podsIn());
+  const left = podsIn();
+  if (left.length > 0) return left;
+  deleteAll(objects, objects.everythingIn(namespace));
+  return objects.everythingIn(namespace);
+}
+
+function deleteAll(objects: Objects, contents: Contents): void {
+  for (const [resource, object] of contents) {
     if (object.metadata.deletionTimestamp !== undefined) continue;
     try {
       objects.delete(resource, object, { propagation: "Background" });
@@ -79,7 +91,6 @@ function deleteContents(objects: Objects, namespace: string): Contents {
       if (!(error instanceof StatusError) || (error.code !== 404 && error.code !== 409)) throw error;
     }
   }
-  return objects.everythingIn(namespace);
 }
 
 /** The conditions of a terminating namespace (pkg/controller/namespace/deletion/status_condition_utils.go). */
@@ -104,9 +115,38 @@ function contentConditions(namespace: Namespace, left: Contents, nowMs: number):
           reason: "SomeFinalizersRemain",
           message: `Some content in the namespace has finalizers remaining: ${finalizers}`,
         };
-  const first = withCondition(namespace.status?.conditions, { type: "NamespaceContentRemaining", ...remaining }, nowMs);
-  return withCondition(first, { type: "NamespaceFinalizersRemaining", ...held }, nowMs);
+  const all = [
+    ...neverFailing,
+    { type: "NamespaceContentRemaining", ...remaining },
+    { type: "NamespaceFinalizersRemaining", ...held },
+  ];
+  return all.reduce<readonly Condition[]>(
+    (conditions, condition) => withCondition(conditions, condition, nowMs),
+    namespace.status?.conditions ?? [],
+  );
 }
+
+/** Upstream asks the API for kinds and objects, and says how that went. Here both are at hand. */
+const neverFailing = [
+  {
+    type: "NamespaceDeletionDiscoveryFailure",
+    status: "False",
+    reason: "ResourcesDiscovered",
+    message: "All resources successfully discovered",
+  },
+  {
+    type: "NamespaceDeletionGroupVersionParsingFailure",
+    status: "False",
+    reason: "ParsedGroupVersions",
+    message: "All legacy kube types successfully parsed",
+  },
+  {
+    type: "NamespaceDeletionContentFailure",
+    status: "False",
+    reason: "ContentDeleted",
+    message: "All content successfully deleted, may be waiting on finalization",
+  },
+] as const;
 
 type Contents = readonly (readonly [ResourceName, KubeObject])[];
 type ConditionText = Pick<Condition, "status" | "reason" | "message">;
