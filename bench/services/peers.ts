@@ -3,7 +3,7 @@
 //
 //   node bench/services/peers.ts [SERVICES] [ROUNDS]      1,000 Services of three endpoints, two rounds
 //
-// It runs itself again in namespaces of its own. etcd, kube-apiserver and kube-proxy are looked for in $PEERS/bin (~/.cache/fairlead-peers).
+// It runs itself again in namespaces of its own, as root where it is started as root. etcd, kube-apiserver and kube-proxy are looked for in $PEERS/bin (~/.cache/fairlead-peers).
 // kube-apiserver takes about 45 Services a second: 10,000 need some minutes before anything is measured.
 // With KUBECONFIG and NODE set, an API server that holds the Services already is used, from the network namespace it is started in.
 
@@ -30,11 +30,12 @@ import { readKubeconfig } from "../../src/watch/cluster/kubeconfig.ts";
 const inside = "FAIRLEAD_BENCH_INSIDE";
 if (process.env[inside] === undefined && process.env.KUBECONFIG === undefined) {
   const again = [process.execPath, fileURLToPath(import.meta.url), ...process.argv.slice(2)];
-  const { status } = spawnSync(
-    "unshare",
-    ["-Urnmpuif", "--map-root-user", "--mount-proc", "--kill-child", "--", ...again],
-    { stdio: "inherit", env: { ...process.env, [inside]: "1" } },
-  );
+  // nft sends its transaction in one piece, which only real root may make large: beyond some hundred Services kube-proxy needs it.
+  const user = process.getuid?.() === 0 ? [] : ["-U", "--map-root-user"];
+  const { status } = spawnSync("unshare", [...user, "-nmpuif", "--mount-proc", "--kill-child", "--", ...again], {
+    stdio: "inherit",
+    env: { ...process.env, [inside]: "1" },
+  });
   process.exit(status ?? 1);
 }
 
@@ -364,7 +365,7 @@ async function changeEndpoint(client: ClusterClient, name: string, turn: number)
 async function churn({ client }: Place, count: number, withinMs: number): Promise<void> {
   const started = performance.now();
   for (let index = 0; index < count; index++) {
-    await changeEndpoint(client, `svc-${(index * 7) % Math.min(servicesCount, 700)}`, index + 100);
+    await changeEndpoint(client, `svc-${(index * 7) % Math.min(servicesCount, 700)}`, Math.floor(Math.random() * 250));
     await delay(Math.max(0, started + (index * withinMs) / count - performance.now()));
   }
 }
