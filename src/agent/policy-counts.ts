@@ -1,7 +1,7 @@
 // What policies decided at one node, counted by the kernel (program/policy-decisions.ts): read from three small sets, however many pods and
 // policies there are, and only when somebody asks.
 //
-// Not here: Prometheus' text (serve/proxy/policy-metrics.ts), tables for people (lab/show-policies.ts).
+// Not here: Prometheus' text (serve/proxy/policy-metrics.ts), tables for people (show-policies.ts).
 
 import type { NetworkKernel } from "../kernel/kernel.ts";
 import type { Family } from "../ip/address.ts";

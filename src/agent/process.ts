@@ -139,7 +139,7 @@ export async function startNodeProcess(options: ProcessOptions): Promise<NodePro
         report: log,
       },
       ...(scope.kind === "all" && {
-        policyFlows: { namespace, told: ({ text }: { readonly text: string }) => log(`policy ${text}`), report: log },
+        policyFlows: { namespace, told: ({ text }: { readonly text: string }) => log(text), report: log },
       }),
       report: (event) => tell(event, log, events),
     });
