@@ -174,6 +174,36 @@ describe("the plugin, with an agent", () => {
     assert.match(String(taken.json["msg"]), /another pod has it/);
   });
 
+  test("capabilities in the words of containerd: ports and DNS with capital letters", async (t) => {
+    const directory = scratchFolder(t);
+    const attachmentsFile = path.join(scratchFolder(t), "attachments.json");
+    const host = await startHost({ directory, attachmentsFile });
+    t.after(() => host.stop());
+    const sandbox = makeSandbox(t);
+    const { json, output } = await plugin({
+      command: "ADD",
+      directory,
+      id: sandbox.id,
+      netns: sandbox.path,
+      config: {
+        ...network,
+        runtimeConfig: {
+          portMappings: [{ HostPort: 8080, ContainerPort: 80, Protocol: "TCP", HostIP: "" }],
+          dns: { Servers: ["10.96.0.10"], Searches: ["cluster.local"], Options: ["ndots:5"] },
+        },
+      },
+    });
+    assert.deepEqual(
+      json["dns"],
+      { nameservers: ["10.96.0.10"], search: ["cluster.local"], options: ["ndots:5"] },
+      output,
+    );
+    const { attachments } = JSON.parse(readFileSync(attachmentsFile, "utf8")) as {
+      attachments: { hostPorts: unknown }[];
+    };
+    assert.deepEqual(attachments[0]?.hostPorts, [{ hostPort: 8080, protocol: "tcp", port: 80 }]);
+  });
+
   test("a previous result is passed on with ours behind it; a second interface leaves the first one's way out", async (t) => {
     const directory = scratchFolder(t);
     const host = await startHost({ directory });

@@ -299,13 +299,14 @@ function portMappings(runtime: JsonObject): CniRequest["portMappings"] {
   if (!Array.isArray(list)) throw badCapability("portMappings", list);
   return list.flatMap((entry: unknown) => {
     const mapping = isObject(entry) ? entry : {};
-    const { hostPort, containerPort } = mapping;
-    const protocol = String(mapping["protocol"] ?? "tcp").toLowerCase();
+    const hostPort = valueOf(mapping, "hostPort");
+    const containerPort = valueOf(mapping, "containerPort");
+    const protocol = String(valueOf(mapping, "protocol") ?? "tcp").toLowerCase();
     if (protocol !== "tcp" && protocol !== "udp" && protocol !== "sctp") throw badCapability("portMappings", entry);
     // Runtimes list ports without a host port too.
     if (hostPort === undefined || hostPort === 0) return [];
     if (!isPort(hostPort) || !isPort(containerPort)) throw badCapability("portMappings", entry);
-    const hostIp = mapping["hostIP"] ?? "";
+    const hostIp = valueOf(mapping, "hostIP") ?? "";
     if (hostIp === "" || hostIp === "0.0.0.0" || hostIp === "::") return [{ hostPort, containerPort, protocol }];
     const address = typeof hostIp === "string" ? parseAddress(hostIp) : undefined;
     if (address === undefined) throw badCapability("portMappings", entry);
@@ -347,7 +348,11 @@ function requestedMac(runtime: JsonObject, args: ReadonlyMap<string, string>): M
 function runtimeDns(runtime: JsonObject): unknown {
   const dns = objectAt(runtime, "dns");
   if (dns === undefined) return undefined;
-  return { nameservers: dns["servers"], search: dns["searches"], options: dns["options"] };
+  return {
+    nameservers: valueOf(dns, "servers"),
+    search: valueOf(dns, "searches"),
+    options: valueOf(dns, "options"),
+  };
 }
 
 /** The addresses a result gives an interface. */
@@ -367,6 +372,13 @@ function addressesOf(result: JsonObject, interfaceName: string): readonly Addres
 }
 
 // ---------------------------------------------------------------- JSON
+
+/** A key as Go reads it: containerd (go-cni) writes `HostPort`, CNI's conventions say `hostPort`, and Go's plugins take either. */
+function valueOf(object: JsonObject, key: string): unknown {
+  if (key in object) return object[key];
+  const wanted = key.toLowerCase();
+  return Object.entries(object).find(([name]) => name.toLowerCase() === wanted)?.[1];
+}
 
 function parsed(text: string): JsonObject | undefined {
   try {
