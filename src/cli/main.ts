@@ -296,7 +296,7 @@ program
   .argument("<from>", "NAMESPACE/POD, deploy name, node/NAME or internet")
   .argument("<to>", "NAMESPACE/SERVICE[:PORT], pod, URL, DNS name, node/NAME:PORT or ADDRESS:PORT")
   .option("-n, --namespace <name>", "of names that say none", "default")
-  .addOption(new Option("--protocol <protocol>", "transport").choices(["tcp", "udp"]).default("tcp"))
+  .addOption(new Option("--protocol <protocol>", "transport").choices(["tcp", "udp", "sctp"]).default("tcp"))
   .option("--full", "every rule and table passed")
   .option("--minimal", "one line, as tests have it")
   .option("--live", "send the real packet too and compare")

@@ -111,7 +111,8 @@ export function readExpectations(file: string, text: string): readonly Expectati
     const protocol = at("protocol") ?? "tcp";
     const expect = at("expect");
     const by = at("by");
-    if (protocol !== "tcp" && protocol !== "udp") return fail("protocol: must be tcp or udp");
+    if (protocol !== "tcp" && protocol !== "udp" && protocol !== "sctp")
+      return fail("protocol: must be tcp, udp or sctp");
     if (expect !== "allow" && expect !== "deny") return fail("expect: must be allow or deny");
     if (by !== undefined && typeof by !== "string") return fail("by: must be the name of a policy");
     return { from: textAt("from"), to: textAt("to"), protocol, expect, ...(by !== undefined && { by }) };

@@ -4,12 +4,13 @@ import process from "node:process";
 import { labClient } from "../lab/client.ts";
 import { labPaths } from "../lab/paths.ts";
 import { exitStatus, renderFull, renderMinimal, renderSummary } from "../trace/render.ts";
+import type { Protocol } from "../model/network.ts";
 import type { Trace } from "../trace/trace.ts";
 import { loadManifests } from "./manifests.ts";
 
 interface TraceOptions {
   readonly namespace: string;
-  readonly protocol: "tcp" | "udp";
+  readonly protocol: Protocol;
   readonly full?: boolean;
   readonly minimal?: boolean;
   readonly live?: boolean;
@@ -51,7 +52,7 @@ async function askLab(query: object, options: TraceOptions): Promise<{ trace: Tr
 }
 
 async function fromManifests(
-  query: { from: string; to: string; namespace: string; protocol: "tcp" | "udp" },
+  query: { from: string; to: string; namespace: string; protocol: Protocol },
   files: readonly string[],
 ): Promise<{ trace: Trace; live?: LiveResult }> {
   const objects = loadManifests(files, query.namespace, () => undefined);

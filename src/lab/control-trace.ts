@@ -44,12 +44,17 @@ export async function sendLive(lab: Lab, query: TraceQuery, value: Trace): Promi
       detail: "no namespace to send from: packets are off, or the pod is not up",
       agrees: true,
     };
-  const { outcome, detail } = await send(namespace, packet);
+  if (packet.protocol === "sctp")
+    return { outcome: "not sent", detail: "sctp cannot be sent from here: few kernels have it", agrees: true };
+  const { outcome, detail } = await send(namespace, { ...packet, protocol: packet.protocol });
   const possible = [...new Set(value.paths.map((path) => path.disposition))];
   return { outcome, detail, agrees: possible.some((disposition) => isSameEnd(disposition, outcome, packet)) };
 }
 
-async function send(namespace: NetworkNamespace, packet: Packet): Promise<{ outcome: LiveOutcome; detail: string }> {
+async function send(
+  namespace: NetworkNamespace,
+  packet: Packet & { readonly protocol: "tcp" | "udp" | "icmp" },
+): Promise<{ outcome: LiveOutcome; detail: string }> {
   const target = { address: packet.destination, port: packet.destinationPort, timeoutMs: 1500 };
   const name = `${packet.protocol} to ${packet.destination}${packet.protocol === "icmp" ? "" : ` port ${packet.destinationPort}`}`;
   switch (packet.protocol) {
@@ -67,8 +72,6 @@ async function send(namespace: NetworkNamespace, packet: Packet): Promise<{ outc
       const result = await ping(namespace, target);
       return { outcome: result.outcome, detail: name };
     }
-    case "sctp":
-      throw new StatusError(400, "BadRequest", "sctp cannot be sent from here: few kernels have it loaded");
   }
 }
 

@@ -2,6 +2,7 @@
 //
 // Not here: reading files (cli/test.ts), making Traces (query.ts).
 
+import type { Protocol } from "../model/network.ts";
 import { verdictOf } from "./matrix.ts";
 import type { Trace } from "./trace.ts";
 
@@ -9,7 +10,7 @@ export interface Expectation {
   /** As `fairlead trace` takes them: `production/frontend`, `production/backend-db:5432`. */
   readonly from: string;
   readonly to: string;
-  readonly protocol: "tcp" | "udp";
+  readonly protocol: Protocol;
   readonly expect: "allow" | "deny";
   /** The policy that allows it, or isolates against it. */
   readonly by?: string;

@@ -137,7 +137,7 @@ function groupName(pod: NetworkPod, others: readonly NetworkPod[]): string {
 }
 
 function portsOf(pod: NetworkPod): readonly ContainerPort[] {
-  return pod.containerPorts.filter(({ protocol }) => protocol !== "sctp");
+  return pod.containerPorts;
 }
 
 function cellOf(world: World, start: Start, from: NetworkPod | undefined, to: NetworkPod, port: ContainerPort): Cell {

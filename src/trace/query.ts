@@ -2,7 +2,7 @@
 
 import { familyOf, parseAddress, type Address } from "../ip/address.ts";
 import type { Origin } from "../kube/object.ts";
-import type { NetworkNode, NetworkPod, NetworkService } from "../model/network.ts";
+import type { NetworkNode, NetworkPod, NetworkService, Protocol } from "../model/network.ts";
 import { resolveName } from "./names.ts";
 import { policyCures } from "./policy-cure.ts";
 import type { EndpointChoice, Packet, Step, Trace, TracePath } from "./trace.ts";
@@ -14,7 +14,7 @@ export interface TraceQuery {
   readonly from: string;
   readonly to: string;
   readonly namespace: string;
-  readonly protocol: "tcp" | "udp";
+  readonly protocol: Protocol;
 }
 
 /** A question that cannot be traced: a name nobody has. The message says what there is instead. */
@@ -212,7 +212,7 @@ function startName(start: Start): string {
   }
 }
 
-function packetOf(source: Address, destination: Address, port: number | undefined, protocol: "tcp" | "udp"): Packet {
+function packetOf(source: Address, destination: Address, port: number | undefined, protocol: Protocol): Packet {
   if (port === undefined) return { protocol: "icmp", source, destination, sourcePort: 0, destinationPort: 0 };
   // IANA's ephemeral range starts at 49152 (RFC 6335 6): no rule of ours depends on a source port.
   return { protocol, source, destination, sourcePort: 49152, destinationPort: port };
