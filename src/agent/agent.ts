@@ -78,8 +78,12 @@ const driftKeptMax = 1000;
 const retryDelayMs = { first: 100, max: 30_000 };
 /** After a reconciliation the next one waits as long as it took, but no longer than this: others get a turn. */
 const pauseMsMax = 20;
-/** And twice as long as it came too late: in a process that is busy each costs more than what it does, and gathers more. */
+/**
+ * Where many things come at once to a process that is busy, it waits twice as long as it came too late, to gather more of them: a
+ * reconciliation costs something beside what it makes. Single changes do not wait.
+ */
 const gatherMsMax = 230;
+const manyChanges = 20;
 /** Sysctls have no monitor: they are read again at this interval. */
 const sysctlIntervalMs = 30_000;
 
@@ -151,7 +155,10 @@ export function startAgent(options: AgentOptions): Agent {
     last = reconcile(program, kernel, { ...(last === undefined ? {} : { last }), suspect: readBack });
     const tookMs = clock.now() - started;
     // Whatever happens outside, others get a turn.
-    notBefore = clock.now() + Math.min(tookMs, pauseMsMax) + Math.min(2 * lateMs, gatherMsMax);
+    notBefore =
+      clock.now() +
+      Math.min(tookMs, pauseMsMax) +
+      (last.made.length < manyChanges ? 0 : Math.min(2 * lateMs, gatherMsMax));
     record(last, tookMs, clock.now() - since);
     for (const waiter of waiters) waiter.resolve(last);
     // Who waited knows what was made; the next reconciliation does not ask, and its bytes weigh as much as the Program.
