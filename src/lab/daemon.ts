@@ -10,6 +10,7 @@ import process from "node:process";
 import { startControl } from "./control.ts";
 import type { LabConfig, Progress } from "./config.ts";
 import { startLab } from "./lab.ts";
+import { collectEarly } from "./memory.ts";
 import { connectOutside } from "./outside/connect.ts";
 import { labPaths } from "./paths.ts";
 import { startPublishing } from "./publish.ts";
@@ -57,7 +58,10 @@ try {
   say({ kind: "ready" });
   closeSync(3);
   // A daemon ends by being killed: what Node compiled is kept now, for the next start.
-  setTimeout(flushCompileCache, 2000).unref();
+  setTimeout(() => {
+    flushCompileCache();
+    collectEarly();
+  }, 2000).unref();
 
   let stopping = false;
   async function stop(): Promise<void> {

@@ -11,6 +11,7 @@ import { openAccess } from "../../../src/lab/apiserver/access.ts";
 import { startApiServer } from "../../../src/lab/apiserver/server.ts";
 import { openCertificates } from "../../../src/lab/apiserver/tls.ts";
 import { admissions } from "../../../src/lab/controllers/start.ts";
+import { collectEarly } from "../../../src/lab/memory.ts";
 
 const [folder = "", port = ""] = process.argv.slice(2);
 const store = openStore({ path: join(folder, "store.db") });
@@ -30,3 +31,5 @@ const server = createServer({
 });
 startApiServer({ api, servers: [server], authenticate, authorize, guard, answers, document });
 server.listen(Number(port), "127.0.0.1");
+// As the daemon does when its start is over.
+setTimeout(collectEarly, 2000).unref();
