@@ -11,6 +11,7 @@ import type { ClusterConfig, LocalPods, Network } from "../model/network.ts";
 import type { NetworkSource } from "../model/source.ts";
 import type { ClusterClient, ResourceVersioned } from "../watch/cluster/client.ts";
 import { startInformer, type Informer, type InformerStatus } from "../watch/cluster/informer.ts";
+import { leanObject } from "../watch/cluster/lean.ts";
 import { createObjectsSource } from "./network-source.ts";
 
 /** What an agent does on its node. */
@@ -49,6 +50,8 @@ export interface ClusterSource extends NetworkSource {
   status(): ReadonlyMap<string, InformerStatus>;
   /** The machine's links or addresses changed. */
   machineChanged(): void;
+  /** When the changes of endpoints that came since the last call began, in milliseconds since 1970, where their controller says so. */
+  takeTriggers(): readonly number[];
   close(): void;
 }
 
@@ -59,6 +62,10 @@ interface Watched {
 }
 
 type Kind = keyof ClusterObjects | "serviceCidrs";
+
+/** What the EndpointSlice controller writes: when the first change that a slice shows happened (EndpointsLastChangeTriggerTime). */
+const triggerTime = "endpoints.kubernetes.io/last-change-trigger-time";
+const triggersMax = 10_000;
 
 const core = (resource: string): Watched => ({ resource: { group: "", version: "v1", resource } });
 
@@ -131,6 +138,13 @@ export function startClusterSource(options: ClusterSourceOptions): ClusterSource
   });
   const changed = (kind: Kind): void => {
     lists.delete(kind);
+  let isReady = false;
+  let triggers: number[] = [];
+  const keepSlice = (slice: KubeObject): KubeObject => {
+    const time = Date.parse(slice.metadata.annotations?.[triggerTime] ?? "");
+    if (isReady && !Number.isNaN(time) && triggers.length < triggersMax) triggers.push(time);
+    return leanObject(slice);
+  };
     if (kind === "nodes") {
       const today = informers.get("nodes")?.objects.get(node) as Node | undefined;
       if (today === undefined && self !== undefined && isKnown)
@@ -152,10 +166,10 @@ export function startClusterSource(options: ClusterSourceOptions): ClusterSource
         ...(fieldSelector === undefined ? {} : { fieldSelector }),
         changed: () => changed(kind),
         log,
+        ...(kind === "endpointSlices" ? { keep: keepSlice } : {}),
       }),
     );
   }
-  let isReady = false;
   const synced = Promise.all([...informers.values()].map((informer) => informer.synced)).then(() => {
     isReady = true;
     source.changed();
@@ -168,6 +182,11 @@ export function startClusterSource(options: ClusterSourceOptions): ClusterSource
     node: () => self,
     status: () => new Map([...informers].map(([kind, informer]) => [kind, informer.status()])),
     machineChanged() {
+    takeTriggers() {
+      const taken = triggers;
+      triggers = [];
+      return taken;
+    },
       if (isReady) source.changed();
     },
     close() {

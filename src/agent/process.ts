@@ -19,6 +19,7 @@ import { probe, type Feature } from "../kernel/probe.ts";
 import { formatCniEvent, startCniServer } from "../serve/cni/server.ts";
 import type { HealthAddresses } from "../serve/proxy/health.ts";
 import { openCluster, type ClusterClient } from "../watch/cluster/client.ts";
+import { createProgrammingRecord } from "../serve/proxy/policy-metrics.ts";
 import type { ClusterAccess } from "../watch/cluster/kubeconfig.ts";
 import type { AgentEvent } from "./agent.ts";
 import { startClusterSource, type AgentScope, type ClusterSource } from "./cluster-source.ts";
@@ -30,7 +31,7 @@ import { watchMachine } from "./machine.ts";
 import { clearNetworkUnavailable, createNodeEvents, type NodeEvents } from "./node-events.ts";
 import { startShowServer } from "./show-server.ts";
 import type { ShownNode } from "./show.ts";
-import { watchMetricsText } from "./watch-metrics.ts";
+import { networkProgrammingText, watchMetricsText } from "./watch-metrics.ts";
 import { isToStay, startNode, type NodeNetwork } from "./node.ts";
 
 export interface ProcessOptions {
@@ -126,6 +127,7 @@ export async function startNodeProcess(options: ProcessOptions): Promise<NodePro
     if (stopped) return;
     const known = performance.now();
     network = startNode({
+  const arrivals = createProgrammingRecord();
       node,
       kernel,
       source,
@@ -135,13 +137,16 @@ export async function startNodeProcess(options: ProcessOptions): Promise<NodePro
         namespace,
         isEligible: () => isToStay(source.node()),
         addresses: options.health,
-        moreMetrics: () => watchMetricsText(source.status(), performance.now()),
+        moreMetrics: () => networkProgrammingText(arrivals) + watchMetricsText(source.status(), performance.now()),
         report: log,
       },
       ...(scope.kind === "all" && {
         policyFlows: { namespace, told: ({ text }: { readonly text: string }) => log(text), report: log },
       }),
-      report: (event) => tell(event, log, events),
+      report(event) {
+        for (const triggeredAt of source.takeTriggers()) arrivals.programmed(Math.max(0, Date.now() - triggeredAt));
+        tell(event, log, events);
+      },
     });
     shower = await startShowServer(places.show, () => shownNode(node, kernel, source, network));
     const first = await network.agent.synced();

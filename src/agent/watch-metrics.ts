@@ -1,6 +1,21 @@
-// How an agent's watches are, in Prometheus' text format.
+// How an agent's watches are, and how long changes of endpoints took to arrive here, in Prometheus' text format.
 
+import { programmingBuckets, type ProgrammingRecord } from "../serve/proxy/policy-metrics.ts";
 import type { InformerStatus } from "../watch/cluster/informer.ts";
+
+/** kube-proxy's: from what changed an endpoint to the kernel's having it, by the EndpointSlice controller's clock and ours. */
+export function networkProgrammingText({ counts, sum, count }: ProgrammingRecord): string {
+  const name = "kubeproxy_network_programming_duration_seconds";
+  return [
+    `# HELP ${name} From the change of an endpoint, as its controller tells it, to the kernel.`,
+    `# TYPE ${name} histogram`,
+    ...programmingBuckets.map((bound, index) => `${name}_bucket{le="${bound}"} ${counts[index]}`),
+    `${name}_bucket{le="+Inf"} ${count}`,
+    `${name}_sum ${sum}`,
+    `${name}_count ${count}`,
+    "",
+  ].join("\n");
+}
 
 /** `now`: by the clock of the informers. */
 export function watchMetricsText(watches: ReadonlyMap<string, InformerStatus>, now: number): string {
