@@ -7,7 +7,7 @@ import { contains, parsePrefix, type Prefix } from "../ip/prefix.ts";
 import type { KubeObject } from "../kube/object.ts";
 import type { Node } from "../kube/kinds.ts";
 import type { ClusterObjects } from "../model/build.ts";
-import type { ClusterConfig, LocalPods, Network } from "../model/network.ts";
+import type { ClusterConfig, LocalPods, Network, Routing } from "../model/network.ts";
 import type { NetworkSource } from "../model/source.ts";
 import type { ClusterClient, ResourceVersioned } from "../watch/cluster/client.ts";
 import { startInformer, type Informer, type InformerStatus } from "../watch/cluster/informer.ts";
@@ -33,6 +33,8 @@ export interface ClusterSourceOptions {
   /** Where node ports answer: on addresses of the machine in these ranges; absent: the node's own primary ones. */
   readonly nodePortCidrs?: readonly Prefix[];
   readonly domain: string;
+  /** What this node is about to say of its way to other nodes' pods. */
+  readonly routing?: Routing;
   /** Today's addresses of the machine, and the MTU of the link that has one of the given addresses (undefined: none has). */
   readonly machine: {
     addresses(): readonly Address[];
@@ -48,10 +50,10 @@ export interface ClusterSource extends NetworkSource {
   node(): Node | undefined;
   /** Per resource. */
   status(): ReadonlyMap<string, InformerStatus>;
-  /** The machine's links or addresses changed. */
-  machineChanged(): void;
   /** When the changes of endpoints that came since the last call began, in milliseconds since 1970, where their controller says so. */
   takeTriggers(): readonly number[];
+  /** The machine's links or addresses changed. */
+  machineChanged(): void;
   close(): void;
 }
 
@@ -61,11 +63,11 @@ interface Watched {
   readonly fieldSelector?: string;
 }
 
-type Kind = keyof ClusterObjects | "serviceCidrs";
-
 /** What the EndpointSlice controller writes: when the first change that a slice shows happened (EndpointsLastChangeTriggerTime). */
 const triggerTime = "endpoints.kubernetes.io/last-change-trigger-time";
 const triggersMax = 10_000;
+
+type Kind = keyof ClusterObjects | "serviceCidrs";
 
 const core = (resource: string): Watched => ({ resource: { group: "", version: "v1", resource } });
 
@@ -136,8 +138,6 @@ export function startClusterSource(options: ClusterSourceOptions): ClusterSource
       }) as ClusterObjects,
     finish: nodePortFinish(options),
   });
-  const changed = (kind: Kind): void => {
-    lists.delete(kind);
   let isReady = false;
   let triggers: number[] = [];
   const keepSlice = (slice: KubeObject): KubeObject => {
@@ -145,6 +145,8 @@ export function startClusterSource(options: ClusterSourceOptions): ClusterSource
     if (isReady && !Number.isNaN(time) && triggers.length < triggersMax) triggers.push(time);
     return leanObject(slice);
   };
+  const changed = (kind: Kind): void => {
+    lists.delete(kind);
     if (kind === "nodes") {
       const today = informers.get("nodes")?.objects.get(node) as Node | undefined;
       if (today === undefined && self !== undefined && isKnown)
@@ -164,9 +166,9 @@ export function startClusterSource(options: ClusterSourceOptions): ClusterSource
         resource,
         ...(exists === undefined ? {} : { exists }),
         ...(fieldSelector === undefined ? {} : { fieldSelector }),
+        ...(kind === "endpointSlices" ? { keep: keepSlice } : {}),
         changed: () => changed(kind),
         log,
-        ...(kind === "endpointSlices" ? { keep: keepSlice } : {}),
       }),
     );
   }
@@ -180,13 +182,13 @@ export function startClusterSource(options: ClusterSourceOptions): ClusterSource
     subscribe: source.subscribe,
     synced,
     node: () => self,
-    status: () => new Map([...informers].map(([kind, informer]) => [kind, informer.status()])),
-    machineChanged() {
     takeTriggers() {
       const taken = triggers;
       triggers = [];
       return taken;
     },
+    status: () => new Map([...informers].map(([kind, informer]) => [kind, informer.status()])),
+    machineChanged() {
       if (isReady) source.changed();
     },
     close() {
@@ -213,6 +215,7 @@ function configOf(
     nodeCidrs: [],
     dnsAddresses: [],
     overlay: "vxlan",
+    ...(options.routing !== undefined && options.routing !== "vxlan" && { direct: "taken" as const }),
     underlayMtu: machine.mtuOf(own) ?? 1500,
     nodePorts: { first: 30_000, last: 32_767 },
   } as const;

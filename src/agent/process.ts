@@ -16,10 +16,11 @@ import type { NetworkKernel } from "../kernel/kernel.ts";
 import { openKernel } from "../kernel/linux.ts";
 import { currentNetworkNamespace } from "../kernel/namespaces.ts";
 import { probe, type Feature } from "../kernel/probe.ts";
+import type { Routing } from "../model/network.ts";
 import { formatCniEvent, startCniServer } from "../serve/cni/server.ts";
 import type { HealthAddresses } from "../serve/proxy/health.ts";
-import { openCluster, type ClusterClient } from "../watch/cluster/client.ts";
 import { createProgrammingRecord } from "../serve/proxy/policy-metrics.ts";
+import { openCluster, type ClusterClient } from "../watch/cluster/client.ts";
 import type { ClusterAccess } from "../watch/cluster/kubeconfig.ts";
 import type { AgentEvent } from "./agent.ts";
 import { startClusterSource, type AgentScope, type ClusterSource } from "./cluster-source.ts";
@@ -27,11 +28,12 @@ import { installExecutables, removeCniFiles, rivals, writeConfiguration, type Cn
 import { forwardDrops } from "./firewall.ts";
 import { hasKubeProxy, removeKubeProxy } from "./kube-proxy.ts";
 import { takeAgentLock } from "./lock.ts";
-import { watchMachine } from "./machine.ts";
+import { watchMachine, type MachineFacts } from "./machine.ts";
 import { clearNetworkUnavailable, createNodeEvents, type NodeEvents } from "./node-events.ts";
 import { startShowServer } from "./show-server.ts";
 import type { ShownNode } from "./show.ts";
 import { networkProgrammingText, watchMetricsText } from "./watch-metrics.ts";
+import { noteRouting } from "./routing-note.ts";
 import { isToStay, startNode, type NodeNetwork } from "./node.ts";
 
 export interface ProcessOptions {
@@ -43,6 +45,8 @@ export interface ProcessOptions {
   readonly serviceCidrs: readonly Prefix[];
   readonly nodePortCidrs?: readonly Prefix[];
   readonly domain: string;
+  /** How this node reaches other nodes' pods; what its Node object says where absent. */
+  readonly routing?: Routing;
   readonly health: HealthAddresses;
   readonly places: NodePlaces;
   /** A line each, without time. */
@@ -104,7 +108,14 @@ export async function startNodeProcess(options: ProcessOptions): Promise<NodePro
   }
   const namespace = currentNetworkNamespace();
   const kernel = openKernel(node, namespace);
-  const machine = watchMachine(kernel, { isOurs: ownLinkName, changed: () => source.machineChanged() });
+  let sayRouting = (): void => {};
+  const machine = watchMachine(kernel, {
+    isOurs: ownLinkName,
+    changed() {
+      source.machineChanged();
+      sayRouting();
+    },
+  });
   const client = openCluster(access);
   const source: ClusterSource = startClusterSource({ ...options, client, machine });
   const events = createNodeEvents({ client, name: node, node: source.node, log });
@@ -116,6 +127,7 @@ export async function startNodeProcess(options: ProcessOptions): Promise<NodePro
     }, delayMs);
     timers.add(timer);
   };
+  const arrivals = createProgrammingRecord();
   let network: NodeNetwork | undefined;
   let shower: { close(): void } | undefined;
   let plugin: { close(): Promise<void> } | undefined;
@@ -127,7 +139,6 @@ export async function startNodeProcess(options: ProcessOptions): Promise<NodePro
     if (stopped) return;
     const known = performance.now();
     network = startNode({
-  const arrivals = createProgrammingRecord();
       node,
       kernel,
       source,
@@ -157,6 +168,9 @@ export async function startNodeProcess(options: ProcessOptions): Promise<NodePro
       log("a table could not be written: what another proxy left stays until it can");
     else handOver(kernel, { log, events, later });
     lookForFirewalls(kernel, scope.kind, { log, events, later });
+    // Only now: whoever reads it may send packets as they are, and they are taken.
+    sayRouting = noteOnChange(options, { client, source, machine, later });
+    sayRouting();
     if (scope.kind === "all") plugin = await openToPods(options, { client, source, network, events, later });
   };
   const ready = run();
@@ -274,6 +288,32 @@ function tell(event: AgentEvent, log: (line: string) => void, events: NodeEvents
       log(`compile failed, the last program stays: ${String(event.error)}`);
       events.tell({ type: "Warning", reason: "CompileFailed", message: String(event.error) });
   }
+}
+
+/** Tells the other nodes how this one reaches their pods, again and again until they know. */
+function noteOnChange(
+  { routing, log }: ProcessOptions,
+  parts: {
+    readonly client: ClusterClient;
+    readonly source: ClusterSource;
+    readonly machine: MachineFacts;
+    readonly later: Aids["later"];
+  },
+): () => void {
+  const { client, source, machine, later } = parts;
+  const say = (): void => {
+    const node = source.node();
+    if (routing === undefined || node === undefined) return;
+    const own = (node.status?.addresses ?? []).flatMap(({ type, address }) => (type === "InternalIP" ? [address] : []));
+    noteRouting(client, node, { routing, subnets: machine.subnetsOf(own) }).then(
+      (result) => void (result === "written" && log(`said on the Node: routing ${routing}`)),
+      (error: unknown) => {
+        log(`say on the Node how pods are reached: ${String(error)}; until then they are reached as before`);
+        later(retryMs, say);
+      },
+    );
+  };
+  return say;
 }
 
 interface Aids {

@@ -10,6 +10,7 @@ import type { AgentScope } from "../agent/cluster-source.ts";
 import { cleanUpNode, startNodeProcess, type NodePlaces } from "../agent/process.ts";
 import { familyOf, parseAddress } from "../ip/address.ts";
 import { parsePrefix, type Prefix } from "../ip/prefix.ts";
+import type { Routing } from "../model/network.ts";
 import type { SocketAddress } from "../kernel/sockets.ts";
 import type { HealthAddresses } from "../serve/proxy/health.ts";
 import { findAccess } from "../watch/cluster/kubeconfig.ts";
@@ -29,6 +30,7 @@ export interface AgentOptions {
   readonly healthzBindAddress: string;
   readonly metricsBindAddress: string;
   readonly domain: string;
+  readonly routing?: Routing;
   readonly stateDir: string;
   readonly cniDir: string;
   readonly cniBinDir: string;
@@ -60,6 +62,7 @@ async function run(options: AgentOptions): Promise<number> {
     serviceCidrs: ranges("--service-cidr", options.serviceCidr),
     ...(nodePortCidrs === undefined ? {} : { nodePortCidrs }),
     domain: options.domain,
+    ...(options.routing !== undefined && { routing: options.routing }),
     health: healthAddresses(options),
     places: nodePlaces(options),
     log: (line) => process.stdout.write(`${new Date().toISOString()} ${line}\n`),

@@ -41,6 +41,8 @@ export interface ClusterConfig {
   readonly overlay: "vxlan";
   /** How nodes reach each other's pods, where their Node objects do not say (NetworkNode.routing); `vxlan` where absent. */
   readonly routing?: Routing;
+  /** Packets of other nodes' pods are taken as they are before any node says that it sends so: before this one asks them to. */
+  readonly direct?: "taken";
   /** The underlay's links where the configuration knows them: who shares one is reached without a router. Else nodes say it (NetworkNode.subnets). */
   readonly subnets?: readonly Prefix[];
   /** MTU of the underlay in bytes; pods get this minus the encapsulation. */

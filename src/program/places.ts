@@ -80,7 +80,7 @@ function subnetsOf(cluster: ClusterConfig, node: NetworkNode, family: Family): r
 
 /** Does a node take other nodes' pods' packets from the underlay as they are? Where any node sends so, or may before long. */
 export function takesDirect(cluster: ClusterConfig, nodes: readonly NetworkNode[]): boolean {
-  return nodes.some((node) => routingOf(cluster, node) !== "vxlan");
+  return cluster.direct === "taken" || nodes.some((node) => routingOf(cluster, node) !== "vxlan");
 }
 
 /** Those nodes whose pods' packets a node takes so: all but those that are known to be on another link. */
