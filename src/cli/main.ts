@@ -268,7 +268,13 @@ const agentCommand = program
   .option("--nodeport-addresses <list>", "ranges of this node's addresses that node ports answer at (default: primary)")
   .option("--healthz-bind-address <address>", "for /healthz and /livez", "0.0.0.0:10256")
   .option("--metrics-bind-address <address>", "for /metrics and /proxyMode", "127.0.0.1:10249")
-  .option("--domain <name>", "cluster domain", "cluster.local");
+  .option("--domain <name>", "cluster domain", "cluster.local")
+  .addOption(
+    new Option(
+      "--routing <mode>",
+      "how this node reaches other nodes' pods, written on its Node object (default: what stands there, else vxlan)",
+    ).choices(["vxlan", "native", "mixed"]),
+  );
 for (const option of placeOptions) agentCommand.addOption(option);
 agentCommand
   .addHelpText(
