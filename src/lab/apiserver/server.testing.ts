@@ -1,6 +1,7 @@
 // A whole API server for tests: an empty store in memory, a plain listener on the loopback, and a client of a few lines.
 
 import { openStore } from "../api/sqlite-store.ts";
+import type { AdmissionPlugins } from "../api/admission/plugins.ts";
 import type { ServedApi } from "../api/api.ts";
 import { createObjectApi } from "../api/write.ts";
 import { listenPlain, startApiServer, type ApiServerOptions } from "./server.ts";
@@ -25,9 +26,12 @@ export interface TestServer {
 export const testTime: number = Date.UTC(2026, 0, 31, 12);
 
 /** Starts a server with the namespaces `default` and `other`. */
-export async function startTestServer(options: Partial<ApiServerOptions> = {}): Promise<TestServer> {
+export async function startTestServer(
+  given: Partial<ApiServerOptions> & { readonly plugins?: AdmissionPlugins } = {},
+): Promise<TestServer> {
+  const { plugins, ...options } = given;
   const store = openStore({ path: ":memory:", clock: () => testTime });
-  const api = createObjectApi({ store, admissions: [], clock: () => testTime });
+  const api = createObjectApi({ store, admissions: [], ...plugins, clock: () => testTime });
   for (const name of ["default", "other"]) api.create({ apiVersion: "v1", kind: "Namespace", metadata: { name } });
   const { server, port } = await listenPlain();
   const errors: unknown[] = [];

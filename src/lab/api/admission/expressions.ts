@@ -158,7 +158,9 @@ export interface Scope {
   readonly params?: Type;
   /** Variables of a policy and their types, as far as they are known. */
   readonly variables?: ReadonlyMap<string, Type>;
+  /** The messages that an expression may make: their types, and their values. */
   readonly message?: NonNullable<Environment["message"]>;
+  readonly construct?: (type: string, fields: ReadonlyMap<string, Value>) => Value;
 }
 
 /** The environment of an expression. */
@@ -185,12 +187,7 @@ export type Prepared = Compiled | { readonly problem: string };
 const prepared = new Map<string, Prepared>();
 
 /** Compiles an expression that must give one of these types. Kept by its text and what it may speak of. */
-export function prepare(
-  source: string,
-  scope: Scope,
-  wanted: readonly Type["kind"][],
-  construct?: (type: string, fields: ReadonlyMap<string, Value>) => Value,
-): Prepared {
+export function prepare(source: string, scope: Scope, wanted: readonly Type["kind"][]): Prepared {
   const variables = [...(scope.variables ?? [])].map(([name, type]) => `${name}:${typeText(type)}`).join();
   // Types of objects differ in ways that a text does not show: those are not kept.
   const isKept = scope.object === undefined && scope.params === undefined;
@@ -205,7 +202,7 @@ export function prepare(
   ].join("\n");
   const known = isKept ? prepared.get(key) : undefined;
   if (known !== undefined) return known;
-  const result = compiled(source, scope, wanted, construct);
+  const result = compiled(source, scope, wanted);
   if (isKept) {
     if (prepared.size > 10_000) prepared.clear();
     prepared.set(key, result);
@@ -213,14 +210,9 @@ export function prepare(
   return result;
 }
 
-function compiled(
-  source: string,
-  scope: Scope,
-  wanted: readonly Type["kind"][],
-  construct: ((type: string, fields: ReadonlyMap<string, Value>) => Value) | undefined,
-): Prepared {
+function compiled(source: string, scope: Scope, wanted: readonly Type["kind"][]): Prepared {
   try {
-    const result = compileExpression(source, environmentOf(scope), construct);
+    const result = compileExpression(source, environmentOf(scope), scope.construct);
     const { type } = result;
     if (wanted.length === 0 || wanted.includes(type.kind)) return result;
     if (type.kind === "dyn" && wanted.includes("dyn")) return result;
@@ -241,7 +233,10 @@ export interface Evaluator {
   evaluate(expression: Prepared, source: string): Outcome;
 }
 
-/** What expressions about one write see. `variables`: of a policy, evaluated when they are asked for. */
+/**
+ * What expressions about one write see. `variables`: of a policy, evaluated when they are asked for.
+ * @public Loaded when it is needed (policies.ts, webhooks.ts).
+ */
 export function createEvaluator(options: {
   readonly request: AdmissionRequest;
   /** The version in which the object is shown. */

@@ -106,7 +106,7 @@ function applied(
   ask: Ask | undefined,
 ): Result {
   const { prepare, createEvaluator } = expressions();
-  const { constructMessage, mutationScope } = messages();
+  const { mutationScope } = messages();
   const base = { hasParams: spec.paramKind !== undefined, hasAuthorizer: true };
   const variables = preparedVariables(spec.variables ?? [], base);
   const types = new Map(
@@ -134,7 +134,7 @@ function applied(
   for (const { patchType, applyConfiguration, jsonPatch } of spec.mutations ?? []) {
     const source = (patchType === "JSONPatch" ? jsonPatch : applyConfiguration)?.expression ?? "";
     const wanted = patchType === "JSONPatch" ? (["list", "dyn"] as const) : (["object", "dyn"] as const);
-    const outcome = evaluatorOf(object).evaluate(prepare(source, scope, wanted, constructMessage), source);
+    const outcome = evaluatorOf(object).evaluate(prepare(source, scope, wanted), source);
     if ("failure" in outcome) return outcome;
     const patch = json().jsonOf(outcome.value);
     const result = patchType === "JSONPatch" ? patched(object, patch, kind) : merged(object, patch, kind);

@@ -19,6 +19,7 @@ const patch: Type = { kind: "object", name: "JSONPatch", fields: patchFields };
 export function mutationScope(scope: Scope): Scope {
   return {
     ...scope,
+    construct: constructMessage,
     message: (name) => {
       if (name === "JSONPatch") return patch;
       return name === "Object" || name.startsWith("Object.") ? { kind: "object", name, fields: anyFields } : undefined;
@@ -34,7 +35,7 @@ const anyFields: ReadonlyMap<string, Field> = new (class extends Map<string, Fie
 })();
 
 /** The value of a message. Throws EvaluationError where one of `Object` has fields of another place. */
-export function constructMessage(type: string, fields: ReadonlyMap<string, Value>): Value {
+function constructMessage(type: string, fields: ReadonlyMap<string, Value>): Value {
   for (const [name, value] of fields)
     if (value instanceof CelObject && value.type.startsWith("Object") && value.type !== `${type}.${name}`)
       throw new EvaluationError(

@@ -27,7 +27,10 @@ import type { Webhook } from "./webhooks.ts";
 
 type Fields = { readonly [field: string]: unknown };
 
-/** The problems of an object of this group; none of other kinds. */
+/**
+ * The problems of an object of this group; none of other kinds.
+ * @public Loaded when it is needed (plugins.ts).
+ */
 export function admissionProblems({ object }: Pick<AdmissionRequest, "object">): readonly FieldProblem[] {
   switch (object.kind) {
     case "ValidatingAdmissionPolicy":
@@ -388,7 +391,10 @@ function paramRefProblems({ name, selector, parameterNotFoundAction }: Fields): 
   return problems;
 }
 
-/** A policy with what its expressions' types say of them, as kube-controller-manager reports it. */
+/**
+ * A policy with what its expressions' types say of them, as kube-controller-manager reports it.
+ * @public Loaded when it is needed (plugins.ts).
+ */
 export function typeChecked(policy: Policy, kinds: Kinds): KubeObject {
   const { generation = 1 } = policy.metadata;
   const { validations = [] } = policy.spec;
