@@ -11,6 +11,7 @@ import type { Kind } from "../api/kinds.ts";
 import { withoutKind } from "../api/custom.ts";
 import { pruned } from "../api/custom-schema.ts";
 import { readBody, type Exchange } from "./exchange.ts";
+import { duplicateFields } from "./duplicate-fields.ts";
 import { knownFields } from "./known-fields.ts";
 import { parseRange } from "./negotiate.ts";
 import { unsupportedMedia } from "./status.ts";
@@ -37,7 +38,19 @@ export async function readObjectBody(exchange: Exchange, expected: Expected): Pr
     const { decodeProtobuf } = await import("./protobuf/decode.ts");
     return decodeProtobuf(bytes, expected);
   }
-  return parseText(bytes.toString(), type);
+  const text = bytes.toString();
+  const fields = await parseText(text, type);
+  // Looked for where the client has asked about its fields, as kubectl does: it costs as much as reading the text once more.
+  const validation = exchange.target.query.get("fieldValidation") ?? "Ignore";
+  if (validation !== "Ignore" && text.trimStart().startsWith("{")) noteDuplicates(fields, duplicateFields(text));
+  return fields;
+}
+
+/** Fields that a body gave twice, by the object made of it. */
+const duplicates = new WeakMap<Fields, readonly string[]>();
+
+function noteDuplicates(fields: Fields, paths: readonly string[]): void {
+  if (paths.length > 0) duplicates.set(fields, paths);
 }
 
 /** JSON or YAML text as an object. Throws StatusError 400, 415. */
@@ -73,8 +86,20 @@ export async function parseYaml(text: string): Promise<unknown> {
   try {
     return JSON.parse(JSON.stringify(parse(text, { maxAliasCount: 100, logLevel: "error" }) ?? null));
   } catch (error) {
-    throw badRequest(`error decoding YAML: ${wordsOf(error)}`);
+    throw badRequest(`error decoding YAML: ${duplicateKey(error, text) ?? wordsOf(error)}`);
   }
+}
+
+/** In the words of Go's parser, which tests and people know. */
+function duplicateKey(error: unknown, text: string): string | undefined {
+  const { code, linePos, pos } = error as {
+    code?: string;
+    linePos?: readonly { line: number }[];
+    pos?: readonly number[];
+  };
+  if (code !== "DUPLICATE_KEY") return undefined;
+  const key = /^[^\s:]+/.exec(text.slice(pos?.[0] ?? 0))?.[0] ?? "";
+  return `line ${linePos?.[0]?.line ?? 0}: key ${JSON.stringify(key.replace(/^["'](.*)["']$/, "$1"))} already set in map`;
 }
 
 function wordsOf(error: unknown): string {
@@ -107,7 +132,7 @@ export function objectOfKind(
 ): KubeObject {
   const unknown: string[] = [];
   const object = readObjectOfKind(fields, kind, unknown);
-  sayUnknown(unknown, kind, options);
+  sayUnknown(unknown, duplicates.get(fields) ?? [], kind, options);
   return object;
 }
 
@@ -148,11 +173,15 @@ function withKnownMetadata(object: KubeObject, unknown: string[]): KubeObject {
 
 function sayUnknown(
   unknown: readonly string[],
+  twice: readonly string[],
   kind: Kind,
   { validation, warnings }: { readonly validation: FieldValidation; readonly warnings: Set<string> },
 ): void {
-  if (unknown.length === 0) return;
-  const texts = unknown.map((path) => `unknown field ${JSON.stringify(path)}`);
+  if (unknown.length === 0 && twice.length === 0) return;
+  const texts = [
+    ...unknown.map((path) => `unknown field ${JSON.stringify(path)}`),
+    ...twice.map((path) => `duplicate field ${JSON.stringify(path)}`),
+  ];
   if (validation === "Strict") throw badRequest(`${cannotBe(kind)}: strict decoding error: ${texts.join(", ")}`);
   if (validation === "Warn") for (const text of texts) warnings.add(text);
 }

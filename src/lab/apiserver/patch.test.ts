@@ -239,6 +239,9 @@ test("what apply needs is asked for", async () => {
   const refused = await server.send("PATCH", `${services}/w?fieldManager=x&fieldValidation=Ignore`, unknown, headers);
   assert.equal(refused.status, 400);
   assert.match(JSON.stringify(refused.body), /w; v1, Kind=Service\): \.spec\.sizes: field not declared in schema/);
+  const twice = "apiVersion: v1\nkind: Service\nmetadata: {name: w}\nspec:\n  type: A\n  type: B\n";
+  const again = await server.send("PATCH", `${services}/w?fieldManager=x`, twice, headers);
+  assert.match(JSON.stringify(again.body), /error decoding YAML: line 6: key \\"type\\" already set in map/);
   const merge = { "Content-Type": "application/merge-patch+json" };
   assert.equal((await server.send("PATCH", `${services}/u?force=true`, {}, merge)).status, 422);
   assert.equal((await server.send("PATCH", `${services}/u`, {}, { "Content-Type": "text/plain" })).status, 415);

@@ -155,6 +155,13 @@ test("requests that make no sense are refused in words", async () => {
     ["DELETE", `${configMaps}/taken?propagationPolicy=Nothing`, undefined, 422, /Unsupported value/],
     ["DELETE", `${configMaps}/taken`, { preconditions: { uid: "x" } }, 409, /Precondition failed: UID/],
     ["POST", `${configMaps}?dryRun=Some`, configMap("x"), 422, /supported values: "All"/],
+    [
+      "POST",
+      `${configMaps}?fieldValidation=Strict`,
+      '{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"x"},"x":1,"data":{"a":"1","a":"2"}}',
+      400,
+      /strict decoding error: unknown field "x", duplicate field "data.a"$/,
+    ],
     ["POST", `${configMaps}?fieldValidation=Some`, configMap("x"), 400, /invalid fieldValidation/],
     ["GET", "/api/v1/namespaces/%zz", undefined, 400, /path of the request cannot be read/],
   ];

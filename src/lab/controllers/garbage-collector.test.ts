@@ -58,6 +58,24 @@ void describe("garbage collector", () => {
     cluster.close();
   });
 
+  void test("in the foreground, a circle of owners that wait for each other goes all the same", async () => {
+    const cluster = await family();
+    cluster.edit(configMaps, "parent", (object) => ({
+      ...object,
+      metadata: {
+        ...object.metadata,
+        ownerReferences: [ownerOf(cluster, "grandchild", { blockOwnerDeletion: true })],
+      },
+    }));
+    await cluster.idle();
+    assert.equal(left(cluster).length, 3);
+    cluster.remove(configMaps, "parent", { propagation: "Foreground" });
+    await cluster.idle();
+    assert.deepEqual(left(cluster), []);
+    assert.deepEqual(cluster.failures, []);
+    cluster.close();
+  });
+
   void test("orphaned: what it owned stays and forgets it", async () => {
     const cluster = await family();
     cluster.remove(configMaps, "parent", { propagation: "Orphan" });
@@ -101,6 +119,35 @@ void describe("garbage collector", () => {
     cluster.create(configMap("parent"));
     await cluster.idle();
     assert.deepEqual(left(cluster), ["parent"]);
+    cluster.close();
+  });
+
+  void test("an owner may be of a custom kind", async () => {
+    const cluster = await testCluster();
+    cluster.create({
+      apiVersion: "apiextensions.k8s.io/v1",
+      kind: "CustomResourceDefinition",
+      metadata: { name: "foos.example.com" },
+      spec: {
+        group: "example.com",
+        scope: "Namespaced",
+        names: { plural: "foos", kind: "Foo" },
+        versions: [{ name: "v1", served: true, storage: true, schema: { openAPIV3Schema: { type: "object" } } }],
+      },
+    } as never);
+    const resource = { group: "example.com", resource: "foos" };
+    const foo = cluster.api.create({
+      apiVersion: "example.com/v1",
+      kind: "Foo",
+      metadata: { name: "owner", namespace: "default" },
+    });
+    const uid = foo.metadata.uid ?? "";
+    cluster.create(configMap("owned", [{ apiVersion: "example.com/v1", kind: "Foo", name: "owner", uid }]));
+    await cluster.idle();
+    assert.deepEqual(left(cluster), ["owned"]);
+    cluster.api.delete({ ...resource, namespace: "default", name: "owner" });
+    await cluster.idle();
+    assert.deepEqual(left(cluster), []);
     cluster.close();
   });
 

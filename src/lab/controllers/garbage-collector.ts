@@ -4,6 +4,7 @@
 import type { KubeObject, OwnerReference } from "../../kube/object.ts";
 import { resourceOf } from "../../kube/resources.ts";
 import type { ObjectApi } from "../api/api.ts";
+import type { Kinds } from "../api/kinds.ts";
 import { StatusError, type ResourceName } from "../api/store.ts";
 import type { Change, Objects } from "./objects.ts";
 import type { TypedResource } from "./resources.ts";
@@ -12,20 +13,26 @@ import type { Cluster, Controller, Enqueue } from "./runtime.ts";
 const foreground = "foregroundDeletion";
 const orphan = "orphan";
 
+/** Where owners are looked up; with `kinds` also those of custom resources. */
+type OwnerApi = Pick<ObjectApi, "get"> & { readonly kinds?: Pick<Kinds, "of"> };
+
 /** `api` is asked for owners, so that one that was not seen yet is not taken for gone. */
-export function garbageCollector(api: Pick<ObjectApi, "get">): (cluster: Cluster) => Controller {
+export function garbageCollector(api: OwnerApi): (cluster: Cluster) => Controller {
   return ({ objects }) => {
     const enqueueDependents = (uid: string | undefined, enqueue: Enqueue): void => {
       for (const [resource, object] of objects.dependentsOf(uid ?? "")) enqueue(keyFor(resource, object));
     };
+    /** Owners that may have waited for an object. */
+    const enqueueOwners = (of: KubeObject | undefined, enqueue: Enqueue): void => {
+      for (const owner of of?.metadata.ownerReferences ?? []) {
+        const found = ownerOf(api, owner, of?.metadata.namespace);
+        if (found.kind === "there") enqueue(keyFor(found.resource, found.object));
+      }
+    };
     const changed = ({ resource, object, previous }: Change, enqueue: Enqueue): void => {
       if (object === undefined) {
         enqueueDependents(previous?.metadata.uid, enqueue);
-        // Its owners may have waited for it.
-        for (const owner of previous?.metadata.ownerReferences ?? []) {
-          const found = ownerOf(api, owner, previous?.metadata.namespace);
-          if (found.kind === "there") enqueue(keyFor(found.resource, found.object));
-        }
+        enqueueOwners(previous, enqueue);
         return;
       }
       const { metadata } = object;
@@ -35,6 +42,8 @@ export function garbageCollector(api: Pick<ObjectApi, "get">): (cluster: Cluster
         previous.metadata.deletionTimestamp !== metadata.deletionTimestamp ||
         previous.metadata.finalizers !== metadata.finalizers;
       if (!isNew) return;
+      if (previous !== undefined && previous.metadata.ownerReferences !== metadata.ownerReferences)
+        enqueueOwners(previous, enqueue);
       const isLeaving = metadata.deletionTimestamp !== undefined && hasFinalizer(object, foreground, orphan);
       if (isLeaving || (metadata.ownerReferences ?? []).length > 0) enqueue(keyFor(resource, object));
       if (isLeaving) enqueueDependents(metadata.uid, enqueue);
@@ -78,8 +87,8 @@ type Owner =
   /** A kind the API does not know: nothing can be said about it. */
   | { readonly kind: "unknown" };
 
-function ownerOf(api: Pick<ObjectApi, "get">, owner: OwnerReference, namespace: string | undefined): Owner {
-  const resource = resourceOf(owner.apiVersion, owner.kind);
+function ownerOf(api: OwnerApi, owner: OwnerReference, namespace: string | undefined): Owner {
+  const resource = resourceOf(owner.apiVersion, owner.kind) ?? customResourceOf(api, owner);
   if (resource === undefined) return { kind: "unknown" };
   const object = api.get({
     group: resource.group,
@@ -90,18 +99,23 @@ function ownerOf(api: Pick<ObjectApi, "get">, owner: OwnerReference, namespace: 
   return object?.metadata.uid === owner.uid ? { kind: "there", resource, object } : { kind: "gone" };
 }
 
+function customResourceOf(
+  { kinds }: OwnerApi,
+  { apiVersion, kind }: OwnerReference,
+): (ResourceName & { readonly namespaced: boolean }) | undefined {
+  const found = kinds?.of(apiVersion, kind);
+  return found && { ...found.stored, namespaced: found.namespaced };
+}
+
 /** attemptToDeleteItem: an object without any owner left goes; owners that are gone are forgotten where others remain. */
-function collect(api: Pick<ObjectApi, "get">, objects: Objects, resource: TypedResource, object: KubeObject): void {
+function collect(api: OwnerApi, objects: Objects, resource: TypedResource, object: KubeObject): void {
   const references = object.metadata.ownerReferences ?? [];
   if (references.length === 0) return;
   const owners = references.map((reference) => ({
     reference,
     owner: ownerOf(api, reference, object.metadata.namespace),
   }));
-  const isWaiting = (owner: Owner): boolean =>
-    owner.kind === "there" &&
-    owner.object.metadata.deletionTimestamp !== undefined &&
-    hasFinalizer(owner.object, foreground);
+  const isWaiting = (owner: Owner): boolean => owner.kind === "there" && isDeletingDependents(owner.object);
   const solid = owners.filter(({ owner }) => owner.kind !== "gone" && !isWaiting(owner));
   const isBlocking = owners.some(({ owner }) => isWaiting(owner));
   if (solid.length === owners.length) return;
@@ -114,13 +128,26 @@ function collect(api: Pick<ObjectApi, "get">, objects: Objects, resource: TypedR
     );
     return;
   }
-  const hasDependents = objects.dependentsOf(object.metadata.uid ?? "").length > 0;
+  const dependents = objects.dependentsOf(object.metadata.uid ?? "");
+  const hasDependents = dependents.length > 0;
+  // A circle of owners would wait for itself: one of them stops holding up its own.
+  if (isBlocking && dependents.some(([, dependent]) => isDeletingDependents(dependent)))
+    writeOwners(
+      objects,
+      resource,
+      object,
+      references.map((reference) => ({ ...reference, blockOwnerDeletion: false })),
+    );
   const propagation = hasFinalizer(object, orphan)
     ? "Orphan"
     : hasFinalizer(object, foreground) || (isBlocking && hasDependents)
       ? "Foreground"
       : "Background";
   remove(objects, resource, object, propagation);
+}
+
+function isDeletingDependents(object: KubeObject): boolean {
+  return object.metadata.deletionTimestamp !== undefined && hasFinalizer(object, foreground);
 }
 
 /** processDeletingDependentsItem: the owner may go when nothing that blocks it is left. */
