@@ -10,7 +10,7 @@ import { mediaRanges } from "./negotiate.ts";
 
 /** A discovery document. */
 export interface Document {
-  readonly text: string;
+  readonly text: string | Buffer;
   readonly contentType: string;
   readonly etag?: string;
 }
@@ -157,6 +157,6 @@ function aggregatedResource(row: Kind): object {
 }
 
 /** A hash for ETags and cache keys. */
-export function hashOf(text: string): string {
+export function hashOf(text: string | Buffer): string {
   return createHash("sha256").update(text).digest("base64url").slice(0, 43);
 }

@@ -155,6 +155,8 @@ test("protobuf bodies, dry runs, explain, discovery, wait", { skip }, async () =
     ["create configmap c --from-literal=a=b --dry-run=server -o jsonpath={.data.a}", /^b$/],
     ["get configmap c", /NotFound/, undefined, 1],
     ["explain deployment.spec.strategy", /rollingUpdate\t<RollingUpdateDeployment>/],
+    // Asks for OpenAPI version 2 in protobuf.
+    ["explain service.spec.ports --output=plaintext-openapiv2", /targetPort\t<string>/],
     ["explain pod --recursive", /containers\t<\[\]Container> -required-/],
     ["api-resources --api-group=apps -o name", /deployments.apps/],
     ["api-versions", /^apps\/v1$/m],

@@ -296,7 +296,7 @@ async function serveFixed(context: Context, exchange: Exchange): Promise<void> {
   if (more !== undefined) return send(exchange, 200, more.body, { "Content-Type": more.contentType });
   const { kinds } = context.api;
   const { accept } = request.headers;
-  const document = discover(kinds, path, accept) ?? openApi(kinds, path, accept);
+  const document = discover(kinds, path, accept) ?? (await openApi(kinds, path, accept));
   if (document === undefined) throw noSuchResource();
   const { etag, contentType, text } = document;
   const headers = { "Content-Type": contentType, Vary: "Accept", ...(etag === undefined ? {} : { Etag: etag }) };
