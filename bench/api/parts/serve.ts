@@ -5,19 +5,25 @@
 import { createServer } from "node:https";
 import process from "node:process";
 import { join } from "node:path";
+import { admissionPlugins } from "../../../src/lab/api/admission/plugins.ts";
 import { openStore } from "../../../src/lab/api/sqlite-store.ts";
 import { createObjectApi } from "../../../src/lab/api/write.ts";
 import { openAccess } from "../../../src/lab/apiserver/access.ts";
 import { startApiServer } from "../../../src/lab/apiserver/server.ts";
 import { openCertificates } from "../../../src/lab/apiserver/tls.ts";
-import { admissions } from "../../../src/lab/controllers/start.ts";
+import { admissions } from "../../../src/lab/controllers/admissions.ts";
 import { collectEarly } from "../../../src/lab/memory.ts";
 
 const [folder = "", port = ""] = process.argv.slice(2);
 const store = openStore({ path: join(folder, "store.db") });
 const certificates = openCertificates({ folder: join(folder, "pki"), names: ["localhost"], addresses: [] });
 const access = openAccess({ store, certificates, domain: "cluster.local" });
-const api = createObjectApi({ store, admissions: [...admissions, access.admission] });
+const plugins = admissionPlugins();
+const api = createObjectApi({
+  store,
+  admissions: [...admissions, access.admission, ...plugins.admissions],
+  validations: plugins.validations,
+});
 for (const name of ["default", "kube-system", "kube-public"])
   if (api.get({ group: "", resource: "namespaces", name }) === undefined)
     api.create({ apiVersion: "v1", kind: "Namespace", metadata: { name } });

@@ -15,7 +15,8 @@ import { leaseNamespace } from "./node-lifecycle.ts";
 import { nodes as nodesResource, pods } from "./resources.ts";
 import type { TypedResource } from "./resources.ts";
 import { createServiceAllocator } from "./service-addresses.ts";
-import { admissions, startControllers, type Failure, type Runtime } from "./start.ts";
+import { admissions } from "./admissions.ts";
+import { startControllers, type Failure, type Runtime } from "./start.ts";
 
 export const testConfig: ClusterConfig = {
   domain: "cluster.local",

@@ -2,11 +2,12 @@
 // they made, and those before the ones who report it.
 
 import type { ClusterConfig } from "../../model/network.ts";
-import type { Admission, ObjectApi } from "../api/api.ts";
+import type { ObjectApi } from "../api/api.ts";
 import { systemClock, type Clock } from "./clock.ts";
 import { cronJobController } from "./cron-jobs.ts";
 import { daemonSetController } from "./daemon-sets.ts";
 import { deploymentController } from "./deployments.ts";
+import { disruptionController } from "./disruption.ts";
 import { endpointSliceMirroringController } from "./endpoint-slice-mirroring.ts";
 import { endpointSliceController } from "./endpoint-slices.ts";
 import { endpointsController } from "./endpoints.ts";
@@ -15,7 +16,7 @@ import { garbageCollector } from "./garbage-collector.ts";
 import { ipAddressController, serviceCidrController } from "./ip-addresses.ts";
 import { jobController } from "./jobs.ts";
 import { loadBalancerController } from "./load-balancers.ts";
-import { namespaceController, namespaceLabels } from "./namespaces.ts";
+import { namespaceController } from "./namespaces.ts";
 import { nodeGrace, nodeLifecycleController } from "./node-lifecycle.ts";
 import { nodeRangeController } from "./node-ranges.ts";
 import { notImplemented, notImplementedController, type NotImplemented } from "./not-implemented.ts";
@@ -24,9 +25,9 @@ import { replicaSetController, replicationController } from "./replica-sets.ts";
 import { resourceQuotaController } from "./resource-quotas.ts";
 import { startRuntime, type Cluster, type Controller, type Failure, type Runtime } from "./runtime.ts";
 import { schedulerController } from "./scheduler/scheduler.ts";
-import { defaultServiceAccounts, serviceAccountController } from "./service-accounts.ts";
+import { serviceAccountController } from "./service-accounts.ts";
 import { statefulSetController } from "./stateful-sets.ts";
-import { defaultTolerations, taintEvictionController } from "./taint-eviction.ts";
+import { taintEvictionController } from "./taint-eviction.ts";
 
 export type { Failure, Runtime } from "./runtime.ts";
 
@@ -49,9 +50,6 @@ export interface ControllersOptions {
   /** Told of every reconcile that failed and will be tried again. */
   readonly failed?: (failure: Failure) => void;
 }
-
-/** The steps of writes that the controllers rely on, in their order; for createObjectApi, with the Service allocator behind them. */
-export const admissions: readonly Admission[] = [namespaceLabels, defaultServiceAccounts, defaultTolerations];
 
 /** Starts the controllers over what the store holds now. They work in the background of the event loop until stopped. */
 export function startControllers(options: ControllersOptions): Runtime {
@@ -98,6 +96,7 @@ function controllerTable(
     ["endpointslice", endpointSliceController],
     ["endpoints", endpointsController],
     ["endpointslicemirroring", endpointSliceMirroringController],
+    ["disruption", disruptionController],
     ["resourcequota", resourceQuotaController],
     ["servicelb", loadBalancerController],
     ["serviceip", ipAddressController],
