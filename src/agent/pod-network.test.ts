@@ -161,6 +161,28 @@ describe("pod network", () => {
     });
   }
 
+  test("of ADDs that come together one that fails is nobody else's trouble", async () => {
+    const it = bench();
+    await it.agent.synced();
+    const [good, bad, other] = [it.pod("good"), it.pod("bad"), it.pod("other")];
+    bad.kernel.failWhen((write) => (write.kind === "set-address" ? "ENOMEM" : undefined));
+    const results = await Promise.allSettled([good, bad, other].map(({ request }) => it.network.add(request)));
+    assert.deepEqual(
+      results.map(({ status }) => status),
+      ["fulfilled", "rejected", "fulfilled"],
+    );
+    await it.agent.synced();
+    assert.deepEqual(
+      it.kernel
+        .links()
+        .flatMap(({ kind, name }) => (kind === "veth" ? [name] : []))
+        .sort(),
+      [podLinkName("good"), podLinkName("other")].sort(),
+    );
+    assert.equal(it.attachments.list().length, 2);
+    await it.agent.stop();
+  });
+
   test("a second ADD for one sandbox is refused and changes nothing", async () => {
     const it = bench();
     const { request } = it.pod("a");

@@ -163,6 +163,8 @@ export function createPodNetwork(options: PodNetworkOptions): NodePodNetwork {
         return inside;
       } catch (error) {
         inside?.close();
+        // The agent may not have seen it yet, and would not know that it is ours to remove.
+        kernel.change([{ kind: "delete-link", name: attachment.link }]);
         return error instanceof Error ? error : new Error(String(error));
       }
     });
