@@ -132,6 +132,34 @@ test("names that are taken are not accepted", async () => {
   assert.equal((await server.send("GET", "/apis/example.com/v1/namespaces/default/gadgets")).status, 404);
 });
 
+test("a default that comes later is seen in objects that were there before, and not stored in them", async () => {
+  const versions = (color: object): object => [
+    {
+      name: "v1",
+      served: true,
+      storage: true,
+      schema: {
+        openAPIV3Schema: {
+          type: "object",
+          properties: { spec: { type: "object", properties: { color } } },
+        },
+      },
+    },
+  ];
+  const base = definition("paints", "Paint") as { metadata: object; spec: object };
+  const first = { ...base, spec: { ...base.spec, versions: versions({ type: "string" }) } };
+  assert.equal((await server.send("POST", definitions, first)).status, 201);
+  const paints = "/apis/example.com/v1/namespaces/default/paints";
+  const paint = { apiVersion: "example.com/v1", kind: "Paint", metadata: { name: "p" }, spec: {} };
+  const created = (await server.send("POST", paints, paint)).body;
+  const merge = { "Content-Type": "application/merge-patch+json" };
+  const patch = { spec: { versions: versions({ type: "string", default: "red" }) } };
+  assert.equal((await server.send("PATCH", `${definitions}/paints.example.com`, patch, merge)).status, 200);
+  const read = (await server.send("GET", `${paints}/p`)).body;
+  assert.deepEqual([read.spec, read.metadata.resourceVersion], [{ color: "red" }, created.metadata.resourceVersion]);
+  assert.deepEqual((await server.send("GET", paints)).body.items[0].spec, { color: "red" });
+});
+
 test("objects are pruned, completed and checked by their schema", async () => {
   const created = (await server.send("POST", widgets, widget("a", { junk: 1, free: { x: 1 }, parts: [{ name: "p" }] })))
     .body;

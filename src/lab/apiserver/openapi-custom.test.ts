@@ -1,9 +1,10 @@
 import { test } from "node:test";
 import assert from "node:assert/strict";
-import { customSchema } from "./openapi-custom.ts";
+import { customSchema, fieldTexts } from "./openapi-custom.ts";
 
 const metadata = { $ref: "#/metadata" };
-const own = { apiVersion: { type: "string" }, kind: { type: "string" }, metadata };
+const text = (description: string): object => ({ type: "string", description });
+const own = { apiVersion: text(fieldTexts.apiVersion), kind: text(fieldTexts.kind), metadata };
 
 test("version 2: no properties where anything may be there, or kubectl would refuse it", () => {
   const open = { type: "object", "x-kubernetes-preserve-unknown-fields": true, properties: { a: { type: "string" } } };

@@ -5,6 +5,14 @@
 
 type Json = { readonly [field: string]: unknown };
 
+/** What kubectl explain says of the fields that every object has; the same words begin as upstream's do, since tests look for them. */
+export const fieldTexts = {
+  apiVersion: "APIVersion defines the group and version of the schema that this object is written in.",
+  kind: "Kind names the type of this object, in CamelCase.",
+  metadata: "Standard object's metadata: its name and namespace, labels, annotations, owners and finalizers.",
+  creationTimestamp: "CreationTimestamp is a timestamp of when the server stored this object first.",
+} as const;
+
 /** What the document adds to every object: references to the types of metadata. */
 export interface CustomReferences {
   readonly metadata: Json;
@@ -28,8 +36,8 @@ function withObjectFields(schema: Json, { metadata }: CustomReferences): Json {
     ...schema,
     properties: {
       ...(schema["properties"] as Json | undefined),
-      apiVersion: { type: "string" },
-      kind: { type: "string" },
+      apiVersion: { type: "string", description: fieldTexts.apiVersion },
+      kind: { type: "string", description: fieldTexts.kind },
       metadata,
     },
   };

@@ -8,7 +8,7 @@ import {
   type TypeSchema,
   type ValueType,
 } from "../../kube/schema.ts";
-import { customSchema } from "./openapi-custom.ts";
+import { customSchema, fieldTexts } from "./openapi-custom.ts";
 import type { Kind } from "../api/kinds.ts";
 
 export type OpenApiVersion = 2 | 3;
@@ -122,13 +122,27 @@ function customKind(row: Kind, version: OpenApiVersion): Json {
 
 function typeSchema(type: TypeSchema, version: OpenApiVersion, add: (name: string) => void): Mutable {
   const fields = [...type.fields.values()];
+  const isObject = type.fields.has("metadata") || type.name === "meta.v1.ObjectMeta";
   const required = fields.filter((field) => field.required).map((field) => field.name);
   return {
     type: "object",
     ...(required.length === 0 ? {} : { required }),
-    properties: Object.fromEntries(fields.map((field) => [field.name, fieldSchema(field, version, add)])),
+    properties: Object.fromEntries(
+      fields.map((field) => {
+        const schema = fieldSchema(field, version, add);
+        return [field.name, isObject ? described(schema, field) : schema];
+      }),
+    ),
+    ...(type.name === "meta.v1.ObjectMeta" ? { description: fieldTexts.metadata } : {}),
     ...(type.atomic ? { "x-kubernetes-map-type": "atomic" } : {}),
   };
+}
+
+function described(schema: Json, { name, type }: FieldSchema): Json {
+  const isText = type.kind === "scalar" && (type.scalar === "string" || type.scalar === "date-time");
+  return isText && Object.hasOwn(fieldTexts, name)
+    ? { ...schema, description: fieldTexts[name as keyof typeof fieldTexts] }
+    : schema;
 }
 
 function fieldSchema(field: FieldSchema, version: OpenApiVersion, add: (name: string) => void): Json {

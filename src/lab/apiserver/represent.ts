@@ -9,7 +9,7 @@ import { humanDuration } from "../../kube/duration.ts";
 import type { KubeObject } from "../../kube/object.ts";
 import type { PrinterColumn } from "../api/custom-definitions.ts";
 import type { Kind } from "../api/kinds.ts";
-import { fromStored } from "./conversions.ts";
+import { shownObject } from "./shown.ts";
 import { valuesAt } from "./json-path.ts";
 import type { Form } from "./negotiate.ts";
 
@@ -27,7 +27,7 @@ export interface View {
 export function showObject(object: KubeObject, view: View): unknown {
   switch (view.form.as) {
     case "object":
-      return fromStored(object, view.kind);
+      return shownObject(object, view.kind);
     case "metadata":
       return partial(object, view.form);
     case "table":
@@ -71,7 +71,7 @@ export function* listChunks(items: readonly KubeObject[], metadata: ListMeta, vi
 
 /** Go's typed lists carry no kind and version in their items; lists of custom resources do. */
 function listItem(object: KubeObject, kind: Kind): unknown {
-  const { apiVersion, kind: name, ...rest } = fromStored(object, kind);
+  const { apiVersion, kind: name, ...rest } = shownObject(object, kind);
   return isTypedList(kind) ? rest : { apiVersion, kind: name, ...rest };
 }
 
@@ -126,7 +126,7 @@ function rowObject(object: KubeObject, view: View): { readonly object?: unknown 
       return { object: partial({ ...object, metadata }, view.form) };
     }
     case "Object":
-      return { object: fromStored(object, view.kind) };
+      return { object: shownObject(object, view.kind) };
   }
 }
 
