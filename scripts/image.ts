@@ -7,8 +7,7 @@
 // Equal inputs give equal bytes. The image is for this machine's architecture.
 // Not here: what runs in it (deploy/), and anything of this machine beyond the few shared libraries that Node names.
 
-import { execFileSync } from "node:child_process";
-import { cpSync, mkdirSync, readFileSync, realpathSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, readFileSync, realpathSync, symlinkSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import path from "node:path";
 import process from "node:process";
@@ -60,6 +59,9 @@ function libraries(folder: string): void {
   text("etc/passwd", "root:x:0:0:root:/:/sbin/nologin\nnobody:x:65534:65534:nobody:/:/sbin/nologin\n");
   text("etc/group", "root:x:0:\nnogroup:x:65534:\n");
   mkdirSync(path.join(folder, "tmp"), { mode: 0o1777 });
+  // Runtimes name pods' namespaces below /var/run.
+  for (const name of ["run", "var"]) mkdirSync(path.join(folder, name));
+  symlinkSync("../run", path.join(folder, "var", "run"));
 }
 
 function runtime(folder: string): void {
@@ -67,14 +69,14 @@ function runtime(folder: string): void {
   const node = path.join(root, "node_modules", name, "bin", "node");
   put(folder, `${home}/node_modules/${name}/bin/node`, node);
   mkdirSync(path.join(folder, home, "node_modules", ".bin"), { recursive: true });
-  execFileSync("ln", ["-s", `../${name}/bin/node`, path.join(folder, home, "node_modules", ".bin", "node")]);
+  symlinkSync(`../${name}/bin/node`, path.join(folder, home, "node_modules", ".bin", "node"));
 }
 
 function product(folder: string): void {
   const target = path.join(folder, home);
   const isNeeded = (file: string): boolean =>
     !/\.(?:test|testing)\.ts$|tsconfig\.json$|\.tsbuildinfo$/.test(file) &&
-    !/\/koffi\/(?:src|vendor|doc)(?:\/|$)/.test(file);
+    !/\/koffi\/(?:vendor|doc)(?:\/|$)/.test(file);
   const names = [
     "package.json",
     "LICENSE",

@@ -1,0 +1,138 @@
+// The real programs of a cluster, built from their Go modules once and kept: etcd, the control plane, the kubelet, agnhost.
+// Nothing of them is in the repository: the module proxy has their sources.
+//
+// Not here: starting them (cluster.testing.ts).
+
+import { execFileSync } from "node:child_process";
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { homedir, tmpdir } from "node:os";
+import path from "node:path";
+import process from "node:process";
+
+export const kubernetesVersion = "1.36.3";
+const etcdVersion = "3.6.8";
+
+/** Where they are: FAIRLEAD_PEERS, or below the user's cache. */
+export const peersFolder: string =
+  process.env["FAIRLEAD_PEERS"] ??
+  path.join(process.env["XDG_CACHE_HOME"] ?? path.join(homedir(), ".cache"), "fairlead", "peers");
+
+const kubernetes = {
+  "kube-apiserver": "k8s.io/kubernetes/cmd/kube-apiserver",
+  "kube-controller-manager": "k8s.io/kubernetes/cmd/kube-controller-manager",
+  "kube-scheduler": "k8s.io/kubernetes/cmd/kube-scheduler",
+  kubelet: "k8s.io/kubernetes/cmd/kubelet",
+  agnhost: "k8s.io/kubernetes/test/images/agnhost",
+} as const;
+
+export type Peer = keyof typeof kubernetes | "etcd" | "busybox";
+
+export function peer(name: Peer): string {
+  return path.join(peersFolder, name);
+}
+
+/** Unpacks Debian's static busybox where it is missing: the shell of the test's pods. */
+export function provideBusybox(): void {
+  if (existsSync(peer("busybox"))) return;
+  mkdirSync(peersFolder, { recursive: true });
+  const work = mkdtempSync(path.join(tmpdir(), "fairlead-busybox-"));
+  try {
+    // apt downloads as a user of its own.
+    chmodSync(work, 0o777);
+    execFileSync("apt-get", ["download", "-qq", "busybox-static"], { cwd: work });
+    const [file = ""] = readdirSync(work);
+    execFileSync("dpkg-deb", ["-x", file, "root"], { cwd: work });
+    copyFileSync(path.join(work, "root", "bin", "busybox"), peer("busybox"));
+  } finally {
+    rmSync(work, { recursive: true, force: true });
+  }
+}
+
+/** Builds what is missing: about ten minutes on two cores, once. Throws where Go or the module proxy is missing. */
+export function buildPeers(say: (line: string) => void): void {
+  const names = Object.keys(kubernetes) as (keyof typeof kubernetes)[];
+  const missing = names.filter((name) => !existsSync(peer(name)));
+  const needsEtcd = !existsSync(peer("etcd")) && !existsSync("/usr/bin/etcd");
+  if (missing.length === 0 && !needsEtcd) return;
+  mkdirSync(peersFolder, { recursive: true });
+  const work = mkdtempSync(path.join(tmpdir(), "fairlead-peers-"));
+  const go = (...words: string[]): string => {
+    try {
+      return execFileSync("go", words, { cwd: work, encoding: "utf8", env: { ...process.env, CGO_ENABLED: "0" } });
+    } catch (error) {
+      throw new Error(
+        `build the real Kubernetes: go ${words.join(" ")}: ${error instanceof Error ? error.message : String(error)}; it needs Go 1.26 and a module proxy`,
+        { cause: error },
+      );
+    }
+  };
+  try {
+    if (missing.length > 0) {
+      say(`building ${missing.join(", ")} ${kubernetesVersion} from their modules, once …`);
+      writeModule(
+        work,
+        missing.map((name) => kubernetes[name]),
+        go,
+      );
+      const stamps = ["k8s.io/component-base/version", "k8s.io/client-go/pkg/version"].flatMap((of) => [
+        `-X ${of}.gitVersion=v${kubernetesVersion}`,
+        `-X ${of}.gitMajor=1`,
+        `-X ${of}.gitMinor=36`,
+      ]);
+      for (const name of missing) build(name, kubernetes[name], ["-s", "-w", ...stamps].join(" "), go, work);
+    }
+    if (needsEtcd) {
+      say(`building etcd ${etcdVersion} …`);
+      rmSync(path.join(work, "go.mod"), { force: true });
+      rmSync(path.join(work, "go.sum"), { force: true });
+      writeFileSync(
+        path.join(work, "main.go"),
+        'package main\n\nimport _ "go.etcd.io/etcd/server/v3/etcdmain"\n\nfunc main() {}\n',
+      );
+      go("mod", "init", "peers");
+      go("get", `go.etcd.io/etcd/server/v3@v${etcdVersion}`);
+      go("mod", "tidy");
+      build("etcd", "go.etcd.io/etcd/server/v3", "-s -w", go, work);
+    }
+  } finally {
+    rmSync(work, { recursive: true, force: true });
+  }
+}
+
+/** k8s.io/kubernetes names its staging modules by v0.0.0: whoever builds it from outside says which versions are meant. */
+function writeModule(work: string, packages: readonly string[], go: (...words: string[]) => string): void {
+  const downloaded = JSON.parse(go("mod", "download", "-json", `k8s.io/kubernetes@v${kubernetesVersion}`)) as {
+    readonly GoMod: string;
+  };
+  copyFileSync(downloaded.GoMod, path.join(work, "upstream.mod"));
+  const upstream = JSON.parse(go("mod", "edit", "-json", "upstream.mod")) as {
+    readonly Require: readonly { readonly Path: string; readonly Version: string }[];
+  };
+  rmSync(path.join(work, "upstream.mod"));
+  go("mod", "init", "peers");
+  const staging = upstream.Require.filter(({ Path, Version }) => Path.startsWith("k8s.io/") && Version === "v0.0.0");
+  const version = kubernetesVersion.replace(/^1\./, "0.");
+  go("mod", "edit", `-require=k8s.io/kubernetes@v${kubernetesVersion}`);
+  for (const { Path } of staging) go("mod", "edit", `-replace=${Path}=${Path}@v${version}`);
+  const imports = packages.map((name) => `\t_ "${name}"`).join("\n");
+  writeFileSync(path.join(work, "tools.go"), `//go:build tools\n\npackage peers\n\nimport (\n${imports}\n)\n`);
+  go("mod", "tidy");
+}
+
+function build(name: Peer, from: string, flags: string, go: (...words: string[]) => string, work: string): void {
+  go("build", "-trimpath", "-ldflags", flags, "-o", path.join(work, name), from);
+  // Whole or not at all: a build that is stopped leaves no half program behind.
+  const draft = `${peer(name)}.${process.pid}`;
+  copyFileSync(path.join(work, name), draft);
+  renameSync(draft, peer(name));
+}
