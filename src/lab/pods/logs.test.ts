@@ -87,3 +87,40 @@ test("following gives what comes, until the container ends or the reader closes"
   await ended;
   assert.equal(chunks.join(""), "before\nafter\n");
 });
+
+test("who says nothing has no file, and an empty log all the same", async () => {
+  const there = (): readonly string[] =>
+    fs
+      .readdirSync(folder, { recursive: true })
+      .map(String)
+      .filter((name) => name.includes("quiet"));
+  const store = createLogStore(folder, { now: () => now });
+  const first = store.open(pod, "quiet", 0);
+  assert.equal(await read(store, {}, "quiet"), "");
+  first.close();
+  assert.equal(await read(store, {}, "quiet"), "");
+  assert.deepEqual(there(), []);
+
+  // A lab that was started anew knows by the container's status that it has run.
+  const later = createLogStore(folder, { now: () => now });
+  assert.throws(() => later.read(pod, "quiet", {}), /container "quiet" in pod "p" not found/);
+  let text = "";
+  await later.read(pod, "quiet", {}, { newest: true, previous: false }).each((chunk) => (text += chunk));
+  assert.equal(text, "");
+  assert.throws(
+    () => later.read(pod, "quiet", { previous: true }, { newest: true, previous: false }),
+    /previous terminated container "quiet" in pod "p" not found/,
+  );
+
+  // A silent run after one that spoke is not taken for it.
+  const spoke = later.open(pod, "quiet", 1);
+  spoke.line("before");
+  spoke.close();
+  const silent = later.open(pod, "quiet", 2);
+  assert.equal(await read(later, {}, "quiet"), "");
+  assert.equal(await read(later, { previous: true }, "quiet"), "before\n");
+  silent.close();
+  const again = createLogStore(folder, { now: () => now });
+  assert.equal(await read(again, {}, "quiet"), "");
+  assert.equal(await read(again, { previous: true }, "quiet"), "before\n");
+});
