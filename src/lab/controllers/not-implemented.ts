@@ -26,9 +26,6 @@ export interface NotImplemented {
 
 /** What is not acted upon today, besides the kinds of api/unhandled.ts. */
 export const notImplemented: readonly NotImplemented[] = [
-  whole("PodDisruptionBudget.policy", "the object is kept, evictions do not look at disruption budgets yet"),
-  whole("ResourceQuota.", "the object is kept, quotas are not enforced yet"),
-  whole("LimitRange.", "the object is kept, limits are not enforced yet"),
   part(
     "Service.",
     `nobody here acts on this spec.loadBalancerClass (the lab's own is ${loadBalancerClass}): the Service waits for an address`,
@@ -121,10 +118,6 @@ function kindOf({ apiVersion, kind }: KubeObject): string {
 
 function keyFor({ apiVersion, kind, metadata }: KubeObject): string {
   return [apiVersion, kind, metadata.namespace ?? "", metadata.name].join("|");
-}
-
-function whole(kind: string, message: string): NotImplemented {
-  return { kind, message };
 }
 
 function part(kind: string, message: string, found: (object: KubeObject) => boolean): NotImplemented {
