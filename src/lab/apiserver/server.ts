@@ -7,22 +7,19 @@ import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import type { Server as SecureServer } from "node:https";
 import type { Duplex } from "node:stream";
 import { http } from "../../kernel/http.ts";
+import type { KubeObject } from "../../kube/object.ts";
 import type { ServedApi } from "../api/api.ts";
 import { badRequest } from "../api/errors.ts";
 import type { Kind } from "../api/kinds.ts";
 import { StatusError } from "../api/store.ts";
+import type { Answers, AnswersOptions } from "./answers.ts";
 import { startCustomCleanup } from "./custom-cleanup.ts";
-import { discover } from "./discovery.ts";
 import { send, sendJson, type Exchange } from "./exchange.ts";
 import type { Answer, Authenticate, Authorize, Guard, Streams, User } from "./hooks.ts";
-import { openApi } from "./openapi.ts";
-import { readObject } from "./read.ts";
-import { serveResource, type ResourceOptions } from "./resources.ts";
 import { noSuchResource, statusOf, type Status } from "./status.ts";
 import { parseTarget, type Target } from "./target.ts";
 import { createMetrics, type Metrics } from "./metrics.ts";
 import { versionInfo } from "./version.ts";
-import { createWatchLines, createWatchSender } from "./watch.ts";
 
 export interface ApiServerOptions {
   readonly api: ServedApi;
@@ -51,6 +48,14 @@ export interface ApiServer {
   close(): void;
 }
 
+/** After this time the start of whatever is around the server is over. */
+const idleMs = 2000;
+
+async function loadAnswers(options: AnswersOptions): Promise<Answers> {
+  const { createAnswers } = await import("./answers.ts");
+  return createAnswers(options);
+}
+
 const admin: User = { username: "system:admin", groups: ["system:masters", "system:authenticated"] };
 
 /** Puts the Kubernetes API in front of a store. */
@@ -66,21 +71,10 @@ export function startApiServer(options: ApiServerOptions): ApiServer {
     document: options.document,
     metrics,
     log,
-    resources: {
-      api,
-      clock,
-      answers,
-      guard: options.guard,
-      watch: {
-        api,
-        lines: createWatchLines(),
-        sender: createWatchSender(),
-        timeoutSecondsDefault: 1800 + Math.floor(Math.random() * 1800),
-        bytesBehindMax: 16 * 1024 * 1024,
-        bookmarkIntervalMs: 60_000,
-      },
-    },
+    loadAnswers: () => (loading ??= loadAnswers({ api, clock, answers, guard: options.guard })),
   };
+  let loading: Promise<Answers> | undefined;
+  const loadsSoon = setTimeout(() => void context.loadAnswers(), idleMs).unref();
   const cleanup = startCustomCleanup(api);
   const onRequest = (request: IncomingMessage, response: ServerResponse): void => {
     open.add(response);
@@ -97,6 +91,7 @@ export function startApiServer(options: ApiServerOptions): ApiServer {
   }
   return {
     close() {
+      clearTimeout(loadsSoon);
       cleanup.close();
       for (const server of options.servers) server.off("request", onRequest).off("upgrade", onUpgrade);
       for (const response of open) response.destroy();
@@ -127,7 +122,7 @@ interface Context {
   readonly document: ApiServerOptions["document"];
   readonly metrics: Metrics;
   readonly log: (message: string, error: unknown) => void;
-  readonly resources: ResourceOptions;
+  readonly loadAnswers: () => Promise<Answers>;
 }
 
 async function serve(
@@ -214,8 +209,9 @@ async function route(context: Context, exchange: Exchange): Promise<void> {
   const kind = context.api.kinds.at(target.group, target.version, target.resource);
   if (kind === undefined) throw noSuchResource();
   const streamed = streamOf(context, kind, target);
-  if (streamed === undefined) return serveResource(exchange, kind, context.resources);
-  await streamed.respond({ user, target, object: streamObject(context.api, kind, target) }, request, response);
+  const answers = await context.loadAnswers();
+  if (streamed === undefined) return answers.resource(exchange, kind);
+  await streamed.respond({ user, target, object: streamObject(answers, kind, target) }, request, response);
 }
 
 const streamNames = new Set(["exec", "attach", "portforward", "log", "proxy"]);
@@ -228,11 +224,11 @@ function streamOf({ streams }: Context, kind: Kind, { subresource }: Target): St
 }
 
 /** The pod, service or node of a stream. Proxied names may have a scheme before and a port behind them. */
-function streamObject(api: ServedApi, kind: Kind, target: Target): ReturnType<typeof readObject> {
-  if (target.subresource !== "proxy") return readObject(api, kind, target);
+function streamObject(answers: Answers, kind: Kind, target: Target): KubeObject {
+  if (target.subresource !== "proxy") return answers.object(kind, target);
   const parts = (target.name ?? "").split(":");
   const name = parts.length === 3 ? parts[1] : parts[0];
-  return readObject(api, kind, { ...target, name });
+  return answers.object(kind, { ...target, name });
 }
 
 async function serveUpgrade(context: Context, request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
@@ -245,7 +241,8 @@ async function serveUpgrade(context: Context, request: IncomingMessage, socket: 
     if (kind === undefined) throw noSuchResource();
     const streams = streamOf(context, kind, target);
     if (streams === undefined) throw badRequest("unable to upgrade: this resource has no stream");
-    await streams.upgrade({ user, target, object: streamObject(context.api, kind, target) }, request, socket, head);
+    const object = streamObject(await context.loadAnswers(), kind, target);
+    await streams.upgrade({ user, target, object }, request, socket, head);
   } catch (error) {
     if (!socket.writable) return;
     const status = failed(context, request, error);
@@ -294,9 +291,8 @@ async function serveFixed(context: Context, exchange: Exchange): Promise<void> {
   if (handler !== undefined) return handler(context, exchange);
   const more = context.document?.(path);
   if (more !== undefined) return send(exchange, 200, more.body, { "Content-Type": more.contentType });
-  const { kinds } = context.api;
-  const { accept } = request.headers;
-  const document = discover(kinds, path, accept) ?? (await openApi(kinds, path, accept));
+  const answers = await context.loadAnswers();
+  const document = await answers.document(path, request.headers.accept);
   if (document === undefined) throw noSuchResource();
   const { etag, contentType, text } = document;
   const headers = { "Content-Type": contentType, Vary: "Accept", ...(etag === undefined ? {} : { Etag: etag }) };
