@@ -42,6 +42,10 @@ export const sysctlReasons: Readonly<Record<string, { readonly value: string; re
   },
   [`net/ipv6/conf/${names.bridge}/accept_ra`]: { value: "0", why: "no pod may announce itself as the node's router" },
   [`net/ipv6/conf/${names.vxlan}/accept_ra`]: { value: "0", why: "no pod may announce itself as the node's router" },
+  "net/netfilter/nf_conntrack_tcp_timeout_close_wait": {
+    value: "3600",
+    why: "a connection of which one half is closed is remembered for an hour, as kube-proxy has it; the kernel's minute cuts off clients that still send",
+  },
   "net/netfilter/nf_conntrack_tcp_be_liberal": {
     value: "1",
     why: "a segment outside of the window is else called invalid, not translated back, and the client resets a connection that was fine",

@@ -66,5 +66,6 @@ export const builtinImages: Readonly<Record<string, BuiltinImage>> = {
   "jessie-dnsutils": shell,
   "tutum/dnsutils": shell,
   "e2e-test-images/jessie-dnsutils": shell,
+  "build-image/distroless-iptables": shell,
   "e2e-test-images/glibc-dns-testing": agnhostImage,
 };

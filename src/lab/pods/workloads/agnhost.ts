@@ -4,6 +4,7 @@
 import { parseAddress } from "../../../ip/address.ts";
 import { agnhostCertificate } from "./agnhost-certificate.ts";
 import { agnhostConnect } from "./agnhost-connect.ts";
+import { netRunner } from "./agnhost-net.ts";
 import { netexec } from "./agnhost-netexec.ts";
 import { parseFlags, portOf } from "./flags.ts";
 import {
@@ -54,6 +55,7 @@ const servers: Readonly<Record<string, Start>> = {
     context.log("Paused");
     return { stop() {} };
   },
+  net: netRunner,
   netexec,
   "serve-hostname": serveHostname,
   porter,

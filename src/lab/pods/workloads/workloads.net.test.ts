@@ -86,6 +86,33 @@ test("agnhost netexec --udp-listen-addresses: the same address twice is one serv
   assert.equal(await askUdp(from, host, 8081, "serverport", 2000), "8081");
 });
 
+test("agnhost net: a connection half closed, until the time is over", async () => {
+  const name = `pod-${serial}`;
+  const options = (more: object): string => JSON.stringify({ PostFinTimeoutSeconds: 0.2, ...more });
+  const host = await start({
+    image: "agnhost",
+    args: [
+      "net",
+      "--runner",
+      "nat-closewait-server",
+      "--options",
+      options({ LocalAddr: ":11302", PostFinTimeoutSeconds: 60 }),
+    ],
+  });
+  node.run("closing", {
+    restartPolicy: "Never",
+    containers: [
+      {
+        name: "c",
+        image: "agnhost",
+        args: ["net", "--runner", "nat-closewait-client", "--options", options({ RemoteAddr: `${host}:11302` })],
+      },
+    ],
+  });
+  await node.until("closing", (pod) => pod?.status?.phase === "Succeeded");
+  assert.equal(node.get(name)?.status?.phase, "Running");
+});
+
 test("agnhost serve-hostname and porter", async () => {
   const name = `pod-${serial}`;
   assert.equal(await get(await start({ image: "agnhost", args: ["serve-hostname", "--port=80"] }), 80), `200 ${name}`);
