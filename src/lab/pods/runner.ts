@@ -616,7 +616,13 @@ export function createRunner(
       target,
       readOnly: true,
     }));
-    return [...image.mounts, ...tools];
+    const files = Object.entries(image.files).map(([target, content]) => {
+      const source = join(context.folder, "containers", spec.name, "image", target);
+      fs.mkdirSync(dirname(source), { recursive: true });
+      fs.writeFileSync(source, content(), { mode: 0o600 });
+      return { source, target, readOnly: true };
+    });
+    return [...image.mounts, ...tools, ...files];
   }
 
   const must = (): Life => {

@@ -1,12 +1,13 @@
 // The built-in images: the names people use in network demos, and what stands for them.
 // Names match with any registry in front and any tag (reference.ts).
 
+import { localhostFiles } from "../workloads/agnhost-certificate.ts";
 import { agnhost } from "../workloads/agnhost.ts";
 import { nginx } from "../workloads/nginx.ts";
 import { pause } from "../workloads/pause.ts";
 import { postgres } from "../workloads/postgres.ts";
 import { redis } from "../workloads/redis.ts";
-import { echoServer, helloApp, httpbin, httpd, httpEcho, nginxHello, whoami } from "../workloads/web.ts";
+import { echoServer, helloApp, httpbin, httpd, httpEcho, nginxHello, updateDemo, whoami } from "../workloads/web.ts";
 import type { BuiltinImage } from "./images.ts";
 
 const shell: BuiltinImage = { command: ["sh"] };
@@ -16,6 +17,7 @@ const agnhostImage: BuiltinImage = {
   entrypoint: ["/agnhost"],
   command: ["pause"],
   tools: { "/agnhost": "agnhost", "/agnhost-2": "agnhost" },
+  files: localhostFiles,
 };
 const nginxImage: BuiltinImage = {
   workload: nginx,
@@ -66,6 +68,8 @@ export const builtinImages: Readonly<Record<string, BuiltinImage>> = {
   "jessie-dnsutils": shell,
   "tutum/dnsutils": shell,
   "e2e-test-images/jessie-dnsutils": shell,
+  "e2e-test-images/nautilus": { workload: updateDemo("nautilus.jpg"), command: ["/test-webserver"] },
+  "e2e-test-images/kitten": { workload: updateDemo("kitten.jpg"), command: ["/test-webserver"] },
   "build-image/distroless-iptables": shell,
   "e2e-test-images/glibc-dns-testing": agnhostImage,
 };

@@ -18,6 +18,8 @@ export interface Image {
   readonly mounts: readonly RootMount[];
   /** Tools of ours under a path the image has them at: path → name in /opt/fairlead/bin. */
   readonly tools: Readonly<Record<string, string>>;
+  /** Small files of the image: path → what is in it. */
+  readonly files: Readonly<Record<string, () => string>>;
   readonly entrypoint: readonly string[];
   readonly command: readonly string[];
   readonly env: Readonly<Record<string, string>>;
@@ -62,6 +64,7 @@ export interface BuiltinImage {
   readonly env?: Readonly<Record<string, string>>;
   readonly workingDirectory?: string;
   readonly tools?: Readonly<Record<string, string>>;
+  readonly files?: Readonly<Record<string, () => string>>;
   /** What the tag adds to the command line: hello-app:2.0 says 2.0.0. */
   readonly tagAsArgument?: true;
 }
@@ -158,6 +161,7 @@ function mappedImage(
       base: isDirectory ? { kind: "directory", path: mapping.path } : { kind: "host" },
       mounts: isDirectory ? [] : places.map((target) => ({ source: mapping.path, target, readOnly: true })),
       tools: {},
+      files: isDirectory ? {} : (standIn.files ?? {}),
       entrypoint: mapping.entrypoint ?? (isDirectory ? [] : (known.entrypoint ?? [program])),
       command: mapping.command ?? (isDirectory ? [] : (known.command ?? [])),
       env: mapping.env ?? {},
@@ -188,6 +192,7 @@ function builtinImage(name: string, image: BuiltinImage, full: string, tag: stri
     base: { kind: "host" },
     mounts: [],
     tools: image.tools ?? {},
+    files: image.files ?? {},
     entrypoint: image.entrypoint ?? [],
     command: image.tagAsArgument === true ? [...command, tag] : command,
     env: image.env ?? {},

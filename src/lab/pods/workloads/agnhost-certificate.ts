@@ -6,6 +6,12 @@ import { WorkloadError, type WorkloadContext } from "./workload.ts";
 
 let own: KeyPair | undefined;
 
+/** The files of the image: a pair for localhost. */
+export const localhostFiles: Readonly<Record<string, () => string>> = {
+  "/localhost.crt": () => (own ??= makeOwn()).certificate,
+  "/localhost.key": () => (own ??= makeOwn()).key,
+};
+
 /** Throws WorkloadError for files that the container does not have. */
 export function agnhostCertificate(
   context: Pick<WorkloadContext, "env" | "files">,

@@ -42,6 +42,21 @@ export const httpEcho: BuiltinWorkload = web("http-echo", ["http-echo"], (contex
   return { ...listen, handler };
 });
 
+/** The two images of kubectl's update demo, which say in data.json which picture they show. */
+export function updateDemo(image: string): BuiltinWorkload {
+  return web("update-demo", ["test-webserver"], (context) => ({
+    port: 80,
+    handler(request, response) {
+      const { pathname } = urlOf(request);
+      context.log(accessLine(request, pathname === "/data.json" || pathname === "/" ? 200 : 404));
+      if (pathname === "/data.json")
+        return send(response, 200, `${JSON.stringify({ image })}\n`, { "content-type": "application/json" });
+      if (pathname === "/") return send(response, 200, `<h1>${image}</h1>\n`, { "content-type": "text/html" });
+      send(response, 404, "404 page not found\n");
+    },
+  }));
+}
+
 /** traefik/whoami: who answers, on which addresses, to whom, and the request as it arrived. */
 export const whoami: BuiltinWorkload = web("whoami", ["whoami"], (context) => {
   const { flags } = parseFlags(context.args.slice(1), new Set(["verbose"]));

@@ -86,6 +86,13 @@ test("agnhost netexec --udp-listen-addresses: the same address twice is one serv
   assert.equal(await askUdp(from, host, 8081, "serverport", 2000), "8081");
 });
 
+test("agnhost test-webserver serves the image's files; the update demo says its picture", async () => {
+  const host = await start({ image: "agnhost", args: ["test-webserver"] });
+  assert.match(await get(host, 80, "/localhost.crt"), /^200 -----BEGIN CERTIFICATE-----/);
+  const demo = await start({ image: "registry.k8s.io/e2e-test-images/nautilus:1.8" });
+  assert.equal(await get(demo, 80, "/data.json"), '200 {"image":"nautilus.jpg"}');
+});
+
 test("agnhost net: a connection half closed, until the time is over", async () => {
   const name = `pod-${serial}`;
   const options = (more: object): string => JSON.stringify({ PostFinTimeoutSeconds: 0.2, ...more });
