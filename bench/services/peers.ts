@@ -46,7 +46,7 @@ const namespaceName = "load";
 const services = { group: "", version: "v1", resource: "services" };
 const slices = { group: "discovery.k8s.io", version: "v1", resource: "endpointslices" };
 
-const folder = mkdtempSync(join(tmpdir(), "fairlead-bench-"));
+const folder = mkdtempSync(join(tmpdir(), "fairlead-peers-"));
 const running: ChildProcess[] = [];
 try {
   await main();

@@ -159,7 +159,11 @@ export async function startNodeProcess(options: ProcessOptions): Promise<NodePro
         tell(event, log, events);
       },
     });
-    shower = await startShowServer(places.show, () => shownNode(node, kernel, source, network));
+    try {
+      shower = await startShowServer(places.show, () => shownNode(node, kernel, source, network));
+    } catch (error) {
+      log(`answer fairlead show --here at ${places.show}: ${error instanceof Error ? error.message : String(error)}`);
+    }
     const first = await network.agent.synced();
     log(
       `programmed ${first.made.length} changes ${(performance.now() - known).toFixed(0)} ms after all objects were known, ${performance.now().toFixed(0)} ms after the start`,

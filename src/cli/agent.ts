@@ -54,10 +54,8 @@ export default async function agent(action: string | undefined, options: AgentOp
 async function run(options: AgentOptions): Promise<number> {
   const node = (options.hostnameOverride ?? options.node ?? hostname()).trim().toLowerCase();
   const nodePortCidrs = nodePortRanges(options.nodeportAddresses);
-  const running = await startNodeProcess({
-    access: await findAccess(options),
-    node,
-    scope: scopeOf(options),
+  const scope = scopeOf(options);
+  const chosen = {
     clusterCidrs: ranges("--cluster-cidr", options.clusterCidr),
     serviceCidrs: ranges("--service-cidr", options.serviceCidr),
     ...(nodePortCidrs === undefined ? {} : { nodePortCidrs }),
@@ -65,6 +63,12 @@ async function run(options: AgentOptions): Promise<number> {
     ...(options.routing !== undefined && { routing: options.routing }),
     health: healthAddresses(options),
     places: nodePlaces(options),
+  };
+  const running = await startNodeProcess({
+    ...chosen,
+    access: await findAccess(options),
+    node,
+    scope,
     log: (line) => process.stdout.write(`${new Date().toISOString()} ${line}\n`),
   });
   const ended = Promise.withResolvers<number>();
@@ -77,9 +81,13 @@ async function run(options: AgentOptions): Promise<number> {
     });
   }
   running.ready.catch((error: unknown) => ended.reject(error as Error));
-  const status = await ended.promise;
-  // What is under way (a request to an API server that is gone) has nothing more to say.
-  setImmediate(() => process.exit(status));
+  let status = 1;
+  try {
+    status = await ended.promise;
+  } finally {
+    // What is under way (watches, a request to an API server that is gone) has nothing more to say.
+    setImmediate(() => process.exit(status));
+  }
   return status;
 }
 
