@@ -12,7 +12,7 @@ import { countingSets } from "./policy-decisions.ts";
 import type { Direction } from "./policy-grants.ts";
 import { classId } from "./policy-identities.ts";
 import { peerNumbers } from "./policy-peers.ts";
-import { accept, counter, drop, goTo, is, isIn, isNot, key, rule, verdict } from "./statements.ts";
+import { accept, counter, drop, goTo, is, isIn, isNot, isNotIn, key, rule, verdict } from "./statements.ts";
 
 /** The NFLOG group that packets are told to. */
 export const policyLogGroup = 0xf1;
@@ -173,7 +173,18 @@ function tierChains(direction: Direction, own: Field, other: Field): readonly Nf
         rule("this very pod, by its labels", [from("identities", [other], "meta priority"), ...listOfEnd]),
         rule("pods of this namespace", [from("identity-namespaces", ["meta priority"], "meta priority"), ...listOfEnd]),
         rule("any pod", [isNot("meta priority", "none"), otherIs(classId(peerNumbers.anyPod)), ...listOfEnd]),
-        rule("no pod", [is("meta priority", "none"), from("cluster-ranges", ["meta mark", other]), goTo(list)]),
+        rule("a pod that nobody knows yet", [
+          is("meta priority", "none"),
+          isIn("pod-ranges", other),
+          isNotIn("node-ends", other),
+          otherIs(classId(peerNumbers.unknownPod)),
+          ...listOfEnd,
+        ]),
+        rule("no pod", [
+          isNot("meta priority", classId(peerNumbers.anyPod)),
+          from("cluster-ranges", ["meta mark", other]),
+          goTo(list),
+        ]),
       ],
       comment: "the list of the other end; none: on to the next tier",
     },

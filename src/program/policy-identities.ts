@@ -49,6 +49,8 @@ export interface Identities {
   readonly namespaceList: readonly { readonly name: string; readonly labels: Labels; readonly number: number }[];
   /** Stands for whoever counts the generations. */
   readonly source: object;
+  /** Addresses that more than one pod says it has. The same set until it changes. */
+  readonly contested: ReadonlySet<Address>;
   /** Namespaces' numbers by name, of namespaces that have pods. */
   namespaceNumber(name: string): number | undefined;
   pod(namespace: string, name: string): NetworkPod | undefined;
@@ -83,6 +85,7 @@ export function createIdentities(
   const namespaceElements = createTable<NftElement>();
   const source = {};
   let namespaceList: Identities["namespaceList"] = [];
+  let contestedNow: ReadonlySet<Address> = new Set();
   let generation = 0;
   let last: Identities | undefined;
 
@@ -194,6 +197,7 @@ export function createIdentities(
     }
     // Then pods that are the same have other elements.
     if (renumbered || isContest) lists = makeLists();
+    if (isContest) contestedNow = new Set(contested);
     if (
       renumbered ||
       before.namespaces !== namespaces ||
@@ -227,6 +231,7 @@ export function createIdentities(
       namespaces: namespaceElements.values(),
       namespaceList,
       source,
+      contested: contestedNow,
       namespaceNumber: (name) => (inNamespace.has(name) ? numbers.of(namespaceKey(name)) : undefined),
       pod: (namespace, name) => byName.get(`${namespace}\0${name}`),
       pods,

@@ -65,15 +65,22 @@ void test("the rules are the same whatever policies there are; pods of one ladde
 });
 
 void test("namespaces, all pods and blocks around them are one element however many pods there are", () => {
-  const { length } = elements(table([made("a", { egress: [denyAll] })], { pods: [db, ...many] }), "cluster-ends");
-  assert.equal(length, 1);
+  const ends = elements(table([made("a", { egress: [denyAll] })], { pods: [db, ...many] }), "cluster-ends");
+  // Any pod, and one that is not known yet.
+  assert.deepEqual(
+    ends.map(({ key }) => key[1]),
+    ["0:1", "0:3"],
+  );
   const other = table(
     [made("a", { egress: [{ action: "Deny", to: [{ namespaces: { matchLabels: { a: "b" } } }] }] })],
     {
       pods: [db, ...many],
     },
   );
-  assert.equal(elements(other, "cluster-ends").length, 0);
+  assert.deepEqual(
+    elements(other, "cluster-ends").map(({ key }) => key[1]),
+    ["0:3"],
+  );
   assert.equal(elements(other, "cluster-addresses").length, 0);
 });
 
@@ -96,16 +103,35 @@ void test("a block through the middle of the pods is said of those inside only",
       "10.244.2.23",
     ],
   );
-  assert.equal(elements(made_, "cluster-ends").length, 0);
+  assert.deepEqual(
+    elements(made_, "cluster-ends").map(({ key }) => key[1]),
+    ["0:3"],
+  );
 });
 
 void test("an address of the pods that nobody is known to have is denied what any pod is denied", () => {
   const rule = { action: "Deny" as const, to: [{ pods: { podSelector: { matchLabels: { app: "x" } } } }] };
-  const ranges = elements(table([made("a", { egress: [rule] })]), "cluster-ranges").map(({ key }) => key[1]);
-  // All of 10.244.0.0/16 but the nodes' own addresses in it.
-  assert.deepEqual(ranges, ["10.244.0.0/24", "10.244.1.2-10.244.1.255", "10.244.2.2-10.244.255.255"]);
+  const denied = table([made("a", { egress: [rule] })]);
+  assert.deepEqual(
+    elements(denied, "cluster-ends").map(({ key }) => key[1]),
+    ["0:3"],
+  );
+  assert.deepEqual(
+    elements(denied, "node-ends").map(({ key }) => key[0]),
+    ["10.244.1.1", "10.244.1.0", "10.244.2.1", "10.244.2.0"],
+  );
   const accept = table([made("a", { egress: [{ ...rule, action: "Accept" }] })]);
-  assert.deepEqual(elements(accept, "cluster-ranges"), []);
+  assert.deepEqual(elements(accept, "cluster-ends"), []);
+});
+
+void test("a name of a port is said only of identities that a rule means and that have it", () => {
+  const rule = {
+    action: "Deny" as const,
+    to: [{ pods: { podSelector: { matchLabels: { app: "a7" } } } }],
+    protocols: [{ destinationNamedPort: "http" }],
+  };
+  const ends = elements(table([made("a", { egress: [rule] })], { pods: [db, ...many] }), "cluster-ends");
+  assert.equal(ends.length, 1);
 });
 
 void test("a pod that the Network does not have is isolated where it might be denied something", () => {

@@ -2,8 +2,9 @@
 // a ladder comes to for every other end there is: a list of ports with the first rule that means each, resolved once, here. In the kernel
 // nothing is compared and nothing is tried in order: an end leads to its list, and the list to a rule.
 //
-// An end is the most special of: a pod's address (where blocks cut through the pods), a pod's identity, its namespace, any pod; and for
-// addresses that are no pod's, disjoint ranges. Each list is complete, so the first one found decides.
+// An end is the most special of: an address (a node's, or a pod's where blocks cut through the pods), a pod's identity, its namespace, any pod,
+// a pod that is not known yet; and for all other addresses, disjoint ranges. Each list is complete, so the first one found decides.
+// What a ladder says to an identity or an address depends on nothing else: it is found once and kept.
 // Not here: numbers and elements (policy-tiers.ts).
 
 import { addressValue, familyOf, type Address, type Family } from "../ip/address.ts";
@@ -21,12 +22,13 @@ import type {
   Protocol,
 } from "../model/network.ts";
 import { inOrder } from "../model/policy-match.ts";
+import { difference } from "../model/table.ts";
 import { memoized } from "./memo.ts";
 import { gatewayOf, tunnelAddressOf } from "./places.ts";
 import type { AddressRange } from "./policy-blocks.ts";
 import type { Direction } from "./policy-grants.ts";
 import type { Identities, Identity } from "./policy-identities.ts";
-import { identitiesWithPort, peerIdentities, peerNumbers, peerNumbersOf, type PodPeer } from "./policy-peers.ts";
+import { followed, peerNumbers, peerNumbersOf, type PodPeer } from "./policy-peers.ts";
 
 /** A rule as part of a ladder. `name` tells it from every other, whatever becomes of it. */
 export interface Rung {
@@ -63,9 +65,9 @@ export interface Segment {
 
 /** What a ladder says to the other ends of one family. */
 export interface LadderEnds {
-  /** Of identities, namespaces and any pod. */
+  /** Of identities, namespaces, any pod and pods that are not known yet. */
   readonly numbers: readonly { readonly number: number; readonly list: PortList }[];
-  /** Of single pods. */
+  /** Of nodes, and of single pods. */
   readonly addresses: readonly { readonly address: Address; readonly list: PortList }[];
   /** Of addresses that are no pod's; they do not overlap. */
   readonly ranges: readonly { readonly range: AddressRange; readonly list: PortList }[];
@@ -172,37 +174,91 @@ function rungsIn(policy: ClusterPolicy, direction: Direction): PolicyRungs {
   };
 }
 
-const memory = new WeakMap<
-  Ladder,
-  Partial<Record<Family, { readonly causes: readonly unknown[]; readonly ends: LadderEnds }>>
->();
-
-/** What the ladder says to all other ends of a family. The same value until a cause changes; `intern` makes equal lists one. */
-export function ladderEnds(
-  ladder: Ladder,
-  family: Family,
-  surroundings: LadderSurroundings,
-  intern: (list: PortList) => PortList,
-): LadderEnds {
-  const causes: unknown[] = [];
-  const sight = lookAround(ladder, family, surroundings, causes);
-  const known = memory.get(ladder)?.[family];
-  if (known?.causes.length === causes.length && causes.every((cause, index) => cause === known.causes[index]))
-    return known.ends;
-  const ends = makeEnds(ladder, family, surroundings, { sight, intern });
-  memory.set(ladder, { ...memory.get(ladder), [family]: { causes, ends } });
-  return ends;
+/** What the ladder says to all other ends of a family. The same value until something in it changes. */
+export function ladderEnds(ladder: Ladder, family: Family, surroundings: LadderSurroundings): LadderEnds {
+  const view = viewOf(ladder, family, surroundings.network);
+  const numbers = numbersOf(view, surroundings);
+  const addresses = kept(view, "addresses", [...nodesOf(view, surroundings), ...cutPods(view, surroundings)]);
+  const { ends } = view;
+  if (ends?.numbers === numbers && ends.addresses === addresses) return ends;
+  return (view.ends = { numbers, addresses, ranges: view.ranges });
 }
 
-/** Whom the rungs mean, found anew each time by what remembers; `causes` get all that the ends depend on. */
-interface Sight {
-  /** By rung, for each of its peers of kind pods that asks for labels of pods: identities. */
-  readonly identified: readonly (readonly Identity[])[];
-  /** By rung: namespaces' numbers. */
-  readonly namespaces: readonly ReadonlySet<number>[];
-  /** By rung: identities that have one of its ports' names (egress). */
-  readonly named: readonly (readonly Identity[])[];
+/** A ladder in one family, and what was found for it so far. */
+interface View {
+  readonly ladder: Ladder;
+  readonly family: Family;
+  readonly rungs: readonly Rung[];
   readonly shapes: readonly Shape[];
+  /** By what the rungs say there. */
+  readonly lists: Map<string, PortList>;
+  readonly byIdentity: WeakMap<Identity, PortList | typeof nothing>;
+  readonly byPod: WeakMap<NetworkPod, { readonly identity: Identity; readonly found: LadderEnds["addresses"] }>;
+  /** Blocks that do not hold all pods, and whether others do: pods outside of the pods' ranges are outside of those. */
+  readonly cutting: {
+    readonly blocks: readonly AddressRange[];
+    readonly isAround: boolean;
+    readonly podRanges: readonly AddressRange[];
+  };
+  /** Pods that a block cuts off from the others, and the pods that were looked at. */
+  readonly cut: Set<NetworkPod>;
+  pods: readonly NetworkPod[];
+  readonly ranges: LadderEnds["ranges"];
+  readonly memory: Map<string, { readonly causes: readonly unknown[]; readonly value: unknown }>;
+  ends: LadderEnds | undefined;
+}
+
+const nothing = "nothing";
+
+const views = new WeakMap<Ladder, Map<string, View>>();
+
+function viewOf(ladder: Ladder, family: Family, { cluster }: Network): View {
+  const podRanges = cluster.podCidrs.filter((range) => familyOf(range) === family).map((range) => prefixRange(range));
+  const key = `${family} ${podRanges.map(({ first, last }) => `${first}-${last}`).join()}`;
+  let known = views.get(ladder);
+  if (known === undefined) views.set(ladder, (known = new Map()));
+  let view = known.get(key);
+  if (view !== undefined) return view;
+  const shapes = ladder.rungs.map((rung) => makeShape(rung, ladder, family, podRanges));
+  const fresh: Omit<View, "ranges"> = {
+    ladder,
+    family,
+    rungs: ladder.rungs,
+    shapes,
+    lists: new Map(),
+    byIdentity: new WeakMap(),
+    byPod: new WeakMap(),
+    cutting: {
+      blocks: shapes.flatMap(({ blocks, allPods }) => (allPods ? [] : blocks)),
+      isAround: shapes.some(({ allPods }) => allPods),
+      podRanges,
+    },
+    cut: new Set(),
+    pods: [],
+    memory: new Map(),
+    ends: undefined,
+  };
+  view = { ...fresh, ranges: strangers(fresh) };
+  known.set(key, view);
+  return view;
+}
+
+/** The same value while the causes are the same. */
+function remembered<T>(view: View, name: string, causes: readonly unknown[], make: () => T): T {
+  const known = view.memory.get(name);
+  if (known?.causes.length === causes.length && causes.every((cause, index) => cause === known.causes[index]))
+    return known.value as T;
+  const value = make();
+  view.memory.set(name, { causes, value });
+  return value;
+}
+
+/** The old list where the new one holds the same values. */
+function kept<T>(view: View, name: string, list: readonly T[]): readonly T[] {
+  const known = view.memory.get(name)?.value as readonly T[] | undefined;
+  if (known?.length === list.length && list.every((value, index) => value === known[index])) return known;
+  view.memory.set(name, { causes: [], value: list });
+  return list;
 }
 
 /** A rung's peers sorted by how they are found. */
@@ -212,8 +268,12 @@ interface Shape {
   readonly byLabels: readonly PodPeer[];
   readonly nodes: readonly (ClusterPeer & { readonly kind: "nodes" })[];
   readonly blocks: readonly AddressRange[];
+  /** Of either family. */
+  readonly hasBlocks: boolean;
   /** The blocks hold every pod's address, as far as pods have addresses of the pods' ranges. */
   readonly allPods: boolean;
+  /** It denies something to pods, or to some address of theirs: so it does to one that is not known yet. */
+  readonly deniesUnknown: boolean;
   readonly numbered: "all" | readonly Omit<Segment, "rung">[];
   /** Its ports have names that mean something else in every destination. */
   readonly hasNames: boolean;
@@ -221,67 +281,27 @@ interface Shape {
 
 const noPolicy = { namespace: "" };
 
-function lookAround(
-  ladder: Ladder,
-  family: Family,
-  { network, identities }: LadderSurroundings,
-  causes: unknown[],
-): Sight {
-  const shapes = ladder.rungs.map((rung) => shapeOf(rung, ladder, family, network));
-  const found = <T extends object>(value: T): T => {
-    causes.push(value);
-    return value;
-  };
-  const identified = shapes.map(({ byLabels }) =>
-    byLabels.flatMap((peer) => found(peerIdentities(peer, noPolicy, identities)).identities),
-  );
-  const namespaces = shapes.map(
-    ({ byNamespace }) =>
-      new Set(byNamespace.flatMap((peer) => found(peerNumbersOf(peer, noPolicy, identities)).numbers)),
-  );
-  const named = shapes.map(({ hasNames }, index) => {
-    const ports = ladder.rungs[index]?.rule.ports ?? "all";
-    if (!hasNames || ports === "all") return [];
-    return ports.flatMap((port) =>
-      port.kind === "named" ? found(identitiesWithPort(port, identities)).identities : [],
-    );
-  });
-  if (shapes.some(({ byNamespace, hasNames }) => byNamespace.length > 0 || hasNames)) found(identities.namespaceList);
-  if (shapes.some(({ blocks }) => blocks.length > 0)) found(network.pods);
-  // Where the pods' ranges and the nodes' addresses are matters to who is no pod.
-  found(network.nodes);
-  found(network.cluster);
-  return { identified, namespaces, named, shapes };
-}
-
-const shapes = new WeakMap<Rung, Map<string, Shape>>();
-
-function shapeOf(rung: Rung, ladder: Ladder, family: Family, network: Network): Shape {
-  const ranges = network.cluster.podCidrs.filter((range) => familyOf(range) === family);
-  const key = `${family} ${ladder.direction} ${ranges.join()} ${JSON.stringify(ladder.ports)}`;
-  let known = shapes.get(rung);
-  if (known === undefined) shapes.set(rung, (known = new Map()));
-  let shape = known.get(key);
-  if (shape === undefined) known.set(key, (shape = makeShape(rung, ladder, family, ranges)));
-  return shape;
-}
-
-function makeShape({ rule }: Rung, ladder: Ladder, family: Family, ranges: readonly string[]): Shape {
+function makeShape({ rule }: Rung, ladder: Ladder, family: Family, podRanges: readonly AddressRange[]): Shape {
   const peers: readonly ClusterPeer[] = rule.peers === "anyone" ? [] : rule.peers;
   const pods = peers.filter((peer): peer is PodPeer => peer.kind === "pods");
-  const blocks = peers.flatMap((peer) => (peer.kind === "block" && familyOf(peer.cidr) === family ? [peer] : []));
   const whole: AddressRange = { first: 0n, last: (1n << BigInt(addressBits(family))) - 1n };
   const isAnyone = rule.peers === "anyone";
+  const blocks = isAnyone
+    ? [whole]
+    : peers.flatMap((peer) =>
+        peer.kind === "block" && familyOf(peer.cidr) === family ? [prefixRange(peer.cidr)] : [],
+      );
   return {
     anyPod: isAnyone || pods.some((peer) => peer.pods.length === 0 && isEverything(peer.namespaces)),
     byNamespace: pods.filter((peer) => peer.pods.length === 0 && !isEverything(peer.namespaces)),
     byLabels: pods.filter((peer) => peer.pods.length > 0),
     nodes: peers.filter((peer) => peer.kind === "nodes"),
-    blocks: isAnyone ? [whole] : blocks.map(({ cidr }) => prefixRange(cidr)),
-    allPods:
-      isAnyone ||
-      (ranges.length > 0 &&
-        ranges.every((range) => blocks.some(({ cidr }) => holds(prefixRange(cidr), prefixRange(range))))),
+    blocks,
+    hasBlocks: isAnyone || peers.some(({ kind }) => kind === "block"),
+    allPods: podRanges.length > 0 && podRanges.every((range) => blocks.some((block) => holds(block, range))),
+    deniesUnknown:
+      rule.action === "deny" &&
+      (pods.length > 0 || blocks.some((block) => podRanges.some((range) => meets(block, range)))),
     numbered: numberedPorts(rule, ladder),
     hasNames: ladder.direction === "egress" && rule.ports !== "all" && rule.ports.some(({ kind }) => kind === "named"),
   };
@@ -293,6 +313,10 @@ function isEverything(namespaces: PodPeer["namespaces"]): boolean {
 
 function holds(outer: AddressRange, inner: AddressRange): boolean {
   return outer.first <= inner.first && outer.last >= inner.last;
+}
+
+function meets(a: AddressRange, b: AddressRange): boolean {
+  return a.first <= b.last && b.first <= a.last;
 }
 
 /** Ports that are the same whoever is on the other end. */
@@ -319,143 +343,229 @@ interface OpenRung {
   readonly ports: Shape["numbered"];
 }
 
-function makeEnds(
-  ladder: Ladder,
-  family: Family,
-  { network, identities }: LadderSurroundings,
-  { sight, intern }: { readonly sight: Sight; readonly intern: (list: PortList) => PortList },
-): LadderEnds {
-  const { rungs } = ladder;
-  const { shapes: all } = sight;
-  /** The list of an end that these rungs mean; undefined where none of them has anything to say to it. */
-  const listOf = (isMeant: (index: number) => boolean, destination?: Identity): PortList | undefined => {
-    const open = rungs.flatMap((rung, index): readonly OpenRung[] => {
-      if (!isMeant(index)) return [];
-      const { numbered, hasNames } = all[index] as Shape;
-      const ports = hasNames && destination !== undefined ? withNames(rung, numbered, destination) : numbered;
-      return ports !== "all" && ports.length === 0 ? [] : [{ rung, ports }];
-    });
-    return open.length === 0 ? undefined : intern(resolve(open));
-  };
-  const meansAnyPod = (index: number): boolean => all[index]?.anyPod === true || all[index]?.allPods === true;
-  const identified = sight.identified.map((list) => new Set(list));
-  const meansIdentity = (index: number, identity: Identity): boolean =>
-    all[index]?.anyPod === true ||
-    identified[index]?.has(identity) === true ||
-    sight.namespaces[index]?.has(identity.namespaceNumber) === true;
-
-  const numbers: { number: number; list: PortList }[] = [];
-  const put = (number: number, list: PortList | undefined): void => {
-    if (list !== undefined) numbers.push({ number, list });
-  };
-  put(peerNumbers.anyPod, listOf(meansAnyPod));
-  const namespaces = new Set(sight.namespaces.flatMap((list) => [...list]));
-  for (const number of [...namespaces].sort((a, b) => a - b))
-    put(
-      number,
-      listOf((index) => meansAnyPod(index) || sight.namespaces[index]?.has(number) === true),
-    );
-  const special = new Set([...sight.identified.flat(), ...sight.named.flat()]);
-  for (const identity of [...special].sort((a, b) => a.number - b.number))
-    put(
-      identity.number,
-      listOf((index) => meansIdentity(index, identity) || all[index]?.allPods === true, identity),
-    );
-
-  const addresses = cutPods(all, family, network).flatMap(({ pod, address, value }) => {
-    const identity = identities.of(pod);
-    if (identity === undefined) return [];
-    const list = listOf(
-      (index) => meansIdentity(index, identity) || isInside(value, all[index]?.blocks ?? []),
-      identity,
-    );
-    return [{ address, list: list ?? intern(resolve([])) }];
-  });
-  return { numbers, addresses, ranges: strangers(ladder, family, network, { shapes: all, listOf }) };
+/** The list of an end that these rungs mean; undefined where none of them has anything to say to it. Equal lists are one. */
+function listOf(
+  { rungs, shapes, lists }: Pick<View, "rungs" | "shapes" | "lists">,
+  isMeant: (shape: Shape, index: number) => boolean,
+  destination?: Identity,
+): PortList | undefined {
+  let signature = "";
+  const open: OpenRung[] = [];
+  for (const [index, shape] of shapes.entries()) {
+    if (!isMeant(shape, index)) continue;
+    const rung = rungs[index] as Rung;
+    const named = shape.hasNames && destination !== undefined ? namesAt(rung, destination) : [];
+    const ports = shape.numbered === "all" || named.length === 0 ? shape.numbered : [...shape.numbered, ...named];
+    if (ports !== "all" && ports.length === 0) continue;
+    open.push({ rung, ports });
+    signature += `${index}${named.map(({ protocol, first }) => ` ${protocol} ${first}`).join("")},`;
+  }
+  if (open.length === 0) return undefined;
+  let list = lists.get(signature);
+  if (list === undefined) lists.set(signature, (list = resolve(open)));
+  return list;
 }
 
-function withNames(rung: Rung, numbered: Shape["numbered"], { ports }: Identity): Shape["numbered"] {
-  if (numbered === "all" || rung.rule.ports === "all") return numbered;
-  const named = rung.rule.ports.flatMap((port) => (port.kind === "named" ? namedSegments(port, ports) : []));
-  return [...numbered, ...named];
+function namesAt({ rule }: Rung, { ports }: Identity): readonly Omit<Segment, "rung">[] {
+  if (rule.ports === "all") return [];
+  return rule.ports.flatMap((port) => (port.kind === "named" ? namedSegments(port, ports) : []));
+}
+
+/** Any pod, namespaces, identities and pods that are not known yet. */
+function numbersOf(view: View, { identities }: LadderSurroundings): LadderEnds["numbers"] {
+  const { shapes } = view;
+  const means = new Map(
+    shapes.flatMap(({ byNamespace }) => byNamespace.map((peer) => [peer, peerNumbersOf(peer, noPolicy, identities)])),
+  );
+  const common = remembered(view, "common", [identities.namespaceList, ...means.values()], () => {
+    const inNamespace = shapes.map(
+      ({ byNamespace }) => new Set(byNamespace.flatMap((peer) => means.get(peer)?.numbers ?? [])),
+    );
+    const ends: { number: number; list: PortList }[] = [];
+    const put = (number: number, list: PortList | undefined): void => {
+      if (list !== undefined) ends.push({ number, list });
+    };
+    put(
+      peerNumbers.anyPod,
+      listOf(view, ({ anyPod, allPods }) => anyPod || allPods),
+    );
+    put(
+      peerNumbers.unknownPod,
+      shapes.some(({ deniesUnknown }) => deniesUnknown)
+        ? listOf(view, ({ deniesUnknown, allPods }) => deniesUnknown || allPods)
+        : undefined,
+    );
+    for (const number of [...new Set(inNamespace.flatMap((set) => [...set]))].sort((a, b) => a - b))
+      put(
+        number,
+        listOf(view, ({ anyPod, allPods }, index) => anyPod || allPods || inNamespace[index]?.has(number) === true),
+      );
+    return ends;
+  });
+  // The same in both families, and found once for both.
+  const special = followed(view.ladder, identities, (identity) => isSpecial(view, identity));
+  return remembered(view, "numbers", [common, special], () => [
+    ...common,
+    ...special.identities.flatMap((identity) => {
+      const list = listForIdentity(view, identity);
+      return list === undefined ? [] : [{ number: identity.number, list }];
+    }),
+  ]);
+}
+
+/** Has the identity a list of its own: by labels of pods, or by what its ports are called? */
+function isSpecial({ shapes, rungs }: View, identity: Identity): boolean {
+  return shapes.some(
+    (shape, index) =>
+      shape.byLabels.some((peer) => meansByLabels(peer, identity)) ||
+      (shape.hasNames &&
+        (shape.hasBlocks || meansIdentity(shape, identity)) &&
+        namesAt(rungs[index] as Rung, identity).length > 0),
+  );
+}
+
+function meansByLabels({ namespaces, pods }: PodPeer, { namespaceLabels, labels }: Identity): boolean {
+  return (
+    namespaces !== "own" &&
+    (namespaces.length === 0 || matches(namespaces, namespaceLabels)) &&
+    (pods.length === 0 || matches(pods, labels))
+  );
+}
+
+function meansIdentity({ anyPod, byNamespace, byLabels }: Shape, identity: Identity): boolean {
+  return anyPod || [...byNamespace, ...byLabels].some((peer) => meansByLabels(peer, identity));
+}
+
+function listForIdentity(view: View, identity: Identity): PortList | undefined {
+  let list = view.byIdentity.get(identity);
+  if (list === undefined) {
+    list = listOf(view, (shape) => shape.allPods || meansIdentity(shape, identity), identity) ?? nothing;
+    view.byIdentity.set(identity, list);
+  }
+  return list === nothing ? undefined : list;
 }
 
 function isInside(value: bigint, ranges: readonly AddressRange[]): boolean {
-  return ranges.some(({ first, last }) => value >= first && value <= last);
-}
-
-interface CutPod {
-  readonly pod: NetworkPod;
-  readonly address: Address;
-  readonly value: bigint;
+  for (const { first, last } of ranges) if (value >= first && value <= last) return true;
+  return false;
 }
 
 /** Pods for which a block says something else than for pods in general. */
-function cutPods(all: readonly Shape[], family: Family, network: Network): readonly CutPod[] {
-  if (all.every(({ blocks }) => blocks.length === 0)) return [];
-  return podsByAddress[family](network.pods).filter(({ value }) =>
-    all.some(({ blocks, allPods }) => blocks.length > 0 && isInside(value, blocks) !== allPods),
-  );
+function cutPods(view: View, { network, identities }: LadderSurroundings): LadderEnds["addresses"] {
+  const { shapes, cut, byPod } = view;
+  if (shapes.every(({ blocks }) => blocks.length === 0)) return [];
+  if (view.pods !== network.pods) {
+    const { removed, added } = changesOfPods(view.pods, network.pods);
+    for (const pod of removed) cut.delete(pod);
+    for (const pod of added) if (isCut(view, pod)) cut.add(pod);
+    view.pods = network.pods;
+  }
+  const all = [...cut].flatMap((pod) => {
+    const identity = identities.of(pod);
+    if (identity === undefined) return [];
+    const known = byPod.get(pod);
+    if (known?.identity === identity) return known.found;
+    const found = addressEnds(view, pod, identity);
+    byPod.set(pod, { identity, found });
+    return found;
+  });
+  const { contested } = identities;
+  return all
+    .filter(({ address }) => !contested.has(address))
+    .sort((a, b) => (a.address < b.address ? -1 : a.address > b.address ? 1 : 0));
 }
 
-const values = new WeakMap<NetworkPod, readonly CutPod[]>();
+/** All ladders of a node ask about the same change. */
+let lastChange: {
+  readonly before: readonly NetworkPod[];
+  readonly after: readonly NetworkPod[];
+  readonly change: ReturnType<typeof difference<NetworkPod>>;
+} = { before: [], after: [], change: { removed: [], added: [] } };
 
-/** Pods' addresses that one pod alone claims. */
-const podsByAddress = { 4: memoized(addressesIn(4)), 6: memoized(addressesIn(6)) };
-
-function addressesIn(family: Family): (pods: readonly NetworkPod[]) => readonly CutPod[] {
-  return (pods) => {
-    const found = new Map<Address, CutPod | "contested">();
-    for (const pod of pods) {
-      if (pod.hostNetwork) continue;
-      let own = values.get(pod);
-      if (own === undefined)
-        values.set(pod, (own = pod.addresses.map((address) => ({ pod, address, value: addressValue(address) }))));
-      for (const each of own)
-        if (familyOf(each.address) === family) found.set(each.address, found.has(each.address) ? "contested" : each);
-    }
-    return [...found.values()].filter((each) => each !== "contested");
-  };
+function changesOfPods(
+  before: readonly NetworkPod[],
+  after: readonly NetworkPod[],
+): ReturnType<typeof difference<NetworkPod>> {
+  if (lastChange.before !== before || lastChange.after !== after)
+    lastChange = { before, after, change: difference(before, after) };
+  return lastChange.change;
 }
 
-/** The ranges of addresses that are no pod's, each with its list. */
-function strangers(
-  ladder: Ladder,
-  family: Family,
-  network: Network,
-  {
-    shapes: all,
-    listOf,
-  }: {
-    readonly shapes: readonly Shape[];
-    readonly listOf: (isMeant: (index: number) => boolean) => PortList | undefined;
-  },
-): LadderEnds["ranges"] {
-  // An address of the pods' that nobody is known to have may be a pod's that is not known yet: what is denied to any pod is denied to it.
-  const deniesPods = all.map(
-    ({ anyPod, byNamespace, byLabels }, index) =>
-      ladder.rungs[index]?.action === "deny" && (anyPod || byNamespace.length + byLabels.length > 0),
-  );
-  const hasUnknown = deniesPods.includes(true);
-  const hasNodes = all.some(({ nodes }) => nodes.length > 0);
-  const marks: { readonly range: AddressRange; readonly what: number | "pods" | NetworkNode }[] = [];
-  for (const [index, { blocks }] of all.entries()) for (const range of blocks) marks.push({ range, what: index });
-  if (hasUnknown) for (const range of podRanges(network, family)) marks.push({ range, what: "pods" });
-  if (hasUnknown || hasNodes)
-    for (const node of network.nodes)
-      for (const address of nodeAddresses(node, family)) {
+function isCut({ family, cutting }: View, pod: NetworkPod): boolean {
+  if (pod.hostNetwork) return false;
+  for (const each of valuesOf(pod)) {
+    if (each.family !== family) continue;
+    if (isInside(each.value, cutting.blocks)) return true;
+    if (cutting.isAround && !isInside(each.value, cutting.podRanges)) return true;
+  }
+  return false;
+}
+
+interface AddressOfPod {
+  readonly address: Address;
+  readonly family: Family;
+  readonly value: bigint;
+}
+
+const values = new WeakMap<NetworkPod, readonly AddressOfPod[]>();
+
+/** Read once: every ladder asks. */
+function valuesOf(pod: NetworkPod): readonly AddressOfPod[] {
+  let known = values.get(pod);
+  if (known === undefined) {
+    known = pod.addresses.map((address) => ({ address, family: familyOf(address), value: addressValue(address) }));
+    values.set(pod, known);
+  }
+  return known;
+}
+
+function addressEnds(view: View, pod: NetworkPod, identity: Identity): LadderEnds["addresses"] {
+  return valuesOf(pod)
+    .filter(({ family }) => family === view.family)
+    .map(({ address, value }) => {
+      const list = listOf(view, (shape) => meansIdentity(shape, identity) || isInside(value, shape.blocks), identity);
+      return { address, list: list ?? emptyList };
+    });
+}
+
+const emptyList: PortList = { name: "list", segments: [], rest: undefined };
+
+/** Nodes that a peer means, under all of their addresses. */
+function nodesOf(view: View, { network }: LadderSurroundings): LadderEnds["addresses"] {
+  if (view.shapes.every(({ nodes }) => nodes.length === 0)) return [];
+  return remembered(view, "nodes", [network.nodes], () =>
+    network.nodes.flatMap((node) => {
+      const meant = view.shapes.map(({ nodes }) => nodes.some((peer) => matches(peer.nodes, node.labels)));
+      if (!meant.includes(true)) return [];
+      return nodeAddresses(node, view.family).flatMap((address) => {
         const value = addressValue(address);
-        marks.push({ range: { first: value, last: value }, what: node });
-      }
+        const list = listOf(view, ({ blocks }, index) => meant[index] === true || isInside(value, blocks));
+        return list === undefined ? [] : [{ address, list }];
+      });
+    }),
+  );
+}
+
+/** Where a node is reached: what its status says, and its addresses among its pods. */
+function nodeAddresses(node: NetworkNode, family: Family): readonly Address[] {
+  return [
+    ...[...node.addresses, ...(node.otherAddresses ?? [])].filter((address) => familyOf(address) === family),
+    ...nodeEnds(node, family),
+  ];
+}
+
+/** A node's own addresses in the pods' range: no pod's, though nobody is known to have them. */
+export function nodeEnds(node: NetworkNode, family: Family): readonly Address[] {
+  const podCidr = node.podCidrs.find((range) => familyOf(range) === family);
+  return podCidr === undefined ? [] : [gatewayOf(podCidr), tunnelAddressOf(podCidr)];
+}
+
+/** The ranges of addresses that blocks mean, each with its list. */
+function strangers(view: Omit<View, "ranges">): LadderEnds["ranges"] {
+  const marks = view.shapes.flatMap(({ blocks }, index) => blocks.map((range) => ({ range, what: index })));
   const result: { range: AddressRange; list: PortList }[] = [];
   for (const { range, inside } of elementary(marks)) {
-    const nodes = inside.filter((what): what is NetworkNode => typeof what === "object");
-    const list = listOf(
-      (index) =>
-        inside.includes(index) ||
-        nodes.some((node) => all[index]?.nodes.some((peer) => matches(peer.nodes, node.labels)) === true) ||
-        (nodes.length === 0 && inside.includes("pods") && deniesPods[index] === true),
-    );
+    const list = listOf(view, (_, index) => inside.includes(index));
     if (list === undefined) continue;
     const before = result.at(-1);
     if (before?.list === list && before.range.last + 1n === range.first)
@@ -465,47 +575,18 @@ function strangers(
   return result;
 }
 
-function podRanges({ cluster, nodes }: Network, family: Family): readonly AddressRange[] {
-  const all = [...cluster.podCidrs, ...nodes.flatMap(({ podCidrs }) => podCidrs)];
-  return all.filter((range) => familyOf(range) === family).map((range) => prefixRange(range));
-}
-
-/** Where a node is reached: what its status says, and its addresses among its pods. */
-export function nodeAddresses(node: NetworkNode, family: Family): readonly Address[] {
-  const podCidr = node.podCidrs.find((range) => familyOf(range) === family);
-  return [
-    ...[...node.addresses, ...(node.otherAddresses ?? [])].filter((address) => familyOf(address) === family),
-    ...(podCidr === undefined ? [] : [gatewayOf(podCidr), tunnelAddressOf(podCidr)]),
-  ];
-}
-
 /** Cuts ranges at every edge; each piece with all that hold it. */
-function* elementary<T>(
-  marks: readonly { readonly range: AddressRange; readonly what: T }[],
-): Iterable<{ readonly range: AddressRange; readonly inside: readonly T[] }> {
-  const starts = new Map<bigint, T[]>();
-  const ends = new Map<bigint, T[]>();
-  const put = (map: Map<bigint, T[]>, at: bigint, what: T): void => {
-    const list = map.get(at);
-    if (list === undefined) map.set(at, [what]);
-    else list.push(what);
-  };
-  for (const { range, what } of marks) {
-    put(starts, range.first, what);
-    put(ends, range.last + 1n, what);
-  }
-  const edges = [...new Set([...starts.keys(), ...ends.keys()])].sort((a, b) => (a < b ? -1 : a > b ? 1 : 0));
-  const active = new Map<T, number>();
-  for (const [index, edge] of edges.entries()) {
-    for (const what of ends.get(edge) ?? []) {
-      const count = (active.get(what) ?? 1) - 1;
-      if (count === 0) active.delete(what);
-      else active.set(what, count);
-    }
-    for (const what of starts.get(edge) ?? []) active.set(what, (active.get(what) ?? 0) + 1);
+function* elementary(
+  marks: readonly { readonly range: AddressRange; readonly what: number }[],
+): Iterable<{ readonly range: AddressRange; readonly inside: readonly number[] }> {
+  const edges = [...new Set(marks.flatMap(({ range }) => [range.first, range.last + 1n]))].sort((a, b) =>
+    a < b ? -1 : a > b ? 1 : 0,
+  );
+  for (const [index, first] of edges.entries()) {
     const next = edges[index + 1];
-    if (next !== undefined && active.size > 0)
-      yield { range: { first: edge, last: next - 1n }, inside: [...active.keys()] };
+    if (next === undefined) return;
+    const inside = marks.filter(({ range }) => range.first <= first && range.last >= first).map(({ what }) => what);
+    if (inside.length > 0) yield { range: { first, last: next - 1n }, inside };
   }
 }
 

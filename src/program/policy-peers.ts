@@ -7,7 +7,12 @@ import type { Policy, PolicyPeer } from "../model/network.ts";
 import type { Identities, Identity } from "./policy-identities.ts";
 
 /** Numbers that stand for nobody's identity: see policy-numbers.ts, reservedNumbers. */
-export const peerNumbers = { anyPod: 1, anyone: 2 } as const;
+export const peerNumbers = {
+  anyPod: 1,
+  anyone: 2,
+  /** An address of the pods' that nobody is known to have. */
+  unknownPod: 3,
+} as const;
 
 /** A peer of kind `pods` as numbers, or as identities where ports have names. The same value until one of them changes. */
 export interface PeerNumbers {
@@ -64,8 +69,12 @@ interface Followed {
 
 const memory = new WeakMap<object, Followed>();
 
-/** The identities that pass, kept up to date by what changed. */
-function followed(owner: object, identities: Identities, passes: (identity: Identity) => boolean): PeerIdentities {
+/** The identities that pass, in order of number, kept up to date by what changed. `owner` keeps the memory: it must always ask the same. */
+export function followed(
+  owner: object,
+  identities: Identities,
+  passes: (identity: Identity) => boolean,
+): PeerIdentities {
   let entry = memory.get(owner);
   if (entry === undefined || entry.source !== identities.source) {
     entry = { source: identities.source, generation: -1, members: new Map(), result: { identities: [] } };

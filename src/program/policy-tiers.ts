@@ -55,16 +55,10 @@ export function tierVerdicts(
   const climbing = climbers(network, locals, state);
   const ladders = [...new Map(climbing.map(({ ladder }) => [ladder.name, ladder])).values()].sort(byName);
   const lists = new Map<string, PortList>();
-  const intern = (list: PortList): PortList => {
-    const known = state.lists.get(list.name);
-    const kept = known !== undefined && isSameList(known, list) ? known : list;
-    state.lists.set(list.name, kept);
-    return kept;
-  };
   const ends = { 4: [] as NamedEnds[], 6: [] as NamedEnds[] };
   for (const ladder of ladders)
     for (const family of network.cluster.families) {
-      const found = ladderEnds(ladder, family, { network, identities }, intern);
+      const found = ladderEnds(ladder, family, { network, identities });
       ends[family].push(named(ladder, found));
       for (const { list } of [...found.numbers, ...found.addresses, ...found.ranges]) lists.set(list.name, list);
     }
@@ -77,7 +71,6 @@ export function tierVerdicts(
   for (const { rungs: own } of ladders) for (const rung of own) if (rungs.has(rung.name)) rungs.set(rung.name, rung);
   for (const name of state.ladders.keys())
     if (!ladders.some((ladder) => ladder.name === name)) state.ladders.delete(name);
-  for (const name of state.lists.keys()) if (!lists.has(name)) state.lists.delete(name);
   number(state, [...ladders.map(({ name }) => name), ...lists.keys(), ...rungs.keys()]);
 
   const isTold = network.cluster.policyLog === "accepts";
@@ -134,7 +127,6 @@ interface State {
   readonly numbers: Numbers;
   readonly known: Set<string>;
   readonly ladders: Map<string, Ladder>;
-  readonly lists: Map<string, PortList>;
   made: Makers;
 }
 
@@ -144,7 +136,7 @@ interface Makers {
 }
 
 const states = memoized((_node: NetworkNode): State => {
-  const state = { numbers: createNumbers(), known: new Set<string>(), ladders: new Map(), lists: new Map() };
+  const state = { numbers: createNumbers(), known: new Set<string>(), ladders: new Map() };
   return { ...state, made: makers(state.numbers) };
 });
 
@@ -240,10 +232,6 @@ function decisionElements(decisions: readonly Decision[], verdict: Decision["ver
   return decisions.flatMap((decision) =>
     decision.verdict === verdict ? [{ key: [decision.mark], origin: decision.policies[0] as Origin }] : [],
   );
-}
-
-function isSameList(a: PortList, b: PortList): boolean {
-  return a.rest === b.rest && a.segments.every(({ rung }, index) => rung === b.segments[index]?.rung);
 }
 
 function byName(a: { readonly name: string }, b: { readonly name: string }): number {

@@ -19,7 +19,7 @@ import { policyChainNames, policyChainsOf } from "./policy-chains.ts";
 import { decisionSets, type Decision } from "./policy-decisions.ts";
 import { grantsOf, groupMark, type Direction, type Grants } from "./policy-grants.ts";
 import { createIdentities, markOf, type Identities, type Identity } from "./policy-identities.ts";
-import { mayDeny } from "./policy-ladders.ts";
+import { mayDeny, nodeEnds } from "./policy-ladders.ts";
 import { tierVerdicts, type Local, type TierVerdicts } from "./policy-tiers.ts";
 
 /** What policies add to the table of one family. Nothing where there are no policies. */
@@ -70,6 +70,7 @@ interface Verdicts {
   readonly isolated: Readonly<Record<Direction, readonly Isolated[]>>;
   readonly granted: Readonly<Record<Direction, Readonly<Record<GrantPart, readonly NftElement[]>>>>;
   readonly tiers: TierVerdicts;
+  readonly nodes: readonly NetworkNode[];
   /** In order of mark. */
   readonly decisions: readonly Decision[];
 }
@@ -162,6 +163,7 @@ function verdictsOf(network: Network, node: NetworkNode, attachments: readonly A
     isolated: { ingress: ingress.isolated, egress: egress.isolated },
     granted: { ingress: ingress.granted, egress: egress.granted },
     tiers,
+    nodes,
     decisions: sameOr(
       known?.verdicts.decisions,
       [...decisions.values()].sort((a, b) => (a.mark < b.mark ? -1 : 1)),
@@ -252,7 +254,14 @@ function partOf(family: Family): (verdicts: Verdicts, chains: readonly NftChain[
     elements,
   }));
   const counting = memoized(decisionSets);
-  return ({ identities, isolated, granted, tiers, decisions }, chains) => {
+  const nodeElements = memoized((nodes: readonly NetworkNode[]): readonly NftElement[] => {
+    const found = new Map<string, NftElement>();
+    for (const node of nodes)
+      for (const each of nodeEnds(node, family))
+        found.set(each, { key: [each], origin: { ...node.origin, field: "spec.podCIDRs" } });
+    return [...found.values()];
+  });
+  return ({ identities, isolated, granted, tiers, nodes, decisions }, chains) => {
     const sets = (["ingress", "egress"] as const).flatMap((direction): readonly NftSet[] => {
       const parts = granted[direction];
       return [
@@ -294,6 +303,7 @@ function partOf(family: Family): (verdicts: Verdicts, chains: readonly NftChain[
         ...counting(decisions),
         ...sets,
         ...tierSets(address, family, tiers),
+        { name: "node-ends", key: [address], flags: [], elements: nodeElements(nodes) },
         {
           name: "identity-namespaces",
           key: ["classid"],

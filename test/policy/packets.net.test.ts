@@ -26,7 +26,7 @@ import { listenForSctp, sendInit, type SctpEar } from "./sctp.testing.ts";
 import { withLab } from "../kernel/lab.testing.ts";
 
 const firstSeed = Number(process.env["SEED"] ?? 1);
-const rounds = Number(process.env["ROUNDS"] ?? 8);
+const rounds = Number(process.env["ROUNDS"] ?? 5);
 
 /** Silence longer than this is a drop: answers take less than a tenth of it on a busy machine. */
 const silenceMs = 700;
