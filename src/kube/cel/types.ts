@@ -143,7 +143,7 @@ function mentions(given: Type, variable: TypeVariable): boolean {
 }
 
 function isNullable({ kind }: Type): boolean {
-  return ["null", "object", "opaque", "timestamp", "duration"].includes(kind);
+  return ["null", "object", "opaque", "optional", "timestamp", "duration"].includes(kind);
 }
 
 /** The type with variables in the place of parameters. */

@@ -10,6 +10,7 @@ import type { JsonSchema } from "./custom-schema.ts";
 import { sameJson } from "../../kube/equal.ts";
 import { timeText } from "./bookkeeping.ts";
 import { rulesProblems } from "./custom.ts";
+import { structuralProblems } from "./custom-structure.ts";
 
 /** Where definitions are stored. */
 export const definitionsResource = { group: "apiextensions.k8s.io", resource: "customresourcedefinitions" } as const;
@@ -185,14 +186,25 @@ export function definitionProblems(object: KubeObject): readonly FieldProblem[] 
   const { metadata } = object;
   // Required fields have been checked besides, and may yet be missing here.
   const spec = object["spec"] as Partial<CustomResourceDefinition["spec"]>;
-  const { names, group = "", versions = [] } = spec;
+  const { names, group = "", versions = [], scope } = spec;
   if (names === undefined) return [];
   const problems: FieldProblem[] = [];
   const wanted = `${names.plural}.${group}`;
   if (metadata.name !== wanted)
     problems.push(invalid("metadata.name", metadata.name, `must be spec.names.plural+"."+spec.group`));
-  if (versions.length === 0) problems.push(required("spec.versions"));
-  else if (versions.filter((version) => version.storage).length !== 1)
+  if (group !== "" && !group.includes("."))
+    problems.push(invalid("spec.group", group, "should be a domain with at least one dot"));
+  if (scope !== undefined && !["Cluster", "Namespaced"].includes(scope))
+    problems.push(notSupported("spec.scope", scope, ["Cluster", "Namespaced"]));
+  if (spec.preserveUnknownFields === true)
+    problems.push(
+      invalid(
+        "spec.preserveUnknownFields",
+        true,
+        "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead",
+      ),
+    );
+  if (versions.filter((version) => version.storage).length !== 1)
     problems.push(
       invalid(
         "spec.versions",
@@ -200,24 +212,120 @@ export function definitionProblems(object: KubeObject): readonly FieldProblem[] 
         "must have exactly one version marked as storage version",
       ),
     );
-  // Upstream keeps a schema that all versions share in one place, and names that one.
-  const [first] = versions;
-  const isShared = versions.every(({ schema }) => sameJson(schema, first?.schema));
-  for (const [index, { schema, name }] of versions.entries()) {
-    const path = at("spec.versions", index);
-    const root = schema?.openAPIV3Schema;
-    if (versions.findIndex((other) => other.name === name) < index) problems.push(duplicate(`${path}.name`, name));
-    if (root === undefined) problems.push(required(`${path}.schema.openAPIV3Schema`, "schemas are required"));
-    else if (root.type !== "object")
-      problems.push(invalid(`${path}.schema.openAPIV3Schema.type`, root.type ?? "", "must be object at the root"));
-    else if (!isShared || index === 0)
-      problems.push(
-        ...rulesProblems(root, isShared ? "spec.validation.openAPIV3Schema" : `${path}.schema.openAPIV3Schema`),
-      );
-  }
+  for (const [index, version] of versions.entries())
+    problems.push(...versionProblems(version, { versions, index, path: at("spec.versions", index) }));
+  problems.push(...nameProblems(names));
   if (spec.conversion !== undefined && spec.conversion.strategy !== "None")
     problems.push(notSupported("spec.conversion.strategy", spec.conversion.strategy, ["None"]));
   return problems;
+}
+
+interface VersionPlace {
+  readonly versions: readonly CustomVersion[];
+  readonly index: number;
+  readonly path: string;
+}
+
+/** Upstream keeps in one place what all versions share, and names that place; undefined for versions after the first then. */
+function sharedPath(
+  { versions, index, path }: VersionPlace,
+  field: "schema" | "additionalPrinterColumns" | "subresources" | "selectableFields",
+): string | undefined {
+  const isShared = versions.every((each) => sameJson(each[field], versions[0]?.[field]));
+  if (!isShared) return `${path}.${field}`;
+  if (index > 0) return undefined;
+  return field === "schema" ? "spec.validation" : `spec.${field}`;
+}
+
+function versionProblems(version: CustomVersion, place: VersionPlace): readonly FieldProblem[] {
+  const { versions, index, path } = place;
+  const { name, schema, additionalPrinterColumns = [], subresources, selectableFields = [] } = version;
+  const problems: FieldProblem[] = [];
+  if (versions.findIndex((other) => other.name === name) < index) problems.push(duplicate(`${path}.name`, name));
+  for (const problem of dnsLabel1035(name)) problems.push(invalid(`${path}.name`, name, problem));
+  const root = schema?.openAPIV3Schema;
+  const schemaPath = sharedPath(place, "schema");
+  if (root === undefined) problems.push(required(`${path}.schema.openAPIV3Schema`, "schemas are required"));
+  else if (schemaPath !== undefined) {
+    const looks = structuralProblems(root, `${schemaPath}.openAPIV3Schema`);
+    problems.push(...looks, ...(looks.length > 0 ? [] : rulesProblems(root, `${schemaPath}.openAPIV3Schema`)));
+  }
+  const columnsPath = sharedPath(place, "additionalPrinterColumns");
+  if (columnsPath !== undefined)
+    for (const [at_, column] of additionalPrinterColumns.entries())
+      problems.push(...columnProblems(column, at(columnsPath, at_)));
+  const scalePath = sharedPath(place, "subresources");
+  const { scale } = subresources ?? {};
+  if (scale !== undefined && scalePath !== undefined)
+    for (const [field, under] of [
+      ["specReplicasPath", ".spec."],
+      ["statusReplicasPath", ".status."],
+    ] as const)
+      problems.push(...scaleProblems(scale[field], under, `${scalePath}.scale.${field}`));
+  const fieldsPath = sharedPath(place, "selectableFields");
+  if (fieldsPath !== undefined && root !== undefined)
+    for (const [at_, { jsonPath }] of selectableFields.entries())
+      if (!leads(root, jsonPath))
+        problems.push(
+          invalid(`${at(fieldsPath, at_)}.jsonPath`, jsonPath, "is an invalid path: does not refer to a valid field"),
+        );
+  return problems;
+}
+
+function columnProblems({ type, jsonPath }: PrinterColumn, path: string): readonly FieldProblem[] {
+  const types = ["boolean", "date", "integer", "number", "string"];
+  return [
+    ...(types.includes(type) ? [] : [invalid(`${path}.type`, type, `must be one of ${types.join(",")}`)]),
+    ...(jsonPath.startsWith(".")
+      ? []
+      : [invalid(`${path}.JSONPath`, jsonPath, "must be a simple json path starting with .")]),
+  ];
+}
+
+function scaleProblems(given: string, under: string, path: string): readonly FieldProblem[] {
+  if (!given.startsWith(".")) return [invalid(path, given, "must be a simple json path starting with .")];
+  return given.startsWith(under) ? [] : [invalid(path, given, `should be a json path under ${under.slice(0, -1)}`)];
+}
+
+/** Does a path of fields lead to something that a schema knows? */
+function leads(schema: JsonSchema, path: string): boolean {
+  if (!path.startsWith(".")) return false;
+  const end = path
+    .split(".")
+    .slice(1)
+    .reduce<JsonSchema | undefined>(
+      (now, name) => (Object.hasOwn(now?.properties ?? {}, name) ? now?.properties?.[name] : undefined),
+      schema,
+    );
+  return end !== undefined;
+}
+
+const label1035Words =
+  "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')";
+
+function dnsLabel1035(text: string): readonly string[] {
+  return [
+    ...(text.length > 63 ? ["must be no more than 63 characters"] : []),
+    ...(/^[a-z]([-a-z0-9]*[a-z0-9])?$/.test(text) ? [] : [label1035Words]),
+  ];
+}
+
+function nameProblems(names: CustomNames): readonly FieldProblem[] {
+  const { plural, singular = "", kind, listKind = "", shortNames = [], categories = [] } = names;
+  const check = (field: string, text: string, shown = text, prefix = ""): readonly FieldProblem[] =>
+    text === "" ? [] : dnsLabel1035(text).map((problem) => invalid(`spec.names.${field}`, shown, prefix + problem));
+  const mixed = "may have mixed case, but should otherwise match: ";
+  return [
+    ...check("plural", plural),
+    ...check("singular", singular),
+    ...check("kind", kind.toLowerCase(), kind, mixed),
+    ...check("listKind", listKind.toLowerCase(), listKind, mixed),
+    ...shortNames.flatMap((each, index) => check(at("shortNames", index), each)),
+    ...(kind !== "" && kind === listKind
+      ? [invalid("spec.names.listKind", listKind, "kind and listKind may not be the same")]
+      : []),
+    ...categories.flatMap((each, index) => check(at("categories", index), each)),
+  ];
 }
 
 function withNames(definition: CustomResourceDefinition): CustomResourceDefinition {

@@ -23,25 +23,30 @@ export function getObject(table: ObjectTable, namespace: string | undefined, nam
   return table.shelves.get(namespace ?? "")?.objects.get(name);
 }
 
-export function putObject(table: ObjectTable, object: KubeObject): void {
+/** Puts an object in its place; was there none? */
+export function putObject(table: ObjectTable, object: KubeObject): boolean {
   const { namespace = "", name } = object.metadata;
   let shelf = table.shelves.get(namespace);
   if (shelf === undefined)
     table.shelves.set(namespace, (shelf = { objects: new Map(), list: undefined, names: undefined }));
-  if (!shelf.objects.has(name)) shelf.names = undefined;
+  const isNew = !shelf.objects.has(name);
+  if (isNew) shelf.names = undefined;
   shelf.objects.set(name, object);
   shelf.list = undefined;
   table.list = undefined;
+  return isNew;
 }
 
-export function removeObject(table: ObjectTable, object: KubeObject): void {
+/** Takes an object away; was it there? */
+export function removeObject(table: ObjectTable, object: KubeObject): boolean {
   const { namespace = "", name } = object.metadata;
   const shelf = table.shelves.get(namespace);
-  if (shelf?.objects.delete(name) !== true) return;
+  if (shelf?.objects.delete(name) !== true) return false;
   shelf.names = undefined;
   shelf.list = undefined;
   table.list = undefined;
   if (shelf.objects.size === 0) table.shelves.delete(namespace);
+  return true;
 }
 
 /** All objects, or those of one namespace, in the order of `namespace/name` by bytes, as an API server over etcd lists them. */

@@ -103,12 +103,16 @@ interface Waiter {
 
 const retryMs = 1000;
 
+/** With fewer objects than these, sharing their parts would save less memory than it costs time. */
+const sharedFrom = 10_000;
+
 class SqliteStore implements Store {
   revision = 0;
   readonly #log: Log;
   readonly #options: Settings;
   readonly #tables = new Map<string, ObjectTable>();
   readonly #parts = createSharedParts();
+  #objectCount = 0;
   /** Committed events, oldest first. */
   #history: Entry[] = [];
   #committedRevision = 0;
@@ -249,11 +253,11 @@ class SqliteStore implements Store {
 
   #load(): void {
     for (const { revision, type, resource, value } of this.#log.rows()) {
-      const object = this.#options.freeze(this.#parts.share(JSON.parse(value) as KubeObject));
+      const object = this.#options.freeze(this.#shared(JSON.parse(value) as KubeObject));
       const table = this.#table(resource);
       const previous = getObject(table, object.metadata.namespace, object.metadata.name);
-      if (type === "DELETED") removeObject(table, object);
-      else putObject(table, object);
+      if (type === "DELETED") this.#remove(resource, object);
+      else this.#put(resource, object);
       if (revision > this.#log.floor) this.#history.push({ resource, event: objectEvent(type, object, previous) });
       this.revision = revision;
     }
@@ -270,19 +274,31 @@ class SqliteStore implements Store {
   /** Makes a write visible and queues it for the commit at the end of this turn. */
   #write(resource: ResourceName, type: ObjectEvent["type"], next: KubeObject, previous?: KubeObject): KubeObject {
     const revision = this.revision + 1;
-    const object = this.#options.freeze(withRevision(this.#parts.share(next), revision));
+    const object = this.#options.freeze(withRevision(this.#shared(next), revision));
     const text = resourceText(resource);
-    if (type === "DELETED") removeObject(this.#table(text), object);
-    else putObject(this.#table(text), object);
+    if (type === "DELETED") this.#remove(text, object);
+    else this.#put(text, object);
     this.revision = revision;
     this.#pending.push({ resource: text, event: objectEvent(type, object, previous) });
     this.#schedule();
     return object;
   }
 
+  #shared(object: KubeObject): KubeObject {
+    return this.#objectCount < sharedFrom ? object : this.#parts.share(object);
+  }
+
+  #put(resource: string, object: KubeObject): void {
+    if (putObject(this.#table(resource), object)) this.#objectCount++;
+  }
+
+  #remove(resource: string, object: KubeObject): void {
+    if (removeObject(this.#table(resource), object)) this.#objectCount--;
+  }
+
   #undo(resource: string, { type, object, previous }: ObjectEvent): void {
-    if (type === "ADDED") removeObject(this.#table(resource), object);
-    else if (previous !== undefined) putObject(this.#table(resource), previous);
+    if (type === "ADDED") this.#remove(resource, object);
+    else if (previous !== undefined) this.#put(resource, previous);
   }
 
   #beforeWrite(): void {
