@@ -3,9 +3,10 @@
 //   slots/N   a free slot's pipe: we hold its writing end, so a reader waits while we live and hears the end when we die
 //   asks/N    a request: who creates it (O_EXCL) has the slot
 //   asked     "N\n": the request is complete
+//   dead      a caller found nobody at the other end: who finds no slot free does not wait for one
 //   missed/   deletions that were asked for while no agent ran
 //
-// A slot is used once. Numbers only grow, so whoever wakes up late with an old one reads an ended pipe.
+// A slot is used once. Numbers only grow, from agent to agent too, so whoever wakes up late with an old one reads an ended pipe.
 // Invariant: nothing here waits for a caller. What is written to a pipe waits there; a caller who never comes costs a slot until the next sweep.
 // Not here: what a request means (handle.ts).
 
@@ -60,11 +61,13 @@ export function openSlots({ directory, answer, rubbish }: SlotsOptions): Slots {
   const asks = join(directory, "asks");
   const missedDirectory = join(directory, "missed");
   const askedPath = join(directory, "asked");
+  const deadPath = join(directory, "dead");
   /** Number -> our end of the pipe. */
   const free = new Map<number, number>();
-  let lastNumber = 0;
+  // A hundred a millisecond: later agents begin higher.
+  let lastNumber = Date.now() * 100;
 
-  for (const path of [slotsDirectory, asks, askedPath]) rmSync(path, { recursive: true, force: true });
+  for (const path of [slotsDirectory, asks, askedPath, deadPath]) rmSync(path, { recursive: true, force: true });
   for (const path of [slotsDirectory, asks, missedDirectory]) mkdirSync(path, { recursive: true, mode: 0o700 });
   makeFifo(askedPath);
   // Both ways: the pipe never ends when a caller goes.
@@ -97,6 +100,7 @@ export function openSlots({ directory, answer, rubbish }: SlotsOptions): Slots {
     if (fd === undefined) return rubbish(`slot ${number}: announced, and not free`);
     try {
       const request = takeFile(join(asks, String(number)));
+      // In this order: bin/fairlead-cni takes a slot whose pipe is there after it has made the request.
       // A caller who is gone already is not served: the write fails.
       if (request === undefined) return rubbish(`asks/${number}: announced, and not a request`);
       if (!(await put(fd, "taken\n"))) return rubbish(`asks/${number}: its caller was gone`);
@@ -120,6 +124,7 @@ export function openSlots({ directory, answer, rubbish }: SlotsOptions): Slots {
 
   /** Requests that were never announced (their caller was killed): the slot is replaced, and a caller who comes back hears the end. */
   const sweep = (): void => {
+    rmSync(deadPath, { recursive: true, force: true });
     for (const name of readdirSync(asks)) {
       const path = join(asks, name);
       const number = Number(name);
