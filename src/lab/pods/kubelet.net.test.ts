@@ -1,6 +1,6 @@
 import { after, before, test } from "node:test";
 import assert from "node:assert/strict";
-import { readdirSync } from "node:fs";
+import { existsSync, readdirSync } from "node:fs";
 import { text } from "node:stream/consumers";
 import type { Pod, PodSpec } from "../../kube/kinds.ts";
 import type { KubeObject } from "../../kube/object.ts";
@@ -449,6 +449,21 @@ test("pods that come and go leave no descriptor and no process", async () => {
   assert.ok(count() <= before.descriptors, `${before.descriptors} descriptors became ${count()}`);
   assert.ok(processes() <= before.processes, `${before.processes} processes became ${processes()}`);
 });
+
+test(
+  "the shell of busybox images knows what busybox's knows",
+  { skip: existsSync("/bin/bash") ? false : "needs a bash to stand for it" },
+  async () => {
+    const script = `if [[ a == a ]]; then echo -e 'x\\ty'; fi`;
+    node.run("ash", {
+      restartPolicy: "Never",
+      containers: [{ name: "c", image: "busybox", command: ["sh", "-c", script] }],
+    });
+    await node.until("ash", phaseIs("Succeeded"));
+    assert.equal(await logs("ash"), "x\ty\n");
+    await remove("ash");
+  },
+);
 
 test("an ephemeral container joins a running pod and leaves its state alone", async () => {
   node.run("debugged", { containers: [{ name: "c", image: "agnhost", args: ["netexec"] }] });

@@ -10,7 +10,8 @@ import { redis } from "../workloads/redis.ts";
 import { echoServer, helloApp, httpbin, httpd, httpEcho, nginxHello, updateDemo, whoami } from "../workloads/web.ts";
 import type { BuiltinImage } from "./images.ts";
 
-const shell: BuiltinImage = { command: ["sh"] };
+const shell: BuiltinImage = { command: ["sh"], shell: "busybox" };
+const dash: BuiltinImage = { command: ["sh"] };
 const bash: BuiltinImage = { command: ["bash"] };
 const agnhostImage: BuiltinImage = {
   workload: agnhost,
@@ -18,6 +19,7 @@ const agnhostImage: BuiltinImage = {
   command: ["pause"],
   tools: { "/agnhost": "agnhost", "/agnhost-2": "agnhost" },
   files: localhostFiles,
+  shell: "busybox",
 };
 const nginxImage: BuiltinImage = {
   workload: nginx,
@@ -27,6 +29,7 @@ const nginxImage: BuiltinImage = {
 const unprivilegedNginx: BuiltinImage = { ...nginxImage, env: { ...nginxImage.env, NGINX_PORT: "8080" } };
 // curl's own image runs curl with what follows, or another program when one is named.
 const curlImage: BuiltinImage = {
+  shell: "busybox",
   entrypoint: ["sh", "-c", 'case "${1-}" in ""|-*|*://*) exec curl "$@";; esac; exec "$@"', "entrypoint"],
 };
 
@@ -64,10 +67,10 @@ export const builtinImages: Readonly<Record<string, BuiltinImage>> = {
   "nicolaka/netshoot": shell,
   "wbitt/network-multitool": shell,
   "praqma/network-multitool": shell,
-  dnsutils: shell,
-  "jessie-dnsutils": shell,
-  "tutum/dnsutils": shell,
-  "e2e-test-images/jessie-dnsutils": shell,
+  dnsutils: dash,
+  "jessie-dnsutils": dash,
+  "tutum/dnsutils": dash,
+  "e2e-test-images/jessie-dnsutils": dash,
   "e2e-test-images/nautilus": { workload: updateDemo("nautilus.jpg"), command: ["/test-webserver"] },
   "e2e-test-images/kitten": { workload: updateDemo("kitten.jpg"), command: ["/test-webserver"] },
   "build-image/distroless-iptables": shell,

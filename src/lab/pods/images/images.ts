@@ -65,6 +65,8 @@ export interface BuiltinImage {
   readonly workingDirectory?: string;
   readonly tools?: Readonly<Record<string, string>>;
   readonly files?: Readonly<Record<string, () => string>>;
+  /** Its /bin/sh is busybox's, which knows `[[` and `echo -e`: of the machine's shells bash comes nearest, where there is one. */
+  readonly shell?: "busybox";
   /** What the tag adds to the command line: hello-app:2.0 says 2.0.0. */
   readonly tagAsArgument?: true;
 }
@@ -159,7 +161,12 @@ function mappedImage(
       name: full,
       id: `file://${mapping.path}`,
       base: isDirectory ? { kind: "directory", path: mapping.path } : { kind: "host" },
-      mounts: isDirectory ? [] : places.map((target) => ({ source: mapping.path, target, readOnly: true })),
+      mounts: isDirectory
+        ? []
+        : [
+            ...(standIn.shell === "busybox" ? busyboxShell() : []),
+            ...places.map((target) => ({ source: mapping.path, target, readOnly: true })),
+          ],
       tools: {},
       files: isDirectory ? {} : (standIn.files ?? {}),
       entrypoint: mapping.entrypoint ?? (isDirectory ? [] : (known.entrypoint ?? [program])),
@@ -169,6 +176,11 @@ function mappedImage(
       ...(isDirectory || standIn.beside === undefined ? {} : { workload: standIn.beside }),
     },
   };
+}
+
+function busyboxShell(): readonly RootMount[] {
+  const bash = ["/bin/bash", "/usr/bin/bash"].find((path) => fs.existsSync(path));
+  return bash === undefined ? [] : [{ source: fs.realpathSync(bash), target: "/bin/sh", readOnly: true }];
 }
 
 function bothWorkloads(
@@ -190,7 +202,7 @@ function builtinImage(name: string, image: BuiltinImage, full: string, tag: stri
     name: full,
     id: `fairlead.dev/builtin/${name}`,
     base: { kind: "host" },
-    mounts: [],
+    mounts: image.shell === "busybox" ? busyboxShell() : [],
     tools: image.tools ?? {},
     files: image.files ?? {},
     entrypoint: image.entrypoint ?? [],
