@@ -69,7 +69,10 @@ async function main(): Promise<void> {
   const kernel = openKernel("bench", currentNetworkNamespace());
   const pod = await addPod(place, "10.244.1.5");
   const figures = new Map<string, number[]>();
-  const note = (name: string, value: number): void => void figures.set(name, [...(figures.get(name) ?? []), value]);
+  const note = (name: string, value: number): void => {
+    figures.set(name, [...(figures.get(name) ?? []), value]);
+    console.error(`  ${name}: ${short(value)}`);
+  };
 
   for (let round = 0; round < rounds; round++) {
     for (const who of ["fairlead", "kube-proxy"] as const) {
