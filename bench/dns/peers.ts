@@ -43,19 +43,18 @@ async function measure(services: number, seconds: number): Promise<void> {
         .toSorted(() => Math.random() - 0.5)
         .join(""),
     );
-    const corefile = `.:${ports.coredns} {\n bind 127.0.0.1\n errors\n kubernetes cluster.local ${kubernetes}  kubeconfig ${kubeconfig}\n }\n prometheus 127.0.0.1:${ports.coredns + 1}\n cache 30\n loadbalance\n}\n`;
+    // One Corefile for both, but for the ports.
+    const corefile = (port: number): string =>
+      `.:${port} {\n bind 127.0.0.1\n errors\n kubernetes cluster.local ${kubernetes}  kubeconfig ${kubeconfig}\n }\n prometheus 127.0.0.1:${port + 1}\n cache 30\n loadbalance\n}\n`;
     const started: { stop(): Promise<void> | void }[] = [];
     try {
       const servers: { readonly label: string; readonly port: number; readonly pid: number }[] = [];
-      const conf = lab.file(
-        "Corefile-fairlead",
-        `.:${ports.own} {\n bind 127.0.0.1\n errors\n kubernetes cluster.local ${kubernetes} }\n prometheus :${ports.own + 1}\n cache 30\n loadbalance\n}\n`,
-      );
-      const own = spawn("bin/fairlead", ["dns", "--conf", conf, "--kubeconfig", kubeconfig], { stdio: "ignore" });
+      const conf = lab.file("Corefile-fairlead", corefile(ports.own));
+      const own = spawn("bin/fairlead", ["dns", "--conf", conf], { stdio: "ignore" });
       started.push({ stop: () => void own.kill("SIGKILL") });
       servers.push({ label: "Fairlead DNS", port: ports.own, pid: own.pid ?? 0 });
       if (corednsPath !== undefined) {
-        const coredns = await startCoredns(lab, corefile, ports.coredns);
+        const coredns = await startCoredns(lab, corefile(ports.coredns), ports.coredns);
         started.push(coredns);
         servers.push({ label: "CoreDNS", port: ports.coredns, pid: coredns.pid });
       } else console.log("CoreDNS is not here: left out");

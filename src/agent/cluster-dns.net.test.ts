@@ -9,7 +9,7 @@ import { queryDns } from "../serve/dns/client.ts";
 import type { ClusterClient } from "../watch/cluster/client.ts";
 import { rcodeName } from "../wire/dns/message.ts";
 import { formatRecordData, type RecordType } from "../wire/dns/record.ts";
-import { startClusterDns } from "./cluster-dns.ts";
+import { accessOf, startClusterDns } from "./cluster-dns.ts";
 
 const corefile = (pods: string): string => `.:53 {
     errors
@@ -90,7 +90,7 @@ await test("SERVFAIL until all is known, then answers; changes; pods only where 
   const log: string[] = [];
   let text = corefile("disabled");
   const dns = await startClusterDns({
-    client: server.client,
+    connect: async () => server.client,
     namespace,
     corefile: "/etc/coredns/Corefile",
     read: (path) => (path === "/etc/coredns/Corefile" ? text : undefined),
@@ -126,6 +126,55 @@ await test("SERVFAIL until all is known, then answers; changes; pods only where 
     assert.match(log.join("\n"), /Going into lameduck mode for 1s/);
   } finally {
     await dns.close();
+    namespace.close();
+  }
+});
+
+await test("the API server that a Corefile names; one that changes, or several, are refused", async () => {
+  const tls = { certificate: "/c.pem", key: "/k.pem", authority: "/ca.pem" };
+  assert.deepEqual(await accessOf({ kind: "endpoint", url: "https://10.0.0.1:6443/", tls }, {}), {
+    server: "https://10.0.0.1:6443",
+    authority: { file: "/ca.pem" },
+    insecure: false,
+    user: { kind: "certificate", certificate: { file: "/c.pem" }, key: { file: "/k.pem" } },
+    namespace: "default",
+    from: "the Corefile's endpoint",
+  });
+  await assert.rejects(
+    accessOf({ kind: "kubeconfig", file: "/nowhere/kube.conf", context: "a" }, {}),
+    /read kubeconfig \/nowhere\/kube.conf/,
+  );
+  const namespace = createNetworkNamespace();
+  const server = apiServer({});
+  const log: string[] = [];
+  const named: unknown[] = [];
+  const from = (url: string): string => `.:53 {\n kubernetes cluster.local {\n  endpoint ${url}\n }\n reload 2s\n}\n`;
+  let text = from("http://a:1");
+  const options = {
+    connect: async (each: unknown) => {
+      named.push(each);
+      return server.client;
+    },
+    namespace,
+    corefile: "/Corefile",
+    read: (path: string) => (path === "/Corefile" ? text : undefined),
+    list: () => [],
+    env: {},
+    log: (line: string) => void log.push(line),
+  };
+  try {
+    const dns = await startClusterDns(options);
+    try {
+      server.release();
+      assert.deepEqual(named, [{ kind: "endpoint", url: "http://a:1", tls: undefined }]);
+      text = from("http://b:1");
+      await until(() => log.some((line) => line.includes("it names another API server than before")));
+    } finally {
+      await dns.close();
+    }
+    text = `${from("http://a:1")}\nb:54 {\n kubernetes b\n}\n`;
+    await assert.rejects(startClusterDns(options), /name different API servers/);
+  } finally {
     namespace.close();
   }
 });

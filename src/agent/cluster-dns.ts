@@ -4,6 +4,8 @@
 // How it ends: on `close` it goes on answering for as long as `health { lameduck }` says, while others take over.
 // Not here: how watches are kept going (watch/cluster/informer.ts), what an answer is (serve/dns).
 
+import { isDeepStrictEqual } from "node:util";
+
 import type { Address } from "../ip/address.ts";
 import type { Service } from "../kube/kinds.ts";
 import type { KubeObject } from "../kube/object.ts";
@@ -13,13 +15,16 @@ import type { ClusterConfig } from "../model/network.ts";
 import { compileZone, type Zone } from "../program/zone.ts";
 import { followCorefile } from "../serve/dns/corefile-file.ts";
 import { parseCorefile, type Corefile } from "../serve/dns/corefile.ts";
+import type { ApiServer } from "../serve/dns/corefile-plugins.ts";
 import { defaultCorefile, startDnsServer, type DnsServer, type DnsServerOptions } from "../serve/dns/server.ts";
 import type { ClusterClient, ResourceVersioned } from "../watch/cluster/client.ts";
+import { findAccess, readKubeconfig, type ClusterAccess } from "../watch/cluster/kubeconfig.ts";
 import { startInformer, type Informer } from "../watch/cluster/informer.ts";
 import { createObjectsSource } from "./network-source.ts";
 
 export interface ClusterDnsOptions {
-  readonly client: ClusterClient;
+  /** Opens the way to the API server that the Corefile names; undefined: it names none. */
+  readonly connect: (named: ApiServer | undefined) => Promise<ClusterClient>;
   /** Where the server listens. */
   readonly namespace: NetworkNamespace;
   /** The Corefile's path, for messages and for what it imports. */
@@ -45,15 +50,26 @@ export interface ClusterDns {
 
 const kubeDns = "kube-system/kube-dns";
 
-/** Starts serving. Rejects with CorefileError, or the KernelError of a port that is taken. */
+/** Starts serving. Rejects with CorefileError, what `connect` rejects with, or the KernelError of a port that is taken. */
 export async function startClusterDns(options: ClusterDnsOptions): Promise<ClusterDns> {
-  const { client, namespace, corefile: path, read, list, env, log } = options;
-  const parse = (text: string): Corefile => parseCorefile(text, { file: path, read, list, env });
+  const { namespace, corefile: path, read, list, env, log } = options;
+  let named: ApiServer | undefined;
+  const parse = (text: string): Corefile => {
+    const parsed = parseCorefile(text, { file: path, read, list, env });
+    const wanted = apiServerOf(parsed, path);
+    if (connected && !isDeepStrictEqual(wanted, named))
+      throw new Error(`${path}: it names another API server than before: the server must be started anew for that`);
+    named = wanted;
+    return parsed;
+  };
+  let connected = false;
   const textNow = (): string => read(path) ?? "";
   const text = textNow();
   const corefile = text === "" ? defaultCorefile("cluster.local") : parse(text);
   if (text === "") log(`[INFO] there is no ${path}: the defaults hold`);
 
+  const client = await options.connect(named);
+  connected = true;
   const domain = domainOf(corefile);
   const objects = followObjects({ client, domain, log: (line) => log(`[INFO] plugin/kubernetes: ${line}`) });
   try {
@@ -78,6 +94,7 @@ export async function startClusterDns(options: ClusterDnsOptions): Promise<Clust
       following.close();
       await server.close("lameduck");
       objects.close();
+      client.close();
     };
     let ended: Promise<void> | undefined;
     return {
@@ -89,6 +106,7 @@ export async function startClusterDns(options: ClusterDnsOptions): Promise<Clust
     };
   } catch (error) {
     objects.close();
+    client.close();
     throw error;
   }
 }
@@ -97,6 +115,44 @@ export async function startClusterDns(options: ClusterDnsOptions): Promise<Clust
 function domainOf({ servers }: Corefile): string {
   const zones = servers.flatMap(({ kubernetes }) => kubernetes?.zones ?? []);
   return zones.find((zone) => !zone.endsWith(".arpa")) ?? "cluster.local";
+}
+
+/** The one API server of a Corefile. Throws where its blocks name several: one process reads one cluster. */
+function apiServerOf({ servers }: Corefile, path: string): ApiServer | undefined {
+  const named = servers.flatMap(({ kubernetes }) => (kubernetes === undefined ? [] : [kubernetes.apiServer]));
+  if (named.some((each) => !isDeepStrictEqual(each, named[0])))
+    throw new Error(`${path}: its server blocks name different API servers: run one server for each cluster`);
+  return named[0];
+}
+
+/**
+ * The access that a Corefile's `kubeconfig`, or `endpoint` with `tls`, stands for; the command line's, $KUBECONFIG's or the pod's own where
+ * it names none. Throws KubeconfigError.
+ */
+export async function accessOf(
+  named: ApiServer | undefined,
+  otherwise: { readonly kubeconfig?: string; readonly context?: string },
+): Promise<ClusterAccess> {
+  switch (named?.kind) {
+    case undefined:
+      return findAccess(otherwise);
+    case "kubeconfig":
+      return readKubeconfig(named.file, named.context);
+    case "endpoint": {
+      const { url, tls } = named;
+      return {
+        server: url.replace(/\/+$/, ""),
+        ...(tls === undefined ? {} : { authority: { file: tls.authority } }),
+        insecure: false,
+        user:
+          tls === undefined
+            ? { kind: "nobody" }
+            : { kind: "certificate", certificate: { file: tls.certificate }, key: { file: tls.key } },
+        namespace: "default",
+        from: "the Corefile's endpoint",
+      };
+    }
+  }
 }
 
 type Kind = "namespaces" | "services" | "endpointSlices" | "pods";

@@ -2,10 +2,9 @@
 
 import { globSync, readFileSync } from "node:fs";
 import process from "node:process";
-import { startClusterDns } from "../agent/cluster-dns.ts";
+import { accessOf, startClusterDns } from "../agent/cluster-dns.ts";
 import { currentNetworkNamespace } from "../kernel/namespaces.ts";
 import { openCluster } from "../watch/cluster/client.ts";
-import { findAccess } from "../watch/cluster/kubeconfig.ts";
 
 export default async function dns(options: {
   readonly conf: string;
@@ -16,15 +15,18 @@ export default async function dns(options: {
   const port = Number(options["dns.port"]);
   if (!Number.isInteger(port) || port < 1 || port > 65_535)
     throw new Error(`--dns.port ${options["dns.port"]}: must be a port from 1 to 65535`);
-  const access = await findAccess({
-    ...(options.kubeconfig !== undefined && { kubeconfig: options.kubeconfig }),
-    ...(options.context !== undefined && { context: options.context }),
-  });
-  const client = openCluster(access);
+  const { kubeconfig, context } = options;
   const log = (line: string): void => void process.stdout.write(`${line}\n`);
-  log(`[INFO] API server: ${access.server}, by ${access.from}`);
   const server = await startClusterDns({
-    client,
+    async connect(named) {
+      // The command line is nearer than the file.
+      const access = await accessOf(kubeconfig === undefined ? named : undefined, {
+        ...(kubeconfig !== undefined && { kubeconfig }),
+        ...(context !== undefined && { context }),
+      });
+      log(`[INFO] API server: ${access.server}, by ${access.from}`);
+      return openCluster(access);
+    },
     namespace: currentNetworkNamespace(),
     corefile: options.conf,
     read,
@@ -37,7 +39,6 @@ export default async function dns(options: {
     for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => resolve());
   });
   await server.close();
-  client.close();
   return 0;
 }
 

@@ -149,6 +149,8 @@ export type Protocol = "tcp" | "udp" | "sctp";
 export interface NetworkService {
   readonly namespace: string;
   readonly name: string;
+  /** Absent: none. */
+  readonly labels?: Labels;
   readonly type: "ClusterIP" | "NodePort" | "LoadBalancer" | "ExternalName";
   /** Empty for headless and ExternalName Services. */
   readonly clusterIps: readonly Address[];

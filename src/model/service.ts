@@ -46,6 +46,7 @@ export function networkService(service: Service, slices: readonly EndpointSlice[
   return {
     namespace: metadata.namespace ?? "default",
     name: metadata.name,
+    ...(metadata.labels === undefined ? {} : { labels: metadata.labels }),
     type,
     clusterIps:
       type === "ExternalName" ? [] : texts.map((text) => parseAddress(text)).filter((address) => address !== undefined),

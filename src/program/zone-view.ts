@@ -9,11 +9,13 @@ export interface ZoneViewOptions extends ZoneSettings {
   readonly namespaces: readonly string[];
   /** Only namespaces with such labels. */
   readonly namespaceLabels?: readonly Requirement[];
+  /** Only Services and pods with such labels. */
+  readonly labels?: readonly Requirement[];
 }
 
 /** The view, a new value each time. */
 export function viewZone(zone: Zone, options: ZoneViewOptions): Zone {
-  const { namespaces, namespaceLabels = [], ...settings } = options;
+  const { namespaces, namespaceLabels = [], labels = [], ...settings } = options;
   const named = new Set(namespaces);
   const isShown = ({ name, labels }: NamespaceZone): boolean =>
     (named.size === 0 || named.has(name)) && matches(namespaceLabels, labels);
@@ -21,9 +23,34 @@ export function viewZone(zone: Zone, options: ZoneViewOptions): Zone {
   return {
     ...zone,
     settings: settingsOf(settings),
-    namespaces: all ? zone.namespaces : new Map([...zone.namespaces].filter(([, namespace]) => isShown(namespace))),
+    namespaces:
+      all && labels.length === 0
+        ? zone.namespaces
+        : new Map(
+            [...zone.namespaces]
+              .filter(([, namespace]) => isShown(namespace))
+              .map(([name, namespace]) => [name, labels.length === 0 ? namespace : labelled(namespace, labels)]),
+          ),
   };
 }
+
+/** What of a namespace has such labels; the same value for the same namespace. */
+function labelled(namespace: NamespaceZone, requirements: readonly Requirement[]): NamespaceZone {
+  let known = knownLabelled.get(requirements);
+  if (known === undefined) knownLabelled.set(requirements, (known = new WeakMap()));
+  let shown = known.get(namespace);
+  if (shown === undefined) {
+    shown = {
+      ...namespace,
+      services: new Map([...namespace.services].filter(([, service]) => matches(requirements, service.labels ?? {}))),
+      pods: namespace.pods.filter((pod) => matches(requirements, pod.labels)),
+    };
+    known.set(namespace, shown);
+  }
+  return shown;
+}
+
+const knownLabelled = new WeakMap<readonly Requirement[], WeakMap<NamespaceZone, NamespaceZone>>();
 
 /** Pods by address: who a client is. Pods of the host's network are left out, for they share their node's address. */
 export function clientNamespace(zone: Zone, address: string): string | undefined {

@@ -391,6 +391,20 @@ await test("a view: other domain, pods' names for endpoints, no endpoints, some 
     viewZone(labelled, { ...labelled.settings, namespaces: [], namespaceLabels: parseSelector(text) });
   assert.notEqual(ask(shown("team in (a,b)"), apiName, "A"), "NXDOMAIN");
   assert.equal(ask(shown("team=b"), apiName, "A"), "NXDOMAIN");
+  const shop = compileZone(
+    network({
+      services: [service("production/web", { clusterIps: ["10.96.3.1"], labels: { app: "web" } }), api],
+      pods: [
+        { ...pod("production/web-a", ["10.244.1.5"]), labels: { app: "web" } },
+        pod("production/b", ["10.244.1.6"]),
+      ],
+    }),
+  );
+  const only = viewZone(shop, { ...shop.settings, namespaces: [], labels: parseSelector("app=web") });
+  assert.deepEqual(ask(only, "web.production.svc.cluster.local", "A"), ["A 10.96.3.1"]);
+  assert.equal(ask(only, apiName, "A"), "NXDOMAIN");
+  assert.deepEqual(ask(only, "10-244-1-5.production.pod.cluster.local", "A"), ["A 10.244.1.5"]);
+  assert.equal(ask(only, "10-244-1-6.production.pod.cluster.local", "A"), "NXDOMAIN");
   const empty = zoneOf(service("production/empty", { clusterIps: ["10.96.1.1"] }));
   const ignored = viewZone(empty, { ...empty.settings, ignoreEmptyService: true, namespaces: [] });
   assert.equal(ask(ignored, "empty.production.svc.cluster.local", "A"), "NXDOMAIN");

@@ -126,11 +126,9 @@ function createKubernetes(
   let shown: { readonly zone: Zone; readonly views: ReadonlyMap<DnsName, Zone> } | undefined;
   const viewsOf = (zone: Zone): ReadonlyMap<DnsName, Zone> => {
     if (shown?.zone === zone) return shown.views;
-    const { ttl, pods, endpointPodNames, noEndpoints, ignoreEmptyService, namespaces, namespaceLabels } = config;
-    const settings = { ttl, pods, endpointPodNames, noEndpoints, ignoreEmptyService, namespaces, namespaceLabels };
     const views = config.zones
       .filter((name) => !isReverse(name))
-      .map((domain): [DnsName, Zone] => [domain, viewZone(zone, { ...settings, domain })]);
+      .map((domain): [DnsName, Zone] => [domain, viewZone(zone, { ...config, domain })]);
     shown = { zone, views: new Map(views) };
     return shown.views;
   };

@@ -25,8 +25,21 @@ export interface KubernetesConfig {
   readonly namespaces: readonly string[];
   /** Only namespaces with such labels. */
   readonly namespaceLabels: readonly Requirement[];
+  /** Only Services and pods with such labels. */
+  readonly labels: readonly Requirement[];
   readonly fallthrough: Fallthrough;
+  /** Where the objects come from; undefined: from the cluster that the process is in, or that its command line names. */
+  readonly apiServer: ApiServer | undefined;
 }
+
+/** The API server that a Corefile names: a kubeconfig file, or a URL, perhaps with the files of a client certificate. */
+export type ApiServer =
+  | { readonly kind: "kubeconfig"; readonly file: string; readonly context: string | undefined }
+  | {
+      readonly kind: "endpoint";
+      readonly url: string;
+      readonly tls: { readonly certificate: string; readonly key: string; readonly authority: string } | undefined;
+    };
 
 /** In which zones a name that is not there is asked of the next plugin. */
 export type Fallthrough = readonly DnsName[];
@@ -96,8 +109,12 @@ export function parseKubernetes(directive: Directive, blockZones: readonly DnsNa
     ignoreEmptyService: false,
     namespaces: [] as readonly string[],
     namespaceLabels: [] as readonly Requirement[],
+    labels: [] as readonly Requirement[],
     fallthrough: [] as Fallthrough,
   };
+  let kubeconfig: ApiServer | undefined;
+  let url: string | undefined;
+  let tls: (ApiServer & { readonly kind: "endpoint" })["tls"];
   if (config.zones.every(isReverse))
     throw errorAt(directive, "kubernetes needs a zone that is no reverse zone, such as cluster.local");
   for (const option of optionsOf(directive)) {
@@ -129,10 +146,30 @@ export function parseKubernetes(directive: Directive, blockZones: readonly DnsNa
         oneOf(option, ["empty_service"]);
         config.ignoreEmptyService = true;
         break;
-      // How CoreDNS reaches the API server. This server is fed by the process it runs in.
+      case "labels":
+        config.labels = selectorOf(option);
+        break;
       case "endpoint":
-      case "tls":
-      case "kubeconfig":
+        // CoreDNS takes several and uses the first; the others would be a promise nobody keeps.
+        url = single(option);
+        if (!URL.canParse(url) || !/^https?:$/.test(new URL(url).protocol))
+          throw errorAt(option, `endpoint: "${url}" is no http or https URL`);
+        break;
+      case "tls": {
+        const [certificate, key, authority, extra] = some(option);
+        if (certificate === undefined || key === undefined || authority === undefined || extra !== undefined)
+          throw errorAt(option, "tls takes CERT KEY CACERT");
+        tls = { certificate, key, authority };
+        break;
+      }
+      case "kubeconfig": {
+        const [file = "", context, extra] = some(option);
+        if (extra !== undefined) throw errorAt(option, `kubeconfig takes FILE [CONTEXT], not also "${extra}"`);
+        kubeconfig = { kind: "kubeconfig", file, context };
+        break;
+      }
+      // How fast CoreDNS may ask, and how long it waits for objects before it serves. One watch of each kind needs no limit, and serving
+      // begins at once, with SERVFAIL for the cluster's names until they are known.
       case "apiserver_qps":
       case "apiserver_burst":
       case "apiserver_max_inflight":
@@ -141,13 +178,25 @@ export function parseKubernetes(directive: Directive, blockZones: readonly DnsNa
       case "startup_timeout":
         durationMs(single(option), option);
         break;
+      case "multicluster":
+        throw errorAt(
+          option,
+          "kubernetes: multicluster is not supported here: Services of other clusters (ServiceImport) are not read",
+        );
+      case "zonal":
+        throw errorAt(
+          option,
+          "kubernetes: zonal is not supported here: answers are the same for clients of every zone",
+        );
       default:
         throw unknownOption("kubernetes", option);
     }
   }
   if (config.namespaces.length > 0 && config.namespaceLabels.length > 0)
     throw errorAt(directive, "kubernetes: namespaces and namespace_labels cannot stand together");
-  return config;
+  if (tls !== undefined && url === undefined && kubeconfig === undefined)
+    throw errorAt(directive, "kubernetes: tls without endpoint: name the API server that the certificate is for");
+  return { ...config, apiServer: kubeconfig ?? (url === undefined ? undefined : { kind: "endpoint", url, tls }) };
 }
 
 function selectorOf(option: Directive): readonly Requirement[] {

@@ -3,6 +3,7 @@ import { test } from "node:test";
 
 import fc from "fast-check";
 
+import { parseSelector } from "../../kube/selector.ts";
 import { parseCorefile } from "./corefile.ts";
 import { CorefileError } from "./corefile-tokens.ts";
 
@@ -50,6 +51,23 @@ await test("kubeadm's Corefile", () => {
   assert.deepEqual(server.cache.denial.disabled, ["cluster.local"]);
   assert.deepEqual(server.reload, { intervalMs: 30_000 });
   assert.ok(server.loop && server.loadbalance && server.errors);
+});
+
+await test("kubernetes: which objects, and from where", () => {
+  const of = (...options: string[]) => block(`kubernetes a {\n${options.join("\n")}\n}`).kubernetes;
+  assert.deepEqual(of("labels app in (web, db),tier!=test")?.labels, parseSelector("app in (web, db),tier!=test"));
+  assert.equal(of()?.apiServer, undefined);
+  assert.deepEqual(of("kubeconfig /etc/kube.conf admin")?.apiServer, {
+    kind: "kubeconfig",
+    file: "/etc/kube.conf",
+    context: "admin",
+  });
+  const tls = { certificate: "c.pem", key: "k.pem", authority: "ca.pem" };
+  assert.deepEqual(of("tls c.pem k.pem ca.pem", "endpoint https://10.0.0.1:6443")?.apiServer, {
+    kind: "endpoint",
+    url: "https://10.0.0.1:6443",
+    tls,
+  });
 });
 
 await test("several server blocks, ports, stub domains, ranges as reverse zones", () => {
@@ -158,7 +176,17 @@ await test("what is wrong is named, with its line", () => {
     [".:53 {\n kubernetes cluster.local {\n  podz insecure\n }\n}", 3, /plugin kubernetes: unknown option "podz"/],
     [".:53 {\n kubernetes in-addr.arpa\n}", 2, /no reverse zone/],
     [".:53 {\n kubernetes a {\n  namespace_labels a in b\n }\n}", 3, /namespace_labels: unable to parse/],
-    [".:53 {\n kubernetes a {\n  labels a=b\n }\n}", 3, /unknown option "labels"/],
+    [".:53 {\n kubernetes a {\n  labels a in b\n }\n}", 3, /labels: unable to parse/],
+    [
+      ".:53 {\n kubernetes a {\n  multicluster\n }\n}",
+      3,
+      /multicluster is not supported here: Services of other clusters/,
+    ],
+    [".:53 {\n kubernetes a {\n  zonal\n }\n}", 3, /zonal is not supported here/],
+    [".:53 {\n kubernetes a {\n  endpoint 10.0.0.1:6443\n }\n}", 3, /"10.0.0.1:6443" is no http or https URL/],
+    [".:53 {\n kubernetes a {\n  kubeconfig a b c\n }\n}", 3, /kubeconfig takes FILE \[CONTEXT\], not also "c"/],
+    [".:53 {\n kubernetes a {\n  tls a b\n }\n}", 3, /tls takes CERT KEY CACERT/],
+    [".:53 {\n kubernetes a {\n  tls a b c\n }\n}", 2, /tls without endpoint/],
     [".:53 {\n cache 30 {\n  prefetch 10 1m 5%\n }\n}", 3, /10 to 90/],
     [".:53 {\n forward . https://1.1.1.1\n}", 2, /https:\/\/ is not supported/],
     [".:53 {\n forward . resolver.example\n}", 2, /neither an address/],
