@@ -6,7 +6,7 @@ import { keyOf } from "../../kube/object.ts";
 import { selects } from "../../kube/selector.ts";
 import { StatusError } from "../api/store.ts";
 import { timeMs } from "./clock.ts";
-import { withCondition, withoutCondition } from "./conditions.ts";
+import { conditionOf, withCondition, withoutCondition } from "./conditions.ts";
 import { isNamespaceTerminating, messageOf } from "./errors.ts";
 import type { EventRecorder } from "./events.ts";
 import { sameJson } from "../../kube/equal.ts";
@@ -238,14 +238,18 @@ function statusOf(
   const templateLabels = Object.entries(set.spec.template?.metadata?.labels ?? {});
   const has = (pod: Pod): boolean => templateLabels.every(([key, value]) => pod.metadata.labels?.[key] === value);
   const before = set.status?.conditions;
+  const known = conditionOf(before, "ReplicaFailure");
   const conditions =
     trouble === undefined
       ? withoutCondition(before, "ReplicaFailure")
-      : withCondition(
-          before,
-          { type: "ReplicaFailure", status: "True", reason: trouble.reason, message: messageOf(trouble.error) },
-          nowMs,
-        );
+      : // The message names another pod each time: what is known for the same reason stays, or the status would never rest.
+        known?.status === "True" && known.reason === trouble.reason
+        ? (before ?? [])
+        : withCondition(
+            before,
+            { type: "ReplicaFailure", status: "True", reason: trouble.reason, message: messageOf(trouble.error) },
+            nowMs,
+          );
   return {
     replicas: active.length,
     fullyLabeledReplicas: active.filter(has).length,
