@@ -137,6 +137,10 @@ export async function startNodeProcess(options: ProcessOptions): Promise<NodePro
     await source.synced;
     await nodeIsKnown(source, node, log);
     if (stopped) return;
+    if (source.current().cluster.serviceCidrs.length === 0)
+      log(
+        "the API server has no ServiceCIDR objects (before Kubernetes 1.33): give --service-cidr, or clients from outside of the cluster get no answer at cluster addresses",
+      );
     const known = performance.now();
     network = startNode({
       node,
