@@ -12,6 +12,7 @@ import { countingSets } from "./policy-decisions.ts";
 import type { Direction } from "./policy-grants.ts";
 import { classId } from "./policy-identities.ts";
 import { peerNumbers } from "./policy-peers.ts";
+import { names } from "./program.ts";
 import { accept, counter, drop, goTo, is, isIn, isNot, isNotIn, key, rule, verdict } from "./statements.ts";
 
 /** The NFLOG group that packets are told to. */
@@ -125,7 +126,13 @@ function makeChains(family: Family, established: "keep" | "strict"): readonly Nf
     {
       name: "policy-egress-node",
       base: { type: "filter", hook: "input", priority: 10, policy: "accept" },
-      rules: [...ended, ...neighbours, ...judged("egress")],
+      rules: [
+        // First, for the sake of the tunnel's packets: theirs are connections without answers, never established.
+        rule("only pods are judged here, and they come by the bridge", [isNot("meta iifname", names.bridge), accept]),
+        ...ended,
+        ...neighbours,
+        ...judged("egress"),
+      ],
       comment: "what pods may send to their own node",
     },
     ...tierChains("egress", source, destination),
