@@ -301,7 +301,8 @@ function portMappings(runtime: JsonObject): CniRequest["portMappings"] {
     const mapping = isObject(entry) ? entry : {};
     const hostPort = valueOf(mapping, "hostPort");
     const containerPort = valueOf(mapping, "containerPort");
-    const protocol = String(valueOf(mapping, "protocol") ?? "tcp").toLowerCase();
+    const named = valueOf(mapping, "protocol") ?? "tcp";
+    const protocol = typeof named === "string" ? named.toLowerCase() : undefined;
     if (protocol !== "tcp" && protocol !== "udp" && protocol !== "sctp") throw badCapability("portMappings", entry);
     // Runtimes list ports without a host port too.
     if (hostPort === undefined || hostPort === 0) return [];
