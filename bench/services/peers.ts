@@ -237,9 +237,8 @@ interface Proxy {
 }
 
 function startFairlead({ kubeconfig, node }: Place): Proxy {
-  const main = resolve("src/cli/main.ts");
-  const given = ["agent", "--kubeconfig", kubeconfig, "--node", node, "--only", "services"];
-  const child = spawn(process.execPath, ["--disable-warning=ExperimentalWarning", main, ...given]);
+  const fairlead = resolve("bin/fairlead");
+  const child = spawn(fairlead, ["agent", "--kubeconfig", kubeconfig, "--node", node, "--only", "services"]);
   running.push(child);
   const said = listen(child, /programmed \d+ changes (\d+) ms/);
   return {
@@ -249,7 +248,7 @@ function startFairlead({ kubeconfig, node }: Place): Proxy {
     async end() {
       child.kill("SIGTERM");
       await once(child, "exit");
-      spawnSync(process.execPath, [main, "agent", "cleanup"]);
+      spawnSync(fairlead, ["agent", "cleanup"]);
     },
   };
 }
