@@ -164,6 +164,35 @@ const cases: readonly { what: string; of: KubeObject; says: readonly string[] }[
     ],
   },
   {
+    what: "cluster policies",
+    of: object("policy.networking.k8s.io/v1alpha2", "ClusterNetworkPolicy", {
+      spec: {
+        tier: "Admin",
+        priority: 1001,
+        subject: {},
+        egress: [
+          { action: "Allow", to: [{ networks: ["10.0.0.0/33"] }] },
+          { action: "Accept", to: [{ nodes: {} }], protocols: [{ destinationNamedPort: "http" }] },
+        ],
+        ingress: [
+          {
+            action: "Deny",
+            from: [{ namespaces: {} }],
+            protocols: [{ tcp: { destinationPort: { range: { start: 90, end: 80 } } } }],
+          },
+        ],
+      },
+    }),
+    says: [
+      'spec.egress[0].action: Unsupported value: "Allow": supported values: "Accept", "Deny", "Pass"',
+      'spec.egress[0].to[0].networks[0]: Invalid value: "10.0.0.0/33": Invalid CIDR format provided',
+      'spec.egress[1]: Invalid value: "object": networks/nodes/domainNames peer cannot be set with namedPorts since there are no namedPorts for networks/nodes/domainNames',
+      'spec.ingress[0].protocols[0].tcp.destinationPort.range: Invalid value: "object": Start port must be less than End port',
+      "spec.priority: Invalid value: 1001: spec.priority in body should be less than or equal to 1000",
+      "spec.subject: Invalid value: {}: spec.subject in body should have at least 1 properties",
+    ],
+  },
+  {
     what: "EndpointSlices",
     of: object("discovery.k8s.io/v1", "EndpointSlice", {
       addressType: "IPv4",

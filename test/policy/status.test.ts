@@ -90,6 +90,35 @@ void test("a cluster policy's status: what is understood, and where it is in for
   close();
 });
 
+void test("kinds that ClusterNetworkPolicy has replaced are told that nobody enforces them", async () => {
+  const { events, advance, apply, close } = await watched({ failing: 0 });
+  const group = "policy.networking.k8s.io";
+  const names = { kind: "AdminNetworkPolicy", plural: "adminnetworkpolicies", singular: "adminnetworkpolicy" };
+  const schema = { openAPIV3Schema: { type: "object", "x-kubernetes-preserve-unknown-fields": true } };
+  const definition = {
+    apiVersion: "apiextensions.k8s.io/v1",
+    kind: "CustomResourceDefinition",
+    metadata: { name: `adminnetworkpolicies.${group}` },
+    spec: { group, names, scope: "Cluster", versions: [{ name: "v1alpha1", served: true, storage: true, schema }] },
+  };
+  await apply([definition as KubeObject]);
+  await advance(300);
+  await apply([
+    {
+      apiVersion: `${group}/v1alpha1`,
+      kind: "AdminNetworkPolicy",
+      metadata: { name: "old" },
+      spec: { priority: 1, subject: { namespaces: {} } },
+    } as KubeObject,
+  ]);
+  await advance(300);
+  assert.match(
+    events().join("\n"),
+    /^Warning NotEnforced is NOT enforced: AdminNetworkPolicy was replaced; write a ClusterNetworkPolicy .* with tier: Admin/,
+  );
+  close();
+});
+
 void test("policies that are switched off are said so on each of them", async () => {
   const { events, advance, apply, close } = await watched({ failing: 0, policy: "off" });
   await apply([server, deny]);
