@@ -86,6 +86,10 @@ export const featuresOf: Readonly<Record<AgentScope["kind"], readonly Feature[]>
   ],
 };
 
+/** Said where only Services are asked for: nobody should believe in policies that are stored and stop nothing. */
+const policiesAreOthers =
+  "NetworkPolicies and ClusterNetworkPolicies are NOT enforced by Fairlead on this node (Services only): unless the pod network does it, every packet they would stop passes";
+
 /** A kernel that lacks something. */
 export class MissingFeature extends Error {
   override readonly name = "MissingFeature";
@@ -142,6 +146,10 @@ export async function startNodeProcess(options: ProcessOptions): Promise<NodePro
         "the API server has no ServiceCIDR objects (before Kubernetes 1.33): give --service-cidr, or clients from outside of the cluster get no answer at cluster addresses",
       );
     const known = performance.now();
+    if (scope.kind === "services") {
+      log(policiesAreOthers);
+      events.tell({ type: "Warning", reason: "PoliciesNotEnforced", message: policiesAreOthers });
+    }
     network = startNode({
       node,
       kernel,
