@@ -81,6 +81,8 @@ const retryMs = { first: 200, max: 30_000 };
 const steadyMs = 10_000;
 /** How long the server is asked to keep a watch open: this, up to twice as long. */
 const watchSeconds = 300;
+/** A watch that has said nothing for so long, not even a bookmark (kube-apiserver sends one a minute), is opened anew: who knows who is behind it. */
+const silenceMs = 180_000;
 const pageSize = 500;
 /** How often a resource that the server did not know is looked for: its definition may have come. */
 const absentRetryMs = 30_000;
@@ -197,20 +199,34 @@ export function startInformer<T extends KubeObject>(options: InformerOptions<T>)
     if (trouble !== undefined) log(`watch ${what}: the API server answers again`);
     trouble = undefined;
   };
+  /** Reads a stream until it ends, or has been silent for too long. */
+  const follow = async (query: Readonly<Record<string, string>>, line: (value: unknown) => void): Promise<void> => {
+    const silence = new AbortController();
+    const startedAt = clock.now();
+    const listen = (delayMs: number): { cancel(): void } =>
+      clock.setTimer(delayMs, () => {
+        const restMs = Math.max(heardAt ?? 0, startedAt) + silenceMs - clock.now();
+        if (restMs > 0) timer = listen(restMs);
+        else silence.abort();
+      });
+    let timer = listen(silenceMs);
+    try {
+      const signal = AbortSignal.any([stop.signal, silence.signal]);
+      await client.lines(url(query), { signal, opened, line });
+    } finally {
+      timer.cancel();
+    }
+  };
   /** Everything as a stream, and the watch behind it in one. */
   const streamAll = async (): Promise<void> => {
     let initial: Map<string, T> | undefined = new Map();
     const query = { ...watchQuery(), sendInitialEvents: "true", resourceVersionMatch: "NotOlderThan" };
     try {
-      await client.lines(url(query), {
-        signal: stop.signal,
-        opened,
-        line(line) {
-          if (take(line, initial) !== "initial-end" || initial === undefined) return;
-          const all = initial;
-          initial = undefined;
-          replaceAll(all);
-        },
+      await follow(query, (line) => {
+        if (take(line, initial) !== "initial-end" || initial === undefined) return;
+        const all = initial;
+        initial = undefined;
+        replaceAll(all);
       });
     } finally {
       // Half of everything is nothing to go on from.
@@ -242,13 +258,8 @@ export function startInformer<T extends KubeObject>(options: InformerOptions<T>)
     revision = from;
     replaceAll(all);
   };
-  const watchOn = async (since: string): Promise<void> => {
-    await client.lines(url({ ...watchQuery(), resourceVersion: since }), {
-      signal: stop.signal,
-      opened,
-      line: (line) => void take(line, undefined),
-    });
-  };
+  const watchOn = (since: string): Promise<void> =>
+    follow({ ...watchQuery(), resourceVersion: since }, (line) => void take(line, undefined));
 
   const round = async (): Promise<void> => {
     if (revision !== undefined) return watchOn(revision);
