@@ -9,8 +9,7 @@ import type { NetworkKernel } from "../kernel/kernel.ts";
 import { openKernel } from "../kernel/linux.ts";
 import { openNetworkNamespace, type NetworkNamespace } from "../kernel/namespaces.ts";
 import type { NetworkSource } from "../model/source.ts";
-import { compile } from "../program/compile.ts";
-import { policyDecisions } from "../program/policy.ts";
+import { compile, policyDecisionsAt } from "../program/compile.ts";
 import { CniError, cniCodes, type CniNetwork } from "../serve/cni/cni.ts";
 import { startProxyHealth, type HealthAddresses, type ProxyHealth } from "../serve/proxy/health.ts";
 import { createProxyRecord, type ProxyRecord } from "../serve/proxy/metrics.ts";
@@ -106,8 +105,7 @@ export function startNode(options: NodeOptions): NodeNetwork {
     policyFlows && startPolicyFlows({ ...policyFlows, node, network: source.current, attachments: attachments.list });
   const policyCounts = (): readonly PolicyCount[] => {
     const network = source.current();
-    const self = network.nodes.find(({ name }) => name === node);
-    const decisions = self === undefined ? [] : [...policyDecisions(network, self, attachments.list()).values()];
+    const decisions = [...policyDecisionsAt(network, node, attachments.list()).values()];
     return readPolicyCounts(kernel, network.cluster.families, decisions);
   };
   const moreMetrics = (): string => {

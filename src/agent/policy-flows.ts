@@ -9,10 +9,10 @@ import { KernelError, type Closable } from "../kernel/kernel.ts";
 import type { NetworkNamespace } from "../kernel/namespaces.ts";
 import { openPacketLog } from "../kernel/packet-log.ts";
 import type { Attachment, Network } from "../model/network.ts";
+import { policyDecisionsAt } from "../program/compile.ts";
 import { gatewayOf, tunnelAddressOf } from "../program/places.ts";
 import { policyLogGroup, policyLogPrefixes } from "../program/policy-chains.ts";
 import type { Decision } from "../program/policy-decisions.ts";
-import { policyDecisions } from "../program/policy.ts";
 import { markOf } from "../program/policy-identities.ts";
 import { clusterRuleAt } from "../trace/policy.ts";
 import type { LoggedPacket } from "../wire/netlink/packet-log.ts";
@@ -62,8 +62,7 @@ export function describeFlow(
   const verdict =
     prefix === policyLogPrefixes.drop ? "drop" : prefix === policyLogPrefixes.accept ? "accept" : undefined;
   if (verdict === undefined) return undefined;
-  const self = network.nodes.find(({ name }) => name === place.node);
-  const decision = self && policyDecisions(network, self, place.attachments).get(markOf(mark));
+  const decision = policyDecisionsAt(network, place.node, place.attachments).get(markOf(mark));
   const port =
     packet.destinationPort === 0
       ? protocolText(packet.protocol)

@@ -5,7 +5,7 @@ import { readPolicyCounts, untoldLines, type PolicyCount } from "./policy-counts
 import type { NetworkKernel } from "../kernel/kernel.ts";
 import type { Attachment, Network, NetworkNode } from "../model/network.ts";
 import { policyName } from "../program/policy-decisions.ts";
-import { policyDecisions } from "../program/policy.ts";
+import { policyDecisionsAt } from "../program/compile.ts";
 
 export interface PoliciesSeen {
   readonly network: Network;
@@ -17,7 +17,7 @@ export interface PoliciesSeen {
 
 /** In the order of what was decided, then of policies. */
 export function countsAt({ network, node, attachments, kernel }: PoliciesSeen): readonly PolicyCount[] {
-  const decisions = node === undefined ? [] : [...policyDecisions(network, node, attachments).values()];
+  const decisions = node === undefined ? [] : [...policyDecisionsAt(network, node.name, attachments).values()];
   const counts =
     kernel === undefined
       ? decisions.map((decision) => ({ decision, packets: 0, connections: 0, lines: 0 }))

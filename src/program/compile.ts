@@ -11,6 +11,8 @@ import { nodeAddresses, nodeLinks } from "./links.ts";
 import { memoized } from "./memo.ts";
 import type { NftTable } from "./nftables/ruleset.ts";
 import { soundAttachments } from "./pods.ts";
+import type { Decision } from "./policy-decisions.ts";
+import { policyDecisions } from "./policy.ts";
 import type { ForwardingEntry, LinkAddress, Neighbour, Program, Route } from "./program.ts";
 import { boundaryRoutes, nodeWays, podWays } from "./routes.ts";
 import { nodeSysctls } from "./sysctls.ts";
@@ -31,6 +33,18 @@ export function compile(network: Network, node: string, attachments: readonly At
     tables: [...cluster.families.map((family) => ipTable[family](network, self, pods)), ...part.tables(pods)],
   };
 }
+
+/** What policies can decide at a node with these pods: of the Program that `compile` makes of the same arguments, by a packet's mark. */
+export function policyDecisionsAt(
+  network: Network,
+  node: string,
+  attachments: readonly Attachment[],
+): ReadonlyMap<string, Decision> {
+  const self = network.nodes.find(({ name }) => name === node);
+  return self === undefined ? noDecisions : policyDecisions(network, self, sound(attachments));
+}
+
+const noDecisions: ReadonlyMap<string, Decision> = new Map();
 
 /** What a Program has beside the tables of the IP families. */
 type Frame = Omit<Program, "node" | "tables">;

@@ -42,7 +42,7 @@ export function policyPart(
   );
 }
 
-/** What policies can decide at a node, by the number that a packet's mark has then. */
+/** What policies can decide at a node, by the number that a packet's mark has then (compile.ts: the attachments must be those of `policyPart`). */
 export function policyDecisions(
   network: Network,
   node: NetworkNode,
