@@ -243,23 +243,11 @@ function createChecker(found: {
 
   function select(of: Type, field: string, at: number): Type {
     const type = resolved(of);
-    switch (type.kind) {
-      case "dyn":
-      case "variable":
-        return dyn;
-      case "optional": {
-        const inner = select(type.of, field, at);
-        return { kind: "optional", of: inner };
-      }
-      case "map":
-        return isAssignable(type.key, string)
-          ? type.value
-          : wrong(at, `type '${typeText(type)}' does not support field selection`);
-      case "object":
-        return type.fields.get(field)?.type ?? wrong(at, `undefined field '${field}'`);
-      default:
-        return wrong(at, `type '${typeText(type)}' does not support field selection`);
-    }
+    if (type.kind === "dyn" || type.kind === "variable") return dyn;
+    if (type.kind === "optional") return { kind: "optional", of: select(type.of, field, at) };
+    if (type.kind === "map" && isAssignable(type.key, string)) return type.value;
+    if (type.kind === "object") return type.fields.get(field)?.type ?? wrong(at, `undefined field '${field}'`);
+    return wrong(at, `type '${typeText(type)}' does not support field selection`);
   }
 
   type Call = Extract<Expression, { kind: "call" }>;
@@ -396,21 +384,14 @@ function createChecker(found: {
   }
 
   function elementsOf(range: Type, at: number): readonly [Type, Type] {
-    switch (range.kind) {
-      case "list":
-        return [int, range.of];
-      case "map":
-        return [range.key, range.value];
-      case "dyn":
-      case "variable":
-        return [dyn, dyn];
-      default:
-        wrong(
-          at,
-          `expression of type '${typeText(range)}' cannot be range of a comprehension (must be list, map, or dynamic)`,
-        );
-        return [dyn, dyn];
-    }
+    if (range.kind === "list") return [int, range.of];
+    if (range.kind === "map") return [range.key, range.value];
+    if (range.kind !== "dyn" && range.kind !== "variable")
+      wrong(
+        at,
+        `expression of type '${typeText(range)}' cannot be range of a comprehension (must be list, map, or dynamic)`,
+      );
+    return [dyn, dyn];
   }
 
   return check;

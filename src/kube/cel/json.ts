@@ -46,7 +46,16 @@ export function valueOf(json: unknown, given: Type = dyn): Value {
         : untyped(json);
     case "object":
       return isFields(json) ? objectValue(json, type.name, type.fields) : untyped(json);
-    default:
+    case "dyn":
+    case "bool":
+    case "uint":
+    case "string":
+    case "null":
+    case "optional":
+    case "type":
+    case "opaque":
+    case "parameter":
+    case "variable":
       return untyped(json);
   }
 }
@@ -68,17 +77,8 @@ function objectValue(json: Fields, name: string, fields: ReadonlyMap<string, Fie
 }
 
 function untyped(json: unknown): Value {
-  switch (typeof json) {
-    case "string":
-    case "boolean":
-      return json;
-    case "bigint":
-      return json;
-    case "number":
-      return Number.isSafeInteger(json) ? BigInt(json) : json;
-    default:
-      break;
-  }
+  if (typeof json === "string" || typeof json === "boolean" || typeof json === "bigint") return json;
+  if (typeof json === "number") return Number.isSafeInteger(json) ? BigInt(json) : json;
   if (Array.isArray(json)) return json.map((each) => (each === undefined ? null : untyped(each)));
   if (!isFields(json)) return null;
   return new CelMap(

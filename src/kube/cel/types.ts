@@ -80,10 +80,9 @@ export function typeText(given: Type): string {
       return type.name;
     case "variable":
       return "dyn";
+    case "dyn":
     case "timestamp":
     case "duration":
-      return `${type.kind}`;
-    case "dyn":
     case "bool":
     case "int":
     case "uint":
@@ -162,7 +161,19 @@ export function instantiated(type: Type, variables: Map<string, TypeVariable>): 
       return { kind: "type", of: instantiated(type.of, variables) };
     case "map":
       return { kind: "map", key: instantiated(type.key, variables), value: instantiated(type.value, variables) };
-    default:
+    case "dyn":
+    case "bool":
+    case "int":
+    case "uint":
+    case "double":
+    case "string":
+    case "bytes":
+    case "null":
+    case "timestamp":
+    case "duration":
+    case "opaque":
+    case "object":
+    case "variable":
       return type;
   }
 }
@@ -172,7 +183,7 @@ export function parseType(text: string): Type {
   const generic = /^(list|map|optional|type)<(.*)>$/.exec(text);
   if (generic !== null) {
     const [key = "", value = ""] = splitTop(generic[2] ?? "");
-    switch (generic[1]) {
+    switch (generic[1] ?? "") {
       case "list":
         return listOf(parseType(key));
       case "map":

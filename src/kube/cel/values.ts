@@ -101,7 +101,7 @@ function keyText(key: Value): string {
   if (typeof key === "bigint") return `i${key}`;
   if (key instanceof Uint) return `i${key.value}`;
   if (typeof key === "number") return Number.isInteger(key) ? `i${BigInt(key)}` : `d${key}`;
-  return `b${String(key)}`;
+  return `b${stringOf(key) ?? ""}`;
 }
 
 /** An object with fields: what is read is made a value once. */
@@ -154,18 +154,10 @@ export function mergeKey(element: Value, keys: readonly string[]): string {
 
 /** The name of a value's type, as `type()` gives it. */
 export function typeName(value: Value): string {
-  switch (typeof value) {
-    case "string":
-      return "string";
-    case "bigint":
-      return "int";
-    case "number":
-      return "double";
-    case "boolean":
-      return "bool";
-    default:
-      break;
-  }
+  if (typeof value === "string") return "string";
+  if (typeof value === "bigint") return "int";
+  if (typeof value === "number") return "double";
+  if (typeof value === "boolean") return "bool";
   if (value === null) return "null_type";
   if (Array.isArray(value)) return "list";
   if (value instanceof CelMap) return "map";
@@ -272,17 +264,9 @@ function compareText(a: string, b: string): number {
 
 /** As `string()` writes it; undefined for what has no text. */
 export function stringOf(value: Value): string | undefined {
-  switch (typeof value) {
-    case "string":
-      return value;
-    case "bigint":
-    case "boolean":
-      return String(value);
-    case "number":
-      return doubleText(value);
-    default:
-      break;
-  }
+  if (typeof value === "string") return value;
+  if (typeof value === "bigint" || typeof value === "boolean") return String(value);
+  if (typeof value === "number") return doubleText(value);
   if (value instanceof Uint) return String(value.value);
   if (value instanceof Duration) return `${decimal(value.nanos)}s`;
   if (value instanceof Timestamp) return timestampText(value);

@@ -266,7 +266,7 @@ function problemOf({ path, value, spine }: Place, rule: ValidationRule, detail: 
   const own = (rule.fieldPath ?? "") === "" ? path : `${path}${fieldPathText(rule.fieldPath ?? "", path === "")}`;
   const field = own === "" ? "<nil>" : own;
   const isPlain = spine.type !== "object" && spine.type !== "array";
-  switch (rule.reason) {
+  switch (rule.reason ?? "") {
     case "FieldValueForbidden":
       return forbidden(field, detail);
     case "FieldValueRequired":

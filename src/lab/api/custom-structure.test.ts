@@ -7,15 +7,15 @@ import { structuralProblems } from "./custom-structure.ts";
 const text: JsonSchema = { type: "string" };
 
 /** Of a schema whose only field is this one. */
-function said(field: object): readonly string[] {
-  const schema: JsonSchema = { type: "object", properties: { a: field as JsonSchema } };
+function said(field: JsonSchema): readonly string[] {
+  const schema: JsonSchema = { type: "object", properties: { a: field } };
   return structuralProblems(schema, "s").map(
     (problem) => `${problem.field.replace("s.properties[a]", "")}: ${problem.message}`,
   );
 }
 
 // Compared with kube-apiserver 1.36.
-const wrong: readonly (readonly [object, string])[] = [
+const wrong: readonly (readonly [JsonSchema, string])[] = [
   [{}, ".type: Required value: must not be empty for specified object fields"],
   [{ type: "array" }, ".items: Required value: must be specified"],
   [{ type: "array", items: {} }, ".items.type: Required value: must not be empty for specified array items"],
@@ -54,7 +54,7 @@ const wrong: readonly (readonly [object, string])[] = [
     '.pattern: Invalid value: "(": must be a valid regular expression, but isn\'t: error parsing regexp: missing closing ): `(`',
   ],
   [{ type: "string", anyOf: [text] }, ".anyOf[0].type: Forbidden: must be empty to be structural"],
-  [{ $ref: "#/x" }, ".$ref: Forbidden: $ref is not supported"],
+  [{ $ref: "#/x" } as JsonSchema, ".$ref: Forbidden: $ref is not supported"],
   [
     { type: "object", "x-kubernetes-preserve-unknown-fields": false },
     ".x-kubernetes-preserve-unknown-fields: Invalid value: false: must be true or undefined",

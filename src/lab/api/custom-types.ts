@@ -32,7 +32,7 @@ export function typeOfSchema(
 
 function makeType(schema: JsonSchema, isRoot: boolean): Type | undefined {
   if (schema["x-kubernetes-int-or-string"] === true) return dyn;
-  switch (isRoot ? "object" : schema.type) {
+  switch (isRoot ? "object" : (schema.type ?? "")) {
     case "array":
       return listType(schema);
     case "object": {
@@ -65,7 +65,7 @@ const formats: { readonly [format: string]: Type | undefined } = {
 function listType(schema: JsonSchema): Type | undefined {
   const of = schema.items && typeOfSchema(schema.items);
   if (of === undefined) return undefined;
-  switch (schema["x-kubernetes-list-type"]) {
+  switch (schema["x-kubernetes-list-type"] ?? "") {
     case "set":
       return { kind: "list", of, merge: { kind: "set" } };
     case "map": {

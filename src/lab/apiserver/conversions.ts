@@ -72,7 +72,8 @@ const metricsAnnotation = "autoscaling.alpha.kubernetes.io/current-metrics";
 const conditionsAnnotation = "autoscaling.alpha.kubernetes.io/conditions";
 
 /** What v1 says of a status (pkg/apis/autoscaling/v1/conversion.go); conditions are an annotation there. */
-function statusV1({ currentMetrics = [], conditions: _, ...others }: AutoscalerStatus): Fields {
+function statusV1(status: AutoscalerStatus): Fields {
+  const { currentMetrics = [], conditions: _, ...others } = status;
   const cpu = currentMetrics.find(({ type, resource }) => type === "Resource" && resource?.name === "cpu");
   const current = cpu?.resource?.current?.averageUtilization;
   return { ...others, ...(current === undefined ? {} : { currentCPUUtilizationPercentage: current }) };

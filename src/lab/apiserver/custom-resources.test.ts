@@ -107,7 +107,10 @@ test("definitions that cannot be served are refused", async () => {
   const good = definition("things", "Thing") as { metadata: object; spec: { versions: object[] } };
   const cases: [bad: object, message: RegExp][] = [
     [{ ...good, metadata: { name: "other.example.com" } }, /metadata\.name: Invalid value/],
-    [{ ...good, spec: { ...good.spec, versions: [] } }, /spec\.versions: Invalid value: \[\]: must have exactly one version/],
+    [
+      { ...good, spec: { ...good.spec, versions: [] } },
+      /spec\.versions: Invalid value: \[\]: must have exactly one version/,
+    ],
     [{ ...good, spec: { ...good.spec, versions: [good.spec.versions[1]] } }, /exactly one version marked as storage/],
     [
       { ...good, spec: { ...good.spec, versions: [{ ...good.spec.versions[0], schema: undefined }] } },

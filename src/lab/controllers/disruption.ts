@@ -158,7 +158,7 @@ function scalerOf(pod: Pod, objects: Objects): KubeObject | undefined {
   const owner = controllerOf(pod);
   const resource = [replicaSets, statefulSets, replicationControllers].find(({ kind }) => kind === owner?.kind);
   if (owner === undefined || resource === undefined) return undefined;
-  const found = objects.get(resource as TypedResource, namespace, owner.name);
+  const found = objects.get<KubeObject>(resource, namespace, owner.name);
   const above = found === undefined ? undefined : controllerOf(found);
   if (above?.kind !== "Deployment") return found;
   return objects.get(deployments, namespace, above.name) ?? found;

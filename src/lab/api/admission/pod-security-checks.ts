@@ -433,5 +433,5 @@ export function checkedPod({
   readonly metadata?: { readonly annotations?: Readonly<Record<string, string>> };
   readonly spec: Pod["spec"];
 }): CheckedPod {
-  return { annotations: metadata?.annotations ?? {}, spec: spec as CheckedPod["spec"] };
+  return { annotations: metadata?.annotations ?? {}, spec };
 }

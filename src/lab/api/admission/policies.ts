@@ -21,21 +21,27 @@ const group = "admissionregistration.k8s.io";
 const policyResource: ResourceName = { group, resource: "validatingadmissionpolicies" };
 const bindingResource: ResourceName = { group, resource: "validatingadmissionpolicybindings" };
 
+/** A condition or a variable; before it is checked, something may be missing. */
+interface Named {
+  readonly name?: string;
+  readonly expression?: string;
+}
+
 /** admissionregistration/v1 ValidatingAdmissionPolicy, as far as it is read. */
 export interface Policy extends KubeObject {
   readonly spec: {
     readonly paramKind?: { readonly apiVersion: string; readonly kind: string };
     readonly matchConstraints?: MatchResources;
     readonly validations?: readonly {
-      readonly expression: string;
+      readonly expression?: string;
       readonly message?: string;
       readonly messageExpression?: string;
       readonly reason?: string;
     }[];
     readonly failurePolicy?: string;
-    readonly auditAnnotations?: readonly { readonly key: string; readonly valueExpression: string }[];
-    readonly matchConditions?: readonly { readonly name: string; readonly expression: string }[];
-    readonly variables?: readonly { readonly name: string; readonly expression: string }[];
+    readonly auditAnnotations?: readonly { readonly key?: string; readonly valueExpression?: string }[];
+    readonly matchConditions?: readonly Named[];
+    readonly variables?: readonly Named[];
   };
 }
 
@@ -122,13 +128,13 @@ type Verdict =
 
 /** The variables of a policy, each knowing those before it. */
 export function preparedVariables(
-  variables: readonly { readonly name: string; readonly expression: string }[],
+  variables: readonly Named[],
   scope: { readonly hasParams: boolean; readonly hasAuthorizer: boolean },
 ): ReadonlyMap<string, { readonly source: string; readonly expression: Prepared }> {
   const { prepare } = expressions();
   const types = new Map<string, import("../../../kube/cel/types.ts").Type>();
   const found = new Map<string, { source: string; expression: Prepared }>();
-  for (const { name, expression: source } of variables) {
+  for (const { name = "", expression: source = "" } of variables) {
     const expression = prepare(source, { ...scope, variables: new Map(types) }, []);
     found.set(name, { source, expression });
     types.set(name, "problem" in expression ? { kind: "dyn" } : expression.type);
@@ -151,7 +157,7 @@ function verdictsOf({ request, policy, ask }: Asked, params: KubeObject | undefi
   if (conditions !== true) return [{ kind: "error", message: conditions.failure }];
   const verdicts: Verdict[] = [];
   for (const validation of spec.validations ?? []) {
-    const { expression, messageExpression = "", message = "", reason = "Invalid" } = validation;
+    const { expression = "", messageExpression = "", message = "", reason = "Invalid" } = validation;
     const outcome = evaluator.evaluate(prepare(expression, scope, ["bool", "dyn"]), expression);
     if ("failure" in outcome) {
       verdicts.push({ kind: "error", message: outcome.failure });
@@ -174,7 +180,7 @@ function verdictsOf({ request, policy, ask }: Asked, params: KubeObject | undefi
       reason,
     });
   }
-  for (const { valueExpression } of spec.auditAnnotations ?? []) {
+  for (const { valueExpression = "" } of spec.auditAnnotations ?? []) {
     const outcome = evaluator.evaluate(prepare(valueExpression, scope, ["string", "null", "dyn"]), valueExpression);
     if ("failure" in outcome && spec.failurePolicy !== "Ignore")
       verdicts.push({ kind: "annotation", message: outcome.failure });
@@ -188,11 +194,11 @@ function typeOfPrepared(expression: Prepared): import("../../../kube/cel/types.t
 
 /** Do all conditions hold? The first that is false decides, even where another fails (webhook/matchconditions). */
 export function conditionsHold(
-  conditions: readonly { readonly name: string; readonly expression: string }[],
+  conditions: readonly Named[],
   evaluate: (source: string) => { readonly value: unknown } | { readonly failure: string },
 ): boolean | { readonly failure: string } {
   let failure: string | undefined;
-  for (const { expression } of conditions) {
+  for (const { expression = "" } of conditions) {
     const outcome = evaluate(expression);
     if ("failure" in outcome) failure ??= outcome.failure;
     else if (outcome.value !== true) return false;

@@ -171,14 +171,13 @@ export function conditionProblems(
 
 function variableProblems({ spec }: Policy, scope: Scope): readonly FieldProblem[] {
   const prepared = preparedVariables(spec.variables ?? [], scope);
-  return (spec.variables ?? []).flatMap(({ name, expression }, index) => {
+  return (spec.variables ?? []).flatMap(({ name = "", expression = "" }, index) => {
     const place = at("spec.variables", index);
     const problems: FieldProblem[] = [];
-    if ((name ?? "") === "") problems.push(required(child(place, "name"), "name is not specified"));
+    if (name === "") problems.push(required(child(place, "name"), "name is not specified"));
     else if (!/^[A-Za-z_][A-Za-z0-9_]*$/.test(name))
       problems.push(invalid(child(place, "name"), name, "must be a valid CEL identifier"));
-    if ((expression ?? "").trim() === "")
-      problems.push(required(child(place, "expression"), "expression is not specified"));
+    if (expression.trim() === "") problems.push(required(child(place, "expression"), "expression is not specified"));
     else {
       const found = prepared.get(name);
       if (found !== undefined)
@@ -398,8 +397,8 @@ function paramRefProblems({ name, selector, parameterNotFoundAction }: Fields): 
 export function typeChecked(policy: Policy, kinds: Kinds): KubeObject {
   const { generation = 1 } = policy.metadata;
   const { validations = [] } = policy.spec;
-  const expressionWarnings = validations.flatMap(({ expression, messageExpression }, index) =>
-    [["expression", expression] as const, ["messageExpression", messageExpression ?? ""] as const].flatMap(
+  const expressionWarnings = validations.flatMap(({ expression = "", messageExpression = "" }, index) =>
+    [["expression", expression] as const, ["messageExpression", messageExpression] as const].flatMap(
       ([field, source]) => {
         const warning = source === "" ? "" : typeWarning(policy, source, kinds);
         return warning === "" ? [] : [{ fieldRef: `${at("spec.validations", index)}.${field}`, warning }];

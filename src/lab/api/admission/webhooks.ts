@@ -37,7 +37,7 @@ export interface Webhook {
   readonly timeoutSeconds?: number;
   readonly reinvocationPolicy?: string;
   readonly admissionReviewVersions?: readonly string[];
-  readonly matchConditions?: readonly { readonly name: string; readonly expression: string }[];
+  readonly matchConditions?: readonly { readonly name?: string; readonly expression?: string }[];
 }
 
 const group = "admissionregistration.k8s.io";

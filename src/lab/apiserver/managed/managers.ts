@@ -103,7 +103,7 @@ export function managedInside(object: KubeObject, previous: KubeObject, manager:
   const shape = shapeOf(manager.kind);
   const { apiVersion: _, kind: __, ...all } = tracked(object);
   const fields = manager.subresource === "status" ? { status: all["status"] } : withoutStatus(all, manager.kind);
-  const text = addedFields(fields as Raw, shape, isAlways);
+  const text = addedFields(fields, shape, isAlways);
   const fieldsV1 = shared(text);
   if (mine?.fieldsV1 === fieldsV1 || (mine !== undefined && JSON.stringify(mine.fieldsV1) === text)) return before;
   const entry = { ...encoded(entryOf(manager, "Update", noFields)), fieldsV1 };
