@@ -75,7 +75,11 @@ test("strategic merge follows merge keys and directives", () => {
   const patched = (patch: unknown): typeof spec => applyStrategicMerge(spec, patch, type) as typeof spec;
   const names = (each: typeof spec): string[] => each.containers.map(({ name }) => name);
   assert.deepEqual(patched({ containers: [{ name: "b", image: "3" }] }).containers[1], { name: "b", image: "3" });
-  assert.deepEqual(names(patched({ containers: [{ name: "c", image: "3" }] })), ["a", "b", "c"]);
+  assert.deepEqual(
+    names(patched({ containers: [{ name: "c", image: "3" }] })),
+    ["c", "a", "b"],
+    "what is new comes first",
+  );
   assert.deepEqual(names(patched({ containers: [{ name: "a", $patch: "delete" }] })), ["b"]);
   assert.deepEqual(names(patched({ containers: [{ $patch: "replace" }, { name: "z" }] })), ["z"]);
   const order = { "$setElementOrder/containers": [{ name: "b" }, { name: "n" }, { name: "a" }] };
@@ -89,7 +93,7 @@ test("strategic merge follows merge keys and directives", () => {
     { "$deleteFromPrimitiveList/finalizers": ["a"], finalizers: ["c"] },
     typeNamed("meta.v1.ObjectMeta"),
   );
-  assert.deepEqual(metadata, { finalizers: ["b", "c"] });
+  assert.deepEqual(metadata, { finalizers: ["c", "b"] });
   const strategy = applyStrategicMerge(
     { type: "RollingUpdate", rollingUpdate: {} },
     { $retainKeys: ["type"], type: "Recreate" },

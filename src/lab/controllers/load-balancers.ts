@@ -24,6 +24,9 @@ export function isBalancedHere({ spec }: Pick<Service, "spec">): boolean {
   );
 }
 
+/** KEP-980: a Service stays until its load balancer has been taken down. */
+const cleanupFinalizer = "service.kubernetes.io/load-balancer-cleanup";
+
 export function loadBalancerController({ objects, config, ...cluster }: Cluster): Controller {
   const pools = config.loadBalancerCidrs ?? [];
   const events = cluster.events("service-controller");
@@ -57,6 +60,17 @@ export function loadBalancerController({ objects, config, ...cluster }: Cluster)
     objects.updateStatus(services, { ...service, status: { ...service.status, loadBalancer } });
   };
 
+  const isHeld = ({ metadata }: Service): boolean => metadata.finalizers?.includes(cleanupFinalizer) === true;
+  const withFinalizers = (service: Service, finalizers: readonly string[]): Service =>
+    objects.update(services, { ...service, metadata: { ...service.metadata, finalizers } });
+  const hold = (service: Service): Service =>
+    isHeld(service) ? service : withFinalizers(service, [...(service.metadata.finalizers ?? []), cleanupFinalizer]);
+  /** Addresses are free as soon as nobody has them: there is nothing else to take down. */
+  const letGo = (service: Service): void => {
+    if (isHeld(service))
+      withFinalizers(service, service.metadata.finalizers?.filter((name) => name !== cleanupFinalizer) ?? []);
+  };
+
   return {
     name: "service-lb-controller",
     watches: [
@@ -67,19 +81,21 @@ export function loadBalancerController({ objects, config, ...cluster }: Cluster)
         for (const address of before) if (owners.get(address) === key) owners.delete(address);
         for (const address of after) if (!owners.has(address)) owners.set(address, key);
         if (object === undefined) waiting.delete(key);
-        if (object !== undefined && (isBalancedHere(object) || after.length > 0)) enqueue(key);
+        if (object !== undefined && (isBalancedHere(object) || after.length > 0 || isHeld(object))) enqueue(key);
         // Somebody waits for what has just become free.
         if (before.some((address) => !after.includes(address))) for (const other of waiting) enqueue(other);
       }),
     ],
     reconcile(key) {
       const service = objects.byKey(services, key);
-      if (service === undefined || service.metadata.deletionTimestamp !== undefined) return;
+      if (service === undefined) return;
+      if (service.metadata.deletionTimestamp !== undefined) return letGo(service);
       if (!isBalancedHere(service)) {
         waiting.delete(key);
         // Another class is somebody else's business; a Service that is no load balancer has no such addresses.
-        if (service.spec.type !== "LoadBalancer") write(service, []);
-        return;
+        if (service.spec.type === "LoadBalancer") return;
+        write(service, []);
+        return letGo(objects.byKey(services, key) ?? service);
       }
       if (pools.length === 0) return;
       const chosen = choose(service, key);
@@ -90,7 +106,7 @@ export function loadBalancerController({ objects, config, ...cluster }: Cluster)
       }
       waiting.delete(key);
       for (const { ip } of chosen) owners.set(ip ?? "", key);
-      write(service, chosen);
+      write(hold(service), chosen);
     },
   };
 }

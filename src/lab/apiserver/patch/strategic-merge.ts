@@ -76,7 +76,10 @@ function mergeList(before: unknown, patch: readonly unknown[], field: FieldSchem
   if (!(field?.patchStrategies.includes("merge") ?? false))
     return patch.filter((each) => !isDirective(each)).map(plain);
   const key = field?.patchMergeKey;
-  if (key === undefined) return [...list, ...patch.filter((value) => !list.includes(value))];
+  if (key === undefined) {
+    const all = [...list, ...patch.filter((value) => !list.includes(value))];
+    return interleaved(all, patch, list);
+  }
   if (patch.some((each) => isFields(each) && each["$patch"] === "replace" && each[key] === undefined))
     return patch.filter((each) => !isDirective(each)).map(plain);
   return mergeElements(list, patch, key, listElementType(field));
@@ -111,7 +114,29 @@ function mergeElements(
       merged = merged.filter((each) => !isFields(each) || each[key] !== value);
     } else throw new PatchError(`Unknown patch type: ${JSON.stringify(element["$patch"])} in list`);
   }
-  return merged;
+  const idOf = (element: unknown): unknown => (isFields(element) ? element[key] : undefined);
+  const byId = new Map(merged.map((element) => [idOf(element), element]));
+  const ids = interleaved([...byId.keys()], patch.map(idOf), list.map(idOf));
+  return ids.length === merged.length ? ids.map((id) => byId.get(id)) : merged;
+}
+
+/**
+ * The order of a merged list (strategicpatch mergeSortedSlice): what the patch names comes in its order and as early as the order of
+ * before allows; so what is new comes first.
+ */
+function interleaved(
+  all: readonly unknown[],
+  patch: readonly unknown[],
+  before: readonly unknown[],
+): readonly unknown[] {
+  const inPatch = [...new Set(patch)].filter((id) => all.includes(id));
+  const others = all.filter((id) => !inPatch.includes(id));
+  const result: unknown[] = [];
+  while (others.length > 0 && inPatch.length > 0) {
+    const [mine, theirs] = [before.indexOf(others[0]), before.indexOf(inPatch[0])];
+    result.push((mine >= 0 && theirs >= 0 && mine < theirs ? others : inPatch).shift());
+  }
+  return [...result, ...others, ...inPatch];
 }
 
 function withoutValues(list: unknown, values: unknown): readonly unknown[] {
