@@ -1,10 +1,12 @@
 // The pods' places in one node, in memory and in one file: what a restarted agent must know beside the cluster's objects.
-// The file is replaced as a whole (write, sync, rename), so a crash at any moment leaves the old or the new one.
+// The file is replaced as a whole (write, rename), so a process that is killed at any moment leaves the old or the new one. It is not synced to
+// the disk, which may take longer than all the rest of a pod's ADD: when the machine itself dies, so do all places of pods, and a file
+// from before its start that cannot be read says as much as none.
 //
 // Not here: what an attachment is made of in the kernel (pod-network.ts), and what the Program makes of it (program/).
 
-import { mkdirSync, readFileSync } from "node:fs";
-import { open, rename } from "node:fs/promises";
+import { mkdirSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
+import os from "node:os";
 import { dirname } from "node:path";
 
 import type { Prefix } from "../ip/prefix.ts";
@@ -21,7 +23,7 @@ export interface AttachmentStore {
   setCursor(range: Prefix, offset: number): void;
   /** Calls back, from inside the writer's call, after each change of the list. */
   subscribe(changed: () => void): { close(): void };
-  /** Resolves when everything so far is on disk. Many callers share one write. Rejects with the file system's error. */
+  /** Resolves when everything so far is in the file. Many callers share one write. Rejects with the file system's error. */
   flushed(): Promise<void>;
 }
 
@@ -46,12 +48,9 @@ export function openAttachments(path?: string): AttachmentStore {
   };
   const list = (): readonly Attachment[] =>
     (sorted ??= Object.freeze([...attachments.values()].sort((a, b) => (a.id < b.id ? -1 : 1))));
-  const writeUntilCurrent = async (file: string): Promise<void> => {
-    while (writtenRevision < revision) {
-      const target = revision;
-      await write(file, { version: 1, cursors: Object.fromEntries(cursors), attachments: list() });
-      writtenRevision = target;
-    }
+  const writeCurrent = (file: string): void => {
+    write(file, { version: 1, cursors: Object.fromEntries(cursors), attachments: list() });
+    writtenRevision = revision;
   };
 
   return {
@@ -78,7 +77,7 @@ export function openAttachments(path?: string): AttachmentStore {
       while (writtenRevision < revision) {
         // A turn's worth of changes goes into one write.
         writing ??= new Promise<void>((resolve) => void setImmediate(resolve))
-          .then(() => writeUntilCurrent(path))
+          .then(() => writeCurrent(path))
           .finally(() => (writing = undefined));
         await writing;
       }
@@ -107,6 +106,7 @@ function read(path: string): StoredFile {
   try {
     value = JSON.parse(text);
   } catch (cause) {
+    if (statSync(path).mtimeMs < Date.now() - os.uptime() * 1000) return empty;
     throw new Error(`read pods' attachments from ${path}: not JSON; delete the file if no pod runs on this node`, {
       cause,
     });
@@ -137,14 +137,8 @@ function textOf({ version, cursors, attachments }: StoredFile): string {
 
 const lineOf = new WeakMap<Attachment, string>();
 
-async function write(path: string, file: StoredFile): Promise<void> {
+function write(path: string, file: StoredFile): void {
   const temporary = `${path}.new`;
-  const handle = await open(temporary, "w", 0o600);
-  try {
-    await handle.writeFile(textOf(file));
-    await handle.datasync();
-  } finally {
-    await handle.close();
-  }
-  await rename(temporary, path);
+  writeFileSync(temporary, textOf(file), { mode: 0o600 });
+  renameSync(temporary, path);
 }
