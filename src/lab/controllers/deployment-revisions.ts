@@ -62,7 +62,8 @@ export function ensureNewReplicaSet(options: {
 }): { readonly current: ReplicaSet | undefined; readonly sets: readonly ReplicaSet[] } {
   const { cluster, deployment, sets } = options;
   const found = findNewReplicaSet(deployment, sets);
-  const revision = 1 + Math.max(0, ...sets.filter((set) => set !== found).map(revisionOf));
+  const others = sets.filter((set) => set !== found).map(revisionOf);
+  const revision = 1n + others.reduce((most, each) => (each > most ? each : most), 0n);
   if (found === undefined) {
     if (!options.create) return { current: undefined, sets };
     const made = createReplicaSet(options, revision);
@@ -76,7 +77,7 @@ export function ensureNewReplicaSet(options: {
 
 function createReplicaSet(
   { cluster, events, deployment, sets }: Parameters<typeof ensureNewReplicaSet>[0],
-  revision: number,
+  revision: bigint,
 ): ReplicaSet | undefined {
   const collisions = deployment.status?.collisionCount ?? 0;
   const { template } = deployment.spec;
@@ -155,12 +156,14 @@ function noteRevision({ objects }: Cluster, deployment: Deployment, current: Rep
   });
 }
 
-export function revisionOf(set: ReplicaSet): number {
-  return Number(set.metadata.annotations?.[revisionKey] ?? 0) || 0;
+/** 64 bits, as upstream's; 0 where there is none, or no number. */
+export function revisionOf(set: ReplicaSet): bigint {
+  const text = set.metadata.annotations?.[revisionKey] ?? "";
+  return /^\d{1,19}$/.test(text) ? BigInt(text) : 0n;
 }
 
 /** Annotations copied from the Deployment, and a revision above all others; a set that comes back remembers its earlier numbers. */
-function withRevision(deployment: Deployment, set: ReplicaSet, revision: number): ReplicaSet {
+function withRevision(deployment: Deployment, set: ReplicaSet, revision: bigint): ReplicaSet {
   const before = set.metadata.annotations ?? {};
   const own = revisionOf(set);
   const history = before[historyKey];
@@ -169,7 +172,7 @@ function withRevision(deployment: Deployment, set: ReplicaSet, revision: number)
       ? {}
       : {
           [revisionKey]: String(revision),
-          ...(own === 0 ? {} : { [historyKey]: history === undefined ? String(own) : `${history},${own}` }),
+          ...(own === 0n ? {} : { [historyKey]: history === undefined ? String(own) : `${history},${own}` }),
         };
   const after = { ...before, ...copiedAnnotations(deployment), ...numbered };
   return sameJson(before, after) ? set : { ...set, metadata: { ...set.metadata, annotations: after } };
@@ -203,10 +206,15 @@ export function withReplicaAnnotations(deployment: Deployment, set: ReplicaSet):
 export function dropHistory({ objects }: Cluster, deployment: Deployment, old: readonly ReplicaSet[]): void {
   const kept = deployment.spec.revisionHistoryLimit ?? 10;
   const alive = old.filter((set) => set.metadata.deletionTimestamp === undefined);
-  const surplus = [...alive].sort((a, b) => revisionOf(a) - revisionOf(b)).slice(0, Math.max(0, alive.length - kept));
+  const surplus = [...alive].sort(byRevision).slice(0, Math.max(0, alive.length - kept));
   for (const set of surplus) {
     const isEmpty = replicasOf(set) === 0 && (set.status?.replicas ?? 0) === 0;
     const isSeen = (set.status?.observedGeneration ?? 0) >= (set.metadata.generation ?? 0);
     if (isEmpty && isSeen) objects.delete(replicaSets, set);
   }
+}
+
+function byRevision(a: ReplicaSet, b: ReplicaSet): number {
+  const [first, second] = [revisionOf(a), revisionOf(b)];
+  return first < second ? -1 : first > second ? 1 : 0;
 }

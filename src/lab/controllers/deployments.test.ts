@@ -35,6 +35,30 @@ function progressing(cluster: TestCluster, name: string): readonly (string | und
 }
 
 void describe("Deployment", () => {
+  void test("revisions have 64 bits", async () => {
+    const cluster = await testCluster();
+    const made = deployment("web", 1);
+    const { selector, template } = app("web");
+    cluster.create({
+      apiVersion: "apps/v1",
+      kind: "ReplicaSet",
+      metadata: {
+        name: "old",
+        labels: { app: "web" },
+        annotations: { "deployment.kubernetes.io/revision": "3546343826724305832" },
+      },
+      spec: { replicas: 0, selector, template: { ...template, metadata: { labels: { app: "web", old: "1" } } } },
+    });
+    await cluster.idle();
+    cluster.create(made);
+    await cluster.settle();
+    assert.equal(
+      cluster.must(deployments, "web").metadata.annotations?.["deployment.kubernetes.io/revision"],
+      "3546343826724305833",
+    );
+    cluster.close();
+  });
+
   void test("becomes a ReplicaSet, pods on nodes, and endpoints once they are ready", async () => {
     const cluster = await testCluster();
     cluster.create(deployment("web", 3), service("web"));

@@ -543,3 +543,39 @@ test("agnhost connect in a built-in agnhost: the same words as the process, with
   await remove("served", 0);
   await remove("asking", 0);
 });
+
+test("a pod whose host port another one has is rejected, as the kubelet does it", async () => {
+  const spec = { containers: [{ name: "c", image: "pause", ports: [{ containerPort: 1, hostPort: 4711 }] }] };
+  node.run("first-there", spec);
+  await node.until("first-there", isReady);
+  node.run("too-late", spec);
+  const late = await node.until("too-late", phaseIs("Failed"));
+  assert.equal(late.status?.reason, "NodePorts");
+  await remove("first-there", 0);
+  await remove("too-late", 0);
+  node.run("in-time", spec);
+  await node.until("in-time", isReady);
+  await remove("in-time", 0);
+});
+
+test("an image's own file may be removed, and is then not served any more", async () => {
+  node.run("probed", { containers: [{ name: "c", image: "agnhost", args: ["test-webserver"] }] });
+  const host = (await node.until("probed", isReady)).status?.podIP ?? "";
+  const status = (): Promise<string> =>
+    exec(
+      "probed",
+      "/opt/fairlead/bin/curl",
+      "-s",
+      "-o",
+      "/dev/null",
+      "-w",
+      "%{http_code}",
+      `http://${host}/localhost.crt`,
+    );
+  assert.equal(await status(), "200");
+  await exec("probed", "mv", "/localhost.crt", "/tmp/");
+  assert.equal(await status(), "404");
+  await exec("probed", "mv", "/tmp/localhost.crt", "/");
+  assert.equal(await status(), "200");
+  await remove("probed", 0);
+});

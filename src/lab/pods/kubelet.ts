@@ -14,6 +14,8 @@ import type { ConfigMap, Pod, Secret, Service } from "../../kube/kinds.ts";
 import type { ObjectApi } from "../api/api.ts";
 import type { WatchEvent } from "../api/store.ts";
 import { systemClock, type Clock } from "../controllers/clock.ts";
+import { isFinished } from "../controllers/pod-state.ts";
+import { hostPortsClash } from "../controllers/scheduler/placements.ts";
 import { createBackoff } from "./backoff.ts";
 import type { ContainerProcess } from "./container.ts";
 import type { Lookups } from "./env.ts";
@@ -127,6 +129,18 @@ export function startKubelet(options: KubeletOptions): Kubelet {
   for (const [uid, worker] of workers) if (!present.has(uid)) void worker.gone();
   sweep(context, present);
 
+  /** Bound here past the scheduler (spec.nodeName), and there is no place for it: it fails (pkg/kubelet/lifecycle/predicate.go). */
+  const reject = (pod: Pod): void => {
+    const message =
+      "Pod was rejected: Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports";
+    events.record(pod, "Warning", "NodePorts", message);
+    const { resourceVersion: _, ...metadata } = pod.metadata;
+    api.updateStatus({
+      ...pod,
+      metadata,
+      status: { ...pod.status, phase: "Failed", reason: "NodePorts", message },
+    } as Pod);
+  };
   const podEvent = (event: WatchEvent): void => {
     if (event.type === "BOOKMARK") return;
     const pod = event.object as Pod;
@@ -135,6 +149,11 @@ export function startKubelet(options: KubeletOptions): Kubelet {
     const worker = workers.get(uid);
     if (event.type === "DELETED") void worker?.gone();
     else if (worker !== undefined) worker.update(pod);
+    else if (
+      isNew(pod) &&
+      [...workers.values()].some((other) => !isFinished(other.pod) && hostPortsClash(pod, other.pod))
+    )
+      reject(pod);
     else
       workers.set(
         uid,
@@ -229,6 +248,11 @@ function hasRun({ status }: Pod, container: string): { readonly newest: boolean;
   const previous = found?.lastState?.terminated !== undefined;
   const { running, terminated } = found?.state ?? {};
   return { newest: previous || running !== undefined || terminated !== undefined, previous };
+}
+
+/** No kubelet has seen it yet. */
+function isNew({ metadata, status }: Pod): boolean {
+  return status?.startTime === undefined && status?.phase !== "Failed" && metadata.deletionTimestamp === undefined;
 }
 
 const podResource = { group: "", resource: "pods" } as const;

@@ -31,6 +31,8 @@ export interface RootMount {
   readonly source: string;
   readonly target: string;
   readonly readOnly: boolean;
+  /** A file of the root itself instead of a mount: the container may move or remove it. */
+  readonly copied?: true;
 }
 
 export interface RootPlan {
@@ -216,8 +218,13 @@ function addTools(root: string, toolbox: Toolbox): void {
   }
 }
 
-function addMount(root: string, { source, target, readOnly }: RootMount): void {
+function addMount(root: string, { source, target, readOnly, copied }: RootMount): void {
   const path = insideRoot(root, target);
+  if (copied === true) {
+    ensureFolder(dirname(path));
+    fs.copyFileSync(source, path);
+    return;
+  }
   if (fs.statSync(source).isDirectory()) ensureFolder(path);
   else if (!fs.existsSync(path)) {
     ensureFolder(dirname(path));

@@ -25,7 +25,7 @@ import type { PodFacts } from "./downward.ts";
 import { containerEnvironment, expand, hostnameOf, type Lookups } from "./env.ts";
 import { ConfigError } from "./errors.ts";
 import type { EventRecorder } from "./events.ts";
-import { containerFiles } from "./files.ts";
+import { containerFiles, type ContainerFiles } from "./files.ts";
 import { commandLine, type Image, type Images } from "./images/images.ts";
 import type { ContainerLog, LogStore } from "./logs.ts";
 import { startProbing, type CheckResult, type Prober, type ProbeKind } from "./probes.ts";
@@ -361,7 +361,7 @@ export function createRunner(
         container: spec.name,
         args: parts.argv,
         env: parts.environment,
-        files: containerFiles(parts.mounts),
+        files: withoutRemoved(containerFiles(parts.mounts), Object.keys(image.files), () => held?.pid),
         resolvConf: context.resolvConf(),
         log: (line) => log.line(line),
         exit: finish,
@@ -620,7 +620,7 @@ export function createRunner(
       const source = join(context.folder, "containers", spec.name, "image", target);
       fs.mkdirSync(dirname(source), { recursive: true });
       fs.writeFileSync(source, content(), { mode: 0o600 });
-      return { source, target, readOnly: true };
+      return { source, target, readOnly: false, copied: true as const };
     });
     return [...image.mounts, ...tools, ...files];
   }
@@ -655,6 +655,19 @@ export function createRunner(
       return life?.process?.pid;
     },
   };
+}
+
+/** Of the image's own files those that somebody inside has not removed. */
+function withoutRemoved(
+  files: ContainerFiles,
+  own: readonly string[],
+  pidOf: () => number | undefined,
+): ContainerFiles {
+  const isRemoved = (path: string): boolean => {
+    const pid = own.includes(path) ? pidOf() : undefined;
+    return pid !== undefined && fs.lstatSync(`/proc/${pid}/root${path}`, { throwIfNoEntry: false }) === undefined;
+  };
+  return { ...files, read: (path) => (isRemoved(path) ? undefined : files.read(path)) };
 }
 
 /** What runs in the daemon, as if it were a process. */
