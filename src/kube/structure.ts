@@ -21,6 +21,13 @@ export function structureProblems(object: { readonly apiVersion: string; readonl
   return problems;
 }
 
+/** As structureProblems, for a part of an object that is of a named type. */
+export function partProblems(value: unknown, type: string, path: string): readonly FieldProblem[] {
+  const problems: FieldProblem[] = [];
+  checkValue(value, { kind: "object", type }, path, problems);
+  return problems;
+}
+
 const objectMeta = "meta.v1.ObjectMeta";
 
 function checkObject(value: object, type: TypeSchema, path: string, problems: FieldProblem[]): void {

@@ -10,6 +10,7 @@ import type { JsonSchema } from "./custom-schema.ts";
 import { sameJson } from "../../kube/equal.ts";
 import { timeText } from "./bookkeeping.ts";
 import { rulesProblems } from "./custom.ts";
+import { shapeProblems, withoutNulls } from "./custom-shape.ts";
 import { structuralProblems } from "./custom-structure.ts";
 
 /** Where definitions are stored. */
@@ -144,7 +145,7 @@ export function preparedDefinition(
   previous: KubeObject | undefined,
   options: { readonly others: readonly KubeObject[]; readonly nowMs: number },
 ): KubeObject {
-  const definition = withNames(object as CustomResourceDefinition);
+  const definition = withPlainSchemas(withNames(object as CustomResourceDefinition));
   const { spec } = definition;
   const before = (previous as CustomResourceDefinition | undefined)?.status;
   const conflict = nameConflict(definition, options.others as readonly CustomResourceDefinition[]);
@@ -189,7 +190,7 @@ export function definitionProblems(object: KubeObject): readonly FieldProblem[] 
   const { names, group = "", versions = [], scope } = spec;
   if (names === undefined) return [];
   const problems: FieldProblem[] = [];
-  const wanted = `${names.plural}.${group}`;
+  const wanted = `${(names as Partial<CustomNames>).plural ?? ""}.${group}`;
   if (metadata.name !== wanted)
     problems.push(invalid("metadata.name", metadata.name, `must be spec.names.plural+"."+spec.group`));
   if (group !== "" && !group.includes("."))
@@ -239,15 +240,23 @@ function sharedPath(
 
 function versionProblems(version: CustomVersion, place: VersionPlace): readonly FieldProblem[] {
   const { versions, index, path } = place;
-  const { name, schema, additionalPrinterColumns = [], subresources, selectableFields = [] } = version;
+  // Fields that must be there may be missing: that has been said besides.
+  const {
+    name = "",
+    schema,
+    additionalPrinterColumns = [],
+    subresources,
+    selectableFields = [],
+  } = version as Partial<CustomVersion>;
   const problems: FieldProblem[] = [];
-  if (versions.findIndex((other) => other.name === name) < index) problems.push(duplicate(`${path}.name`, name));
-  for (const problem of dnsLabel1035(name)) problems.push(invalid(`${path}.name`, name, problem));
+  if (versions.findIndex((other) => other.name === version.name) < index) problems.push(duplicate(`${path}.name`, name));
+  for (const problem of name === "" ? [] : dnsLabel1035(name)) problems.push(invalid(`${path}.name`, name, problem));
   const root = schema?.openAPIV3Schema;
   const schemaPath = sharedPath(place, "schema");
   if (root === undefined) problems.push(required(`${path}.schema.openAPIV3Schema`, "schemas are required"));
   else if (schemaPath !== undefined) {
-    const looks = structuralProblems(root, `${schemaPath}.openAPIV3Schema`);
+    const shape = shapeProblems(root, `${schemaPath}.openAPIV3Schema`);
+    const looks = shape.length > 0 ? shape : structuralProblems(root, `${schemaPath}.openAPIV3Schema`);
     problems.push(...looks, ...(looks.length > 0 ? [] : rulesProblems(root, `${schemaPath}.openAPIV3Schema`)));
   }
   const columnsPath = sharedPath(place, "additionalPrinterColumns");
@@ -264,25 +273,28 @@ function versionProblems(version: CustomVersion, place: VersionPlace): readonly 
       problems.push(...scaleProblems(scale[field], under, `${scalePath}.scale.${field}`));
   const fieldsPath = sharedPath(place, "selectableFields");
   if (fieldsPath !== undefined && root !== undefined)
-    for (const [at_, { jsonPath }] of selectableFields.entries())
-      if (!leads(root, jsonPath))
+    for (const [at_, { jsonPath = "" }] of (selectableFields as readonly Partial<PrinterColumn>[]).entries())
+      if (jsonPath !== "" && !leads(root, jsonPath))
         problems.push(
           invalid(`${at(fieldsPath, at_)}.jsonPath`, jsonPath, "is an invalid path: does not refer to a valid field"),
         );
   return problems;
 }
 
-function columnProblems({ type, jsonPath }: PrinterColumn, path: string): readonly FieldProblem[] {
+function columnProblems({ type = "", jsonPath = "" }: Partial<PrinterColumn>, path: string): readonly FieldProblem[] {
   const types = ["boolean", "date", "integer", "number", "string"];
   return [
-    ...(types.includes(type) ? [] : [invalid(`${path}.type`, type, `must be one of ${types.join(",")}`)]),
-    ...(jsonPath.startsWith(".")
+    ...(type === "" || types.includes(type)
+      ? []
+      : [invalid(`${path}.type`, type, `must be one of ${types.join(",")}`)]),
+    ...(jsonPath === "" || jsonPath.startsWith(".")
       ? []
       : [invalid(`${path}.JSONPath`, jsonPath, "must be a simple json path starting with .")]),
   ];
 }
 
-function scaleProblems(given: string, under: string, path: string): readonly FieldProblem[] {
+function scaleProblems(given: string | undefined, under: string, path: string): readonly FieldProblem[] {
+  if (given === undefined || given === "") return [];
   if (!given.startsWith(".")) return [invalid(path, given, "must be a simple json path starting with .")];
   return given.startsWith(under) ? [] : [invalid(path, given, `should be a json path under ${under.slice(0, -1)}`)];
 }
@@ -310,8 +322,8 @@ function dnsLabel1035(text: string): readonly string[] {
   ];
 }
 
-function nameProblems(names: CustomNames): readonly FieldProblem[] {
-  const { plural, singular = "", kind, listKind = "", shortNames = [], categories = [] } = names;
+function nameProblems(names: Partial<CustomNames>): readonly FieldProblem[] {
+  const { plural = "", singular = "", kind = "", listKind = "", shortNames = [], categories = [] } = names;
   const check = (field: string, text: string, shown = text, prefix = ""): readonly FieldProblem[] =>
     text === "" ? [] : dnsLabel1035(text).map((problem) => invalid(`spec.names.${field}`, shown, prefix + problem));
   const mixed = "may have mixed case, but should otherwise match: ";
@@ -344,6 +356,17 @@ function withNames(definition: CustomResourceDefinition): CustomResourceDefiniti
       conversion: spec.conversion ?? { strategy: "None" },
     },
   };
+}
+
+function withPlainSchemas(definition: CustomResourceDefinition): CustomResourceDefinition {
+  const { spec } = definition;
+  if (!Array.isArray(spec?.versions)) return definition;
+  const versions = spec.versions.map((version: CustomVersion): CustomVersion => {
+    const before = version.schema?.openAPIV3Schema;
+    const after = withoutNulls(before);
+    return after === before ? version : { ...version, schema: { openAPIV3Schema: (after ?? undefined) as JsonSchema } };
+  });
+  return { ...definition, spec: { ...spec, versions } };
 }
 
 function condition(type: string, status: string, reason: string, message: string): Condition {

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import { definitionProblems } from "./custom-definitions.ts";
+import type { KubeObject } from "../../kube/object.ts";
+import { definitionProblems, preparedDefinition } from "./custom-definitions.ts";
 import type { JsonSchema } from "./custom-schema.ts";
 import { structuralProblems } from "./custom-structure.ts";
 
@@ -118,5 +119,37 @@ test("names, versions, columns and paths of definitions", () => {
       "spec.names.plural",
       "spec.names.listKind",
     ],
+  );
+});
+
+test("what is no schema, or is missing, is said without a fall", () => {
+  const definition = (version: object): KubeObject => ({
+    apiVersion: "apiextensions.k8s.io/v1",
+    kind: "CustomResourceDefinition",
+    metadata: { name: "ws.example.com" },
+    spec: { group: "example.com", scope: "Namespaced", names: { plural: "ws", kind: "W" }, versions: [version] },
+  });
+  const problemsOf = (version: object): readonly string[] => {
+    const prepared = preparedDefinition(definition(version), undefined, { others: [], nowMs: 0 });
+    return definitionProblems(prepared).map(({ field }) => field);
+  };
+  const withSchema = (a: unknown): object => ({
+    name: "v1",
+    served: true,
+    storage: true,
+    schema: { openAPIV3Schema: { type: "object", properties: { a } } },
+  });
+  const below = "spec.validation.openAPIV3Schema.properties.a";
+  assert.deepEqual(problemsOf({}), ["spec.versions", "spec.versions[0].schema.openAPIV3Schema"]);
+  assert.deepEqual(problemsOf(withSchema({ type: "array", items: 7 })), [`${below}.items`]);
+  assert.deepEqual(problemsOf(withSchema({ type: "array", items: { required: "x" } })), [`${below}.items.required`]);
+  assert.deepEqual(problemsOf(withSchema({ type: "object", additionalProperties: "x" })), [
+    `${below}.additionalProperties`,
+  ]);
+  assert.deepEqual(problemsOf(withSchema({ type: "array", items: { type: "string", required: null }, not: null })), []);
+  assert.deepEqual(problemsOf(withSchema(null)), ["spec.validation.openAPIV3Schema.properties[a].type"]);
+  assert.deepEqual(
+    problemsOf({ ...withSchema({ type: "string" }), selectableFields: [{}], additionalPrinterColumns: [{}] }),
+    [],
   );
 });
