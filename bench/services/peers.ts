@@ -81,6 +81,8 @@ async function main(): Promise<void> {
       await proxy.programmed;
       note(`${who}: process start to programmed, ms`, performance.now() - started);
       note(`${who}: CPU until then, s`, cpuSeconds(proxy.child));
+      const processorMs = proxy.syncProcessorMs();
+      if (processorMs !== undefined) note("fairlead: objects in hand to kernel, ms of processors", processorMs);
       if (who === "fairlead") note("fairlead: objects in hand to kernel, ms", proxy.syncMs());
       else note("kube-proxy: first sync of IPv4, ms", proxy.syncMs());
       await pod.answers();
@@ -232,6 +234,8 @@ interface Proxy {
   readonly programmed: Promise<void>;
   /** What it says that its first time took. */
   syncMs(): number;
+  /** Of that, what it says about the processor's time. */
+  syncProcessorMs(): number | undefined;
   /** Ends it, and takes what it made away. */
   end(): Promise<void>;
 }
@@ -240,11 +244,12 @@ function startFairlead({ kubeconfig, node }: Place): Proxy {
   const fairlead = resolve("bin/fairlead");
   const child = spawn(fairlead, ["agent", "--kubeconfig", kubeconfig, "--node", node, "--only", "services"]);
   running.push(child);
-  const said = listen(child, /programmed \d+ changes (\d+) ms/);
+  const said = listen(child, /programmed \d+ changes (\d+) ms.* processor's time (\d+) and/);
   return {
     child,
     programmed: said.found,
     syncMs: () => Number(said.match()?.[1]),
+    syncProcessorMs: () => Number(said.match()?.[2]),
     async end() {
       child.kill("SIGTERM");
       await once(child, "exit");
@@ -274,6 +279,7 @@ function startKubeProxy({ kubeconfig, node }: Place): Proxy {
     child,
     programmed: said.found,
     syncMs: () => goDurationMs(said.match()?.[1] ?? ""),
+    syncProcessorMs: () => undefined,
     async end() {
       child.kill("SIGKILL");
       await once(child, "exit");

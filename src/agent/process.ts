@@ -7,6 +7,7 @@
 import { rmdirSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { performance } from "node:perf_hooks";
+import process from "node:process";
 
 import { removeEverything } from "../apply/reconcile.ts";
 import { ownLinkName } from "../apply/links.ts";
@@ -145,7 +146,7 @@ export async function startNodeProcess(options: ProcessOptions): Promise<NodePro
       log(
         "the API server has no ServiceCIDR objects (before Kubernetes 1.33): give --service-cidr, or clients from outside of the cluster get no answer at cluster addresses",
       );
-    const known = performance.now();
+    const known = { at: performance.now(), processorMs: processorMs() };
     if (scope.kind === "services") {
       log(policiesAreOthers);
       events.tell({ type: "Warning", reason: "PoliciesNotEnforced", message: policiesAreOthers });
@@ -177,9 +178,10 @@ export async function startNodeProcess(options: ProcessOptions): Promise<NodePro
       log(`answer fairlead show --here at ${places.show}: ${error instanceof Error ? error.message : String(error)}`);
     }
     const first = await network.agent.synced();
-    log(
-      `programmed ${first.made.length} changes ${(performance.now() - known).toFixed(0)} ms after all objects were known, ${performance.now().toFixed(0)} ms after the start`,
-    );
+    const sinceKnown = `${(performance.now() - known.at).toFixed(0)} ms after all objects were known`;
+    const sinceStart = `${performance.now().toFixed(0)} ms after the start`;
+    const processor = `of the processor's time ${(processorMs() - known.processorMs).toFixed(0)} and ${processorMs().toFixed(0)} ms`;
+    log(`programmed ${first.made.length} changes ${sinceKnown}, ${sinceStart}; ${processor}`);
     if (first.failures.some(isWholeTable))
       log("a table could not be written: what another proxy left stays until it can");
     else handOver(kernel, { log, events, later });
@@ -249,6 +251,12 @@ function requireFeatures(scope: AgentScope): void {
     if (!answer.available)
       throw new MissingFeature(`start the agent: this kernel has no ${feature}: ${answer.reason} (docs/agent.md)`);
   }
+}
+
+/** What this process took of the processors so far, kernel included. */
+function processorMs(): number {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1000;
 }
 
 function shownNode(
