@@ -13,6 +13,7 @@ const [port = "", count = "", path = ""] = process.argv.slice(2);
 const context = createSecureContext({ cert: process.env["CERT"], key: process.env["KEY"] });
 const watchers = Number(count);
 const mark = Buffer.from(stampMark);
+const lastChunk = Buffer.from("\r\n0\r\n\r\n");
 // One buffer for all: what is read is looked through at once. This is half the price of Node's streams.
 const buffer = Buffer.alloc(64 * 1024);
 const delaysMs: number[] = [];
@@ -70,6 +71,8 @@ function watch(index: number): void {
       seen[index] = (seen[index] ?? 0) + 1;
       from = start + stampLength;
     }
+    // A server that cuts a watcher off ends its answer and may keep the connection.
+    if (data.subarray(-7).equals(lastChunk) || data.equals(lastChunk.subarray(2))) ended++;
     // A mark may be cut in two; lines end with a newline.
     const kept = Math.max(from, data.length - mark.length - stampLength);
     if (data.at(-1) !== 0x0a && kept < data.length) rest = Buffer.from(data.subarray(kept));
