@@ -34,7 +34,7 @@ import { clearNetworkUnavailable, createNodeEvents, type NodeEvents } from "./no
 import { startShowServer } from "./show-server.ts";
 import type { ShownNode } from "./show.ts";
 import { networkProgrammingText, watchMetricsText } from "./watch-metrics.ts";
-import { noteRouting } from "./routing-note.ts";
+import { noteOnNode } from "./node-notes.ts";
 import { isToStay, startNode, type NodeNetwork } from "./node.ts";
 
 export interface ProcessOptions {
@@ -48,6 +48,8 @@ export interface ProcessOptions {
   readonly domain: string;
   /** How this node reaches other nodes' pods; what its Node object says where absent. */
   readonly routing?: Routing;
+  /** The node's pod ranges where its Node object has none. */
+  readonly podCidrs?: readonly Prefix[];
   readonly health: HealthAddresses;
   readonly places: NodePlaces;
   /** A line each, without time. */
@@ -100,6 +102,7 @@ export class MissingFeature extends Error {
 const kubeProxyAgainMs = 60_000;
 const retryMs = 10_000;
 const firewallIntervalMs = 300_000;
+const waitingIntervalMs = 30_000;
 
 /** Starts the agent of this machine's node. Rejects with LockedError and MissingFeature before anything is written. */
 export async function startNodeProcess(options: ProcessOptions): Promise<NodeProcess> {
@@ -139,7 +142,18 @@ export async function startNodeProcess(options: ProcessOptions): Promise<NodePro
   let stopped = false;
 
   const run = async (): Promise<void> => {
+    let isSynced = false;
+    const tellWaiting = (): void => {
+      if (isSynced) return;
+      const missing = [...source.status()].flatMap(([kind, { synced, trouble }]) =>
+        synced ? [] : [`${kind} (${trouble ?? "no answer yet"})`],
+      );
+      log(`nothing is written before everything is known; still missing: ${missing.join(", ")}`);
+      later(waitingIntervalMs, tellWaiting);
+    };
+    later(waitingIntervalMs, tellWaiting);
     await source.synced;
+    isSynced = true;
     await nodeIsKnown(source, node, log);
     if (stopped) return;
     if (source.current().cluster.serviceCidrs.length === 0)
@@ -314,9 +328,9 @@ function tell(event: AgentEvent, log: (line: string) => void, events: NodeEvents
   }
 }
 
-/** Tells the other nodes how this one reaches their pods, again and again until they know. */
+/** Says on the Node what the command line said, again and again until it stands there. */
 function noteOnChange(
-  { routing, log }: ProcessOptions,
+  { routing, podCidrs = [], log }: ProcessOptions,
   parts: {
     readonly client: ClusterClient;
     readonly source: ClusterSource;
@@ -327,12 +341,13 @@ function noteOnChange(
   const { client, source, machine, later } = parts;
   const say = (): void => {
     const node = source.node();
-    if (routing === undefined || node === undefined) return;
+    if (node === undefined) return;
     const own = (node.status?.addresses ?? []).flatMap(({ type, address }) => (type === "InternalIP" ? [address] : []));
-    noteRouting(client, node, { routing, subnets: machine.subnetsOf(own) }).then(
-      (result) => void (result === "written" && log(`said on the Node: routing ${routing}`)),
+    const way = routing && { mode: routing, subnets: machine.subnetsOf(own) };
+    noteOnNode(client, node, { routing: way, podCidrs }).then(
+      (words) => void (words !== "" && log(`said on the Node: ${words}`)),
       (error: unknown) => {
-        log(`say on the Node how pods are reached: ${String(error)}; until then they are reached as before`);
+        log(`say on the Node what this agent was told (--routing, --pod-cidr): ${String(error)}; tried again`);
         later(retryMs, say);
       },
     );

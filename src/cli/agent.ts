@@ -31,6 +31,7 @@ export interface AgentOptions {
   readonly metricsBindAddress: string;
   readonly domain: string;
   readonly routing?: Routing;
+  readonly podCidr?: string;
   readonly stateDir: string;
   readonly cniDir: string;
   readonly cniBinDir: string;
@@ -61,6 +62,7 @@ async function run(options: AgentOptions): Promise<number> {
     ...(nodePortCidrs === undefined ? {} : { nodePortCidrs }),
     domain: options.domain,
     ...(options.routing !== undefined && { routing: options.routing }),
+    podCidrs: ranges("--pod-cidr", options.podCidr),
     health: healthAddresses(options),
     places: nodePlaces(options),
   };

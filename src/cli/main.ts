@@ -272,8 +272,12 @@ const agentCommand = program
   .addOption(
     new Option(
       "--routing <mode>",
-      "how this node reaches other nodes' pods, written on its Node object (default: what stands there, else vxlan)",
+      "how this node reaches other nodes' pods; written on its Node object (default: what stands there, else vxlan)",
     ).choices(["vxlan", "native", "mixed"]),
+  )
+  .option(
+    "--pod-cidr <list>",
+    "this node's pods' ranges, one per family, in a cluster that gives nodes none; written on its Node object",
   );
 for (const option of placeOptions) agentCommand.addOption(option);
 agentCommand

@@ -5,7 +5,7 @@ import * as fc from "fast-check";
 
 import { buildNetwork, createNetworkBuilder } from "./build.ts";
 import { clusterConfig } from "./cluster.ts";
-import type { NetworkPolicy } from "../kube/kinds.ts";
+import type { NetworkPolicy, Node } from "../kube/kinds.ts";
 import type { Network } from "./network.ts";
 import { namespace, node, objects, pod, service, slice } from "./objects.testing.ts";
 import { clusterArbitrary, shuffled } from "./random.testing.ts";
@@ -183,6 +183,19 @@ void test("nodes that claim one range: the first by name has it", () => {
     [["10.244.1.0/24", "fd00:10:244:1::/64"], [], []],
   );
   assert.ok(said(network).some((text) => text === "node-2 spec.podCIDRs[0] : 10.244.0.0/20 belongs to Node node-1"));
+});
+
+void test("a node whose cluster gives it no range has the one its agent brought", () => {
+  const annotations = { "fairlead.dev/pod-cidrs": "10.244.7.0/24, fd00:10:244:7::/64" };
+  const bare = (index: number, podCIDRs: readonly string[]): Node => {
+    const object = node(index, { podCIDRs });
+    return { ...object, metadata: { ...object.metadata, annotations } };
+  };
+  const network = buildNetwork(cluster, objects({ nodes: [bare(1, []), bare(2, ["10.244.2.0/24"])] }));
+  assert.deepEqual(
+    network.nodes.map(({ podCidrs }) => podCidrs),
+    [["10.244.7.0/24", "fd00:10:244:7::/64"], ["10.244.2.0/24"]],
+  );
 });
 
 void test("a pod range that holds Services' or nodes' addresses is nobody's", () => {

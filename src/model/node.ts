@@ -14,6 +14,9 @@ export const routingAnnotation = "fairlead.dev/routing";
 /** The ranges of the node's link to the others, separated by commas: `172.18.0.0/17,fd00:172:18::/65`. */
 export const subnetsAnnotation = "fairlead.dev/subnets";
 
+/** The node's pod ranges in a cluster whose controllers give none (no Node.spec.podCIDRs): `10.244.7.0/24,fd00:10:244:7::/64`. */
+export const podCidrsAnnotation = "fairlead.dev/pod-cidrs";
+
 /** All there are. */
 export const routings: readonly Routing[] = ["vxlan", "native", "mixed"];
 
@@ -70,8 +73,11 @@ function routingFacts({ metadata: { annotations = {} } }: Node): Pick<NetworkNod
   };
 }
 
-function podCidrsOf({ spec }: Node): readonly string[] {
-  return spec?.podCIDRs ?? (spec?.podCIDR === undefined || spec.podCIDR === "" ? [] : [spec.podCIDR]);
+/** The node controller's ranges; where there is none of its, those that the node's agent was given. */
+function podCidrsOf({ spec, metadata }: Node): readonly string[] {
+  if (spec?.podCIDRs !== undefined && spec.podCIDRs.length > 0) return spec.podCIDRs;
+  if (spec?.podCIDR !== undefined && spec.podCIDR !== "") return [spec.podCIDR];
+  return (metadata.annotations?.[podCidrsAnnotation] ?? "").split(",").map((text) => text.trim());
 }
 
 function isReady(node: Node): boolean {

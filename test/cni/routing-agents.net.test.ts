@@ -43,8 +43,10 @@ describe("fairlead agent --routing", () => {
       topology.close();
     });
     api.api.create(nodeObject("node-1", one.addresses, ["10.244.1.0/24"]));
-    api.api.create(nodeObject("node-2", two.addresses, ["10.244.2.0/24"]));
-    const start = ({ name, namespace }: Machine, routing: string): AgentProcess =>
+    // A cluster whose controllers give no ranges: this one's agent brings its own.
+    api.api.create(nodeObject("node-2", two.addresses, []));
+    const own = ["--pod-cidr=10.244.2.0/24"];
+    const start = ({ name, namespace }: Machine, routing: string, ...more: readonly string[]): AgentProcess =>
       runFairlead(
         namespace,
         "agent",
@@ -55,6 +57,7 @@ describe("fairlead agent --routing", () => {
         `--cni-dir=${join(api.folder, name, "cni")}`,
         `--cni-bin-dir=${join(api.folder, name, "bin")}`,
         `--cni-conf-dir=${join(api.folder, name, "net.d")}`,
+        ...more,
       );
     const annotations = (name: string): Readonly<Record<string, string>> =>
       (api.api.get({ group: "", resource: "nodes", name }) as Node).metadata.annotations ?? {};
@@ -65,13 +68,15 @@ describe("fairlead agent --routing", () => {
       [annotations("node-1")["fairlead.dev/routing"], annotations("node-1")["fairlead.dev/subnets"]],
       ["native", "172.18.0.0/16"],
     );
-    assert.equal(wayTo(one, "10.244.2.0/24"), "fl.vx", "the other one does not take it yet");
-    const second = start(two, "native");
-    await second.says(/said on the Node: routing native/);
+    assert.equal(wayTo(one, "10.244.2.0/24"), undefined, "the other one has no pods yet");
+    const second = start(two, "native", ...own);
+    await second.says(/said on the Node: routing native, pod ranges 10\.244\.2\.0\/24/);
+    await second.says(/NetworkUnavailable is False/);
+    assert.equal(annotations("node-2")["fairlead.dev/pod-cidrs"], "10.244.2.0/24");
     await comesToBe(one, () => wayTo(one, "10.244.2.0/24") === "172.18.0.12");
     await comesToBe(two, () => wayTo(two, "10.244.1.0/24") === "172.18.0.11");
     await second.end();
-    await start(two, "vxlan").says(/said on the Node: routing vxlan/);
+    await start(two, "vxlan", ...own).says(/said on the Node: routing vxlan/);
     await comesToBe(one, () => wayTo(one, "10.244.2.0/24") === "fl.vx");
     await comesToBe(two, () => wayTo(two, "10.244.1.0/24") === "fl.vx");
   });
