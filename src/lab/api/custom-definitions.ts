@@ -249,7 +249,8 @@ function versionProblems(version: CustomVersion, place: VersionPlace): readonly 
     selectableFields = [],
   } = version as Partial<CustomVersion>;
   const problems: FieldProblem[] = [];
-  if (versions.findIndex((other) => other.name === version.name) < index) problems.push(duplicate(`${path}.name`, name));
+  if (versions.findIndex((other) => other.name === version.name) < index)
+    problems.push(duplicate(`${path}.name`, name));
   for (const problem of name === "" ? [] : dnsLabel1035(name)) problems.push(invalid(`${path}.name`, name, problem));
   const root = schema?.openAPIV3Schema;
   const schemaPath = sharedPath(place, "schema");

@@ -58,6 +58,7 @@ before(async () => {
       const patch = [
         ...(object?.metadata.labels === undefined ? [{ op: "add", path: "/metadata/labels", value: {} }] : []),
         { op: "add", path: "/metadata/labels/hook", value: "was-here" },
+        ...(object?.metadata.name === "junk" ? [{ op: "add", path: "/junk", value: 1 }] : []),
       ];
       const mutation = {
         patchType: "JSONPatch",
@@ -147,6 +148,29 @@ test("what a webhook makes of an object is stored, what another refuses is not",
   }
   assert.match((await configMap({ name: "stranger" })).body.message, /expected response.uid="[-0-9a-f]{36}", got "x"$/);
   assert.equal((await configMap({ name: "deny" }, { place: "other" })).status, 201);
+  for (const each of forget) await each();
+});
+
+test("what a webhook adds to a custom resource and its schema does not know goes before the next one sees it", async () => {
+  const crd = {
+    apiVersion: "apiextensions.k8s.io/v1",
+    kind: "CustomResourceDefinition",
+    metadata: { name: "things.example.com" },
+    spec: {
+      group: "example.com",
+      scope: "Namespaced",
+      names: { plural: "things", kind: "Thing" },
+      versions: [{ name: "v1", served: true, storage: true, schema: { openAPIV3Schema: { type: "object" } } }],
+    },
+  };
+  assert.equal((await server.send("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", crd)).status, 201);
+  const rules = [{ apiGroups: ["example.com"], apiVersions: ["v1"], operations: ["*"], resources: ["things"] }];
+  const forget = [await configure("Mutating", "m", { rules }), await configure("Validating", "v", { rules })];
+  const thing = { apiVersion: "example.com/v1", kind: "Thing", metadata: { name: "junk" } };
+  const { status, body } = await server.send("POST", "/apis/example.com/v1/namespaces/default/things", thing);
+  assert.deepEqual([status, body.junk, body.metadata.labels], [201, undefined, { hook: "was-here" }]);
+  const seen = reviews.at(-1)?.review.request.object as { junk?: unknown } | null | undefined;
+  assert.equal(seen?.junk, undefined);
   for (const each of forget) await each();
 });
 

@@ -11,6 +11,7 @@ import type { KubeObject } from "../../../kube/object.ts";
 import { fromStored, toStored } from "../../apiserver/conversions.ts";
 import { applyJsonPatch, PatchError } from "../../apiserver/patch/json-patch.ts";
 import type { Admission, AdmissionRequest, Validation } from "../api.ts";
+import { pruned } from "../custom-schema.ts";
 import { forbidden } from "../errors.ts";
 import type { Kind } from "../kinds.ts";
 import { StatusError, type ResourceName } from "../store.ts";
@@ -352,7 +353,10 @@ function patchedBy(
       ...(uid === undefined ? {} : { uid }),
     };
     const kept = { ...result, metadata };
-    return kind.custom === undefined ? withDefaults(kept) : kept;
+    if (kind.custom === undefined) return withDefaults(kept);
+    // What the schema does not know goes after each webhook: the next one must not see it.
+    const schema = kind.custom.schema?.openAPIV3Schema;
+    return schema === undefined ? kept : (pruned(kept, schema, []) as KubeObject);
   } catch (error) {
     if (!(error instanceof PatchError)) throw error;
     throw new StatusError(500, "InternalError", `Internal error occurred: ${error.message}`);
