@@ -9,7 +9,7 @@ import { performance } from "node:perf_hooks";
 
 import type { Drift, Failure, Part, ReconcileReport } from "../apply/report.ts";
 import { reconcile, removeEverything } from "../apply/reconcile.ts";
-import type { MonitorEvent, NetworkKernel } from "../kernel/kernel.ts";
+import type { ConnectionMatch, MonitorEvent, NetworkKernel } from "../kernel/kernel.ts";
 import type { Attachment, Network } from "../model/network.ts";
 import type { NetworkSource } from "../model/source.ts";
 import type { Program } from "../program/program.ts";
@@ -22,6 +22,8 @@ export interface AgentOptions {
   readonly source: NetworkSource;
   readonly attachments: AttachmentStore;
   readonly compile: (network: Network, node: string, attachments: readonly Attachment[]) => Program;
+  /** See ReconcileOptions. */
+  readonly spares?: (match: ConnectionMatch) => boolean;
   /** What happened, for logs and Events. */
   readonly report?: (event: AgentEvent) => void;
   readonly clock?: Clock;
@@ -152,7 +154,11 @@ export function startAgent(options: AgentOptions): Agent {
     }
     const readBack = suspect;
     suspect = new Set();
-    last = reconcile(program, kernel, { ...(last === undefined ? {} : { last }), suspect: readBack });
+    last = reconcile(program, kernel, {
+      ...(last === undefined ? {} : { last }),
+      suspect: readBack,
+      ...(options.spares !== undefined && { spares: options.spares }),
+    });
     const tookMs = clock.now() - started;
     // Whatever happens outside, others get a turn.
     notBefore =

@@ -5,7 +5,7 @@
 
 import type { Prefix } from "../ip/prefix.ts";
 import type { Node } from "../kube/kinds.ts";
-import type { NetworkKernel } from "../kernel/kernel.ts";
+import type { ConnectionMatch, NetworkKernel } from "../kernel/kernel.ts";
 import { openKernel } from "../kernel/linux.ts";
 import { openNetworkNamespace, type NetworkNamespace } from "../kernel/namespaces.ts";
 import type { NetworkSource } from "../model/source.ts";
@@ -48,6 +48,8 @@ export interface NodeOptions {
     readonly told: (flow: PolicyFlow) => void;
     readonly report?: (line: string) => void;
   };
+  /** See ReconcileOptions. */
+  readonly spares?: (match: ConnectionMatch) => boolean;
   readonly report?: (event: AgentEvent) => void;
 }
 
@@ -78,6 +80,7 @@ export function startNode(options: NodeOptions): NodeNetwork {
     source,
     attachments,
     compile,
+    ...(options.spares !== undefined && { spares: options.spares }),
     report(event) {
       if (event.kind === "reconciled") {
         record.synced(event.tookMs, event.report.failures.length, Date.now());

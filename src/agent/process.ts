@@ -4,7 +4,7 @@
 // Invariants: nothing is written before everything is known; ending leaves the kernel as it is.
 // Not here: the command line (cli/agent.ts), what a node is made of (node.ts).
 
-import { rmdirSync, rmSync } from "node:fs";
+import { globSync, readFileSync, rmdirSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { performance } from "node:perf_hooks";
 import process from "node:process";
@@ -15,9 +15,11 @@ import { formatReport, isWholeTable } from "../apply/report.ts";
 import type { Prefix } from "../ip/prefix.ts";
 import type { NetworkKernel } from "../kernel/kernel.ts";
 import { openKernel } from "../kernel/linux.ts";
-import { currentNetworkNamespace } from "../kernel/namespaces.ts";
+import { currentNetworkNamespace, type NetworkNamespace } from "../kernel/namespaces.ts";
 import { probe, type Feature } from "../kernel/probe.ts";
-import type { Routing } from "../model/network.ts";
+import type { Network, Routing } from "../model/network.ts";
+import type { NetworkSource } from "../model/source.ts";
+import { compileZone, type Zone } from "../program/zone.ts";
 import { formatCniEvent, startCniServer } from "../serve/cni/server.ts";
 import type { HealthAddresses } from "../serve/proxy/health.ts";
 import { createProgrammingRecord } from "../serve/proxy/policy-metrics.ts";
@@ -35,6 +37,8 @@ import { startShowServer } from "./show-server.ts";
 import type { ShownNode } from "./show.ts";
 import { networkProgrammingText, watchMetricsText } from "./watch-metrics.ts";
 import { noteOnNode } from "./node-notes.ts";
+import { createNodeDnsSource, withDnsAddresses, type NodeDnsSource } from "./node-dns-source.ts";
+import { startNodeDns, type NodeDns } from "./node-dns.ts";
 import { isToStay, startNode, type NodeNetwork } from "./node.ts";
 
 export interface ProcessOptions {
@@ -50,6 +54,8 @@ export interface ProcessOptions {
   readonly routing?: Routing;
   /** The node's pod ranges where its Node object has none. */
   readonly podCidrs?: readonly Prefix[];
+  /** This node answers its pods' questions for names itself, by that Corefile; the DNS Service's pods do where absent. */
+  readonly dns?: { readonly corefile: string };
   readonly health: HealthAddresses;
   readonly places: NodePlaces;
   /** A line each, without time. */
@@ -136,6 +142,8 @@ export async function startNodeProcess(options: ProcessOptions): Promise<NodePro
     timers.add(timer);
   };
   const arrivals = createProgrammingRecord();
+  const ownDns = options.dns && createNodeDnsSource({ node, source, kernel });
+  let dns: NodeDns | undefined;
   let network: NodeNetwork | undefined;
   let shower: { close(): void } | undefined;
   let plugin: { close(): Promise<void> } | undefined;
@@ -168,7 +176,8 @@ export async function startNodeProcess(options: ProcessOptions): Promise<NodePro
     network = startNode({
       node,
       kernel,
-      source,
+      source: ownDns ?? source,
+      ...(ownDns !== undefined && { spares: ownDns.spares }),
       podCidrs: () => source.current().nodes.find(({ name }) => name === node)?.podCidrs ?? [],
       ...(scope.kind === "all" ? { attachmentsFile: join(places.state, "attachments.json") } : {}),
       health: {
@@ -187,7 +196,7 @@ export async function startNodeProcess(options: ProcessOptions): Promise<NodePro
       },
     });
     try {
-      shower = await startShowServer(places.show, () => shownNode(node, kernel, source, network));
+      shower = await startShowServer(places.show, () => shownNode(node, kernel, ownDns ?? source, network));
     } catch (error) {
       log(`answer fairlead show --here at ${places.show}: ${error instanceof Error ? error.message : String(error)}`);
     }
@@ -204,6 +213,8 @@ export async function startNodeProcess(options: ProcessOptions): Promise<NodePro
     sayRouting = noteOnChange(options, { client, source, machine, later });
     sayRouting();
     if (scope.kind === "all") plugin = await openToPods(options, { client, source, network, events, later });
+    if (ownDns !== undefined && options.dns !== undefined)
+      dns = answerDns(options.dns.corefile, { options, source, ownDns, network, namespace });
   };
   const ready = run();
   return {
@@ -212,6 +223,9 @@ export async function startNodeProcess(options: ProcessOptions): Promise<NodePro
       stopped = true;
       for (const timer of timers) clearTimeout(timer);
       shower?.close();
+      // While everything else still works: the Service's pods take over before this server goes.
+      await dns?.close();
+      ownDns?.close();
       await plugin?.close();
       network?.closeHealth();
       await network?.agent.stop();
@@ -222,6 +236,44 @@ export async function startNodeProcess(options: ProcessOptions): Promise<NodePro
       lock.close();
     },
   };
+}
+
+/** The node's own DNS server, with the node's files: a ConfigMap is mounted where the Corefile is. */
+function answerDns(
+  corefile: string,
+  parts: {
+    readonly options: ProcessOptions;
+    readonly source: ClusterSource;
+    readonly ownDns: NodeDnsSource;
+    readonly network: NodeNetwork;
+    readonly namespace: NetworkNamespace;
+  },
+): NodeDns {
+  const { options, source, ownDns, network, namespace } = parts;
+  const { node, domain, log } = options;
+  let made: { readonly from: Network; readonly zone: Zone } | undefined;
+  return startNodeDns({
+    node,
+    source: ownDns,
+    network,
+    domain,
+    upstream: undefined,
+    // The node's own resolvers may be on its loopback.
+    outward: namespace,
+    zone() {
+      const from = source.current();
+      if (made?.from !== from) made = { from, zone: compileZone(withDnsAddresses(from), { previous: made?.zone }) };
+      return made.zone;
+    },
+    corefile: {
+      path: corefile,
+      text: () => readText(corefile) ?? "",
+      read: readText,
+      list: (pattern) => globSync(pattern).toSorted(),
+      env: process.env,
+    },
+    log: (line) => log(line),
+  });
 }
 
 /** Removes all that is ours from this machine's kernel; what was there, in words. Rejects with LockedError while an agent runs. */
@@ -251,6 +303,17 @@ export async function uninstallNode(places: NodePlaces): Promise<readonly string
   return [...files.map((file) => `delete ${file}`), ...done];
 }
 
+/** A file's text; undefined where there is none. */
+function readText(path: string): string | undefined {
+  try {
+    return readFileSync(path, "utf8");
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === "ENOENT" || code === "ENOTDIR") return undefined;
+    throw error;
+  }
+}
+
 function removeIfEmpty(folder: string): void {
   try {
     rmdirSync(folder);
@@ -276,7 +339,7 @@ function processorMs(): number {
 function shownNode(
   name: string,
   kernel: NetworkKernel,
-  source: ClusterSource,
+  source: NetworkSource,
   node: NodeNetwork | undefined,
 ): ShownNode {
   if (node === undefined) throw new Error("the agent does not know the cluster yet");

@@ -4,7 +4,13 @@
 // while the last Program is known and nobody else's hand was seen, the kernel is not read and only the difference is sent.
 // Not here: when to reconcile and how soon again after a failure (agent/agent.ts).
 
-import { KernelError, type Change, type LinkState, type NetworkKernel } from "../kernel/kernel.ts";
+import {
+  KernelError,
+  type Change,
+  type ConnectionMatch,
+  type LinkState,
+  type NetworkKernel,
+} from "../kernel/kernel.ts";
 import type { Program } from "../program/program.ts";
 import { describeChange } from "./change-text.ts";
 import { staleConnections } from "./connections.ts";
@@ -21,6 +27,8 @@ export interface ReconcileOptions {
   readonly last?: ReconcileReport;
   /** Parts that somebody else may have changed since, or `all`: they are read back. */
   readonly suspect?: ReadonlySet<Part> | "all";
+  /** Connections to forget that somebody else sees to: their endpoint is no longer chosen here, and answers all the same. */
+  readonly spares?: (match: ConnectionMatch) => boolean;
 }
 
 /** Makes the kernel hold the Program and says what it took. Synchronous; throws nothing the kernel answers. */
@@ -115,8 +123,10 @@ class Work {
   readonly #suspect = new Set<Part>();
   /** Pods' links that are not there: what belongs on them waits until their sandbox's maker has made them again. */
   #lost: ReadonlySet<string> = new Set();
+  readonly #spares: (match: ConnectionMatch) => boolean;
 
-  constructor(program: Program, kernel: NetworkKernel, { last, suspect }: ReconcileOptions) {
+  constructor(program: Program, kernel: NetworkKernel, { last, suspect, spares = () => false }: ReconcileOptions) {
+    this.#spares = spares;
     this.#program = program;
     this.#kernel = kernel;
     this.#last = last;
@@ -233,6 +243,7 @@ class Work {
   forgetConnections(): void {
     if (this.#last === undefined) return;
     for (const match of staleConnections(this.#last.program.tables, this.#program.tables)) {
+      if (this.#spares(match)) continue;
       try {
         const count = this.#kernel.flushConnections(match);
         if (count > 0)

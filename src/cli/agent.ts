@@ -32,6 +32,8 @@ export interface AgentOptions {
   readonly domain: string;
   readonly routing?: Routing;
   readonly podCidr?: string;
+  readonly dns?: "pods" | "node-local";
+  readonly dnsConf?: string;
   readonly stateDir: string;
   readonly cniDir: string;
   readonly cniBinDir: string;
@@ -63,6 +65,7 @@ async function run(options: AgentOptions): Promise<number> {
     domain: options.domain,
     ...(options.routing !== undefined && { routing: options.routing }),
     podCidrs: ranges("--pod-cidr", options.podCidr),
+    ...dnsOf(options),
     health: healthAddresses(options),
     places: nodePlaces(options),
   };
@@ -107,6 +110,15 @@ export function nodePlaces(
       from: join(dirname(fileURLToPath(import.meta.url)), "..", "..", "bin"),
     },
   };
+}
+
+function dnsOf({ dns = "pods", dnsConf = "/etc/coredns/Corefile", only }: AgentOptions): { readonly dns?: { readonly corefile: string } } {
+  if (dns === "pods") return {};
+  if (only !== undefined)
+    throw new Error(
+      "--dns node-local needs the pod network, where the server has its place: it does not go with --only services",
+    );
+  return { dns: { corefile: dnsConf } };
 }
 
 function scopeOf(options: AgentOptions): AgentScope {

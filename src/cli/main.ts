@@ -54,6 +54,12 @@ program
       .default("auto"),
   )
   .addOption(
+    new Option(
+      "--dns <mode>",
+      "who answers DNS: the coredns pods, or node-local: each node for its own pods (default: pods)",
+    ).choices(["pods", "node-local"]),
+  )
+  .addOption(
     new Option("--policy <mode>", "off: NetworkPolicies are stored and not enforced (default: on)").choices([
       "on",
       "off",
@@ -269,6 +275,12 @@ const agentCommand = program
   .option("--healthz-bind-address <address>", "for /healthz and /livez", "0.0.0.0:10256")
   .option("--metrics-bind-address <address>", "for /metrics and /proxyMode", "127.0.0.1:10249")
   .option("--domain <name>", "cluster domain", "cluster.local")
+  .addOption(
+    new Option("--dns <mode>", "node-local: this node answers its pods' questions for names itself")
+      .choices(["pods", "node-local"])
+      .default("pods"),
+  )
+  .option("--dns-conf <file>", "the Corefile of --dns node-local", "/etc/coredns/Corefile")
   .addOption(
     new Option(
       "--routing <mode>",

@@ -30,6 +30,7 @@ interface UpOptions {
   readonly routing?: Routing;
   readonly apiPort: string;
   readonly packets: "on" | "off" | "auto";
+  readonly dns?: "pods" | "node-local";
   readonly policy?: "on" | "off";
   readonly policyConnections?: "keep" | "strict";
   readonly policyLog?: "drops" | "accepts";
@@ -158,14 +159,16 @@ function checkRoom(podCidrs: readonly Prefix[], nodes: number): void {
 /** Policy and controllers may be switched with every start. */
 function switchableSettings({
   publish,
+  dns,
   policy,
   policyConnections,
   policyLog,
   controllers,
-}: UpOptions): Pick<LabConfig, "policy" | "establishedConnections" | "policyLog" | "controllers" | "publish"> {
+}: UpOptions): Pick<LabConfig, "dns" | "policy" | "establishedConnections" | "policyLog" | "controllers" | "publish"> {
   return {
     ...(publish !== undefined && { publish: publish.map(parsePublished) }),
     controllers,
+    ...(dns !== undefined && { dns }),
     ...(policy !== undefined && { policy }),
     ...(policyConnections !== undefined && { establishedConnections: policyConnections }),
     ...(policyLog !== undefined && { policyLog }),

@@ -31,6 +31,8 @@ export interface LabConfig {
   readonly controllers?: "own" | "none";
   /** `off`: NetworkPolicies are not enforced. On where absent. */
   readonly policy?: "on" | "off";
+  /** Who answers DNS: the pods of Deployment coredns, or each node for its own pods. `pods` where absent. */
+  readonly dns?: "pods" | "node-local";
   /** Whether a changed policy lets connections that began before go on. `keep` where absent. */
   readonly establishedConnections?: "keep" | "strict";
   /** Whether connections that policies let through are told as drops are. `drops` where absent. */

@@ -8,6 +8,8 @@ import type { Agent, AgentEvent } from "../agent/agent.ts";
 import { openAttachments, type AttachmentStore } from "../agent/attachments.ts";
 import type { PodNetwork } from "../serve/cni/cni.ts";
 import type { Ipam } from "../agent/ipam.ts";
+import { createNodeDnsSource, withDnsPods } from "../agent/node-dns-source.ts";
+import type { NodeDns } from "../agent/node-dns.ts";
 import { isToStay, startNode as startNodeNetwork } from "../agent/node.ts";
 import { formatReport } from "../apply/report.ts";
 import { familyOf, type Address } from "../ip/address.ts";
@@ -31,6 +33,7 @@ import { createServiceAllocator } from "./controllers/service-addresses.ts";
 import { admissions } from "./controllers/admissions.ts";
 import { apiSideControllers, startControllers } from "./controllers/start.ts";
 import { startAnnouncer } from "./layer2.ts";
+import { startLabNodeDns } from "./node-dns.ts";
 import { createNetworkSource } from "./network-source.ts";
 import { createTopology, routerAddress, type Machine, type Topology } from "./network/topology.ts";
 import { nodeGrace } from "./controllers/node-lifecycle.ts";
@@ -82,6 +85,8 @@ export interface LabNode {
   readonly network: PodNetwork | undefined;
   /** No health checks are answered any more. */
   readonly closeHealth: () => void;
+  /** The node's own DNS server, where nodes have one. */
+  readonly dns: NodeDns | undefined;
   /** Undefined while the node is stopped, or where packets are off. */
   kubelet: Kubelet | undefined;
   records: RecordKubelet | undefined;
@@ -158,10 +163,11 @@ export async function startLab(options: LabOptions): Promise<Lab> {
       console.error(`${new Date().toISOString()} controller ${failure.controller}: ${failure.key}:`, failure.error),
   });
   const source = createNetworkSource(api, cluster);
+  const zone = (): Zone => zoneOf(source.current());
   ensureSystemObjects(api, cluster);
   registerSystemWorkloads({
     images,
-    zone: () => zoneOf(source.current()),
+    zone,
     outside,
     cluster,
     log: (node) => nodes.get(node)?.log,
@@ -182,12 +188,17 @@ export async function startLab(options: LabOptions): Promise<Lab> {
     const folder = join(paths.nodes, name);
     mkdirSync(folder, { recursive: true, mode: 0o700 });
     const log = createNodeLog();
+    const dnsSource =
+      machine && config.dns === "node-local"
+        ? createNodeDnsSource({ node: name, source, kernel: machine.kernel })
+        : undefined;
     const network =
       machine &&
       startNodeNetwork({
         node: name,
         kernel: machine.kernel,
-        source,
+        source: dnsSource ?? source,
+        ...(dnsSource !== undefined && { spares: dnsSource.spares }),
         podCidrs: () => podCidrsOf(api, name),
         attachmentsFile: join(folder, "attachments.json"),
         health: {
@@ -213,6 +224,10 @@ export async function startLab(options: LabOptions): Promise<Lab> {
       ipam: () => network?.ipam(),
       network: network?.podNetwork,
       closeHealth: () => network?.closeHealth(),
+      dns:
+        network &&
+        dnsSource &&
+        startLabNodeDns({ api, cluster, outside, node: name, source: dnsSource, network, zone, log: log.write }),
       kubelet: undefined,
       records: undefined,
       stopped: false,
@@ -315,6 +330,7 @@ export async function startLab(options: LabOptions): Promise<Lab> {
         const node = nodeOrThrow(nodes, name);
         await node.kubelet?.stop({ pods: "kill" });
         node.records?.stop();
+        await node.dns?.close("at once");
         await node.agent?.stop();
         node.closeHealth();
         nodes.delete(node.name);
@@ -337,12 +353,18 @@ export async function startLab(options: LabOptions): Promise<Lab> {
     announced: announcer?.held,
     nodes: () => nodes,
     network: () => source.current(),
-    zone: () => zoneOf(source.current()),
+    zone,
     world: () => {
       const all = [...nodes.values()];
       return makeWorld({
         api,
-        network: source.current(),
+        network: withDnsPods(
+          source.current(),
+          all.flatMap(({ name: node, dns }) => {
+            const place = dns?.place();
+            return place === undefined ? [] : [{ node, place }];
+          }),
+        ),
         attachments: new Map(all.map((node) => [node.name, node.attachments])),
         ...(announcer !== undefined && { held: announcer.held }),
         ...(packets && {
@@ -361,6 +383,7 @@ export async function startLab(options: LabOptions): Promise<Lab> {
     async stop() {
       await Promise.all([...nodes.values()].map(async (node) => node.kubelet?.stop({ pods: "kill" })));
       for (const node of nodes.values()) node.records?.stop();
+      await Promise.all([...nodes.values()].map(async (node) => node.dns?.close("at once")));
       await Promise.all([...nodes.values()].map(async (node) => node.agent?.stop()));
       door.close();
       policyStatus.close();

@@ -6,10 +6,11 @@ import net from "node:net";
 
 import type { AgentEvent } from "../../src/agent/agent.ts";
 import type { CniRequest } from "../../src/serve/cni/cni.ts";
-import { startNode, type NodeNetwork } from "../../src/agent/node.ts";
+import { startNode, type NodeNetwork, type NodeOptions } from "../../src/agent/node.ts";
 import { formatReport, type Drift } from "../../src/apply/report.ts";
 import type { Address, Family } from "../../src/ip/address.ts";
 import { addressAt, subnet, type Prefix } from "../../src/ip/prefix.ts";
+import type { NetworkKernel } from "../../src/kernel/kernel.ts";
 import { createNetworkNamespace, type NetworkNamespace } from "../../src/kernel/namespaces.ts";
 import { listenTcpFd } from "../../src/kernel/sockets.ts";
 import { serveUdp } from "../../src/kernel/udp.ts";
@@ -83,6 +84,12 @@ export async function startCluster(options: {
   readonly stateDir?: string;
   /** More of the cluster's configuration. */
   readonly cluster?: ClusterOptions;
+  /** What stands between the Network and a node's agent. */
+  readonly between?: (
+    node: string,
+    source: NetworkSource,
+    kernel: NetworkKernel,
+  ) => Pick<NodeOptions, "source" | "spares">;
 }): Promise<TestCluster> {
   const config = clusterConfig({ families: options.families ?? [4, 6], ...options.cluster });
   const { families, nodeCidrs, subnets } = config;
@@ -100,11 +107,11 @@ export async function startCluster(options: {
     assert.ok(machine && facts);
     const drift: Drift[] = [];
     const waiting = new Set<() => void>();
-    const { stateDir } = options;
+    const { stateDir, between = () => ({ source }) } = options;
     const node = startNode({
       node: name,
       kernel: machine.kernel,
-      source,
+      ...between(name, source, machine.kernel),
       podCidrs: () => facts.podCidrs,
       ...(stateDir === undefined ? {} : { attachmentsFile: `${stateDir}/${name}.json` }),
       report(event: AgentEvent) {

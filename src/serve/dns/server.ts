@@ -28,6 +28,8 @@ export interface DnsServerOptions {
   readonly zone: () => Zone | undefined;
   /** Stands for the servers of `/etc/resolv.conf`; undefined: the file itself is read. */
   readonly upstream: Upstream | undefined;
+  /** From where others' names are asked: `namespace` where absent. */
+  readonly outward?: NetworkNamespace;
   /** The cluster's domain, known before the zone is: `cluster.local`. */
   readonly domain: string;
   /** Takes the log, a line at a time, without line ends. */
@@ -205,9 +207,9 @@ async function actBy(state: State, corefile: Corefile): Promise<void> {
 }
 
 function blockParts(state: State, metrics: Metrics): Parameters<typeof createBlock>[1] {
-  const { namespace, zone, upstream, read = () => undefined } = state.options;
+  const { namespace, outward = namespace, zone, upstream, read = () => undefined } = state.options;
   const { clock, dice, log, domain } = state;
-  return { namespace, zone, domain, host: upstream, read, clock, dice, log, metrics };
+  return { namespace: outward, zone, domain, host: upstream, read, clock, dice, log, metrics };
 }
 
 function metricsOf(state: State, port: number): Metrics {
