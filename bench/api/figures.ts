@@ -87,9 +87,14 @@ async function prepared(server: RunningServer, connections: number): Promise<rea
   return open;
 }
 
+/** Creates; tries again where the server is too busy, as any client would. */
 async function create(connection: Connection, path: string, body: string): Promise<void> {
-  const { status, body: answer } = await connection.request("POST", path, body);
-  if (status !== 201 && status !== 409) throw new Error(`create ${path}: ${status} ${answer.toString()}`);
+  for (let tries = 0; ; tries++) {
+    const { status, body: answer } = await connection.request("POST", path, body);
+    if (status === 201 || status === 409) return;
+    if (tries === 10 || (status < 500 && status !== 429))
+      throw new Error(`create ${path}: ${status} ${answer.toString()}`);
+  }
 }
 
 /** Writes pods until there are `to`, each connection one after another. Gives what it took. */
