@@ -186,8 +186,9 @@ export function openCluster(
   const unreachable = (request: ApiRequest, error: unknown): Error => {
     if (error instanceof ApiError || (error instanceof Error && error.name === "KubeconfigError")) return error;
     const reason = error instanceof Error ? error.message || error.name : String(error);
-    const doing = `${request.method ?? "GET"} ${access.server}${request.path}`;
-    return new ClusterUnreachable(`${doing}: ${reason}${cureOf(error, access)}`, { cause: error });
+    return new ClusterUnreachable(`${doing(request, access.server)}: ${reason}${cureOf(error, access)}`, {
+      cause: error,
+    });
   };
 
   return {
@@ -274,12 +275,17 @@ function readLines(response: IncomingMessage, line: (value: unknown) => void): P
   });
 }
 
+/** `GET /api/v1/pods`: what was asked, without how. */
+function doing({ method = "GET", path }: ApiRequest, server = ""): string {
+  return `${method} ${server}${path.split("?")[0] ?? path}`;
+}
+
 function refusal(request: ApiRequest, response: IncomingMessage, text: string): ApiError {
   const status = statusOf(text);
   const code = response.statusCode ?? 0;
   const seconds = Number(response.headers["retry-after"]);
   const message = status?.message ?? (text.trim().slice(0, 300) || (response.statusMessage ?? ""));
-  return new ApiError(`${request.method ?? "GET"} ${request.path}: ${code} ${message}`, {
+  return new ApiError(`${doing(request)}: ${code} ${message}`, {
     status: code,
     reason: status?.reason ?? "",
     retryAfterMs: Number.isFinite(seconds) ? seconds * 1000 : undefined,
