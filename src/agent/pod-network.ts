@@ -329,6 +329,10 @@ export function createPodNetwork(options: PodNetworkOptions): NodePodNetwork {
     async status() {
       const bridge = bridgeOf(agent);
       if (bridge === undefined) throw new CniError(cniCodes.unavailable, `node ${node}: ${noBridge}`, noBridgeCure);
+      // Without its tables no pod is guarded, and none would be added.
+      const refused = agent.failures().find(isWholeTable);
+      if (refused !== undefined)
+        throw new CniError(cniCodes.unavailable, `node ${node}: ${refused.text}: ${refused.error.message}`);
       const reason = exhausted(ipam);
       if (reason !== undefined)
         throw new CniError(

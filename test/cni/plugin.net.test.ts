@@ -174,6 +174,32 @@ describe("the plugin, with an agent", () => {
     assert.match(String(taken.json["msg"]), /another pod has it/);
   });
 
+  test("a cluster of one family: IPv6 only, IPv4 only", async (t) => {
+    for (const [family, range] of [
+      [6, "fd00:10:244:1::/64"],
+      [4, "10.244.1.0/24"],
+    ] as const) {
+      const directory = scratchFolder(t);
+      const address = family === 6 ? "2001:db8::1" : "192.0.2.1";
+      const host = await startHost({ directory, families: [family], podCidrs: [range], addresses: [address] });
+      const sandbox = makeSandbox(t);
+      const call = { directory, id: sandbox.id, netns: sandbox.path };
+      const { json, output } = await plugin({ ...call, command: "ADD" });
+      const addresses = (json["ips"] as { address: string }[]).map((ip) => ip.address.split("/")[0]);
+      assert.deepEqual(addresses, family === 6 ? ["fd00:10:244:1::2"] : ["10.244.1.2"], output);
+      assert.deepEqual(addressesIn(sandbox), addresses);
+      assert.equal((await plugin({ ...call, command: "CHECK", config: { ...network, prevResult: json } })).exitCode, 0);
+      const { exitCode, json: refused } = await plugin({
+        ...call,
+        command: "ADD",
+        interfaceName: "net1",
+        config: { ...network, runtimeConfig: { ips: [family === 6 ? "10.244.1.9" : "fd00::9"] } },
+      });
+      assert.deepEqual([exitCode, refused["code"]], [1, 102]);
+      await host.stop();
+    }
+  });
+
   test("capabilities in the words of containerd: ports and DNS with capital letters", async (t) => {
     const directory = scratchFolder(t);
     const attachmentsFile = path.join(scratchFolder(t), "attachments.json");
