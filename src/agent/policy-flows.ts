@@ -10,7 +10,7 @@ import type { NetworkNamespace } from "../kernel/namespaces.ts";
 import { openPacketLog } from "../kernel/packet-log.ts";
 import type { Attachment, Network } from "../model/network.ts";
 import { policyDecisionsAt } from "../program/compile.ts";
-import { gatewayOf, tunnelAddressOf } from "../program/places.ts";
+import { gatewayOf, linkLocalOf, tunnelAddressOf } from "../program/places.ts";
 import { policyLogGroup, policyLogPrefixes } from "../program/policy-chains.ts";
 import type { Decision } from "../program/policy-decisions.ts";
 import { markOf } from "../program/policy-identities.ts";
@@ -67,15 +67,19 @@ export function describeFlow(
     packet.destinationPort === 0
       ? protocolText(packet.protocol)
       : `${packet.destinationPort}/${protocolText(packet.protocol)}`;
-  const ends = `${whoIs(network, packet.source)} → ${whoIs(network, packet.destination)} ${port}`;
+  // A pod has its place before its status says so.
+  const podAt = (address: Address): string | undefined =>
+    placeAt(place.attachments, address) ?? podWith(network, address);
+  const whoIs = (address: Address): string => nameOf(network, address, podAt(address));
+  const ends = `${whoIs(packet.source)} → ${whoIs(packet.destination)} ${port}`;
   if (decision === undefined)
     return {
       verdict,
-      pod: podAt(network, packet.destination) ?? packet.destination,
+      pod: podAt(packet.destination) ?? packet.destination,
       text: `policy ${verdict}: ${ends} on ${place.node}: by a policy that has changed since`,
     };
   const own = decision.direction === "ingress" ? packet.destination : packet.source;
-  const pod = podAt(network, own) ?? own;
+  const pod = podAt(own) ?? own;
   return {
     verdict,
     pod,
@@ -99,8 +103,7 @@ function reason(network: Network, { verdict, direction, policies }: Decision): s
   return `isolated by NetworkPolicy ${names}, ${policies.length === 1 ? "which does not let it" : "none of which lets it"} ${into}`;
 }
 
-function whoIs(network: Network, address: Address): string {
-  const pod = podAt(network, address);
+function nameOf(network: Network, address: Address, pod: string | undefined): string {
   if (pod !== undefined) return `${pod} (${address})`;
   const node = network.nodes.find(
     ({ addresses, otherAddresses = [], podCidrs }) =>
@@ -111,7 +114,12 @@ function whoIs(network: Network, address: Address): string {
   return node === undefined ? address : `node ${node.name} (${address})`;
 }
 
-function podAt(network: Network, address: Address): string | undefined {
+function placeAt(attachments: readonly Attachment[], address: Address): string | undefined {
+  const found = attachments.find(({ addresses, mac }) => addresses.includes(address) || linkLocalOf(mac) === address);
+  return found && `${found.namespace}/${found.name}`;
+}
+
+function podWith(network: Network, address: Address): string | undefined {
   const pod = network.pods.find((each) => !each.hostNetwork && each.addresses.includes(address));
   return pod && `${pod.namespace}/${pod.name}`;
 }

@@ -51,22 +51,24 @@ void test("connections and drops are counted and told by the policy that decided
       const [client, server] = [nodeOf(lab, "node-1"), nodeOf(lab, "node-2")];
       const from = sandbox(lab, "client");
       const to = { address: addressOf(lab, "server"), timeoutMs: 400 };
-      // More than the kernel tells at once.
-      for (let count = 0; count < 30; count++)
-        assert.equal((await probeTcp(from, { ...to, port: 8080 })).outcome, "answered");
+      // More than the kernel tells at once, also of a machine with much else to do.
+      const outcomes = await Promise.all(
+        Array.from({ length: many }, async () => probeTcp(from, { ...to, timeoutMs: 20_000, port: 8080 })),
+      );
+      for (const { outcome } of outcomes) assert.equal(outcome, "answered");
       for (const port of [90, 81, 82]) assert.equal((await probeTcp(from, { ...to, port })).outcome, "timeout");
       assert.equal((await probeUdp(from, { ...to, port: 53, send: "x" })).outcome, "timeout");
 
       assert.deepEqual(seen(lab, client), [
         { what: "drop egress guard spec.egress[0]", packets: 1, connections: 0, lines: 1, untold: 0 },
-        { what: "pass egress guard spec.egress[1]", packets: 30, connections: 0, lines: 0, untold: 0 },
+        { what: "pass egress guard spec.egress[1]", packets: many, connections: 0, lines: 0, untold: 0 },
       ]);
       const [accepts, drops] = seen(lab, server);
       assert.deepEqual(drops, { what: "drop ingress default/let", packets: 3, connections: 0, lines: 3, untold: 0 });
       assert.equal(accepts?.what, "accept ingress default/let");
-      assert.deepEqual([accepts.packets, accepts.connections], [30, 30]);
-      assert.equal(accepts.lines + accepts.untold, 30);
-      assert.ok(accepts.untold > 0, "thirty at once are more than the limit");
+      assert.deepEqual([accepts.packets, accepts.connections], [many, many]);
+      assert.equal(accepts.lines + accepts.untold, many);
+      assert.ok(accepts.untold > 0, "so many at once are more than the limit");
 
       await t.test("a line names both ends, node, port, direction and who decided", () => {
         const ends = `default/client (${addressOf(lab, "client")}) → default/server (${addressOf(lab, "server")})`;
@@ -92,7 +94,7 @@ void test("connections and drops are counted and told by the policy that decided
         const text = await get(namespace, "127.0.0.1", 10249, "/metrics");
         const labels = 'node="node-2",kind="NetworkPolicy",policy="default/let",direction="ingress"';
         assert.match(text, new RegExp(`^fairlead_policy_packets_total\\{${labels},verdict="drop"\\} 3$`, "m"));
-        assert.match(text, new RegExp(`^fairlead_policy_connections_total\\{${labels}\\} 30$`, "m"));
+        assert.match(text, new RegExp(`^fairlead_policy_connections_total\\{${labels}\\} ${many}$`, "m"));
         const lost = `fairlead_policy_log_lines_lost_total{node="node-2",reason="limit"} ${accepts.untold}`;
         assert.ok(text.includes(`${lost}\n`), text);
         assert.match(text, /^fairlead_programming_duration_seconds_count\{node="node-2"\} [1-9]\d*$/m);
@@ -103,7 +105,7 @@ void test("connections and drops are counted and told by the policy that decided
         const namespace = server.machine?.namespace ?? assert.fail("no machine");
         const before = seen(lab, server);
         const text = namespace.run(() => nft(["list", "table", "ip", "fairlead"]));
-        assert.match(text, /0x[0-9a-f]{8} counter packets 30 bytes \d+ comment "accept ingress default\/let"/);
+        assert.match(text, /0x[0-9a-f]{8} counter packets 100 bytes \d+ comment "accept ingress default\/let"/);
         namespace.run(() => nft(["-f", "-"], `delete table ip fairlead\n${text}`));
         assert.deepEqual(seen(lab, server), before);
       });
@@ -122,6 +124,8 @@ void test("connections and drops are counted and told by the policy that decided
     { nodes: 2 },
   );
 });
+
+const many = 100;
 
 interface Seen {
   readonly what: string;
@@ -187,7 +191,9 @@ async function ready(lab: Lab): Promise<void> {
   for (;;) {
     await lab.programmed();
     const { missing } = readiness(lab.api);
-    if (missing.length === 0) return;
+    // A watch tells a little later than a list.
+    const isKnown = lab.network().pods.every(({ addresses }) => addresses.length > 0);
+    if (missing.length === 0 && isKnown) return;
     assert.ok(performance.now() < deadline, `not ready: ${missing.join("; ")}`);
     await new Promise((resolve) => void setTimeout(resolve, 50));
   }
