@@ -135,9 +135,9 @@ report("one DEL", removal);
 for (let round = 0; round < Math.ceil(rounds / 3); round++) {
   for (const contender of round % 2 === 0 ? [ours, peer] : [peer, ours]) {
     const names = namespaces(100);
-    const before = cpuMs(process.pid, "children") + cpuMs(host.process.pid, "own");
+    const before = cpuMs(process.pid, "children") + cpuMs(host.process.pid ?? 0, "own");
     parallel.get(contender.name)?.push(timed(contender, "ADD", names, "once"));
-    const after = cpuMs(process.pid, "children") + cpuMs(host.process.pid, "own");
+    const after = cpuMs(process.pid, "children") + cpuMs(host.process.pid ?? 0, "own");
     processor.get(contender.name)?.push((after - before) / names.length);
     remove(contender, names);
   }

@@ -13,7 +13,9 @@ import { clusterConfig, type ClusterOptions } from "../../src/model/cluster.ts";
 /** Starts a lab (three nodes unless said otherwise), does the work, and takes everything away again. */
 export async function withLab(
   work: (lab: Lab) => Promise<void>,
-  settings: Pick<ClusterOptions, "policy" | "establishedConnections"> & { readonly nodes?: number } = {},
+  settings: Pick<ClusterOptions, "policy" | "establishedConnections" | "routing" | "subnets"> & {
+    readonly nodes?: number;
+  } = {},
 ): Promise<void> {
   const { nodes = 3, ...options } = settings;
   const home = mkdtempSync(join(tmpdir(), "fairlead-test-"));
