@@ -281,9 +281,10 @@ const decisionChains: readonly NftChain[] = [
     name: sharedPolicyChains.accepted,
     rules: [
       rule("counted", [isIn(countingSets.packets, "meta mark")]),
-      rule("a connection", [isNot("ct status", "confirmed"), isIn(countingSets.connections, "meta mark")]),
-      rule("told where that is asked for, but not too often", [
+      // One rule, as this is the way of every new connection.
+      rule("a connection, told where that is asked for, but not too often", [
         isNot("ct status", "confirmed"),
+        isIn(countingSets.connections, "meta mark"),
         isIn(countingSets.told, "meta mark"),
         ...tell(policyLogPrefixes.accept),
       ]),
