@@ -5,8 +5,8 @@
 // Not here: what there is to see (show.ts).
 
 import { mkdirSync, rmSync } from "node:fs";
-import { createServer, request } from "node:http";
 import { dirname } from "node:path";
+import { http } from "../kernel/http.ts";
 
 import { views, type Shown, type ShownNode } from "./show.ts";
 
@@ -15,7 +15,7 @@ export async function startShowServer(path: string, node: () => ShownNode): Prom
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
   // The agent's lock says that whoever made it is gone.
   rmSync(path, { force: true });
-  const server = createServer((incoming, response) => {
+  const server = http.createServer((incoming, response) => {
     const view = views[(incoming.url ?? "").slice(1)];
     try {
       if (view === undefined) throw new RangeError(`there are: ${Object.keys(views).join(", ")}`);
@@ -47,7 +47,7 @@ export async function startShowServer(path: string, node: () => ShownNode): Prom
 /** Asks the agent behind a socket. Rejects with what to do where none answers. */
 export function askAgent(path: string, what: string): Promise<Shown> {
   return new Promise((resolve, reject) => {
-    const outgoing = request({ socketPath: path, path: `/${encodeURIComponent(what)}` }, (response) => {
+    const outgoing = http.request({ socketPath: path, path: `/${encodeURIComponent(what)}` }, (response) => {
       const chunks: Buffer[] = [];
       response.on("data", (chunk: Buffer) => void chunks.push(chunk));
       response.once("end", () => {
