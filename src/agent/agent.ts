@@ -14,6 +14,7 @@ import type { Attachment, Network } from "../model/network.ts";
 import type { NetworkSource } from "../model/source.ts";
 import type { Program } from "../program/program.ts";
 import type { AttachmentStore } from "./attachments.ts";
+import { createSpared, isServing } from "./spared.ts";
 
 export interface AgentOptions {
   /** The node's name in the Network. */
@@ -22,8 +23,8 @@ export interface AgentOptions {
   readonly source: NetworkSource;
   readonly attachments: AttachmentStore;
   readonly compile: (network: Network, node: string, attachments: readonly Attachment[]) => Program;
-  /** See ReconcileOptions. */
-  readonly spares?: (match: ConnectionMatch) => boolean;
+  /** Does the endpoint of a UDP connection still answer, though it gets no new ones? What the Network says of it where absent. */
+  readonly answers?: (match: ConnectionMatch) => boolean;
   /** What happened, for logs and Events. */
   readonly report?: (event: AgentEvent) => void;
   readonly clock?: Clock;
@@ -113,6 +114,10 @@ export function startAgent(options: AgentOptions): Agent {
   let retries = 0;
   let notBefore = 0;
   let reconciled: (program: Program) => void = () => {};
+  const spared = createSpared({
+    answers: options.answers ?? ((match) => isServing(source.current(), match)),
+    forget: (match) => void kernel.flushConnections(match),
+  });
   let remake: ((lost: readonly Attachment[]) => boolean) | undefined;
 
   const schedule = (delayMs: number): void => {
@@ -157,8 +162,9 @@ export function startAgent(options: AgentOptions): Agent {
     last = reconcile(program, kernel, {
       ...(last === undefined ? {} : { last }),
       suspect: readBack,
-      ...(options.spares !== undefined && { spares: options.spares }),
+      spares: spared.spares,
     });
+    spared.forgetGone();
     const tookMs = clock.now() - started;
     // Whatever happens outside, others get a turn.
     notBefore =

@@ -2,7 +2,7 @@
 // Service get it alone. Everything else follows: translation, NetworkPolicies of and for DNS pods, sources, the guard, traces.
 //
 // Connections that exist stay where they are: a question under way comes back from whoever was asked. UDP connections whose endpoint is no
-// longer chosen here but still answers are therefore spared (`spares`), and forgotten when that endpoint is gone from the Service.
+// longer chosen here but still answers are therefore left alone (`answers`).
 // Not here: the server and its place (node-dns.ts).
 
 import { familyOf, type Address } from "../ip/address.ts";
@@ -10,6 +10,7 @@ import type { ConnectionMatch, NetworkKernel } from "../kernel/kernel.ts";
 import type { Labels } from "../kube/object.ts";
 import type { Endpoint, Network, NetworkPod, NetworkService, ServicePort } from "../model/network.ts";
 import type { NetworkSource } from "../model/source.ts";
+import { isServing } from "./spared.ts";
 
 /** Where a node's DNS server is. */
 export interface DnsPlace {
@@ -23,8 +24,8 @@ export interface DnsPlace {
 export interface NodeDnsSource extends NetworkSource {
   /** From now on this node's clients are answered there; undefined: by the Service's pods again. */
   place(place: DnsPlace | undefined): void;
-  /** May a UDP connection stay, though its endpoint is no longer chosen? For ReconcileOptions. */
-  spares(match: ConnectionMatch): boolean;
+  /** See AgentOptions. */
+  answers(match: ConnectionMatch): boolean;
   /** Forgets connections to a place that answers no more. */
   forget(place: DnsPlace): void;
   close(): void;
@@ -50,8 +51,6 @@ export function createNodeDnsSource(options: {
   let made: { readonly from: Network; readonly own: DnsPlace; readonly network: Network } | undefined;
   /** Places that were left and answer a little longer. */
   const leaving = new Set<DnsPlace>();
-  /** UDP connections to endpoints of the Service that this node does not choose. */
-  const spared = new Map<string, ConnectionMatch>();
 
   const current = (): Network => {
     const from = source.current();
@@ -59,19 +58,7 @@ export function createNodeDnsSource(options: {
     if (made?.from !== from || made.own !== own) made = { from, own, network: withOwnDns(from, { node, place: own }) };
     return made.network;
   };
-  const answers = (match: ConnectionMatch): boolean =>
-    [...leaving, ...(own === undefined ? [] : [own])].some(
-      ({ addresses, port }) => addresses.includes(match.replySource ?? "") && match.replySourcePort === port,
-    ) || endpointsOf(source.current()).has(`${match.replySource} ${match.replySourcePort}`);
-  const forgetGone = (): void => {
-    for (const [key, match] of spared) {
-      if (answers(match)) continue;
-      spared.delete(key);
-      kernel.flushConnections(match);
-    }
-  };
   const subscription = source.subscribe(() => {
-    forgetGone();
     for (const listener of listeners) listener();
   });
   return {
@@ -85,16 +72,13 @@ export function createNodeDnsSource(options: {
       own = place;
       for (const listener of listeners) listener();
     },
-    spares(match) {
-      const service = dnsServiceOf(source.current());
-      if (match.destinationPort !== dnsPort || !service?.clusterIps.includes(match.destination ?? "")) return false;
-      if (!answers(match)) return false;
-      spared.set(JSON.stringify(match), match);
-      return true;
-    },
+    answers: (match) =>
+      isServing(source.current(), match) ||
+      [...leaving, ...(own === undefined ? [] : [own])].some(
+        ({ addresses, port }) => addresses.includes(match.replySource ?? "") && match.replySourcePort === port,
+      ),
     forget(place) {
       leaving.delete(place);
-      forgetGone();
       const addresses = dnsServiceOf(source.current())?.clusterIps ?? [];
       for (const destination of addresses) {
         for (const replySource of place.addresses)
@@ -121,16 +105,6 @@ function dnsServiceOf({ services }: Network): NetworkService | undefined {
 
 function isDns(port: ServicePort): boolean {
   return port.port === dnsPort;
-}
-
-/** As `address port`: who answers for the Service somewhere in the cluster. */
-function endpointsOf(network: Network): ReadonlySet<string> {
-  const ports = dnsServiceOf(network)?.ports.filter(isDns) ?? [];
-  return new Set(
-    ports.flatMap(({ endpoints }) =>
-      endpoints.filter(({ serving }) => serving).map(({ address, port }) => `${address} ${port}`),
-    ),
-  );
 }
 
 /** The Network in which the Service's DNS ports lead to this place; as it is where there is no such Service. */

@@ -48,8 +48,8 @@ export interface NodeOptions {
     readonly told: (flow: PolicyFlow) => void;
     readonly report?: (line: string) => void;
   };
-  /** See ReconcileOptions. */
-  readonly spares?: (match: ConnectionMatch) => boolean;
+  /** See AgentOptions. */
+  readonly answers?: (match: ConnectionMatch) => boolean;
   readonly report?: (event: AgentEvent) => void;
 }
 
@@ -80,7 +80,7 @@ export function startNode(options: NodeOptions): NodeNetwork {
     source,
     attachments,
     compile,
-    ...(options.spares !== undefined && { spares: options.spares }),
+    ...(options.answers !== undefined && { answers: options.answers }),
     report(event) {
       if (event.kind === "reconciled") {
         record.synced(event.tookMs, event.report.failures.length, Date.now());

@@ -177,7 +177,7 @@ export async function startNodeProcess(options: ProcessOptions): Promise<NodePro
       node,
       kernel,
       source: ownDns ?? source,
-      ...(ownDns !== undefined && { spares: ownDns.spares }),
+      ...(ownDns !== undefined && { answers: ownDns.answers }),
       podCidrs: () => source.current().nodes.find(({ name }) => name === node)?.podCidrs ?? [],
       ...(scope.kind === "all" ? { attachmentsFile: join(places.state, "attachments.json") } : {}),
       health: {

@@ -198,7 +198,7 @@ export async function startLab(options: LabOptions): Promise<Lab> {
         node: name,
         kernel: machine.kernel,
         source: dnsSource ?? source,
-        ...(dnsSource !== undefined && { spares: dnsSource.spares }),
+        ...(dnsSource !== undefined && { answers: dnsSource.answers }),
         podCidrs: () => podCidrsOf(api, name),
         attachmentsFile: join(folder, "attachments.json"),
         health: {

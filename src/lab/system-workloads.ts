@@ -77,6 +77,12 @@ function dnsWorkload({ zone, outside, cluster }: SystemParts): BuiltinWorkload {
           following?.close();
           void server?.close();
         },
+        // As long as the Corefile's lameduck says, clients that have not heard yet are answered.
+        terminate() {
+          following?.close();
+          if (server === undefined) exit(0);
+          else void server.close("lameduck").then(() => exit(0));
+        },
       };
     },
   };

@@ -89,7 +89,7 @@ export async function startCluster(options: {
     node: string,
     source: NetworkSource,
     kernel: NetworkKernel,
-  ) => Pick<NodeOptions, "source" | "spares">;
+  ) => Pick<NodeOptions, "source" | "answers">;
 }): Promise<TestCluster> {
   const config = clusterConfig({ families: options.families ?? [4, 6], ...options.cluster });
   const { families, nodeCidrs, subnets } = config;

@@ -21,7 +21,7 @@ await test("taking the Service's address and giving it back loses no question, a
     between(node, source, kernel) {
       const own = createNodeDnsSource({ node, source, kernel });
       sources.set(node, own);
-      return { source: own, spares: own.spares };
+      return { source: own, answers: own.answers };
     },
   });
   const [client, pod] = await Promise.all([cluster.addPod("client", "node-1"), cluster.addPod("coredns", "node-2")]);

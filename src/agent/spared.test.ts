@@ -1,0 +1,89 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import type { ConnectionMatch } from "../kernel/kernel.ts";
+import type { Endpoint, Network, NetworkService } from "../model/network.ts";
+import { endpoint, network, pod, port, service } from "../program/zone.testing.ts";
+import { createNodeDnsSource } from "./node-dns-source.ts";
+import { createSpared, isServing } from "./spared.ts";
+
+const match = (replySource: string, destination = "10.96.0.10", replySourcePort = 53): ConnectionMatch => ({
+  protocol: 17,
+  destination,
+  destinationPort: 53,
+  replySource,
+  replySourcePort,
+});
+
+const dns = (...endpoints: readonly Endpoint[]): NetworkService =>
+  service("kube-system/kube-dns", {
+    clusterIps: ["10.96.0.10"],
+    ports: [{ ...port("dns", 53, endpoints), protocol: "udp" }, port("metrics", 9153, endpoints)],
+  });
+const at = (address: string, parts: Partial<Endpoint> = {}): Endpoint => endpoint(address, { port: 53, ...parts });
+
+void test("an endpoint that serves keeps its connections, one that does not loses them, once", () => {
+  let today: Network = network({ services: [dns(at("10.244.1.5", { ready: false, terminating: true }))] });
+  const forgotten: ConnectionMatch[] = [];
+  const spared = createSpared({
+    answers: (one) => isServing(today, one),
+    forget: (one) => void forgotten.push(one),
+  });
+  assert.equal(spared.spares(match("10.244.1.5")), true);
+  assert.equal(spared.spares(match("10.244.1.6")), false, "no endpoint of it");
+  assert.equal(spared.spares(match("10.244.1.5", "10.96.0.11")), false, "another Service");
+  assert.equal(spared.spares(match("10.244.1.5", "10.96.0.10", 8080)), false, "another port");
+  spared.forgetGone();
+  assert.deepEqual(forgotten, []);
+  today = network({ services: [dns(at("10.244.1.5", { ready: false, serving: false, terminating: true }))] });
+  spared.forgetGone();
+  spared.forgetGone();
+  assert.deepEqual(forgotten, [match("10.244.1.5")]);
+});
+
+void test("a node that answers DNS itself: its clients get it alone, other ports and families lead where they led", () => {
+  const labels = { "k8s-app": "kube-dns", app: "dns", "pod-template-hash": "5d8" };
+  const ends = [
+    at("10.244.1.5", { pod: "kube-system/coredns-a" }),
+    at("fd00:10:244::5", { pod: "kube-system/coredns-a" }),
+  ];
+  const from = network({
+    services: [dns(...ends), service("default/web", { clusterIps: ["10.96.0.20"] })],
+    pods: [{ ...pod("kube-system/coredns-a", ["10.244.1.5"]), labels }],
+  });
+  const flushed: ConnectionMatch[] = [];
+  const source = createNodeDnsSource({
+    node: "node-1",
+    source: { current: () => from, subscribe: () => ({ close: () => {} }) },
+    kernel: { flushConnections: (one) => flushed.push(one) },
+  });
+  let told = 0;
+  source.subscribe(() => told++);
+  assert.equal(source.current(), from);
+  const place = { name: "node-dns-node-1", addresses: ["10.244.1.2"], port: 53 };
+  source.place(place);
+  const own = source.current();
+  assert.equal(source.current(), own, "the same value until something changes");
+  const [kubeDns, web] = own.services;
+  assert.deepEqual(
+    kubeDns?.ports.map(({ endpoints }) => endpoints.map(({ address, node }) => `${address} ${node ?? ""}`.trim())),
+    [
+      ["10.244.1.2 node-1", "fd00:10:244::5"],
+      ["10.244.1.5", "fd00:10:244::5"],
+    ],
+  );
+  assert.equal(web, from.services[1]);
+  const added = own.pods.at(-1);
+  assert.deepEqual(added?.labels, { "k8s-app": "kube-dns", app: "dns" }, "policies know it as a DNS pod");
+  assert.deepEqual([added?.name, added?.addresses, added?.hostNetwork], ["node-dns-node-1", ["10.244.1.2"], false]);
+
+  assert.equal(source.answers(match("10.244.1.5")), true, "what is asked of the pods comes back");
+  assert.equal(source.answers(match("10.244.1.9")), false);
+  source.place(undefined);
+  assert.equal(source.current(), from);
+  assert.equal(told, 2);
+  assert.equal(source.answers(match("10.244.1.2")), true, "it answers on");
+  source.forget(place);
+  assert.equal(source.answers(match("10.244.1.2")), false);
+  assert.deepEqual(flushed, [match("10.244.1.2")]);
+});
