@@ -237,7 +237,7 @@ function writeConditions(
   const conditions = [...before.filter(({ type }) => !own.some((each) => each.type === type)), ...own];
   if (sameJson(conditions, before)) return;
   try {
-    api.updateStatus({ ...object, status: { conditions } } as KubeObject);
+    api.updateStatus({ ...object, status: { conditions } });
   } catch (error) {
     // Somebody else's write came first: the change calls again.
     if (!(error instanceof StatusError)) throw error;

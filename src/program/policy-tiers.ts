@@ -158,7 +158,7 @@ function number(state: State, names: readonly string[]): void {
   let moved = false;
   for (const name of state.known) if (!wanted.has(name)) moved = state.numbers.remove(name) || moved;
   for (const name of wanted) if (!state.known.has(name)) moved = state.numbers.add(name) || moved;
-  for (const name of [...state.known]) if (!wanted.has(name)) state.known.delete(name);
+  for (const name of state.known) if (!wanted.has(name)) state.known.delete(name);
   for (const name of wanted) state.known.add(name);
   if (moved) state.made = makers(state.numbers);
 }

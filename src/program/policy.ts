@@ -119,7 +119,7 @@ function verdictsOf(network: Network, node: NetworkNode, attachments: readonly A
         mark,
         verdict,
         direction,
-        policies: by.map(({ origin: { field: _, ...origin } }) => origin),
+        policies: by.map(({ origin }) => wholeObject(origin)),
         isTold: verdict === "accept" && by.some((policy) => isTold(network, policy)),
       });
     return mark;
@@ -141,8 +141,8 @@ function verdictsOf(network: Network, node: NetworkNode, attachments: readonly A
         const denier = mayDeny(clusterPolicies, which, namespaceLabels(network, attachment.namespace));
         if (denier === undefined) continue;
         const mark = groupMark("drop", which, [denier]);
-        const { field: _, ...origin } = denier.origin;
-        decisions.set(mark, { mark, verdict: "drop", direction: which, policies: [origin], isTold: false });
+        const policies = [wholeObject(denier.origin)];
+        decisions.set(mark, { mark, verdict: "drop", direction: which, policies, isTold: false });
         isolated.push({ attachment, identity, mark, origin: denier.origin });
       }
       if (first !== undefined && identity !== undefined && !grants.has(identity.number))
@@ -185,6 +185,11 @@ function marksFor(verdict: "accept" | "drop", by: readonly Policy[]): Readonly<R
 /** The old value where the new one equals it. */
 function sameOr<T>(old: T | undefined, next: T): T {
   return old !== undefined && isSameValue(old, next) ? old : next;
+}
+
+/** The object, and no field of it. */
+function wholeObject({ kind, namespace, name, source }: Origin): Origin {
+  return { kind, name, ...(namespace !== undefined && { namespace }), ...(source !== undefined && { source }) };
 }
 
 /** Two decisions of one number are told and counted as one. */

@@ -19,8 +19,17 @@ void test("the chains of egress", () => {
   );
   const table = compile(network, "node-1", []).tables.find(({ family }) => family === "ip") ?? assert.fail("no table");
   const names = [
-    ...["policy-egress", "policy-egress-node", "tiers-egress", "ends-egress", "cluster-list", "cluster-decide"],
-    ...["judge-egress", "allowed-egress", "denied-egress", "policy-accepted", "policy-dropped"],
+    "policy-egress",
+    "policy-egress-node",
+    "tiers-egress",
+    "ends-egress",
+    "cluster-list",
+    "cluster-decide",
+    "judge-egress",
+    "allowed-egress",
+    "denied-egress",
+    "policy-accepted",
+    "policy-dropped",
   ];
   for (const name of names) {
     const chains = table.chains.filter((chain) => chain.name === name);

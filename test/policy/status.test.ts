@@ -81,7 +81,7 @@ void test("a cluster policy's status: what is understood, and where it is in for
   ]);
   assert.ok(events().includes(`Warning NotEnforced ${notYet}`), events().join("\n"));
   assert.ok(events().some((text) => /^Warning Enforced is for \d+ pods?; in force on 2 of 3 nodes$/.test(text)));
-  await apply([{ ...rules, spec: { ...rules.spec, egress: [{ action: "Deny", to: [{ nodes: {} }] }] } } as KubeObject]);
+  await apply([{ ...rules, spec: { ...rules.spec, egress: [{ action: "Deny", to: [{ nodes: {} }] }] } }]);
   await advance(300);
   assert.deepEqual(conditions("names"), [
     "Accepted True Accepted everything it says is understood",
@@ -101,7 +101,7 @@ void test("kinds that ClusterNetworkPolicy has replaced are told that nobody enf
     metadata: { name: `adminnetworkpolicies.${group}` },
     spec: { group, names, scope: "Cluster", versions: [{ name: "v1alpha1", served: true, storage: true, schema }] },
   };
-  await apply([definition as KubeObject]);
+  await apply([definition]);
   await advance(300);
   await apply([
     {
@@ -109,7 +109,7 @@ void test("kinds that ClusterNetworkPolicy has replaced are told that nobody enf
       kind: "AdminNetworkPolicy",
       metadata: { name: "old" },
       spec: { priority: 1, subject: { namespaces: {} } },
-    } as KubeObject,
+    },
   ]);
   await advance(300);
   assert.match(
