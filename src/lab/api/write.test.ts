@@ -374,3 +374,15 @@ test("any JSON is an object that can be stored, or a StatusError", () => {
     { numRuns: 300 },
   );
 });
+
+test("a pod's generation counts what is asked for, and not where the scheduler puts it", () => {
+  const api = newApi();
+  const first = api.create(pod());
+  const spec = first["spec"] as object;
+  const bound = api.update({ ...first, spec: { ...spec, nodeName: "node-1" } });
+  const changed = api.update({ ...bound, spec: { ...spec, nodeName: "node-1", activeDeadlineSeconds: 5 } });
+  assert.deepEqual(
+    [first, bound, changed].map(({ metadata }) => metadata.generation),
+    [1, 1, 2],
+  );
+});

@@ -380,12 +380,25 @@ function reportedMetadata(given: KubeObject["metadata"], previous: KubeObject["m
   };
 }
 
+/** Where a pod goes is the scheduler's answer, not something that was asked for anew (upstream's BindingREST leaves the generation). */
+function isBinding(
+  asked: { readonly [field: string]: unknown },
+  before: { readonly [field: string]: unknown },
+): boolean {
+  if (asked["kind"] !== "Pod") return false;
+  const [spec, specBefore] = [asked["spec"], before["spec"]] as { readonly nodeName?: string }[];
+  if ((specBefore?.nodeName ?? "") !== "" || (spec?.nodeName ?? "") === "") return false;
+  const { nodeName: _, ...rest } = spec ?? {};
+  const { nodeName: __, ...restBefore } = specBefore ?? {};
+  return sameJson(rest, restBefore);
+}
+
 /** The generation counts changes of what is asked for: everything but metadata and status. */
 function withGeneration(object: KubeObject, previous: KubeObject): KubeObject {
   const { metadata: _, status: __, ...asked } = object;
   const { metadata: ___, status: ____, ...askedBefore } = previous;
   const before = previous.metadata.generation ?? 1;
-  const generation = sameJson(asked, askedBefore) ? before : before + 1;
+  const generation = sameJson(asked, askedBefore) || isBinding(asked, askedBefore) ? before : before + 1;
   return { ...object, metadata: { ...object.metadata, generation } };
 }
 
