@@ -226,6 +226,23 @@ test("SPDY with a terminal: sizes on their own stream, and an output for errors 
   await client.closed;
 });
 
+test("SPDY with a terminal and a stream for errors instead of one for sizes: what some clients open", async () => {
+  const process = fakeProcess({ tty: true });
+  const { server } = await execServer(process);
+  const { client } = await server.spdy(path("stdout=true&stderr=true&tty=true&command=sh"), ["v4.channel.k8s.io"]);
+  const errors = await client.open({ streamType: "error" });
+  const stdout = await client.open({ streamType: "stdout" });
+  await client.open({ streamType: "stderr" });
+  process.say("hi");
+  for await (const chunk of stdout.received) {
+    assert.equal(String(chunk), "hi");
+    break;
+  }
+  process.end(0);
+  assert.equal(JSON.parse(await errors.text()).status, "Success");
+  await client.closed;
+});
+
 test("what is refused is refused before the upgrade, in words", async () => {
   const pods = [
     { name: "a", image: "i" },

@@ -136,6 +136,7 @@ async function overSpdy(
   if (choice.stdout) wanted.add("stdout");
   if (choice.stderr && !choice.tty) wanted.add("stderr");
   if (hasSizes) wanted.add("resize");
+  const count = wanted.size;
   const streams = new Map<string, SpdyStream>();
   const complete = Promise.withResolvers<void>();
   if (head.length > 0) socket.unshift(head);
@@ -143,7 +144,8 @@ async function overSpdy(
     const type = (stream.headers.get("streamtype") ?? "").toLowerCase();
     streams.set(type, stream);
     wanted.delete(type);
-    if (wanted.size === 0) complete.resolve();
+    // As the kubelet, by number as well: a client may ask for a terminal with a stream for stderr and send no sizes.
+    if (wanted.size === 0 || streams.size >= count) complete.resolve();
   });
   // kubelet's streamCreationTimeout
   const timer = setTimeout(() => connection.close(), 30_000);
