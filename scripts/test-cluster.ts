@@ -11,7 +11,7 @@ import { globSync } from "node:fs";
 import path from "node:path";
 import process from "node:process";
 
-import { buildPeers, provideBusybox } from "../test/cluster/peers.testing.ts";
+import { buildPeers } from "../test/cluster/peers.testing.ts";
 
 /** What must be on the machine, and the Debian package that brings it. */
 const programs: Readonly<Record<string, string>> = {
@@ -20,6 +20,8 @@ const programs: Readonly<Record<string, string>> = {
   runc: "runc",
   ip: "iproute2",
   nsenter: "util-linux",
+  // containerd brings lo up by it in every pod.
+  "/usr/lib/cni/loopback": "containernetworking-plugins",
 };
 
 process.chdir(path.dirname(import.meta.dirname));
@@ -44,7 +46,6 @@ if (missing.length > 0) {
   }
 }
 try {
-  provideBusybox();
   buildPeers((line) => console.log(line));
 } catch (error) {
   console.error(`test:cluster: ${error instanceof Error ? error.message : String(error)}`);

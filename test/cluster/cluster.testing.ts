@@ -328,6 +328,7 @@ for folder in etc opt var; do
   mount -t overlay -o lowerdir=/$folder,upperdir=/run/over/$folder/upper,workdir=/run/over/$folder/work overlay /$folder
 done
 mkdir -p /run/netns /etc/cni/net.d /opt/cni/bin /run/containerd /run/kubelet
+cp /usr/lib/cni/loopback /opt/cni/bin/
 mount --make-rshared /
 hostname ${path.basename(home)}
 containerd -c ${quoted(path.join(home, "containerd.toml"))} > ${quoted(path.join(home, "containerd.log"))} 2>&1 &

@@ -1,8 +1,7 @@
-// What runs in the pods of the test's cluster: agnhost, and busybox's tools where a shell is wanted.
-// Under the names that the sandbox and the manifests ask for; there is no registry.
+// What runs in the pods of the test's cluster besides Fairlead's own image: agnhost, also as the pause of every pod.
+// Under the names that the runtime and the manifests ask for; there is no registry.
 
-import { execFileSync } from "node:child_process";
-import { cpSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, writeFileSync } from "node:fs";
 import path from "node:path";
 
 import { ociImage } from "../../scripts/oci.ts";
@@ -14,7 +13,7 @@ export const pauseImage = "registry.k8s.io/pause:3.10.2";
 /** The image as a tar file for `ctr images import`. */
 export function makeTestImage(): Uint8Array {
   return ociImage([testImage, pauseImage], {
-    layers: [{ comment: "agnhost and busybox", fill }],
+    layers: [{ comment: "agnhost", fill }],
     config: { Env: ["PATH=/bin"], Entrypoint: ["/bin/agnhost"], Cmd: ["pause"] },
   }).bytes;
 }
@@ -24,8 +23,4 @@ function fill(folder: string): void {
   mkdirSync(path.join(folder, "tmp"), { mode: 0o1777 });
   writeFileSync(path.join(folder, "etc", "passwd"), "root:x:0:0:root:/:/bin/sh\n");
   cpSync(peer("agnhost"), path.join(folder, "bin", "agnhost"));
-  const busybox = path.join(folder, "bin", "busybox");
-  cpSync(peer("busybox"), busybox);
-  for (const applet of execFileSync(busybox, ["--list"], { encoding: "utf8" }).trim().split("\n"))
-    if (applet !== "busybox") symlinkSync("busybox", path.join(folder, "bin", applet));
 }

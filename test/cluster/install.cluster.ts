@@ -2,7 +2,7 @@
 // through restarts, an upgrade, a lost node and a lost API server, and away again.
 
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -14,6 +14,7 @@ import type { KubeObject } from "../../src/kube/object.ts";
 import { parseManifests } from "../../src/watch/manifests.ts";
 import { ranges, startRealCluster, underlay, until, type RealCluster, type RealNode } from "./cluster.testing.ts";
 import { makeTestImage, testImage } from "./image.testing.ts";
+import { peer } from "./peers.testing.ts";
 
 const folder = mkdtempSync(path.join(tmpdir(), "fairlead-cluster-"));
 let cluster: RealCluster;
@@ -72,7 +73,7 @@ function install(): Promise<void> {
 test("installed by the chart: nodes get ready, agents and DNS run", async () => {
   await install();
   try {
-    await until("three nodes to be ready", 60, async () => {
+    await until("three nodes to be ready", 240, async () => {
       const { items } = await cluster.client.request<{
         readonly items: readonly {
           readonly metadata: { readonly name: string };
@@ -97,5 +98,318 @@ test("installed by the chart: nodes get ready, agents and DNS run", async () => 
   } catch (error) {
     console.error(cluster.tails());
     throw error;
+  }
+});
+
+const namespace = "shop";
+/** Has Node in it, which asks and answers here. */
+const ownImage = "docker.io/library/fairlead:0.1.0";
+
+/** A pod of the test's, on a node of the test's choice. */
+function podOn(
+  node: string,
+  name: string,
+  labels: Readonly<Record<string, string>>,
+  command: readonly string[],
+): KubeObject {
+  return {
+    apiVersion: "v1",
+    kind: "Pod",
+    metadata: { name, namespace, labels },
+    spec: {
+      nodeName: node,
+      terminationGracePeriodSeconds: 1,
+      containers: [
+        {
+          name: "main",
+          image: command[0] === node[0] ? ownImage : testImage,
+          imagePullPolicy: "IfNotPresent",
+          command,
+          ...(labels["app"] === "web" && {
+            readinessProbe: { httpGet: { path: "/healthz", port: 8080 }, periodSeconds: 2, timeoutSeconds: 5 },
+          }),
+        },
+      ],
+    },
+  };
+}
+
+const node = ["/opt/fairlead/node_modules/.bin/node", "-e"] as const;
+
+/** Prints what a URL answers. */
+const getter = `fetch(process.argv[1], { signal: AbortSignal.timeout(5000) })
+  .then(async (response) => console.log(await response.text()), (error) => { console.log(error.cause ?? error); process.exit(1); });`;
+
+/** Asks the Service by name ten times a second; a line for each answer, and for each that did not come. */
+const asker = `const ask = () => {
+  const request = require("http").get({ host: "web", path: "/hostname", agent: false, timeout: 5000 }, (response) => {
+    response.resume().on("end", () => { console.log("ok"); setTimeout(ask, 100); });
+  });
+  request.on("timeout", () => request.destroy(new Error("no answer in 5 s")));
+  request.on("error", (error) => { console.log("FAIL", new Date(), error.message); setTimeout(ask, 100); });
+};
+ask();`;
+const idle = [...node, "setInterval(() => {}, 1e6)"];
+const echoer = `require("net").createServer((socket) => socket.pipe(socket)).listen(9000);`;
+/** One connection for all of the test, with something on it five times a second. */
+const keeper = `const socket = require("net").connect(9000, process.argv[1]);
+setInterval(() => socket.write("tick"), 200);
+socket.on("data", () => console.log("ok")).on("error", () => {}).on("close", () => console.log("FAIL: the connection ended"));`;
+
+/** What a URL answers to a pod. */
+function fetchFrom(
+  at: RealNode,
+  pod: string,
+  url: string,
+): { readonly status: number | null; readonly output: string } {
+  return at.exec(pod, ...node, getter, url);
+}
+
+function nodeOf(pod: Pod | undefined): RealNode {
+  const node = cluster.nodes.find(({ name }) => name === pod?.spec.nodeName);
+  if (node === undefined) throw new Error(`${pod?.metadata.name ?? "a pod"} is on no node`);
+  return node;
+}
+
+function linesOf(node: RealNode, pod: string): readonly string[] {
+  const text = node.run("sh", "-c", `cat /run/pod-logs/${namespace}_${pod}_*/*/*.log`);
+  return text.split("\n").flatMap((line) => / std(?:out|err) [FP] (.*)$/.exec(line)?.[1] ?? []);
+}
+
+/** Does something while requests and a connection go on; nothing of them may fail. */
+async function underTraffic(work: () => Promise<void>): Promise<void> {
+  const [node] = cluster.nodes;
+  assert.ok(node);
+  const counts = (): readonly [number, number] => [linesOf(node, "asks").length, linesOf(node, "keeps").length];
+  const before = counts();
+  const goesOn = (from: readonly [number, number]) => (): boolean =>
+    counts().every((count, index) => count > (from[index] ?? 0) + 5);
+  await until("traffic to flow", 60, goesOn(before));
+  await work();
+  await until("traffic to go on", 60, goesOn(counts()));
+  const failures = ["asks", "keeps"].flatMap((pod, index) =>
+    linesOf(node, pod)
+      .slice(before[index])
+      .filter((line) => line.includes("FAIL")),
+  );
+  assert.deepEqual(failures, []);
+}
+
+async function podNamed(name: string): Promise<Pod> {
+  return cluster.client.request<Pod>({ path: `/api/v1/namespaces/${namespace}/pods/${name}` });
+}
+
+function addressesOf(pod: Pod): readonly string[] {
+  return (pod.status?.podIPs ?? []).map(({ ip }) => ip);
+}
+
+const bracketed = (address: string): string => (address.includes(":") ? `[${address}]` : address);
+
+test("pods on one node and across nodes, both families, each seen under its own address", async () => {
+  await cluster.apply([
+    { apiVersion: "v1", kind: "Namespace", metadata: { name: namespace } },
+    ...cluster.nodes.map(({ name }) =>
+      podOn(name, `web-${name}`, { app: "web" }, ["/bin/agnhost", "netexec", "--http-port=8080"]),
+    ),
+    podOn("node-1", "client", { app: "client" }, idle),
+    podOn("node-2", "echoes", { app: "echo" }, [...node, echoer]),
+  ]);
+  await until("pods to be ready", 180, () => allReady(namespace, "app", 5));
+  const client = await podNamed("client");
+  for (const web of await pods(namespace, "app=web")) {
+    assert.equal(addressesOf(web).length, 2);
+    for (const [index, address] of addressesOf(web).entries()) {
+      const { output } = fetchFrom(nodeOf(client), "client", `http://${bracketed(address)}:8080/clientip`);
+      assert.equal(
+        output.replace(/:\d+$/, ""),
+        bracketed(addressesOf(client)[index] ?? ""),
+        `asked ${web.metadata.name} at ${address}`,
+      );
+    }
+  }
+});
+
+test("Services by name and in both families; node ports from outside; pods reach the outside as their node", async () => {
+  const spec = { selector: { app: "web" }, ipFamilyPolicy: "RequireDualStack" };
+  await cluster.apply([
+    {
+      apiVersion: "v1",
+      kind: "Service",
+      metadata: { name: "web", namespace },
+      spec: { ...spec, type: "NodePort", ports: [{ name: "http", port: 80, targetPort: 8080, nodePort: 30_080 }] },
+    },
+  ]);
+  const { spec: made } = await cluster.client.request<{ readonly spec: { readonly clusterIPs: readonly string[] } }>({
+    path: `/api/v1/namespaces/${namespace}/services/web`,
+  });
+  const home = nodeOf(await podNamed("client"));
+  const names = new Set<string>();
+  for (const host of ["web", `web.${namespace}.svc.cluster.local`, ...made.clusterIPs.map(bracketed)]) {
+    await until(`an answer from ${host}`, 30, () => fetchFrom(home, "client", `http://${host}/hostname`).status === 0);
+    for (let i = 0; i < 10; i++) names.add(fetchFrom(home, "client", `http://${host}/hostname`).output);
+  }
+  assert.deepEqual([...names].toSorted(), ["web-node-1", "web-node-2", "web-node-3"]);
+
+  const outside = (...words: string[]): string =>
+    execFileSync("nsenter", ["--net=/run/netns/outside", ...words], { encoding: "utf8" });
+  for (const { addresses } of cluster.nodes)
+    for (const address of addresses)
+      assert.match(
+        outside(process.execPath, "-e", getter, `http://${bracketed(address)}:30080/hostname`),
+        /^web-node-[123]$/,
+      );
+
+  const server = spawn("nsenter", ["--net=/run/netns/outside", peer("agnhost"), "netexec", "--http-port=8080"], {
+    stdio: "ignore",
+  });
+  try {
+    for (const [index, address] of underlay.outside.entries()) {
+      const ask = (): { readonly status: number | null; readonly output: string } =>
+        fetchFrom(home, "client", `http://${bracketed(address)}:8080/clientip`);
+      await until(`the outside at ${address} to answer`, 30, () => ask().status === 0 || ask().output);
+      assert.equal(ask().output.replace(/:\d+$/, ""), bracketed(home.addresses[index] ?? ""));
+    }
+  } finally {
+    server.kill("SIGKILL");
+  }
+});
+
+test("a NetworkPolicy bites, and lets in whom it names", async () => {
+  await cluster.apply([
+    podOn("node-2", "friend", { app: "client", role: "friend" }, idle),
+    {
+      apiVersion: "networking.k8s.io/v1",
+      kind: "NetworkPolicy",
+      metadata: { name: "friends-only", namespace },
+      spec: {
+        podSelector: { matchLabels: { app: "web" } },
+        ingress: [{ from: [{ podSelector: { matchLabels: { role: "friend" } } }] }],
+      },
+    },
+  ]);
+  await until("the friend to be ready", 60, () => allReady(namespace, "role=friend", 1));
+  const [web] = await pods(namespace, "app=web");
+  assert.ok(web);
+  const ask = (pod: string, at: RealNode | undefined) => (): boolean =>
+    at !== undefined && fetchFrom(at, pod, `http://${addressesOf(web)[0]}:8080/hostname`).status === 0;
+  const [first, second] = cluster.nodes;
+  await until("strangers to be kept out", 30, () => !ask("client", first)());
+  assert.equal(ask("friend", second)(), true);
+  await cluster.client.request({
+    method: "DELETE",
+    path: `/apis/networking.k8s.io/v1/namespaces/${namespace}/networkpolicies/friends-only`,
+  });
+  await until("strangers to be let in again", 30, ask("client", first));
+});
+
+test("agents that are killed and come back: no request and no connection is lost", async () => {
+  const [address = ""] = addressesOf(await podNamed("echoes"));
+  await cluster.apply([
+    podOn("node-1", "asks", { app: "traffic" }, [...node, asker]),
+    podOn("node-1", "keeps", { app: "traffic" }, [...node, keeper, address]),
+  ]);
+  await until("traffic to begin", 60, () => allReady(namespace, "app=traffic", 2));
+  await underTraffic(async () => {
+    const restarts = async (): Promise<number> =>
+      (await pods("kube-system", "k8s-app=fairlead-agent"))
+        .flatMap(({ status }) => status?.containerStatuses ?? [])
+        .reduce((sum, { restartCount }) => sum + restartCount, 0);
+    const before = await restarts();
+    cluster.nodes[0]?.run("pkill", "-9", "-f", "cli/main.ts agent");
+    await until("three restarts", 120, async () => (await restarts()) >= before + 3);
+    await until("the agents to be ready", 120, () => allReady("kube-system", "k8s-app=fairlead-agent", 3));
+  });
+});
+
+test("without the API server everything goes on; back, pods come and go as before", async () => {
+  await underTraffic(async () => {
+    await cluster.stopApiServer();
+    await new Promise((resolve) => void setTimeout(resolve, 15_000));
+    await cluster.startApiServer();
+    await cluster.apply([podOn("node-3", "late", { app: "late" }, idle)]);
+    await until("a new pod to be ready", 120, () => allReady(namespace, "app=late", 1));
+    const late = await podNamed("late");
+    const { status, output } = fetchFrom(nodeOf(late), "late", "http://web/hostname");
+    assert.equal(status, 0, output);
+  });
+});
+
+test("an upgrade, node by node: no request and no connection is lost", async () => {
+  await underTraffic(async () => {
+    const path = "/apis/apps/v1/namespaces/kube-system/daemonsets/fairlead-agent";
+    interface DaemonSet {
+      readonly metadata: { readonly generation: number };
+      readonly status: {
+        readonly observedGeneration: number;
+        readonly updatedNumberScheduled?: number;
+        readonly numberAvailable?: number;
+      };
+    }
+    await cluster.client.request({
+      method: "PATCH",
+      path,
+      contentType: "application/merge-patch+json",
+      body: { spec: { template: { metadata: { annotations: { "example.org/version": "2" } } } } },
+    });
+    await until("the new agents", 300, async () => {
+      const { metadata, status } = await cluster.client.request<DaemonSet>({ path });
+      const isDone =
+        status.observedGeneration === metadata.generation &&
+        status.updatedNumberScheduled === 3 &&
+        status.numberAvailable === 3;
+      return isDone || status;
+    });
+  });
+});
+
+test("a node that is lost and comes back", async () => {
+  const lost = cluster.nodes[2];
+  assert.ok(lost);
+  const isReady = async (): Promise<boolean> => {
+    const { status } = await cluster.client.request<{
+      readonly status: { readonly conditions: readonly { readonly type: string; readonly status: string }[] };
+    }>({ path: `/api/v1/nodes/${lost.name}` });
+    return status.conditions.some(({ type, status: is }) => type === "Ready" && is === "True");
+  };
+  lost.cut(true);
+  await until("its silence to be noticed", 120, async () => !(await isReady()));
+  // Its endpoints are gone: requests go to the others.
+  await until(
+    "its endpoints to be left out",
+    60,
+    async () =>
+      (await pods(namespace, "app=web")).filter((pod) => pod.status?.containerStatuses?.every(({ ready }) => ready))
+        .length <= 3,
+  );
+  lost.cut(false);
+  await until("it to be back", 180, isReady);
+  const web = await podNamed(`web-${lost.name}`);
+  const [first] = cluster.nodes;
+  assert.ok(first);
+  for (const address of addressesOf(web))
+    await until(
+      `${address} to be reachable again`,
+      60,
+      () => fetchFrom(first, "client", `http://${bracketed(address)}:8080/hostname`).output === `web-${lost.name}`,
+    );
+  await underTraffic(() => Promise.resolve());
+});
+
+test("away again: nothing of Fairlead is left on a node", async () => {
+  await cluster.client.request({
+    method: "DELETE",
+    path: "/apis/apps/v1/namespaces/kube-system/daemonsets/fairlead-agent",
+  });
+  await until(
+    "the agents to be gone",
+    120,
+    async () => (await pods("kube-system", "k8s-app=fairlead-agent")).length === 0,
+  );
+  for (const node of cluster.nodes) {
+    node.run(process.execPath, path.resolve("src/cli/main.ts"), "uninstall");
+    assert.doesNotMatch(node.run("ip", "-o", "link"), /cbr0|fl\./);
+    assert.equal(node.run("sh", "-c", "ip route show proto 241; ip -6 route show proto 241"), "");
+    assert.doesNotMatch(node.run("nft", "list", "tables"), /fairlead/);
+    assert.doesNotMatch(node.run("sh", "-c", "ls /etc/cni/net.d /opt/cni/bin /run /var/lib"), /fairlead/);
   }
 });

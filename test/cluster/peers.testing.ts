@@ -4,17 +4,7 @@
 // Not here: starting them (cluster.testing.ts).
 
 import { execFileSync } from "node:child_process";
-import {
-  chmodSync,
-  copyFileSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  renameSync,
-  rmSync,
-  writeFileSync,
-} from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { homedir, tmpdir } from "node:os";
 import path from "node:path";
 import process from "node:process";
@@ -35,27 +25,10 @@ const kubernetes = {
   agnhost: "k8s.io/kubernetes/test/images/agnhost",
 } as const;
 
-export type Peer = keyof typeof kubernetes | "etcd" | "busybox";
+export type Peer = keyof typeof kubernetes | "etcd";
 
 export function peer(name: Peer): string {
   return path.join(peersFolder, name);
-}
-
-/** Unpacks Debian's static busybox where it is missing: the shell of the test's pods. */
-export function provideBusybox(): void {
-  if (existsSync(peer("busybox"))) return;
-  mkdirSync(peersFolder, { recursive: true });
-  const work = mkdtempSync(path.join(tmpdir(), "fairlead-busybox-"));
-  try {
-    // apt downloads as a user of its own.
-    chmodSync(work, 0o777);
-    execFileSync("apt-get", ["download", "-qq", "busybox-static"], { cwd: work });
-    const [file = ""] = readdirSync(work);
-    execFileSync("dpkg-deb", ["-x", file, "root"], { cwd: work });
-    copyFileSync(path.join(work, "root", "bin", "busybox"), peer("busybox"));
-  } finally {
-    rmSync(work, { recursive: true, force: true });
-  }
 }
 
 /** Builds what is missing: about ten minutes on two cores, once. Throws where Go or the module proxy is missing. */
