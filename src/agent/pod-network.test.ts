@@ -242,6 +242,32 @@ describe("pod network", () => {
     await it.agent.stop();
   });
 
+  test("a link whose agent was killed before it could say that it is ours does not stand in a pod's way", async () => {
+    const before = bench();
+    const pod = before.pod("a");
+    const inside = { name: "eth0", namespaceFd: pod.request.namespaceFd ?? -1 };
+    before.kernel.byHand.change(
+      { kind: "create-veth", name: podLinkName("a"), mtu: 1450, peer: inside },
+      { kind: "create-veth", name: "flpsomebody", mtu: 1450, peer: { name: "other" } },
+    );
+    await before.agent.synced();
+    const network = createPodNetwork({
+      ...before,
+      node: "node-1",
+      openKernel: (_name, fd) => ({ ...before.world.open(fd), close() {} }),
+      namespaceId: String,
+    });
+    assert.deepEqual(
+      before.kernel
+        .links()
+        .flatMap(({ name, kind }) => (kind === "veth" ? [name] : []))
+        .toSorted(),
+      ["flpsomebody", "other"],
+    );
+    await network.add(pod.request);
+    await before.agent.stop();
+  });
+
   test("sandboxes that are gone are collected, living ones are not", async () => {
     const it = bench();
     await it.network.add(it.pod("a").request);

@@ -9,7 +9,7 @@ import { closeSync, constants, fstatSync, openSync } from "node:fs";
 import { addressBytes, familyOf, type Address, type Family } from "../ip/address.ts";
 import { macBytes, macFromBytes, macOfName, type Mac } from "../ip/mac.ts";
 import { addressBits, contains, hostPrefix, prefixBits } from "../ip/prefix.ts";
-import { linkAlias } from "../apply/links.ts";
+import { deleteLinks, linkAlias } from "../apply/links.ts";
 import { isWholeTable, type Failure, type ReconcileReport } from "../apply/report.ts";
 import { carriersUp } from "../kernel/carrier.ts";
 import { KernelError, type Change, type NetworkKernel } from "../kernel/kernel.ts";
@@ -61,12 +61,17 @@ export function createPodNetwork(options: PodNetworkOptions): NodePodNetwork {
   /** Ends the watch over a new pod's hardware address. */
   const followers = new Map<string, () => void>();
 
-  const present = new Set(kernel.links().map((link) => link.name));
+  const links = kernel.links();
+  const present = new Set(links.map((link) => link.name));
   for (const attachment of attachments.list().filter(({ link }) => !present.has(link))) {
     if (namespaceExists(attachment)) continue;
     attachments.remove(attachment.id);
     ipam.release(attachment.addresses);
   }
+  // An agent that was killed between a link and its alias leaves one that nobody knows to be ours, but by a name that nobody else gives.
+  const wanted = new Set(attachments.list().map(({ link }) => link));
+  const orphans = links.filter(({ name, kind }) => kind === "veth" && isPodLinkName(name) && !wanted.has(name));
+  if (orphans.length > 0) kernel.change(deleteLinks(orphans.map(({ name }) => name)));
 
   const inTurn = async <T>(containerId: string, work: () => Promise<T>): Promise<T> => {
     const before = queues.get(containerId);
@@ -368,6 +373,10 @@ function createPair({ attachment, bridge, namespaceFd, interfaceName }: WantedLi
 /** The host's end of a sandbox's veth pair: a name of at most 15 characters that is a function of the attachment's id alone. */
 export function podLinkName(id: string): string {
   return names.podLinkPrefix + macOfName(id).replaceAll(":", "");
+}
+
+function isPodLinkName(name: string): boolean {
+  return name.startsWith(names.podLinkPrefix) && /^[0-9a-f]{12}$/.test(name.slice(names.podLinkPrefix.length));
 }
 
 /** The attachment a request gets with these addresses: a function of both alone. */
