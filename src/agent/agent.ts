@@ -117,6 +117,7 @@ export function startAgent(options: AgentOptions): Agent {
   const spared = createSpared({
     answers: options.answers ?? ((match) => isServing(source.current(), match)),
     forget: (match) => void kernel.flushConnections(match),
+    setTimer: clock.setTimer,
   });
   let remake: ((lost: readonly Attachment[]) => boolean) | undefined;
 
@@ -217,6 +218,7 @@ export function startAgent(options: AgentOptions): Agent {
     stopped = true;
     timer?.cancel();
     resyncTimer.cancel();
+    spared.close();
     for (const subscription of subscriptions) subscription.close();
     for (const waiter of waiting) waiter.reject(new Error(`agent of ${node}: stopped`));
     waiting = [];

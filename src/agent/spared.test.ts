@@ -25,9 +25,15 @@ const at = (address: string, parts: Partial<Endpoint> = {}): Endpoint => endpoin
 void test("an endpoint that serves keeps its connections, one that does not loses them, once", () => {
   let today: Network = network({ services: [dns(at("10.244.1.5", { ready: false, terminating: true }))] });
   const forgotten: ConnectionMatch[] = [];
+  const timers: { readonly delayMs: number; readonly call: () => void }[] = [];
+  let cancelled = 0;
   const spared = createSpared({
     answers: (one) => isServing(today, one),
     forget: (one) => void forgotten.push(one),
+    setTimer(delayMs, call) {
+      timers.push({ delayMs, call });
+      return { cancel: () => void cancelled++ };
+    },
   });
   assert.equal(spared.spares(match("10.244.1.5")), true);
   assert.equal(spared.spares(match("10.244.1.6")), false, "no endpoint of it");
@@ -39,6 +45,12 @@ void test("an endpoint that serves keeps its connections, one that does not lose
   spared.forgetGone();
   spared.forgetGone();
   assert.deepEqual(forgotten, [match("10.244.1.5")]);
+  assert.deepEqual([timers.length, cancelled], [1, 1]);
+
+  today = network({ services: [dns(at("10.244.1.5"))] });
+  spared.spares(match("10.244.1.5"));
+  timers[1]?.call();
+  assert.equal(forgotten.length, 2, "a question has its answer by then, or none");
 });
 
 void test("a node that answers DNS itself: its clients get it alone, other ports and families lead where they led", () => {
