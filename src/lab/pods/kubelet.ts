@@ -119,6 +119,7 @@ export function startKubelet(options: KubeletOptions): Kubelet {
     nodeHosts: `127.0.0.1\tlocalhost\n::1\tlocalhost\n${options.nodeAddresses.map((address) => `${address}\t${node}\n`).join("")}`,
     report: options.report,
   };
+  writeNodeFiles(context);
   const registration = keepNode({ ...options, clock, allocatable });
   const left = dormant.get(stateDir);
   dormant.delete(stateDir);
@@ -259,6 +260,17 @@ const podResource = { group: "", resource: "pods" } as const;
 
 /** Pods of nodes that were cut off, until a kubelet with the same folder takes them over. */
 const dormant = new Map<string, { readonly workers: Map<string, PodWorker>; readonly wake: () => void }>();
+
+/** What a hostPath of /etc finds on a node, besides what pods put there. */
+function writeNodeFiles({ nodeDisk, nodeHosts, nodeName }: NodeContext): void {
+  const etc = join(nodeDisk, "etc");
+  fs.mkdirSync(etc, { recursive: true });
+  for (const [name, text] of [
+    ["hosts", nodeHosts],
+    ["hostname", `${nodeName}\n`],
+  ] as const)
+    if (!fs.existsSync(join(etc, name))) fs.writeFileSync(join(etc, name), text);
+}
 
 /** Removes the folders of pods that are no more: the lab may have ended between a pod's removal and its folder's. */
 function sweep(context: NodeContext, present: ReadonlySet<string | undefined>): void {

@@ -1,7 +1,10 @@
 // Logs over HTTP: options, the container that is meant, and upstream's words for what cannot be read.
 
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { after, test } from "node:test";
+
+import { WebSocket } from "ws";
 import { StatusError } from "../../api/store.ts";
 import type { LogOptions } from "../../pods/logs.ts";
 import { logOptions } from "./logs.ts";
@@ -83,6 +86,29 @@ test("the log of the only container, or of the one that is named", async () => {
     ["main", 2],
     ["main", undefined],
   ]);
+});
+
+test("a log over a WebSocket, as bytes or as base64", async () => {
+  const server = await streamServer({
+    objects: [runningPod()],
+    kubelet: { logs: () => ({ each: async (text) => (text("one\n"), text("zwö\n")), close() {} }) },
+  });
+  servers.push(server);
+  const read = async (protocol: string): Promise<string> => {
+    const path = "/api/v1/namespaces/default/pods/web/log";
+    const socket = new WebSocket(`ws://127.0.0.1:${server.port}${path}`, protocol);
+    let said = "";
+    socket.on("message", (data: Buffer) => {
+      said += protocol.startsWith("base64") ? Buffer.from(data.toString(), "base64").toString() : data.toString();
+    });
+    await once(socket, "close");
+    return said;
+  };
+  assert.equal(await read("binary.k8s.io"), "one\nzwö\n");
+  assert.equal(await read("base64.binary.k8s.io"), "one\nzwö\n");
+  await assert.rejects(
+    once(new WebSocket(`ws://127.0.0.1:${server.port}/api/v1/namespaces/default/pods/web/log`, "x"), "open"),
+  );
 });
 
 test("a reader that goes is closed", async () => {

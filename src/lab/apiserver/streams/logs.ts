@@ -1,13 +1,15 @@
 // `GET pods/NAME/log`: a container's log as plain text. Upstream: pkg/registry/core/pod/rest/log.go, pkg/kubelet/kubelet_pods.go.
 
-import type { ServerResponse } from "node:http";
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Duplex } from "node:stream";
 import type { ContainerStatus, Pod } from "../../../kube/kinds.ts";
 import { badRequest } from "../../api/errors.ts";
 import { StatusError } from "../../api/store.ts";
 import type { Kubelet } from "../../pods/kubelet.ts";
-import type { LogOptions } from "../../pods/logs.ts";
+import type { LogOptions, LogReader } from "../../pods/logs.ts";
 import { isTrue } from "../target.ts";
 import { statusOf, whereOf } from "./containers.ts";
+import { acceptWebSocket, offeredProtocols, wantsWebSocket } from "./websocket.ts";
 
 /** Writes the log until its end, or until the client goes. Throws StatusError before anything is answered. */
 export async function serveLog(
@@ -16,15 +18,7 @@ export async function serveLog(
   query: URLSearchParams,
   response: ServerResponse,
 ): Promise<void> {
-  const options = logOptions(query, Date.now());
-  const where = whereOf(pod, query.get("container") ?? undefined);
-  mustHaveLog(pod, where.container, options);
-  let reader;
-  try {
-    reader = kubelet.logs(where, options);
-  } catch (error) {
-    throw badRequest((error as Error).message);
-  }
+  const reader = openLog(kubelet, pod, query);
   response.writeHead(200, { "content-type": "text/plain" });
   response.flushHeaders();
   response.once("close", () => reader.close());
@@ -35,6 +29,44 @@ export async function serveLog(
   });
   response.end();
 }
+
+/** Opens it. Throws StatusError. */
+function openLog(kubelet: Pick<Kubelet, "logs">, pod: Pod, query: URLSearchParams): LogReader {
+  const options = logOptions(query, Date.now());
+  const where = whereOf(pod, query.get("container") ?? undefined);
+  mustHaveLog(pod, where.container, options);
+  try {
+    return kubelet.logs(where, options);
+  } catch (error) {
+    throw badRequest((error as Error).message);
+  }
+}
+
+/** The same over a WebSocket, as browsers ask for it (apiserver wsstream reader.go): messages of bytes, or of base64 text. */
+export async function serveLogOverWebSocket(
+  kubelet: Pick<Kubelet, "logs">,
+  pod: Pod,
+  query: URLSearchParams,
+  [request, socket, head]: readonly [IncomingMessage, Duplex, Buffer],
+): Promise<void> {
+  const offered = offeredProtocols(request);
+  const protocol = offered.length === 0 ? "" : logProtocols.find((name) => offered.includes(name));
+  if (!wantsWebSocket(request) || protocol === undefined)
+    throw badRequest(`unable to upgrade: no known subprotocol among ${offered.join(", ")}`);
+  const reader = openLog(kubelet, pod, query);
+  const webSocket = await acceptWebSocket(request, socket, head, protocol);
+  const closed = new Promise<void>((resolve) => webSocket.once("close", () => resolve()));
+  webSocket.on("error", () => webSocket.terminate());
+  void closed.then(() => reader.close());
+  await reader.each((text) => {
+    if (webSocket.bufferedAmount > unreadBytesMax) webSocket.terminate();
+    else webSocket.send(protocol.startsWith("base64") ? Buffer.from(text).toString("base64") : Buffer.from(text));
+  });
+  webSocket.close(1000);
+  await closed;
+}
+
+const logProtocols = ["binary.k8s.io", "base64.binary.k8s.io"];
 
 const unreadBytesMax = 64 * 1024 * 1024;
 

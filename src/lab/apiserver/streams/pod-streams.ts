@@ -13,7 +13,7 @@ import { StatusError } from "../../api/store.ts";
 import type { Kubelet } from "../../pods/kubelet.ts";
 import type { StreamRequest, Streams } from "../hooks.ts";
 import { allContainers, statusOf, whereOf } from "./containers.ts";
-import { serveLog } from "./logs.ts";
+import { serveLog, serveLogOverWebSocket } from "./logs.ts";
 import { servePortForward } from "./port-forward.ts";
 import { createProxy } from "./proxy.ts";
 import { serveAttach, serveExec } from "./remote-command.ts";
@@ -61,6 +61,8 @@ export function createPodStreams(options: PodStreamsOptions): Streams {
           const how = { query: target.query, tty: container?.tty === true, stdinOnce: container?.stdinOnce === true };
           return serveAttach(kubelet, where, how, connection);
         }
+        case "log":
+          return serveLogOverWebSocket(kubeletOf(nodeOf, object as Pod), object as Pod, target.query, connection);
         case "portforward":
           return forward(nodeOf, stream, connection);
         case "proxy":
