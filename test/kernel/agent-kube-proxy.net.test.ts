@@ -1,0 +1,159 @@
+// The real kube-proxy on a node, and `fairlead agent --only services` taking its place and giving it back, with a connection that stays and
+// others that come all the time. kube-proxy watches the lab's API server.
+// Needs: nft
+
+import assert from "node:assert/strict";
+import { spawn, type ChildProcess } from "node:child_process";
+import { once } from "node:events";
+import { existsSync, writeFileSync } from "node:fs";
+import { Socket } from "node:net";
+import { homedir } from "node:os";
+import { join } from "node:path";
+import process from "node:process";
+import { afterEach, test } from "node:test";
+
+import { tcpSocketFd } from "../../src/kernel/sockets.ts";
+import { ask, askAll, ruleset, startBridgeNode, vip, type BridgeNode } from "./agent-node.testing.ts";
+import { endAll } from "./agent.testing.ts";
+
+const binary = [
+  process.env["KUBE_PROXY"] ?? "",
+  join(process.env["PEERS"] ?? join(homedir(), ".cache/fairlead-peers"), "bin/kube-proxy"),
+].find((path) => path !== "" && existsSync(path));
+const iptables = ["/usr/sbin/iptables-nft", "/sbin/iptables-nft"].some((path) => existsSync(path));
+
+afterEach(endAll);
+
+for (const mode of ["nftables", "iptables"] as const) {
+  const skip =
+    (binary === undefined && "no kube-proxy: build k8s.io/kubernetes/cmd/kube-proxy, and name it in KUBE_PROXY") ||
+    (mode === "iptables" && !iptables && "no iptables-nft (Debian package iptables)");
+  void test(`from kube-proxy in ${mode} mode to Fairlead and back: no connection is lost`, { skip }, async () => {
+    const place = await startBridgeNode();
+    const proxies: ChildProcess[] = [];
+    try {
+      const first = startKubeProxy(place, mode);
+      proxies.push(first.child);
+      await first.synced;
+      await askAll(place.pod("client").namespace, vip, 80, ["a", "b"]);
+      const long = await openConnection(place);
+      const traffic = startTraffic(place);
+
+      // As a DaemonSet is deleted: kube-proxy leaves its rules behind.
+      await end(first.child);
+      const agent = place.start();
+      await agent.says(/took over from kube-proxy/);
+      assert.doesNotMatch(ruleset(place.node.namespace), /table ip6? kube-proxy|KUBE-(SERVICES|SVC|SEP)/);
+      await long.echoes();
+      await askAll(place.pod("client").namespace, vip, 80, ["a", "b"]);
+
+      await agent.end();
+      const second = startKubeProxy(place, mode);
+      proxies.push(second.child);
+      await second.synced;
+      await place.cleanUp();
+      assert.doesNotMatch(ruleset(place.node.namespace), /fairlead/);
+      await long.echoes();
+      await askAll(place.pod("client").namespace, vip, 80, ["a", "b"]);
+      const { made, failed } = await traffic.end();
+      assert.ok(made > 10, `${made} connections`);
+      assert.deepEqual(failed, []);
+      long.close();
+    } finally {
+      await Promise.all(proxies.map(end));
+      place.close();
+    }
+  });
+}
+
+function startKubeProxy(
+  { node, api }: BridgeNode,
+  mode: string,
+): { readonly child: ChildProcess; readonly synced: Promise<void> } {
+  const config = join(api.folder, `kube-proxy-${mode}.yaml`);
+  writeFileSync(
+    config,
+    JSON.stringify({
+      apiVersion: "kubeproxy.config.k8s.io/v1alpha1",
+      kind: "KubeProxyConfiguration",
+      mode,
+      clusterCIDR: "10.244.0.0/16",
+      hostnameOverride: "node-1",
+      clientConnection: { kubeconfig: api.kubeconfig },
+      conntrack: { maxPerCore: 0, min: 0, tcpEstablishedTimeout: "0s", tcpCloseWaitTimeout: "0s" },
+    }),
+  );
+  const child = node.namespace.run(() =>
+    spawn(binary ?? "", ["--config", config, "--v", "2"], { stdio: ["ignore", "ignore", "pipe"] }),
+  );
+  let said = "";
+  const synced = new Promise<void>((resolve, reject) => {
+    child.stderr?.setEncoding("utf8").on("data", (text: string) => {
+      said += text;
+      if (/"SyncProxyRules complete" ipFamily="IPv4"/.test(said)) resolve();
+    });
+    child.once("exit", (code) => reject(new Error(`kube-proxy ended with ${code}:\n${said.slice(-3000)}`)));
+  });
+  return { child, synced };
+}
+
+async function end(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  child.kill("SIGTERM");
+  await once(child, "exit");
+}
+
+/** A connection through the Service that stays. */
+async function openConnection(place: BridgeNode): Promise<{ echoes(): Promise<void>; close(): void }> {
+  const socket = new Socket({ fd: tcpSocketFd(place.pod("client").namespace, 4) });
+  const heard = (text: string): Promise<void> =>
+    new Promise((resolve, reject) => {
+      let all = "";
+      const listen = (chunk: Buffer): void => {
+        all += chunk.toString();
+        if (!all.includes(text)) return;
+        socket.off("data", listen);
+        resolve();
+      };
+      socket.on("data", listen);
+      socket.once("close", () => reject(new Error(`the connection ended: ${all}`)));
+      socket.once("error", reject);
+    });
+  const greeted = heard(` ${place.pod("client").address}\n`);
+  socket.connect({ host: vip, port: 80 });
+  await greeted;
+  let turn = 0;
+  return {
+    async echoes() {
+      const text = `still there ${++turn}`;
+      const echoed = heard(text);
+      socket.write(text);
+      await echoed;
+    },
+    close: () => void socket.destroy(),
+  };
+}
+
+/** New connections through the Service, one after the other, until it ends. */
+function startTraffic(place: BridgeNode): {
+  end(): Promise<{ readonly made: number; readonly failed: readonly string[] }>;
+} {
+  let isEnding = false;
+  let made = 0;
+  const failed: string[] = [];
+  const work = async (): Promise<void> => {
+    while (!isEnding) {
+      const result = await ask(place.pod("client").namespace, vip);
+      made++;
+      if (result.outcome !== "answered") failed.push(JSON.stringify(result));
+    }
+  };
+  const done = work();
+  return {
+    async end() {
+      isEnding = true;
+      await done;
+      return { made, failed };
+    },
+  };
+}
