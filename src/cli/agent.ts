@@ -112,7 +112,9 @@ export function nodePlaces(
   };
 }
 
-function dnsOf({ dns = "pods", dnsConf = "/etc/coredns/Corefile", only }: AgentOptions): { readonly dns?: { readonly corefile: string } } {
+function dnsOf({ dns = "pods", dnsConf = "/etc/coredns/Corefile", only }: AgentOptions): {
+  readonly dns?: { readonly corefile: string };
+} {
   if (dns === "pods") return {};
   if (only !== undefined)
     throw new Error(
@@ -123,14 +125,16 @@ function dnsOf({ dns = "pods", dnsConf = "/etc/coredns/Corefile", only }: AgentO
 
 function scopeOf(options: AgentOptions): AgentScope {
   if (options.only === undefined) return { kind: "all" };
-  const mode = options.detectLocalMode ?? (options.clusterCidr === undefined ? "NodeCIDR" : "ClusterCIDR");
+  // Without ranges nobody is known to be none of the pods, and so nobody is masqueraded at cluster addresses: kube-proxy's default as well.
+  const mode = options.detectLocalMode ?? "ClusterCIDR";
   const named = (flag: string, value: string | undefined): string => {
     if (value === undefined || value === "") throw new Error(`--detect-local-mode ${mode} needs ${flag}`);
     return value;
   };
   switch (mode) {
     case "ClusterCIDR":
-      if (options.clusterCidr === undefined) throw new Error("--detect-local-mode ClusterCIDR needs --cluster-cidr");
+      if (options.detectLocalMode !== undefined && options.clusterCidr === undefined)
+        throw new Error("--detect-local-mode ClusterCIDR needs --cluster-cidr");
       return { kind: "services", local: { kind: "cluster-ranges" } };
     case "NodeCIDR":
       return { kind: "services", local: { kind: "node-ranges" } };

@@ -267,7 +267,7 @@ const agentCommand = program
   .option("--service-cidr <list>", "ranges of Services, one per family (default: what ServiceCIDR objects say)")
   .option(
     "--detect-local-mode <mode>",
-    "with --only services, how to know this node's pods: ClusterCIDR, NodeCIDR, BridgeInterface or InterfaceNamePrefix (default: ClusterCIDR where --cluster-cidr is given, else NodeCIDR)",
+    "with --only services, how to know this node's pods: ClusterCIDR, NodeCIDR, BridgeInterface or InterfaceNamePrefix (default: ClusterCIDR)",
   )
   .option("--pod-bridge-interface <link>", "for BridgeInterface, such as cni0")
   .option("--pod-interface-name-prefix <text>", "for InterfaceNamePrefix, such as cali")
