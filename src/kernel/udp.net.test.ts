@@ -52,6 +52,44 @@ await test("more than a batch at once: each is answered, in order, IPv4 and IPv6
   namespace.close();
 });
 
+await test("behind a queue full of one client, the other is answered; what is not handled is counted", async () => {
+  const namespace = createNetworkNamespace();
+  const heard = { loud: 0, quiet: 0 };
+  // Handling stops the loop until everything else has been sent: what comes meanwhile is all in the socket's queue.
+  let flooded: (() => void) | undefined;
+  const server = serveUdp(namespace, { address: "127.0.0.1", port: 0 }, (datagram) => {
+    if (datagram.bytes[0] === 0) flooded?.();
+    else if (datagram.source().address === "127.0.0.2") heard.loud++;
+    else heard.quiet++;
+  });
+  const socketOf = (address: string): dgram.Socket => {
+    const socket = dgram.createSocket("udp4");
+    socket.bind({ fd: bindUdpFd(namespace, { address, port: 0 }) });
+    return socket;
+  };
+  const [loud, quiet] = [socketOf("127.0.0.2"), socketOf("127.0.0.3")];
+  try {
+    const send = (socket: dgram.Socket, byte: number): void =>
+      socket.send(Uint8Array.of(byte), server.port, "127.0.0.1");
+    // Sends of dgram leave within the call, so these are all in the queue before the server's turn.
+    for (let index = 0; index < 400; index++) {
+      send(loud, 1);
+      if (index % 40 === 39) send(quiet, 2);
+    }
+    const ended = new Promise<void>((resolve) => (flooded = resolve));
+    const last = setInterval(() => send(quiet, 0), 20);
+    await ended;
+    clearInterval(last);
+    assert.equal(heard.quiet, 10);
+    assert.equal(heard.loud + server.dropped(), 400);
+  } finally {
+    loud.close();
+    quiet.close();
+    server.close();
+    namespace.close();
+  }
+});
+
 await test("who sent it: address, port and family, IPv4 as IPv4", async () => {
   const namespace = createNetworkNamespace();
   const seen: unknown[] = [];

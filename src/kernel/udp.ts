@@ -7,17 +7,22 @@
 // Invariant: the buffers are shared by all sockets of the process. A datagram's views are valid until its handler returns.
 // Not here: sockets to ask with (sockets.ts gives their descriptors to node:dgram).
 
+import { randomInt } from "node:crypto";
+
 import koffi from "koffi";
 
 import { addressFromBytes, type Address } from "../ip/address.ts";
 import { check, errno, libc } from "./ffi.ts";
 import type { NetworkNamespace } from "./namespaces.ts";
+import { createShares } from "./udp-shares.ts";
 import { bindUdpFd, type SocketAddress } from "./sockets.ts";
 
 /** A bound socket being served. */
 export interface UdpServer {
   /** The port it got, where 0 was asked. */
   readonly port: number;
+  /** Datagrams that were not handled, because their sender had more than its share (udp-shares.ts). */
+  dropped(): number;
   /** Datagrams that could not be sent: the network was gone or its queue full. UDP clients ask again. */
   unsent(): number;
   close(): void;
@@ -65,6 +70,7 @@ export function serveUdp(
 
 function serveFd(fd: number, port: number, handle: (datagram: Datagram) => void): UdpServer {
   const state = { open: true, unsent: 0 };
+  const shares = createShares(randomInt(2 ** 32));
   let slot = 0;
   let queued = 0;
   const datagram: Datagram = {
@@ -88,7 +94,9 @@ function serveFd(fd: number, port: number, handle: (datagram: Datagram) => void)
     for (let round = 0; round < roundsMax && state.open; round++) {
       const count = receive(fd);
       queued = 0;
+      shares.batch(count === batchMax);
       for (slot = 0; slot < count && state.open; slot++) {
+        if (shares.limited && !shares.takes(clientOf(slot))) continue;
         openSlot(slot, datagram);
         handle(datagram);
       }
@@ -99,6 +107,7 @@ function serveFd(fd: number, port: number, handle: (datagram: Datagram) => void)
   const poll = koffi.node.poll(fd, { readable: true }, turn);
   return {
     port,
+    dropped: () => shares.dropped,
     unsent: () => state.unsent,
     close() {
       if (!state.open) return;
@@ -207,6 +216,19 @@ function isMapped(slot: number): boolean {
   const { view } = theArena();
   const at = addresses + slot * addressRoom + 8;
   return view.getBigUint64(at, true) === 0n && view.getUint32(at + 8, true) === 0xffff0000;
+}
+
+/** The sender's address as a number: the same for the same one. */
+function clientOf(slot: number): number {
+  const { bytes, view } = theArena();
+  const at = addresses + slot * addressRoom;
+  if (bytes[at] === AF_INET) return view.getUint32(at + 4, true);
+  return (
+    view.getUint32(at + 8, true) ^
+    Math.imul(view.getUint32(at + 12, true), 3) ^
+    Math.imul(view.getUint32(at + 16, true), 5) ^
+    Math.imul(view.getUint32(at + 20, true), 7)
+  );
 }
 
 /** Makes entry `index` of the next sendmmsg the reply to the datagram in `slot`. */

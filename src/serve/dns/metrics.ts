@@ -119,6 +119,7 @@ export function formatMetrics(
     readonly metrics: Metrics;
     readonly cacheEntries: { readonly success: number; readonly denial: number };
     readonly unsent: number;
+    readonly dropped: number;
   }[],
   process: { readonly reloadFailures: number },
 ): string {
@@ -250,6 +251,11 @@ export function formatMetrics(
       "fairlead_dns_unsent_total",
       "UDP responses the network did not take.",
       new Map(ports.map(({ metrics, unsent }) => [`server="${metrics.server}"`, unsent])),
+    ),
+    ...counter(
+      "fairlead_dns_dropped_total",
+      "UDP queries of clients that sent more than their share while more came in than could be answered.",
+      new Map(ports.map(({ metrics, dropped }) => [`server="${metrics.server}"`, dropped])),
     ),
     "",
   ].join("\n");

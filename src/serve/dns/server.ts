@@ -298,7 +298,9 @@ function metricsPage(state: State): string {
       cacheEntries.success += success;
       cacheEntries.denial += denial;
     }
-    return { metrics, cacheEntries, unsent: sockets.reduce((sum, [, { udp }]) => sum + udp.unsent(), 0) };
+    const unsent = sockets.reduce((sum, [, { udp }]) => sum + udp.unsent(), 0);
+    const dropped = sockets.reduce((sum, [, { udp }]) => sum + udp.dropped(), 0);
+    return { metrics, cacheEntries, unsent, dropped };
   });
   return formatMetrics(ports, { reloadFailures: state.reloadFailures });
 }
