@@ -535,11 +535,11 @@ test("agnhost connect in a built-in agnhost: the same words as the process, with
   assert.match(await connect(`${host}:81`, "--protocol=sctp"), /^OTHER: .*exit 1$/s);
   // By name it is a process: names are looked up in the container.
   assert.equal(await connect("localhost:81", "--timeout=3s"), "REFUSED\nexit 1");
-  const { pid } = node.kubelet.exec(
+  const { pid, stdout } = node.kubelet.exec(
     { namespace: "default", pod: "asking" },
-    { argv: ["/agnhost", "connect", `${host}:8080`], tty: false, stdin: false },
+    { argv: ["/agnhost", "connect", `${host}:81`], tty: true, stdin: false },
   );
-  assert.equal(pid, 0);
+  assert.deepEqual([pid, await text(stdout!)], [0, "REFUSED\r\n"]);
   await remove("served", 0);
   await remove("asking", 0);
 });

@@ -345,10 +345,10 @@ export function createRunner(
       },
       environment: parts.environment,
       command({ argv, terminal }) {
-        const command = terminal ? undefined : image.workload?.command?.(argv);
+        const command = image.workload?.command?.(argv);
         if (command === undefined) return undefined;
         const { network: namespace } = context.sandbox();
-        return inDaemon((signal) => command({ namespace }, signal));
+        return inDaemon((signal) => command({ namespace }, signal), terminal ? "terminal" : "streams");
       },
     };
     try {
@@ -670,23 +670,22 @@ function withoutRemoved(
   return { ...files, read: (path) => (isRemoved(path) ? undefined : files.read(path)) };
 }
 
-/** What runs in the daemon, as if it were a process. */
+/** What runs in the daemon, as if it were a process. It reads nothing, so a terminal only joins its streams. */
 function inDaemon(
   work: (signal: AbortSignal) => Promise<{ readonly code: number; readonly errors: string }>,
+  how: "terminal" | "streams",
 ): ContainerProcess {
   const stop = new AbortController();
-  const stdout = Readable.from([]);
-  const stderr = new PassThrough();
+  const output = new PassThrough();
   const run = async (): Promise<{ code: number }> => {
     const { code, errors } = await work(stop.signal);
-    stderr.end(errors);
-    if (stderr.readableFlowing !== null) await finished(stderr);
+    output.end(how === "terminal" ? errors.replaceAll("\n", "\r\n") : errors);
+    if (output.readableFlowing !== null) await finished(output);
     return { code };
   };
   return {
     pid: 0,
-    stdout,
-    stderr,
+    ...(how === "terminal" ? { stdout: output } : { stdout: Readable.from([]), stderr: output }),
     ended: run(),
     kill() {
       stop.abort();
