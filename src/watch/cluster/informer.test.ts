@@ -149,6 +149,23 @@ void test("while the server is away the objects stay, and attempts become rare; 
   informer.close();
 });
 
+void test("a change of what is not kept is no change", async () => {
+  const server = fakeServer();
+  server.put("a", "1");
+  const { clock, informer, told } = follow(server);
+  await clock.pass(0);
+  const before = informer.objects.get("a");
+  server.put("a", "1");
+  assert.equal(informer.objects.get("a"), before);
+  server.expire();
+  await clock.pass(1000);
+  assert.equal(informer.objects.get("a"), before);
+  assert.deepEqual(told, ["added a=1"]);
+  server.put("a", "2");
+  assert.deepEqual(told, ["added a=1", "changed a=2"]);
+  informer.close();
+});
+
 void test("a watch that says nothing any more is opened anew where it was; bookmarks keep it", async () => {
   const server = fakeServer();
   server.put("a", "1");

@@ -14,11 +14,13 @@
 //   informer.close();
 //
 // Invariants: `changed` is called in the order of the server's events, once per change, never before the object is in `objects`;
+// a change of what is not kept is none: the object stays the same value, and its resourceVersion the one it came with;
 // objects are immutable; after a relist `objects` is the server's state of one resourceVersion.
 // Not here: which objects a Network needs (agent/network-source.ts), what is kept of each (lean.ts).
 
 import { performance } from "node:perf_hooks";
 
+import { sameJson } from "../../kube/equal.ts";
 import { keyOf, type KubeObject } from "../../kube/object.ts";
 import { ApiError, resourcePath, statusOf, type ClusterClient, type ResourceVersioned } from "./client.ts";
 import { leanObject } from "./lean.ts";
@@ -157,8 +159,11 @@ export function startInformer<T extends KubeObject>(options: InformerOptions<T>)
   /** An object that is as it was keeps its identity: what is remembered about it stays good. */
   const kept = (key: string, object: T): T => {
     const before = objects.get(key);
-    if (before !== undefined && isSameObject(before, object)) return before;
-    return keep(object);
+    if (before === undefined) return keep(object);
+    if (isSameObject(before, object)) return before;
+    // Most events of a cluster are about what nobody here keeps: heartbeats of nodes, containers of pods.
+    const next = keep(object);
+    return isSameButVersion(before, next) ? before : next;
   };
   const set = (key: string, object: T): void => {
     const before = objects.get(key);
@@ -342,6 +347,13 @@ function isSameObject(a: KubeObject, b: KubeObject): boolean {
     a.metadata.resourceVersion === b.metadata.resourceVersion &&
     a.metadata.uid === b.metadata.uid
   );
+}
+
+/** Do two objects say the same, each in its version? */
+function isSameButVersion(a: KubeObject, b: KubeObject): boolean {
+  const { resourceVersion: _a, generation: _b, ...first } = a.metadata;
+  const { resourceVersion: _c, generation: _d, ...second } = b.metadata;
+  return sameJson({ ...a, metadata: first }, { ...b, metadata: second });
 }
 
 /** What servers without WatchList say: the parameters are forbidden (422), or not understood (400). */
