@@ -105,7 +105,7 @@ async function main(): Promise<void> {
     return countRules(of);
   }
 
-  const prober = startProber(client.namespace, server.namespace);
+  const prober = await startProber(client.namespace, server.namespace);
   const created: number[] = [];
   const gone: number[] = [];
   await settled();
@@ -253,13 +253,14 @@ interface Prober {
   end(): void;
 }
 
-function startProber(client: NetworkNamespace, server: NetworkNamespace): Prober {
+async function startProber(client: NetworkNamespace, server: NetworkNamespace): Promise<Prober> {
   const child = spawn(process.execPath, [import.meta.filename], {
     stdio: ["pipe", "pipe", "inherit", client.fd, server.fd],
     env: { ...process.env, FAIRLEAD_BENCH_ROLE: "prober" },
   });
   const answers: ((line: string) => void)[] = [];
   createInterface({ input: child.stdout as NodeJS.ReadableStream }).on("line", (line) => answers.shift()?.(line));
+  await new Promise<string>((resolve) => void answers.push(resolve));
   return {
     async since(what, from) {
       const answer = new Promise<string>((resolve) => void answers.push(resolve));
@@ -280,6 +281,7 @@ function probe(): void {
   let asked: { readonly what: string; readonly from: bigint } | undefined;
   let open: bigint[] = [];
   let port = 10_000;
+  let sends = 0;
   const tell = (at: bigint): void => {
     asked = undefined;
     process.stdout.write(`${at}\n`);
@@ -296,6 +298,7 @@ function probe(): void {
   });
   setInterval(() => {
     const now = process.hrtime.bigint();
+    if (port === 10_000 && sends++ === 0) process.stdout.write("sending\n");
     const socket = createSocket("udp4");
     port = port === 59_999 ? 10_000 : port + 1;
     socket.bind({ fd: bindUdpFd(client, { address: "0.0.0.0", port }) }, () => {

@@ -1,5 +1,7 @@
 // The cluster that figures of policies speak of: 10,000 pods with names, labels and named ports in 500 namespaces on 100 nodes, 2,000 policies.
 
+import process from "node:process";
+
 import type { Namespace, NetworkPolicy, Node, Pod } from "../../../src/kube/kinds.ts";
 import type { ClusterObjects } from "../../../src/model/build.ts";
 import { clusterConfig } from "../../../src/model/cluster.ts";
@@ -11,6 +13,9 @@ export const policiesCount = 2_000;
 /** Pods of each node. */
 export const localPods = 100;
 const nodesCount = podsCount / localPods;
+
+/** POLICIES=narrow: no policy names the pods of all namespaces, for implementations that hold a list of members for each policy. */
+const isNarrow = process.env["POLICIES"] === "narrow";
 
 export const cluster = clusterConfig({ podCidrs: ["10.128.0.0/10", "fd00:10:128::/48"] });
 
@@ -78,7 +83,7 @@ export function bigPolicy(index: number, port: number): NetworkPolicy {
       ],
       egress: [
         {
-          to: [{ namespaceSelector: {} }],
+          to: [isNarrow ? { podSelector: {} } : { namespaceSelector: {} }],
           ports: [
             { port: 53, protocol: "UDP" },
             { port: 8000, endPort: 9000 },
