@@ -1,15 +1,17 @@
 // The Common Expression Language as Kubernetes has it: an expression is read, its types are checked, and it becomes a program that may
-// cost so much and no more. The parts are: syntax, tokens, parse; types, environment, check; values, evaluate; the libraries.
+// cost so much and no more. The parts are: syntax, tokens, parse; types, environment, check; estimate; values, evaluate; the libraries.
 //
 // Own code, as every one of these is asked of it: cel-go's words where an expression is wrong (users know them from `kubectl apply`),
 // its costs, types of objects by their schema, messages, and patterns that cannot hold the server.
 
 import { checkExpression } from "./check.ts";
 import { functionsOf, type Environment, type Functions, type Overload } from "./environment.ts";
+import { estimatedCost, type Bounds } from "./estimate.ts";
 import { programOf, type Program } from "./evaluate.ts";
 import { kubernetesOverloads } from "./kubernetes.ts";
 import { parseExpression } from "./parse.ts";
 import { standardOverloads } from "./standard.ts";
+import type { Expression } from "./syntax.ts";
 import type { Type } from "./types.ts";
 import type { Value } from "./values.ts";
 
@@ -29,6 +31,12 @@ export function compileExpression(
 ): Compiled {
   const checked = checkExpression(source, parseExpression(source), environment);
   return { type: checked.type, variables: checked.variables, program: programOf(checked, construct) };
+}
+
+/** What an expression may cost at most, its variables being all as `root` says. It must be one that compiles. */
+export function costOf(source: string, environment: Environment, root: Bounds): number {
+  const types = new Map<Expression, Type>();
+  return estimatedCost(checkExpression(source, parseExpression(source), environment, types), types, root);
 }
 
 /** The functions of Kubernetes 1.36, and perhaps more. */

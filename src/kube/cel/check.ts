@@ -40,14 +40,19 @@ export interface Checked {
   readonly variables: ReadonlySet<string>;
 }
 
-/** Throws ExpressionError with everything that does not fit. */
-export function checkExpression(source: string, expression: Expression, environment: Environment): Checked {
+/** Throws ExpressionError with everything that does not fit. `types`: gets the types of all parts. */
+export function checkExpression(
+  source: string,
+  expression: Expression,
+  environment: Environment,
+  types?: Map<Expression, Type>,
+): Checked {
   const issues: Issue[] = [];
   const overloads = new Map<Expression, readonly Overload[]>();
   const names = new Map<Expression, string>();
   const qualified = new Map<Expression, string>();
   const variables = new Set<string>();
-  const checker = createChecker({ environment, issues, overloads, names, qualified, variables });
+  const checker = createChecker({ environment, issues, overloads, names, qualified, variables, types });
   const type = checker(expression, []);
   if (issues.length > 0) throw new ExpressionError(source, issues);
   return { expression, type: resolved(type), overloads, names, qualified, variables };
@@ -122,6 +127,7 @@ function createChecker(found: {
   readonly names: Map<Expression, string>;
   readonly qualified: Map<Expression, string>;
   readonly variables: Set<string>;
+  readonly types: Map<Expression, Type> | undefined;
 }): (expression: Expression, scope: Scope) => Type {
   const { environment, issues } = found;
   /** Lists whose elements may be of any types: what is given to `format`. */
@@ -132,6 +138,12 @@ function createChecker(found: {
   };
 
   const check = (expression: Expression, scope: Scope): Type => {
+    const type = typeOf(expression, scope);
+    found.types?.set(expression, type);
+    return type;
+  };
+
+  function typeOf(expression: Expression, scope: Scope): Type {
     const { at } = expression;
     switch (expression.kind) {
       case "literal":
@@ -198,7 +210,7 @@ function createChecker(found: {
         );
       }
     }
-  };
+  }
 
   function isVariable(name: string, scope: Scope): boolean {
     return scope.some(([each]) => each === name) || environment.variables.has(name);

@@ -1,9 +1,10 @@
 // What is wrong with the rules of a CustomResourceDefinition: said when it is created, so that no rule fails for the first time on an
 // object (apiextensions pkg/apis/apiextensions/validation ValidateCustomResourceDefinitionOpenAPISchema).
 
-import { at, child, invalid, notSupported, required, type FieldProblem } from "../../kube/problem.ts";
-import { hasRules, rulesOf, type CompiledRule } from "./custom-rules.ts";
+import { at, child, forbidden, invalid, notSupported, required, type FieldProblem } from "../../kube/problem.ts";
+import { hasRules, ruleCosts, rulesOf, type CompiledRule } from "./custom-rules.ts";
 import type { JsonSchema, ValidationRule } from "./custom-schema.ts";
+import { mostElements, mostOften } from "./custom-sizes.ts";
 
 const reasons = ["FieldValueRequired", "FieldValueForbidden", "FieldValueInvalid", "FieldValueDuplicate"];
 
@@ -11,11 +12,51 @@ const reasons = ["FieldValueRequired", "FieldValueForbidden", "FieldValueInvalid
 export function rulesProblems(schema: JsonSchema, path: string): readonly FieldProblem[] {
   const looks: FieldProblem[] = [];
   const meanings: FieldProblem[] = [];
-  walk(schema, schema, path, true, undefined, (place) => {
+  const costs: RuleCost[] = [];
+  walk(schema, schema, path, true, { uncorrelatable: undefined, often: 1 }, (place) => {
     looks.push(...looksOf(place));
-    if (looks.length === 0) meanings.push(...meaningsOf(place));
+    if (looks.length === 0) meanings.push(...meaningsOf(place, costs));
   });
-  return looks.length > 0 ? looks : meanings;
+  return looks.length > 0 ? looks : [...meanings, ...totalProblems(costs, path)];
+}
+
+interface RuleCost {
+  readonly path: string;
+  readonly cost: number;
+}
+
+/** What one rule may cost, and all rules of a definition (validation.go StaticEstimatedCostLimit, StaticEstimatedCRDCostLimit). */
+const mostOfRule = 10_000_000;
+const mostOfAll = 100_000_000;
+
+function totalProblems(costs: readonly RuleCost[], path: string): readonly FieldProblem[] {
+  const total = costs.reduce((sum, { cost }) => sum + cost, 0);
+  if (total <= mostOfAll) return [];
+  const worst = costs.filter(({ cost }) => cost >= mostOfAll / 100).sort((a, b) => b.cost - a.cost);
+  return [
+    ...worst
+      .slice(0, 4)
+      .map((each) =>
+        forbidden(
+          each.path,
+          "contributed to estimated rule cost total exceeding cost limit for entire OpenAPIv3 schema",
+        ),
+      ),
+    tooCostly(path, "x-kubernetes-validations estimated rule cost total for entire OpenAPIv3 schema", total, mostOfAll),
+  ];
+}
+
+function tooCostly(path: string, what: string, cost: number, most: number): FieldProblem {
+  const factor = cost / most;
+  const text = factor > 100 ? "more than 100" : factor < 1.5 ? factor.toFixed(6) : inTenths(factor);
+  const advice =
+    "try simplifying the rule, or adding maxItems, maxProperties, and maxLength where arrays, maps, and strings are declared";
+  return forbidden(path, `${what} exceeds budget by factor of ${text}x (${advice})`);
+}
+
+/** As Go's %.1f, which rounds what is just between two tenths to the even one. */
+function inTenths(value: number): string {
+  return (value % 1 === 0.25 ? value - 0.05 : value).toFixed(1);
 }
 
 interface Place {
@@ -23,8 +64,15 @@ interface Place {
   readonly spine: JsonSchema;
   readonly path: string;
   readonly isRoot: boolean;
+  readonly within: Within;
+}
+
+/** What the lists and maps around a schema mean for its rules. */
+interface Within {
   /** Of what is in lists without keys: an element has no past. */
   readonly uncorrelatable: string | undefined;
+  /** How many values of the schema there may be; undefined where there is no limit. */
+  readonly often: number | undefined;
 }
 
 function walk(
@@ -32,10 +80,13 @@ function walk(
   spine: JsonSchema,
   path: string,
   isRoot: boolean,
-  uncorrelatable: string | undefined,
+  within: Within,
   visit: (place: Place) => void,
 ): void {
   if (!hasRules(schema)) return;
+  const elements = mostElements(spine);
+  const often = within.often === undefined || elements === undefined ? undefined : within.often * elements;
+  const inner = { ...within, often };
   const { items, properties = {}, additionalProperties: others, allOf = [] } = schema;
   if (typeof others === "object")
     walk(
@@ -43,23 +94,23 @@ function walk(
       typeof spine.additionalProperties === "object" ? spine.additionalProperties : others,
       child(path, "additionalProperties"),
       false,
-      uncorrelatable,
+      inner,
       visit,
     );
   for (const [name, field] of Object.entries(properties))
-    walk(field, spine.properties?.[name] ?? field, at(child(path, "properties"), name), false, uncorrelatable, visit);
+    walk(field, spine.properties?.[name] ?? field, at(child(path, "properties"), name), false, inner, visit);
   for (const [index, part] of allOf.entries())
-    walk(part, spine, at(child(path, "allOf"), index), isRoot, uncorrelatable, visit);
+    walk(part, spine, at(child(path, "allOf"), index), isRoot, within, visit);
   if (items !== undefined)
     walk(
       items,
       spine.items ?? items,
       child(path, "items"),
       false,
-      spine["x-kubernetes-list-type"] === "map" ? uncorrelatable : (uncorrelatable ?? path),
+      spine["x-kubernetes-list-type"] === "map" ? inner : { ...inner, uncorrelatable: within.uncorrelatable ?? path },
       visit,
     );
-  visit({ schema, spine, path, isRoot, uncorrelatable });
+  visit({ schema, spine, path, isRoot, within });
 }
 
 function rulePath(path: string, index: number, field: keyof ValidationRule): string {
@@ -118,11 +169,25 @@ function asSchema(others: JsonSchema | boolean | undefined): JsonSchema | undefi
   return typeof others === "object" ? others : undefined;
 }
 
-function meaningsOf({ schema, spine, path, isRoot, uncorrelatable }: Place): readonly FieldProblem[] {
+function meaningsOf({ schema, spine, path, isRoot, within }: Place, costs: RuleCost[]): readonly FieldProblem[] {
+  const { uncorrelatable } = within;
+  const isObject = isRoot || spine["x-kubernetes-embedded-resource"] === true;
+  const often = within.often ?? mostOften(spine, isObject);
   return rulesOf(schema, isRoot, spine).flatMap((compiled, index) => {
     const field = (name: keyof ValidationRule): string => rulePath(path, index, name);
     const { rule, problem, messageProblem, usesOldSelf } = compiled;
     const problems: FieldProblem[] = [];
+    if (compiled.program !== undefined) {
+      const { rule: once, message } = ruleCosts(rule, spine, isObject);
+      const cost = often * once;
+      costs.push({ path: field("rule"), cost });
+      if (cost > mostOfRule) problems.push(tooCostly(field("rule"), "estimated rule cost", cost, mostOfRule));
+      if (compiled.message !== undefined) {
+        costs.push({ path: field("messageExpression"), cost: message });
+        if (message > mostOfRule)
+          problems.push(tooCostly(field("messageExpression"), "estimated messageExpression cost", message, mostOfRule));
+      }
+    }
     if (problem !== undefined) problems.push(invalidRule(field("rule"), compiled, problem));
     if (messageProblem !== undefined) problems.push(invalidRule(field("messageExpression"), compiled, messageProblem));
     if (usesOldSelf && uncorrelatable !== undefined)

@@ -3,8 +3,8 @@
 //
 // Not here: the language (kube/cel), what a definition's rules must look like (custom-rule-problems.ts).
 
-import { compileExpression, costLimits, kubernetesFunctions, type Compiled } from "../../kube/cel/cel.ts";
-import { EvaluationError } from "../../kube/cel/environment.ts";
+import { compileExpression, costLimits, costOf, kubernetesFunctions, type Compiled } from "../../kube/cel/cel.ts";
+import { EvaluationError, type Environment } from "../../kube/cel/environment.ts";
 import { CostError, createMeter } from "../../kube/cel/evaluate.ts";
 import { valueOf } from "../../kube/cel/json.ts";
 import { ExpressionError } from "../../kube/cel/syntax.ts";
@@ -13,6 +13,7 @@ import { Optional, type Value } from "../../kube/cel/values.ts";
 import { sameJson } from "../../kube/equal.ts";
 import { at, child, duplicate, forbidden, invalid, required, type FieldProblem } from "../../kube/problem.ts";
 import type { JsonSchema, ValidationRule } from "./custom-schema.ts";
+import { boundsOf } from "./custom-sizes.ts";
 import { typeOfSchema } from "./custom-types.ts";
 
 /** A rule as far as it could be compiled. */
@@ -39,17 +40,32 @@ export function rulesOf(schema: JsonSchema, isRoot: boolean, spine: JsonSchema =
   return rules;
 }
 
+/** What the rules of a schema may cost at most for one value: the rule itself, and its message. */
+export function ruleCosts(
+  rule: ValidationRule,
+  schema: JsonSchema,
+  isRoot: boolean,
+): { readonly rule: number; readonly message: number } {
+  const type = typeOfSchema(schema, isRoot);
+  if (type === undefined) return { rule: 0, message: 0 };
+  const costs = (source = ""): number =>
+    source === "" ? 0 : costOf(source, environmentOf(rule, type), boundsOf(schema, isRoot));
+  return { rule: costs(rule.rule), message: costs(rule.messageExpression) };
+}
+
+function environmentOf(rule: ValidationRule, self: Type): Environment {
+  const oldSelf: Type = rule.optionalOldSelf === true ? { kind: "optional", of: self } : self;
+  const variables = new Map([
+    ["self", self],
+    ["oldSelf", oldSelf],
+  ]);
+  return { variables, functions };
+}
+
 function compileRule(rule: ValidationRule, self: Type): CompiledRule {
   const nothing = { rule, program: undefined, message: undefined, usesOldSelf: false };
   if ((rule.rule ?? "").trim() === "") return nothing;
-  const oldSelf: Type = rule.optionalOldSelf === true ? { kind: "optional", of: self } : self;
-  const environment = {
-    variables: new Map([
-      ["self", self],
-      ["oldSelf", oldSelf],
-    ]),
-    functions,
-  };
+  const environment = environmentOf(rule, self);
   const compile = (source: string): Compiled | ExpressionError => {
     try {
       return compileExpression(source, environment);
