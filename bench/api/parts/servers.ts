@@ -153,7 +153,7 @@ async function firstAnswer(
   children: readonly ChildProcess[],
   log: string,
 ): Promise<void> {
-  const deadline = performance.now() + 60_000;
+  const deadline = performance.now() + 180_000;
   for (;;) {
     let connection: Connection | undefined;
     try {
