@@ -82,7 +82,8 @@ test("client-node: a deployment, patches of all types, an informer over a restar
     await objects.create(deployment);
     if (!hasPackets) {
       isEnding = true;
-      return void (await informer.stop());
+      await informer.stop();
+      return;
     }
     const name = (await until(ready)).metadata?.name ?? "";
     assert.match(name, /^web-/);

@@ -134,7 +134,7 @@ void describe("garbage collector", () => {
         names: { plural: "foos", kind: "Foo" },
         versions: [{ name: "v1", served: true, storage: true, schema: { openAPIV3Schema: { type: "object" } } }],
       },
-    } as never);
+    });
     const resource = { group: "example.com", resource: "foos" };
     const foo = cluster.api.create({
       apiVersion: "example.com/v1",

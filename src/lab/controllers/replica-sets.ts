@@ -265,5 +265,5 @@ function writeStatus({ objects }: Cluster, set: Replicated, status: ReplicaSetSt
   const resource = resourceOf(set);
   const current = objects.get(resource, set.metadata.namespace, set.metadata.name);
   if (current === undefined || current.metadata.uid !== set.metadata.uid || sameJson(current.status, status)) return;
-  objects.updateStatus(resource, { ...current, status } as Replicated);
+  objects.updateStatus(resource, { ...current, status });
 }

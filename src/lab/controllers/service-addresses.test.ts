@@ -207,7 +207,7 @@ void describe("cluster addresses", () => {
     const asked = service("two", { clusterIP: "10.96.0.99" });
     const object = { ...asked, metadata: { ...asked.metadata, namespace: "default" } };
     assert.match(
-      refused(() => void again({ operation: "create", object, store })),
+      refused(() => void again({ operation: "create", object, store } as never)),
       /already allocated/,
     );
     lab.close();

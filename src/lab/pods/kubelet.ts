@@ -140,7 +140,7 @@ export function startKubelet(options: KubeletOptions): Kubelet {
       ...pod,
       metadata,
       status: { ...pod.status, phase: "Failed", reason: "NodePorts", message },
-    } as Pod);
+    });
   };
   const podEvent = (event: WatchEvent): void => {
     if (event.type === "BOOKMARK") return;

@@ -105,7 +105,7 @@ function ownContext(args: readonly string[], exit: (code: number) => void): Work
         const [program = "", ...rest] = argv;
         execFile(program, rest, (error, stdout, stderr) => {
           const code = error === null ? 0 : error.code;
-          if (typeof code === "string") reject(error as Error);
+          if (typeof code === "string") reject(error ?? new Error(code));
           else resolve({ output: stdout + stderr, code: code ?? 137 });
         });
       }),

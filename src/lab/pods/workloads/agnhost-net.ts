@@ -16,12 +16,9 @@ interface Options {
 /** Both end with status 0 when the time after the half-close is over. Throws WorkloadError for other runners. */
 export function netRunner(context: WorkloadContext, flags: ReadonlyMap<string, string>): RunningWorkload {
   const options = optionsOf(flags.get("options") ?? "{}");
-  switch (flags.get("runner")) {
-    case "nat-closewait-server":
-      return server(context, options);
-    case "nat-closewait-client":
-      return client(context, options);
-  }
+  const runner = flags.get("runner");
+  if (runner === "nat-closewait-server") return server(context, options);
+  if (runner === "nat-closewait-client") return client(context, options);
   throw new WorkloadError("net: this built-in program has the runners nat-closewait-server and nat-closewait-client");
 }
 
