@@ -46,7 +46,9 @@ export function startFairlead(): Promise<RunningServer> {
       port,
       // As bin/fairlead starts it.
       commands: [[process.execPath, "--disable-warning=ExperimentalWarning", serve, folder, String(port)]],
-      env: { NODE_COMPILE_CACHE: join(tmpdir(), "fairlead-bench-cache") },
+      env: {
+        NODE_COMPILE_CACHE: join(process.env["XDG_CACHE_HOME"] ?? join(homedir(), ".cache"), "fairlead"),
+      },
     };
   });
 }
