@@ -149,7 +149,7 @@ export function startInformer<T extends KubeObject>(options: InformerOptions<T>)
         return object.metadata.annotations?.["k8s.io/initial-events-end"] === "true" ? "initial-end" : undefined;
       case "ERROR": {
         const status = statusOf(object);
-        throw new ApiError(`watch ${what}: ${status?.code ?? ""} ${status?.message ?? "the server said ERROR"}`, {
+        throw new ApiError(`${status?.code ?? ""} ${status?.message ?? "the server said ERROR"}`, {
           status: status?.code ?? 0,
           reason: status?.reason ?? "",
         });
@@ -298,12 +298,15 @@ export function startInformer<T extends KubeObject>(options: InformerOptions<T>)
           await wait(absentRetryMs * (1 + random()));
           continue;
         }
-        if (error instanceof ApiError && (error.status === 410 || error.reason === "Expired")) revision = undefined;
+        const isForgotten = error instanceof ApiError && (error.status === 410 || error.reason === "Expired");
+        if (isForgotten) revision = undefined;
         const message = error instanceof Error ? error.message : String(error);
         if (clock.now() - startedAt > steadyMs) failures = 0;
         delayMs = Math.max(backOff(), error instanceof ApiError ? (error.retryAfterMs ?? 0) : 0);
-        if (trouble === undefined) log(`watch ${what}: ${message}; the last known objects stay, trying again`);
-        trouble = message;
+        // Ordinary after a long silence: what is kept stays, and everything is read.
+        if (isForgotten) log(`watch ${what}: the server has forgotten where this was: everything is read again`);
+        else if (trouble === undefined) log(`watch ${what}: ${message}; the last known objects stay, trying again`);
+        if (!isForgotten) trouble = message;
       }
       if (delayMs > 0 && !stop.signal.aborted) await wait(delayMs);
     }
