@@ -110,3 +110,9 @@ test("small rules may be in as many values as there can be", () => {
   assert.deepEqual(problemsOf("self.a == 'x'", "unbounded"), []);
   assert.deepEqual(problemsOf("self.l.all(x, x.startsWith('ab'))", "plain"), []);
 });
+
+test("a message that does not compile costs nothing", () => {
+  const rules = [{ rule: "true", messageExpression: "nope" }];
+  const [problem] = rulesProblems({ type: "object", "x-kubernetes-validations": rules }, "s");
+  assert.equal(problem?.field, "s.x-kubernetes-validations[0].messageExpression");
+});

@@ -254,7 +254,7 @@ function versionProblems(version: CustomVersion, place: VersionPlace): readonly 
   for (const problem of name === "" ? [] : dnsLabel1035(name)) problems.push(invalid(`${path}.name`, name, problem));
   const root = schema?.openAPIV3Schema;
   const schemaPath = sharedPath(place, "schema");
-  if (root === undefined) problems.push(required(`${path}.schema.openAPIV3Schema`, "schemas are required"));
+  if (root === undefined) problems.push(required(`${path}.schema.openAPIV3Schema`));
   else if (schemaPath !== undefined) {
     const shape = shapeProblems(root, `${schemaPath}.openAPIV3Schema`);
     const looks = shape.length > 0 ? shape : structuralProblems(root, `${schemaPath}.openAPIV3Schema`);

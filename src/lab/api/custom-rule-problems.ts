@@ -2,7 +2,7 @@
 // object (apiextensions pkg/apis/apiextensions/validation ValidateCustomResourceDefinitionOpenAPISchema).
 
 import { at, child, forbidden, invalid, notSupported, required, type FieldProblem } from "../../kube/problem.ts";
-import { hasRules, ruleCosts, rulesOf, type CompiledRule } from "./custom-rules.ts";
+import { expressionCost, hasRules, rulesOf, type CompiledRule } from "./custom-rules.ts";
 import type { JsonSchema, ValidationRule } from "./custom-schema.ts";
 import { mostElements, mostOften } from "./custom-sizes.ts";
 
@@ -178,11 +178,11 @@ function meaningsOf({ schema, spine, path, isRoot, within }: Place, costs: RuleC
     const { rule, problem, messageProblem, usesOldSelf } = compiled;
     const problems: FieldProblem[] = [];
     if (compiled.program !== undefined) {
-      const { rule: once, message } = ruleCosts(rule, spine, isObject);
-      const cost = often * once;
+      const cost = often * expressionCost(rule.rule ?? "", rule, spine, isObject);
       costs.push({ path: field("rule"), cost });
       if (cost > mostOfRule) problems.push(tooCostly(field("rule"), "estimated rule cost", cost, mostOfRule));
       if (compiled.message !== undefined) {
+        const message = expressionCost(rule.messageExpression ?? "", rule, spine, isObject);
         costs.push({ path: field("messageExpression"), cost: message });
         if (message > mostOfRule)
           problems.push(tooCostly(field("messageExpression"), "estimated messageExpression cost", message, mostOfRule));

@@ -40,17 +40,10 @@ export function rulesOf(schema: JsonSchema, isRoot: boolean, spine: JsonSchema =
   return rules;
 }
 
-/** What the rules of a schema may cost at most for one value: the rule itself, and its message. */
-export function ruleCosts(
-  rule: ValidationRule,
-  schema: JsonSchema,
-  isRoot: boolean,
-): { readonly rule: number; readonly message: number } {
+/** What an expression of a rule may cost at most for one value of a schema. It must be one that compiles. */
+export function expressionCost(source: string, rule: ValidationRule, schema: JsonSchema, isRoot: boolean): number {
   const type = typeOfSchema(schema, isRoot);
-  if (type === undefined) return { rule: 0, message: 0 };
-  const costs = (source = ""): number =>
-    source === "" ? 0 : costOf(source, environmentOf(rule, type), boundsOf(schema, isRoot));
-  return { rule: costs(rule.rule), message: costs(rule.messageExpression) };
+  return type === undefined ? 0 : costOf(source, environmentOf(rule, type), boundsOf(schema, isRoot));
 }
 
 function environmentOf(rule: ValidationRule, self: Type): Environment {
