@@ -3,11 +3,12 @@
 import assert from "node:assert/strict";
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import process from "node:process";
 
+import { openKernel } from "../../src/kernel/linux.ts";
 import { createNetworkNamespace, type NetworkNamespace } from "../../src/kernel/namespaces.ts";
 import type { HostOptions } from "./host.testing.ts";
 
@@ -128,3 +129,26 @@ export function startPlugin(call: Call): ChildProcess {
   child.stdin?.end(typeof config === "string" ? config : JSON.stringify(config));
   return child;
 }
+
+/** Every way to the agent that there is here. */
+export const shells: readonly (readonly [string, ...string[]])[] = [
+  [shellPlugin],
+  ...(existsSync("/bin/bash") ? [["/bin/bash", shellPlugin] as const] : []),
+  [process.execPath, nodePlugin],
+];
+
+/** The addresses of a sandbox's links, loopback's apart. */
+export function addressesIn({ namespace, id }: Sandbox): readonly string[] {
+  const kernel = openKernel(id, namespace);
+  try {
+    return kernel
+      .addresses()
+      .filter(({ link }) => link !== "lo")
+      .map(({ address }) => address);
+  } finally {
+    kernel.close();
+  }
+}
+
+/** Exit status and error code. */
+export const codeOf = ({ exitCode, json }: Outcome): unknown => [exitCode, json["code"]];
