@@ -122,7 +122,7 @@ function podOn(
       containers: [
         {
           name: "main",
-          image: command[0] === node[0] ? ownImage : testImage,
+          image: command[0] === program[0] ? ownImage : testImage,
           imagePullPolicy: "IfNotPresent",
           command,
           ...(labels["app"] === "web" && {
@@ -134,7 +134,7 @@ function podOn(
   };
 }
 
-const node = ["/opt/fairlead/node_modules/.bin/node", "-e"] as const;
+const program = ["/opt/fairlead/node_modules/.bin/node", "-e"] as const;
 
 /** Prints what a URL answers. */
 const getter = `fetch(process.argv[1], { signal: AbortSignal.timeout(5000) })
@@ -149,7 +149,7 @@ const asker = `const ask = () => {
   request.on("error", (error) => { console.log("FAIL", new Date(), error.message); setTimeout(ask, 100); });
 };
 ask();`;
-const idle = [...node, "setInterval(() => {}, 1e6)"];
+const idle = [...program, "setInterval(() => {}, 1e6)"];
 const echoer = `require("net").createServer((socket) => socket.pipe(socket)).listen(9000);`;
 /** One connection for all of the test, with something on it five times a second. */
 const keeper = `const socket = require("net").connect(9000, process.argv[1]);
@@ -162,7 +162,7 @@ function fetchFrom(
   pod: string,
   url: string,
 ): { readonly status: number | null; readonly output: string } {
-  return at.exec(pod, ...node, getter, url);
+  return at.exec(pod, ...program, getter, url);
 }
 
 function nodeOf(pod: Pod | undefined): RealNode {
@@ -212,7 +212,7 @@ test("pods on one node and across nodes, both families, each seen under its own 
       podOn(name, `web-${name}`, { app: "web" }, ["/bin/agnhost", "netexec", "--http-port=8080"]),
     ),
     podOn("node-1", "client", { app: "client" }, idle),
-    podOn("node-2", "echoes", { app: "echo" }, [...node, echoer]),
+    podOn("node-2", "echoes", { app: "echo" }, [...program, echoer]),
   ]);
   await until("pods to be ready", 180, () => allReady(namespace, "app", 5));
   const client = await podNamed("client");
@@ -251,7 +251,7 @@ test("Services by name and in both families; node ports from outside; pods reach
   assert.deepEqual([...names].toSorted(), ["web-node-1", "web-node-2", "web-node-3"]);
 
   const outside = (...words: string[]): string =>
-    execFileSync("nsenter", ["--net=/run/netns/outside", ...words], { encoding: "utf8" });
+    execFileSync("nsenter", ["--net=/run/netns/outside", ...words], { encoding: "utf8" }).trim();
   for (const { addresses } of cluster.nodes)
     for (const address of addresses)
       assert.match(
@@ -305,8 +305,8 @@ test("a NetworkPolicy bites, and lets in whom it names", async () => {
 test("agents that are killed and come back: no request and no connection is lost", async () => {
   const [address = ""] = addressesOf(await podNamed("echoes"));
   await cluster.apply([
-    podOn("node-1", "asks", { app: "traffic" }, [...node, asker]),
-    podOn("node-1", "keeps", { app: "traffic" }, [...node, keeper, address]),
+    podOn("node-1", "asks", { app: "traffic" }, [...program, asker]),
+    podOn("node-1", "keeps", { app: "traffic" }, [...program, keeper, address]),
   ]);
   await until("traffic to begin", 60, () => allReady(namespace, "app=traffic", 2));
   await underTraffic(async () => {
@@ -392,6 +392,15 @@ test("a node that is lost and comes back", async () => {
       60,
       () => fetchFrom(first, "client", `http://${bracketed(address)}:8080/hostname`).output === `web-${lost.name}`,
     );
+  // What was asked while it was away has its end by then.
+  await until(
+    "requests of the meantime to end",
+    60,
+    () =>
+      !linesOf(first, "asks")
+        .slice(-70)
+        .some((line) => line.includes("FAIL")),
+  );
   await underTraffic(() => Promise.resolve());
 });
 
