@@ -243,13 +243,16 @@ function junctorProblems(value: unknown, schema: JsonSchema, path: string, isObj
     const message = `Invalid value: "": ${JSON.stringify(path)} must ${detail}`;
     problems.push({ field: "<nil>", reason: "FieldValueInvalid", message });
   };
-  /** What is wrong with the branch that fits best. */
-  const nearest = (branches: readonly (readonly FieldProblem[])[]): readonly FieldProblem[] =>
-    branches.reduce((best, each) => (each.length < best.length ? each : best), branches[0] ?? []);
+  /** What is wrong with the branch that says most about the value, as kube-openapi counts matches: the first of several. */
+  const nearest = (branches: readonly JsonSchema[]): readonly FieldProblem[] => {
+    const checks = branches.map((branch) => checksIn(value, branch));
+    const best = branches[checks.indexOf(Math.max(...checks))];
+    return best === undefined ? [] : problemsOf(best);
+  };
   const any = schema.anyOf?.map(problemsOf);
   if (any !== undefined && any.every((each) => each.length > 0)) {
     wrong("validate at least one schema (anyOf)");
-    problems.push(...nearest(any));
+    problems.push(...nearest(schema.anyOf ?? []));
   }
   const one = schema.oneOf?.map(problemsOf);
   const valid = one?.filter((each) => each.length === 0).length ?? 1;
@@ -257,10 +260,21 @@ function junctorProblems(value: unknown, schema: JsonSchema, path: string, isObj
     wrong(
       `validate one and only one schema (oneOf). Found ${valid === 0 ? "none valid" : `${valid} valid alternatives`}`,
     );
-    if (valid === 0) problems.push(...nearest(one));
+    if (valid === 0) problems.push(...nearest(schema.oneOf ?? []));
   }
   if (schema.not !== undefined && problemsOf(schema.not).length === 0) wrong("not validate the schema (not)");
   return problems;
+}
+
+/** How many parts of a value a schema has something to say about. */
+function checksIn(value: unknown, { properties = {}, items }: JsonSchema): number {
+  if (typeof value !== "object" || value === null) return 1;
+  if (Array.isArray(value))
+    return value.reduce((sum: number, each) => sum + (items === undefined ? 0 : checksIn(each, items)), 1);
+  return Object.entries(value).reduce((sum, [name, each]) => {
+    const field = Object.hasOwn(properties, name) ? properties[name] : undefined;
+    return sum + (field === undefined ? 0 : checksIn(each, field));
+  }, 1);
 }
 
 function listProblems(value: readonly unknown[], schema: JsonSchema, path: string): FieldProblem[] {
