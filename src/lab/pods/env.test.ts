@@ -1,7 +1,11 @@
 import { test } from "node:test";
 import assert from "node:assert/strict";
+import fs from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import type { Container, Pod, Service } from "../../kube/kinds.ts";
 import { fieldText, quantityValue, resourceText, type PodFacts } from "./downward.ts";
+import { containerMounts } from "./volumes.ts";
 import { containerEnvironment, expand, hostnameOf, serviceVariables, type Lookups } from "./env.ts";
 
 const container: Container = { name: "c", image: "x", resources: { limits: { cpu: "1500m", memory: "64Mi" } } };
@@ -155,4 +159,16 @@ test("a hostNetwork pod's name is its node's", () => {
   assert.equal(hostnameOf(named({ hostNetwork: true, hostname: "h" })), "node-1");
   assert.equal(hostnameOf(named({ hostname: "h" })), "h");
   assert.equal(hostnameOf(named({})), "p");
+});
+
+test("a subPathExpr that turns out to be absolute is refused, one inside the volume is taken", () => {
+  const volumes = new Map([["v", { path: fs.mkdtempSync(join(tmpdir(), "volume-")), readOnly: false }]]);
+  const mounts = (subPathExpr: string): string =>
+    containerMounts({ name: "c", image: "x", volumeMounts: [{ name: "v", mountPath: "/m", subPathExpr }] }, volumes, {
+      ABSOLUTE: "/tmp",
+      NAME: "sub",
+    })[0]?.source ?? "";
+  assert.match(mounts("$(NAME)"), /\/sub$/);
+  assert.throws(() => mounts("$(ABSOLUTE)"), /must not be an absolute path/);
+  fs.rmSync(volumes.get("v")?.path ?? "", { recursive: true });
 });

@@ -101,6 +101,9 @@ function oneMount(
   const subPath = mount.subPathExpr === undefined ? mount.subPath : expand(mount.subPathExpr, environment);
   const readOnly = volume.readOnly || mount.readOnly === true;
   if (subPath === undefined || subPath === "") return { source: volume.path, target: mount.mountPath, readOnly };
+  // What a variable stands for is known only now (pkg/kubelet makeMounts).
+  if (mount.subPathExpr !== undefined && subPath.startsWith("/"))
+    throw new ConfigError(`error SubPath ${JSON.stringify(subPath)} must not be an absolute path`);
   const source = join(volume.path, subPath);
   if (!isInside(volume.path, source))
     throw new ConfigError(
