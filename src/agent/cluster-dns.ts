@@ -20,6 +20,7 @@ import { defaultCorefile, startDnsServer, type DnsServer, type DnsServerOptions 
 import type { ClusterClient, ResourceVersioned } from "../watch/cluster/client.ts";
 import { findAccess, readKubeconfig, type ClusterAccess } from "../watch/cluster/kubeconfig.ts";
 import { startInformer, type Informer } from "../watch/cluster/informer.ts";
+import { dnsObject } from "./dns-objects.ts";
 import { createObjectsSource } from "./network-source.ts";
 
 export interface ClusterDnsOptions {
@@ -89,7 +90,8 @@ export async function startClusterDns(options: ClusterDnsOptions): Promise<Clust
       { read: textNow, parse, prepare: (next) => objects.watch(next).then(() => objects.synced()) },
       { text, corefile },
     );
-    const synced = objects.synced();
+    // The first question finds the zone made.
+    const synced = objects.synced().then(() => void objects.zone());
     const end = async (): Promise<void> => {
       following.close();
       await server.close("lameduck");
@@ -229,6 +231,7 @@ function followObjects(parts: {
           startInformer<KubeObject>({
             client: parts.client,
             resource: resources[kind],
+            keep: dnsObject,
             log: parts.log,
             changed() {
               lists.delete(kind);

@@ -14,12 +14,18 @@ import type { ZoneNode, ZoneRecord, ZoneSettings } from "./zone.ts";
 /** A Service's names by the part in front of its own, which is the empty string: `db-0`, `_tcp`, `_http._tcp`. */
 export type ServiceNames = ReadonlyMap<string, ZoneNode>;
 
-/** The names of a Service; the same value for the same Service and settings. */
+/** The names of a Service; the same value for the same Service and settings while it is among the last that were asked for. */
 export function serviceNames(service: NetworkService, settings: ZoneSettings): ServiceNames {
   let known = knownNames.get(settings);
-  if (known === undefined) knownNames.set(settings, (known = new WeakMap()));
-  let names = known.get(service);
-  if (names === undefined) known.set(service, (names = makeNames(service, settings)));
+  if (known === undefined) knownNames.set(settings, (known = { young: new Map(), old: new Map() }));
+  let names = known.young.get(service);
+  if (names !== undefined) return names;
+  names = known.old.get(service) ?? makeNames(service, settings);
+  if (known.young.size >= knownMax) {
+    known.old = known.young;
+    known.young = new Map();
+  }
+  known.young.set(service, names);
   return names;
 }
 
@@ -51,7 +57,18 @@ export function serviceName(service: NetworkService, settings: ZoneSettings): Dn
   return `${service.name}.${service.namespace}.svc.${settings.domain}`;
 }
 
-const knownNames = new WeakMap<ZoneSettings, WeakMap<NetworkService, ServiceNames>>();
+/**
+ * Names take some times the memory of their Service, and what is answered from them is kept as bytes (zone-answer.ts): so the last
+ * one or two thousand Services' are kept, not all.
+ */
+const knownMax = 1000;
+
+interface KnownNames {
+  young: Map<NetworkService, ServiceNames>;
+  old: Map<NetworkService, ServiceNames>;
+}
+
+const knownNames = new WeakMap<ZoneSettings, KnownNames>();
 
 function makeNames(service: NetworkService, settings: ZoneSettings): ServiceNames {
   const names: NamesBeingMade = {

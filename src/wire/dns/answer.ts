@@ -41,7 +41,8 @@ export function finishAnswer(answer: {
   readonly additional?: readonly DnsRecord[];
 }): FinishedAnswer {
   const { answers, authority = [], additional = [] } = answer;
-  const writer = createWriter();
+  const writer = scratch;
+  writer.names.clear();
   // The header's place: pointers count from the message's start.
   writer.length = 12;
   putQuestion(writer, { name: answer.name, type: recordTypeName(answer.type), class: classIn });
@@ -59,6 +60,9 @@ export function finishAnswer(answer: {
     ...(rotation === undefined ? {} : { rotation }),
   };
 }
+
+// One for all: what is kept of it is a copy.
+const scratch = createWriter();
 
 /** How a response is to be sent. */
 export interface SendOptions {
