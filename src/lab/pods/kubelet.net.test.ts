@@ -509,6 +509,20 @@ test("activeDeadlineSeconds ends a pod", async () => {
   await remove("late");
 });
 
+test("a deadline may come later, and a changed pod is seen to have been seen", async () => {
+  node.run("shortened", { restartPolicy: "Never", containers: [{ name: "c", ...shell("sleep 100") }] });
+  const running = await node.until("shortened", isReady);
+  node.api.update({
+    ...running,
+    spec: { ...running.spec, terminationGracePeriodSeconds: 0, activeDeadlineSeconds: 60 },
+  });
+  const seen = await node.until("shortened", (pod) => pod?.status?.observedGeneration === 2);
+  node.api.update({ ...seen, spec: { ...seen.spec, activeDeadlineSeconds: 1 } });
+  const pod = await node.until("shortened", phaseIs("Failed"));
+  assert.equal(pod.status?.reason, "DeadlineExceeded");
+  await remove("shortened");
+});
+
 test("Events tell the story", async () => {
   node.run("told", { containers: [{ name: "c", image: "nginx" }] });
   await node.until("told", isReady);

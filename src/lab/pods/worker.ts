@@ -91,6 +91,7 @@ export function startPodWorker(node: NodeContext, first: Pod, ended: () => void)
   let inert = false;
   /** With shareProcessNamespace: the process that is number 1 for all containers. */
   let reaper: NamespacedProcess | undefined;
+  let deadline: { cancel(): void } | undefined;
   let failed: { readonly reason: string; readonly message: string } | undefined;
   /** `stop`: the lab stops; `delete`: the pod is being deleted; `gone`: its object is no more. */
   let ending: "stop" | "delete" | "gone" | undefined;
@@ -364,14 +365,16 @@ export function startPodWorker(node: NodeContext, first: Pod, ended: () => void)
   }
 
   function startDeadline(): void {
+    deadline?.cancel();
     const seconds = pod.spec.activeDeadlineSeconds;
-    if (seconds === undefined) return;
+    if (seconds === undefined || failed !== undefined) return;
     const timer = clock.after(Date.parse(startTime) + seconds * 1000 - clock.now(), () => {
       if (over.signal.aborted) return;
       failed = { reason: "DeadlineExceeded", message: "Pod was active on the node longer than the specified deadline" };
       events.record(pod, "Normal", "DeadlineExceeded", failed.message);
       void stopContainers(graceMs()).then(changed);
     });
+    deadline = timer;
     over.signal.addEventListener("abort", () => timer.cancel());
   }
 
@@ -469,6 +472,7 @@ export function startPodWorker(node: NodeContext, first: Pod, ended: () => void)
     update(next) {
       const graceBefore = pod.metadata.deletionGracePeriodSeconds;
       const gates = pod.spec.readinessGates !== undefined;
+      const before = pod;
       pod = next;
       if (next.metadata.deletionTimestamp !== undefined) {
         startRemoval();
@@ -477,7 +481,10 @@ export function startPodWorker(node: NodeContext, first: Pod, ended: () => void)
           for (const runner of runners) runner.hurry(grace * 1000);
       } else {
         startEphemeral();
-        if (gates) changed();
+        if (sandbox !== undefined && next.spec.activeDeadlineSeconds !== before.spec.activeDeadlineSeconds)
+          startDeadline();
+        // What is asked for has changed: status says that it has been seen.
+        if (gates || next.metadata.generation !== before.metadata.generation) changed();
       }
     },
     async gone() {
