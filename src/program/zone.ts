@@ -104,7 +104,7 @@ function serves(service: NetworkService, addresses: readonly Address[]): boolean
 }
 
 interface NamespaceParts {
-  readonly services: NetworkService[];
+  readonly services: Map<string, NetworkService>;
   readonly pods: NetworkPod[];
   labels: Labels;
   origin: Origin;
@@ -115,11 +115,11 @@ function groupByNamespace(network: Network): Map<string, NamespaceParts> {
   const groupOf = (name: string): NamespaceParts => {
     let group = groups.get(name);
     if (group === undefined)
-      groups.set(name, (group = { services: [], pods: [], labels: {}, origin: { kind: "Namespace", name } }));
+      groups.set(name, (group = { services: new Map(), pods: [], labels: {}, origin: { kind: "Namespace", name } }));
     return group;
   };
   for (const { name, labels, origin } of network.namespaces) Object.assign(groupOf(name), { labels, origin });
-  for (const service of network.services) groupOf(service.namespace).services.push(service);
+  for (const service of network.services) groupOf(service.namespace).services.set(service.name, service);
   for (const pod of network.pods) groupOf(pod.namespace).pods.push(pod);
   return groups;
 }
@@ -128,17 +128,17 @@ function namespaceZone(name: string, parts: NamespaceParts): NamespaceZone {
   return {
     name,
     labels: parts.labels,
-    services: new Map(parts.services.map((service) => [service.name, service])),
+    services: parts.services,
     pods: parts.pods,
     origin: parts.origin,
   };
 }
 
 function isSame(old: NamespaceZone, parts: NamespaceParts): boolean {
-  if (old.origin.source !== parts.origin.source || old.services.size !== parts.services.length) return false;
+  if (old.origin.source !== parts.origin.source || old.services.size !== parts.services.size) return false;
   if (old.pods.length !== parts.pods.length || !haveSameLabels(old.labels, parts.labels)) return false;
-  let index = 0;
-  for (const service of old.services.values()) if (service !== parts.services[index++]) return false;
+  const today = parts.services.values();
+  for (const service of old.services.values()) if (service !== today.next().value) return false;
   return old.pods.every((pod, at) => pod === parts.pods[at]);
 }
 
