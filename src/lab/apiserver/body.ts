@@ -14,6 +14,7 @@ import { readBody, type Exchange } from "./exchange.ts";
 import { duplicateFields } from "./duplicate-fields.ts";
 import { knownFields } from "./known-fields.ts";
 import { parseRange } from "./negotiate.ts";
+import { checkedNesting, opensWithoutEnd, tooDeep } from "./nesting.ts";
 import { unsupportedMedia } from "./status.ts";
 
 /** What can be read as an object. */
@@ -58,7 +59,7 @@ export async function parseText(text: string, type: string): Promise<Fields> {
   if (type === "application/yaml" || type === "application/x-yaml") return fieldsOf(await parseYaml(text));
   // Clients that say nothing, or that it is a form (curl -d), mean JSON.
   if (["application/json", "", "*/*", "application/x-www-form-urlencoded", "text/plain"].includes(type))
-    return fieldsOf(parseJson(text));
+    return checkedNesting(fieldsOf(parseJson(text)));
   throw unsupportedMedia(type, objectTypes);
 }
 
@@ -74,6 +75,10 @@ function parseJson(text: string): unknown {
 
 /** YAML as JSON would say it. Throws StatusError 400. */
 export async function parseYaml(text: string): Promise<unknown> {
+  return checkedNesting(await parseAnyYaml(text));
+}
+
+async function parseAnyYaml(text: string): Promise<unknown> {
   // JSON is YAML, and much cheaper to read.
   if (text.trimStart().startsWith("{")) {
     try {
@@ -82,6 +87,7 @@ export async function parseYaml(text: string): Promise<unknown> {
       // It may still be YAML's flow style.
     }
   }
+  if (opensWithoutEnd(text)) throw tooDeep();
   const { parse } = await import("yaml");
   try {
     return JSON.parse(JSON.stringify(parse(text, { maxAliasCount: 100, logLevel: "error" }) ?? null));

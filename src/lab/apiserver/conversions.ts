@@ -4,6 +4,7 @@
 import { sameJson } from "../../kube/equal.ts";
 import type { KubeObject } from "../../kube/object.ts";
 import type { Kind } from "../api/kinds.ts";
+import { checkedNesting } from "./nesting.ts";
 
 type Fields = { readonly [field: string]: unknown };
 
@@ -94,7 +95,7 @@ function statusV2(
 /** A list that an annotation holds; none where somebody wrote something else. */
 function parsedList(text: string | undefined): readonly unknown[] {
   try {
-    const value: unknown = JSON.parse(text ?? "[]");
+    const value: unknown = checkedNesting(JSON.parse(text ?? "[]"));
     return Array.isArray(value) ? value : [];
   } catch {
     return [];

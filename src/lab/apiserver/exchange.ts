@@ -71,7 +71,7 @@ export function send(
   response.writeHead(code, {
     ...commonHeaders,
     "Content-Type": "application/json",
-    ...(warnings.size === 0 ? {} : { Warning: [...warnings].map(warningText) }),
+    ...(warnings.size === 0 ? {} : { Warning: warningsText(warnings) }),
     ...headers,
     "Content-Length": Buffer.byteLength(body),
     // What is left of a body that was refused would be taken for the next request.
@@ -96,7 +96,7 @@ export async function sendChunks(
   response.writeHead(code, {
     ...commonHeaders,
     "Content-Type": "application/json",
-    ...(warnings.size === 0 ? {} : { Warning: [...warnings].map(warningText) }),
+    ...(warnings.size === 0 ? {} : { Warning: warningsText(warnings) }),
     ...headers,
   });
   if (request.method !== "HEAD") {
@@ -118,10 +118,26 @@ function drained(response: ServerResponse): Promise<void> {
   });
 }
 
-/** RFC 7234 5.5: `299 - "text"`, without what cannot be in a header. */
-function warningText(text: string): string {
-  const clean = text.replace(/[^\x20-\x7e]/g, "?").replace(/(["\\])/g, "\\$1");
-  return `299 - "${clean.slice(0, 1024)}"`;
+// apiserver endpoints/filters/warning.go truncateAtTotalRunes, truncateItemRunes
+const warningsLengthMax = 4096;
+const warningLengthMax = 256;
+
+/**
+ * All warnings as one header (RFC 7234 5.5: `299 - "text"`, commas between them): many clients take no more than a hundred headers. Where
+ * they are long together each is cut, and the last ones are left out.
+ */
+function warningsText(warnings: ReadonlySet<string>): string {
+  const all = [...warnings];
+  const isLong = all.reduce((sum, { length }) => sum + length, 0) > warningsLengthMax;
+  const texts: string[] = [];
+  let length = 0;
+  for (const text of all) {
+    const told = isLong ? text.slice(0, warningLengthMax) : text;
+    length += told.length;
+    if (length > warningsLengthMax) break;
+    texts.push(`299 - "${told.replace(/[^\x20-\x7e]/g, "?").replace(/(["\\])/g, "\\$1")}"`);
+  }
+  return texts.join(", ");
 }
 
 /** Sends a value as JSON, with the newline that Go's encoder writes. */

@@ -11,6 +11,7 @@ import { fromStored, toStored } from "./conversions.ts";
 import { readBody, type Exchange } from "./exchange.ts";
 import { applyConfiguration } from "./managed/managers.ts";
 import { parseRange } from "./negotiate.ts";
+import { checkedNesting } from "./nesting.ts";
 import { applyJsonPatch, applyMergePatch, isFields, PatchError } from "./patch/json-patch.ts";
 import { applyStrategicMerge } from "./patch/strategic-merge.ts";
 import type { View } from "./represent.ts";
@@ -87,11 +88,13 @@ export async function readPatch({ request, target }: Exchange, { kind }: Pick<Vi
 }
 
 function parsed(text: string): unknown {
+  let value: unknown;
   try {
-    return JSON.parse(text) as unknown;
+    value = JSON.parse(text);
   } catch (error) {
     throw badRequest(`error decoding patch: ${error instanceof Error ? error.message : String(error)}`);
   }
+  return checkedNesting(value);
 }
 
 function invalidOption(field: string, message: string): StatusError {
@@ -132,7 +135,7 @@ export function patchedFields(
     }
   });
   if (!isFields(result)) throw badRequest("a patch cannot make anything but an object of an object");
-  return result;
+  return checkedNesting(result);
 }
 
 function fitted<T>(apply: () => T): T {

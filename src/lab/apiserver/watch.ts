@@ -55,11 +55,14 @@ export function serveWatch(exchange: Exchange, view: View, options: WatchOptions
   const { group, resource } = kind.stored;
   const watch = api.watch({ group, resource }, start.since, onEvent);
   const bookmarks = wantsBookmarks ? setInterval(() => bookmark(), options.bookmarkIntervalMs) : undefined;
-  const end = setTimeout(() => {
-    watch.close();
-    if (wantsBookmarks) bookmark();
-    output.end();
-  }, seconds * 1000);
+  const end = setTimeout(
+    () => {
+      watch.close();
+      if (wantsBookmarks) bookmark();
+      output.end();
+    },
+    Math.min(seconds * 1000, timerMsMax),
+  );
   response.once("close", () => {
     watch.close();
     clearInterval(bookmarks);
@@ -69,6 +72,9 @@ export function serveWatch(exchange: Exchange, view: View, options: WatchOptions
   response.writeHead(200, { ...commonHeaders, "Content-Type": contentTypeOf(view) });
   response.flushHeaders();
 }
+
+/** Timers know no more than 31 bits; longer ones would end at once. */
+const timerMsMax = 2 ** 31 - 1;
 
 function contentTypeOf({ form }: View): string {
   switch (form.as) {

@@ -7,6 +7,7 @@ import type { KubeObject } from "../../../kube/object.ts";
 import { timeText } from "../../api/bookkeeping.ts";
 import type { Kind } from "../../api/kinds.ts";
 import { StatusError } from "../../api/store.ts";
+import { checkedNesting } from "../nesting.ts";
 import {
   difference,
   fieldSet,
@@ -204,7 +205,7 @@ function lastManifest({ metadata }: KubeObject): KubeObject | undefined {
   const text = metadata.annotations?.[lastApplied];
   if (text === undefined) return undefined;
   try {
-    const manifest = JSON.parse(text) as Partial<KubeObject> | null;
+    const manifest = checkedNesting(JSON.parse(text) as Partial<KubeObject> | null);
     return typeof manifest?.metadata === "object" && manifest.metadata !== null ? (manifest as KubeObject) : undefined;
   } catch {
     return undefined;

@@ -10,6 +10,12 @@ type Fields = { readonly [name: string]: unknown };
 /** Upstream's limit (apiserver endpoints/handlers/patch.go maxJSONPatchOperations). */
 const operationsMax = 10_000;
 
+/** What all copies of a patch may amount to: copies of copies grow as fast as bombs (patch.go: jsonpatch.AccumulatedCopySizeLimit). */
+const copiedBytesMax = 3 * 1024 * 1024;
+
+/** Of a pointer. Deeper values are refused anyway. */
+const partsMax = 1000;
+
 /** Applies operations in order. Throws PatchError where one of them cannot be done: none has been then. */
 export function applyJsonPatch(document: unknown, operations: unknown): unknown {
   if (!Array.isArray(operations)) throw new PatchError("a JSON patch is a list of operations");
@@ -17,10 +23,19 @@ export function applyJsonPatch(document: unknown, operations: unknown): unknown 
     throw new PatchError(
       `The allowed maximum operations in a JSON patch is ${operationsMax}, got ${operations.length}`,
     );
-  return (operations as readonly unknown[]).reduce((value, operation) => applyOperation(value, operation), document);
+  const copies: Copies = { bytes: 0 };
+  return (operations as readonly unknown[]).reduce(
+    (value, operation) => applyOperation(value, operation, copies),
+    document,
+  );
 }
 
-function applyOperation(document: unknown, operation: unknown): unknown {
+/** How much has been copied so far. */
+interface Copies {
+  bytes: number;
+}
+
+function applyOperation(document: unknown, operation: unknown, copies: Copies): unknown {
   if (!isFields(operation)) throw new PatchError("an operation of a JSON patch is an object");
   const { op, value } = operation;
   const path = pointerOf(operation, "path");
@@ -41,7 +56,7 @@ function applyOperation(document: unknown, operation: unknown): unknown {
       return add(remove(document, from), path, moved);
     }
     case "copy":
-      return add(document, path, get(document, pointerOf(operation, "from")));
+      return add(document, path, copied(get(document, pointerOf(operation, "from")), copies));
     case "test":
       if (sameValue(get(document, path, true), value ?? null)) return document;
       throw new PatchError(`testing path ${textOf(path)} value failed: test failed`);
@@ -49,6 +64,24 @@ function applyOperation(document: unknown, operation: unknown): unknown {
   throw new PatchError(
     `Unexpected kind: ${JSON.stringify(op)}: the operations are add, remove, replace, move, copy, test`,
   );
+}
+
+/** The value itself, counted. Throws PatchError where copies have become too large. */
+function copied(value: unknown, copies: Copies): unknown {
+  const parts = [value];
+  for (let part = parts.pop(); part !== undefined; part = parts.pop()) {
+    // About what it takes as JSON: a string its length, anything else a few signs.
+    copies.bytes += typeof part === "string" ? part.length + 2 : 4;
+    if (copies.bytes > copiedBytesMax)
+      throw new PatchError(`the copies of a JSON patch may amount to ${copiedBytesMax} bytes, these are more`);
+    if (Array.isArray(part)) for (const each of part as readonly unknown[]) parts.push(each ?? null);
+    else if (isFields(part))
+      for (const [name, each] of Object.entries(part)) {
+        copies.bytes += name.length + 3;
+        parts.push(each ?? null);
+      }
+  }
+  return value;
 }
 
 function needed(operation: Fields, value: unknown): unknown {
@@ -61,10 +94,9 @@ function pointerOf(operation: Fields, field: "path" | "from"): readonly string[]
   const text = operation[field];
   if (typeof text !== "string" || (text !== "" && !text.startsWith("/")))
     throw new PatchError(`${field} ${JSON.stringify(text)} is no JSON pointer: it begins with a slash`);
-  return text
-    .split("/")
-    .slice(1)
-    .map((part) => part.replaceAll("~1", "/").replaceAll("~0", "~"));
+  const parts = text.split("/").slice(1);
+  if (parts.length > partsMax) throw new PatchError(`${field} has ${parts.length} parts, ${partsMax} are allowed`);
+  return parts.map((part) => part.replaceAll("~1", "/").replaceAll("~0", "~"));
 }
 
 function textOf(path: readonly string[]): string {

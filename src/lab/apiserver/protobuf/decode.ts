@@ -8,6 +8,7 @@
 import { schemaOf, typeNamed, type TypeSchema, type ValueType } from "../../../kube/schema.ts";
 import { badRequest } from "../../api/errors.ts";
 import type { Expected, Fields } from "../body.ts";
+import { checkedNesting, tooDeep } from "../nesting.ts";
 import { messageNamed, type Message, type MessageField, type MessageType } from "./messages.ts";
 import { readFields, WireError, type WireField } from "./wire.ts";
 
@@ -16,9 +17,11 @@ const magic = Buffer.from("k8s\0");
 /** Decodes a body. `expected` is its kind where it does not say itself. Throws StatusError 400. */
 export function decodeProtobuf(bytes: Uint8Array, expected: Expected): Fields {
   try {
-    return decodeEnvelope(bytes, expected);
+    return checkedNesting(decodeEnvelope(bytes, expected));
   } catch (error) {
     if (error instanceof WireError) throw badRequest(`the protobuf body cannot be read: ${error.message}`);
+    // Messages in messages until the stack is used up; nothing but this function's own values has been touched.
+    if (error instanceof RangeError) throw tooDeep();
     throw error;
   }
 }
