@@ -106,18 +106,23 @@ function linkCommands(program: Program, podPath: (link: string) => string): stri
 function linkCommand(link: Link, podPath: (link: string) => string): string {
   switch (link.kind) {
     case "bridge":
-      return `ip link add ${link.name} address ${link.mac} mtu ${link.mtu} type bridge; ip link set ${link.name} up`;
+      return `ip link add ${link.name} address ${link.mac} mtu ${link.mtu} type bridge; ${withoutLinkLocal(link.name)}`;
     case "vxlan":
       return `ip link add ${link.name} address ${link.mac} mtu ${link.mtu} type vxlan id ${link.vni} dstport ${link.port} local ${link.local} nolearning
-        ip link set ${link.name} up`;
+        ${withoutLinkLocal(link.name)}`;
     case "pod":
       return `ip link add ${link.name} mtu ${link.mtu} type veth peer name eth0 mtu ${link.mtu} netns ${podPath(link.name)}
         ip link set ${link.name} master ${link.bridge}
         bridge link set dev ${link.name} isolated on learning off flood off mcast_flood off bcast_flood off
-        ip link set ${link.name} up`;
+        ${withoutLinkLocal(link.name)}`;
     case "uplink":
       return "";
   }
+}
+
+/** As apply/links.ts does it: a bridge with a link-local address tells pods by IPv6 redirects that they are neighbours, which they are not. */
+function withoutLinkLocal(link: string): string {
+  return `ip link set ${link} addrgenmode none; ip link set ${link} up`;
 }
 
 function podCommands(network: Network, nodeName: string, { mac, addresses }: Attachment): string {
