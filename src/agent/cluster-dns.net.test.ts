@@ -72,7 +72,7 @@ const service = (address: string, resourceVersion = "5"): KubeObject => {
   const { metadata, ...rest } = object("Service", "web", {
     spec: { type: "ClusterIP", clusterIP: address, clusterIPs: [address], ports: [{ port: 80, protocol: "TCP" }] },
   });
-  return { ...rest, metadata: { ...metadata, resourceVersion } } as KubeObject;
+  return { ...rest, metadata: { ...metadata, resourceVersion } };
 };
 
 await test("SERVFAIL until all is known, then answers; changes; pods only where the Corefile shows them; a lameduck end", async () => {

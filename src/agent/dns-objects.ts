@@ -16,7 +16,7 @@ export function dnsObject(object: KubeObject): KubeObject {
       return dnsSliceObject(object as EndpointSlice);
     case "Pod": {
       const { spec, ...rest } = leanObject(object) as KubeObject & { readonly spec: { readonly containers: unknown } };
-      return { ...rest, spec: { ...spec, containers: noContainers } } as KubeObject;
+      return { ...rest, spec: { ...spec, containers: noContainers } };
     }
     default:
       return leanObject(object);

@@ -481,8 +481,8 @@ function writeCertificates(folder: string): { readonly admin: string } {
     );
   }
   const { publicKey, privateKey } = generateKeyPairSync("rsa", { modulusLength: 2048 });
-  write("sa.key", privateKey.export({ type: "pkcs8", format: "pem" }) as string);
-  write("sa.pub", publicKey.export({ type: "spki", format: "pem" }) as string);
+  write("sa.key", String(privateKey.export({ type: "pkcs8", format: "pem" })));
+  write("sa.pub", String(publicKey.export({ type: "spki", format: "pem" })));
   return { admin: path.join(folder, "admin.kubeconfig") };
 }
 
