@@ -1,13 +1,16 @@
 // The store's file: an append-only log of writes in one SQLite table. This module knows SQL and nothing of objects.
 //
-//   log(revision, type, resource, value)   a row per write; the newest row of an object is its state, older ones are history
-//   facts(name, value)                     `floor`: history before this revision has been forgotten
+//   log(revision, type, resource, value, checksum)   a row per write; the newest row of an object is its state, older ones are history
+//   facts(name, value)   `floor`: history before this revision has been forgotten
+//
+// SQLite would take changed bytes in a value for a value: the checksum (CRC-32 of revision, type, resource and value) tells them apart.
 //
 // To look at it while no lab uses it: `sqlite3 store.db "select revision, type, resource, json_extract(value, '$.metadata.name') from log"`.
 
 import { closeSync, fdatasync, openSync } from "node:fs";
 import { DatabaseSync } from "node:sqlite";
 import { promisify } from "node:util";
+import { crc32 } from "node:zlib";
 
 /** The kind of a row: what watchers were told. */
 const rowTypes = ["ADDED", "MODIFIED", "DELETED"] as const;
@@ -48,7 +51,8 @@ export class StoreError extends Error {
   override readonly name = "StoreError";
 }
 
-const formatVersion = 1;
+/** 2: rows have checksums; those that format 1 has left have none. */
+const formatVersion = 2;
 
 /** Opens or creates the log and keeps every other process out of it. Throws StoreError. */
 export function openLog(path: string, syncFile: SyncFile = promisify(fdatasync)): Log {
@@ -75,10 +79,8 @@ function prepareDatabase(database: DatabaseSync, path: string): void {
     throw new StoreError(
       `open store ${path}: it has format ${version}, this version of fairlead knows ${formatVersion}: use the newer fairlead, or delete the file`,
     );
-  database.exec(`
-    CREATE TABLE IF NOT EXISTS log (revision INTEGER PRIMARY KEY, type INTEGER NOT NULL, resource TEXT NOT NULL, value TEXT NOT NULL);
-    CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
-    PRAGMA user_version = ${formatVersion};
+  // Nothing is written to a file that has all this: it may turn out to be damaged.
+  database.exec(`${formatSteps[version] ?? ""};
     COMMIT;
     -- From here on the log waits for the disk itself, so that the process need not stand still meanwhile. SQLite still does before it
     -- writes to the database what is in the journal, which keeps the file sound at any moment (https://www.sqlite.org/pragma.html#pragma_synchronous).
@@ -86,12 +88,25 @@ function prepareDatabase(database: DatabaseSync, path: string): void {
     PRAGMA wal_autocheckpoint = ${journalPages};`);
 }
 
+/** What makes a file of the format before into one of this format; by that format, 0 for a new file. */
+const formatSteps: { readonly [version: number]: string } = {
+  0: `
+    CREATE TABLE IF NOT EXISTS log (revision INTEGER PRIMARY KEY, type INTEGER NOT NULL, resource TEXT NOT NULL, value TEXT NOT NULL, checksum INTEGER);
+    CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+    PRAGMA user_version = ${formatVersion}`,
+  1: `ALTER TABLE log ADD COLUMN checksum INTEGER; PRAGMA user_version = ${formatVersion}`,
+};
+
+function checksumOf(revision: number, type: number, resource: string, value: string): number {
+  return crc32(value, crc32(`${revision} ${type} ${resource} `));
+}
+
 /** Pages of 4 KiB in the journal until they are moved to the database, which takes as long as some dozens of waits for the disk. */
 const journalPages = 4000;
 
 function logOver(database: DatabaseSync, path: string, syncFile: SyncFile): Log {
-  const select = database.prepare("SELECT revision, type, resource, value FROM log ORDER BY revision");
-  const insert = database.prepare("INSERT INTO log (revision, type, resource, value) VALUES (?, ?, ?, ?)");
+  const select = database.prepare("SELECT revision, type, resource, value, checksum FROM log ORDER BY revision");
+  const insert = database.prepare("INSERT INTO log (revision, type, resource, value, checksum) VALUES (?, ?, ?, ?, ?)");
   const forget = database.prepare("DELETE FROM log WHERE revision = ?");
   const setFloor = database.prepare("INSERT OR REPLACE INTO facts (name, value) VALUES ('floor', ?)");
   const begin = database.prepare("BEGIN IMMEDIATE");
@@ -117,24 +132,26 @@ function logOver(database: DatabaseSync, path: string, syncFile: SyncFile): Log 
     *rows() {
       try {
         for (const row of select.iterate()) {
-          const type = rowTypes[Number(row["type"])];
-          if (type === undefined) throw new Error(`row ${String(row["revision"])} has type ${String(row["type"])}`);
-          yield {
-            revision: Number(row["revision"]),
-            type,
-            resource: String(row["resource"]),
-            value: String(row["value"]),
-          };
+          const [revision, code] = [Number(row["revision"]), Number(row["type"])];
+          const [resource, value] = [String(row["resource"]), String(row["value"])];
+          const type = rowTypes[code];
+          if (type === undefined) throw new Error(`row ${revision} has type ${code}`);
+          const { checksum } = row;
+          if (checksum !== null && checksum !== checksumOf(revision, code, resource, value))
+            throw damagedRow(path, revision, resource);
+          yield { revision, type, resource, value };
         }
       } catch (error) {
-        throw openError(path, error);
+        throw error instanceof StoreError ? error : openError(path, error);
       }
     },
     append(change) {
       begin.run();
       try {
-        for (const { revision, type, resource, value } of change.rows)
-          insert.run(revision, rowTypes.indexOf(type), resource, value);
+        for (const { revision, type, resource, value } of change.rows) {
+          const code = rowTypes.indexOf(type);
+          insert.run(revision, code, resource, value, checksumOf(revision, code, resource, value));
+        }
         for (const revision of change.forget) forget.run(revision);
         if (change.floor !== floor) setFloor.run(change.floor);
         commit.run();
@@ -171,6 +188,11 @@ const cures: ReadonlyMap<number, string> = new Map([
   [14 /* SQLITE_CANTOPEN */, notAllowed],
   [26 /* SQLITE_NOTADB */, damaged],
 ]);
+
+/** A row that is not what was written. */
+export function damagedRow(path: string, revision: number, resource: string): StoreError {
+  return new StoreError(`open store ${path}: row ${revision} of ${resource} is not what was written: ${damaged}`);
+}
 
 function openError(path: string, cause: unknown): StoreError {
   const message = cause instanceof Error ? cause.message : String(cause);

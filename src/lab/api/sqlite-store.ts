@@ -11,7 +11,7 @@ import { sameJson } from "../../kube/equal.ts";
 import type { KubeObject } from "../../kube/object.ts";
 import { isGone, markedDeleting, newObject, replacement, withRevision } from "./bookkeeping.ts";
 import { alreadyExists, conflict, notFound, resourceText } from "./errors.ts";
-import { openLog, type Log, type SyncFile } from "./log.ts";
+import { damagedRow, openLog, type Log, type SyncFile } from "./log.ts";
 import { emptyTable, getObject, listObjects, putObject, removeObject, type ObjectTable } from "./object-table.ts";
 import { createSharedParts } from "./shared-parts.ts";
 import {
@@ -47,7 +47,13 @@ export function openStore(options: StoreOptions): Store {
   const { path, clock = Date.now, random = Math.random, historyEventsMax = 10_000, freeze = "shallow" } = options;
   const log = openLog(path, options.syncFile);
   try {
-    return new SqliteStore(log, { clock, random, historyEventsMax, freeze: freeze === "deep" ? frozenDeep : frozen });
+    return new SqliteStore(log, {
+      path,
+      clock,
+      random,
+      historyEventsMax,
+      freeze: freeze === "deep" ? frozenDeep : frozen,
+    });
   } catch (error) {
     log.close();
     throw error;
@@ -90,6 +96,7 @@ interface Commit {
 
 /** The options, complete. */
 interface Settings {
+  readonly path: string;
   readonly clock: () => number;
   readonly random: () => number;
   readonly historyEventsMax: number;
@@ -253,7 +260,7 @@ class SqliteStore implements Store {
 
   #load(): void {
     for (const { revision, type, resource, value } of this.#log.rows()) {
-      const object = this.#options.freeze(this.#shared(JSON.parse(value) as KubeObject));
+      const object = this.#options.freeze(this.#shared(this.#parsed(revision, resource, value)));
       const table = this.#table(resource);
       const previous = getObject(table, object.metadata.namespace, object.metadata.name);
       if (type === "DELETED") this.#remove(resource, object);
@@ -263,6 +270,18 @@ class SqliteStore implements Store {
     }
     this.revision = Math.max(this.revision, this.#log.floor);
     this.#committedRevision = this.revision;
+  }
+
+  #parsed(revision: number, resource: string, value: string): KubeObject {
+    const { path } = this.#options;
+    let object: KubeObject | null;
+    try {
+      object = JSON.parse(value) as KubeObject | null;
+    } catch (error) {
+      throw Object.assign(damagedRow(path, revision, resource), { cause: error });
+    }
+    if (typeof object?.metadata?.name !== "string") throw damagedRow(path, revision, resource);
+    return object;
   }
 
   #table(resource: string): ObjectTable {
