@@ -116,12 +116,12 @@ function initProgram(): string {
   return `#!/bin/busybox sh
 B=/bin/busybox
 $B mount -t proc proc /proc; $B mount -t sysfs sys /sys; $B mount -t devtmpfs dev /dev
+second=$($B sed 's/.*fairlead.second=\\([^ ]*\\).*/\\1/' /proc/cmdline)
 for m in $($B cat /modules/order); do $B insmod /modules/$m; done
 $B mount -t 9p -o ro,trans=virtio,version=9p2000.L,msize=512000,cache=loose root /low || $B poweroff -f
 $B mount -t tmpfs -o mode=755 up /up; $B mkdir /up/upper /up/work
 $B mount -t overlay -o lowerdir=/low,upperdir=/up/upper,workdir=/up/work root /new || $B poweroff -f
 for d in proc sys dev; do $B mount -o move /$d /new/$d; done
-second=$($B sed 's/.*fairlead.second=\\([^ ]*\\).*/\\1/' /proc/cmdline)
 exec $B switch_root /new /bin/sh $second
 `;
 }
