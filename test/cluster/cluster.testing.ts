@@ -208,6 +208,8 @@ function makeUnderlay(): void {
   ip("netns", "add", "outside");
   ip("link", "add", "outside", "type", "veth", "peer", "name", "eth0", "netns", "outside");
   const far = (...words: string[]): void => ip("-n", "outside", ...words);
+  // Without ::1, Go's programs take the machine for one without IPv6.
+  far("link", "set", "lo", "up");
   for (const [near, distant, via] of [
     ["203.0.113.1/24", `${underlay.outside[0]}/24`, "203.0.113.1"],
     ["2001:db8::1/64", `${underlay.outside[1]}/64`, "2001:db8::1"],
