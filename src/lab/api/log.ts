@@ -12,6 +12,8 @@ import { DatabaseSync } from "node:sqlite";
 import { promisify } from "node:util";
 import { crc32 } from "node:zlib";
 
+import { journalProblem } from "./journal.ts";
+
 /** The kind of a row: what watchers were told. */
 const rowTypes = ["ADDED", "MODIFIED", "DELETED"] as const;
 export type RowType = (typeof rowTypes)[number];
@@ -60,6 +62,9 @@ export function openLog(path: string, syncFile: SyncFile = promisify(fdatasync))
   try {
     // Secrets are in it. SQLite gives its journal the mode of the file.
     if (path !== ":memory:") closeSync(openSync(path, "a", 0o600));
+    const problem = path === ":memory:" ? undefined : journalProblem(`${path}-wal`);
+    if (problem !== undefined)
+      throw new StoreError(`open store ${path}: its journal ${path}-wal: ${problem}: ${damaged}`);
     database = new DatabaseSync(path);
     prepareDatabase(database, path);
     return logOver(database, path, syncFile);

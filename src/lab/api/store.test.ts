@@ -392,6 +392,52 @@ test("bytes changed anywhere in the file: it is refused in words or every object
   assert.ok(refusals > 20, `${refusals} refusals`);
 });
 
+test("bytes changed in the journal of a killed process: it is refused, or no more than the last commit is missing", async (context) => {
+  const folder = temporaryFolder(context);
+  const path = join(folder, "store.db");
+  const store = openStore({ path });
+  for (let index = 0; index < 12; index++) {
+    store.create(configMaps, map(`a-${String(index).padStart(2, "0")}`));
+    await store.flushed();
+  }
+  // As a killed process leaves them: nothing has been moved out of the journal.
+  const [database, journal] = [readFileSync(path), readFileSync(`${path}-wal`)];
+  store.close();
+  const copy = join(folder, "copy.db");
+  /** How many objects there are, or what is said. */
+  const opened = (changed: Buffer): number | string => {
+    writeFileSync(copy, database);
+    writeFileSync(`${copy}-wal`, changed);
+    try {
+      const again = openStore({ path: copy });
+      const { length } = again.list(configMaps).items;
+      again.close();
+      return length;
+    } catch (error) {
+      assert.ok(error instanceof StoreError, String(error));
+      assert.ok(readFileSync(copy).equals(database) && readFileSync(`${copy}-wal`).equals(changed), "as they were");
+      return error.message;
+    }
+  };
+  assert.equal(opened(journal), 12);
+  let refusals = 0;
+  for (let at = 0; at < journal.length; at += 1021) {
+    const changed = Buffer.from(journal);
+    changed[at] = (changed[at] ?? 0) ^ 0x10;
+    const found = opened(changed);
+    if (typeof found === "number") assert.ok(found >= 10, `byte ${at}: ${found} of 12`);
+    else {
+      assert.match(found, /^open store .*copy\.db: its journal .*copy\.db-wal: .*: the file is damaged; restore it/);
+      refusals++;
+    }
+  }
+  assert.ok(refusals > 10, `${refusals} refusals`);
+  for (const end of [journal.length - 1, journal.length - 5000]) {
+    const found = opened(journal.subarray(0, end));
+    assert.ok(typeof found === "number" && found >= 10, `cut to ${end}: ${found}`);
+  }
+});
+
 test("a file of format 1, whose rows have no checksums, is taken over", (context) => {
   const path = join(temporaryFolder(context), "store.db");
   const store = openStore({ path });
