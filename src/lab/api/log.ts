@@ -64,7 +64,9 @@ export function openLog(path: string, syncFile: SyncFile = promisify(fdatasync))
     if (path !== ":memory:") closeSync(openSync(path, "a", 0o600));
     const problem = path === ":memory:" ? undefined : journalProblem(`${path}-wal`);
     if (problem !== undefined)
-      throw new StoreError(`open store ${path}: its journal ${path}-wal: ${problem}: ${damaged}`);
+      throw new StoreError(
+        `open store ${path}: its journal ${path}-wal: ${problem}: restore both files, or move both away and start afresh (moving the journal alone away loses what is in it)`,
+      );
     database = new DatabaseSync(path);
     prepareDatabase(database, path);
     return logOver(database, path, syncFile);
