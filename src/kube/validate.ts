@@ -62,6 +62,8 @@ function checkFields(
   path: string,
   context: Context,
 ): void {
+  const { problems } = context;
+  const before = problems.length;
   for (const field of type.fields.values()) {
     // What a status says is up to its writer, and metadata has rules of its own.
     if (path === "" && (field.name === "status" || field.name === "metadata")) continue;
@@ -71,7 +73,13 @@ function checkFields(
     else if (field.required && !isCollection(field.type)) context.problems.push(required(child(path, field.name)));
   }
   const rule = rules[type.name];
-  if (rule !== undefined) context.problems.push(...rule(value as never, path, context.whole));
+  if (rule === undefined) return;
+  try {
+    problems.push(...rule(value as never, path, context.whole));
+  } catch (error) {
+    // Rules count on what their type requires. That it is not there has been told.
+    if (problems.length === before) throw error;
+  }
 }
 
 /** Go writes an empty list or map as null or not at all, so a required one may be absent; where it may not, a rule says so. */

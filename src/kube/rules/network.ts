@@ -82,7 +82,8 @@ function* ipBlock({ cidr: block, except = [] }: IPBlock, path: string): Iterable
   yield* problems;
   for (const [index, hole] of except.entries()) {
     const place = at(child(path, "except"), index);
-    const malformed = [...formProblems(hole, cidr, place)];
+    // An empty one is no range either.
+    const malformed = cidr(hole).map((message) => invalid(place, hole, message));
     yield* malformed;
     if (malformed.length > 0 || problems.length > 0 || block === "") continue;
     const inside = contains(block, prefixAddress(hole)) && prefixBits(hole) > prefixBits(block);

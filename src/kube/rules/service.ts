@@ -195,7 +195,7 @@ const refused: readonly (readonly [readonly string[], string])[] = [
 
 /** An address that traffic can be sent to. */
 function* endpointAddress(address: string, path: string): Iterable<FieldProblem> {
-  const problems = [...formProblems(address, ipAddress, path)];
+  const problems = ipAddress(address).map((message) => invalid(path, address, message));
   yield* problems;
   if (problems.length > 0) return;
   if (address === "0.0.0.0" || address === "::") yield invalid(path, address, `may not be unspecified (${address})`);

@@ -59,7 +59,7 @@ function withAccount(pod: Pod, store: Store, random: (below: number) => number):
 }
 
 function withCredentials(spec: Pod["spec"], random: (below: number) => number): Pod["spec"] {
-  const known = spec.volumes?.find((volume) => volume.name.startsWith(volumePrefix));
+  const known = spec.volumes?.find((volume) => (volume.name ?? "").startsWith(volumePrefix));
   const name = known?.name ?? volumePrefix + suffix(random);
   let isMounted = false;
   const mount = (container: Container): Container => {
