@@ -536,7 +536,7 @@ const bodies: readonly (readonly [what: string, body: string | Buffer])[] = [
   ["deep YAML", `a: ${nested(5000)}`],
   [
     "YAML that grows",
-    `a: &a [x,x,x,x,x,x,x,x,x]\n${[..."bcdefgh"].map((name, at) => `${name}: &${name} [${`*${"abcdefg"[at]},`.repeat(9)}]`).join("\n")}`,
+    `a: &a [x,x,x,x,x,x,x,x,x]\n${["b", "c", "d", "e", "f", "g", "h"].map((name, at) => `${name}: &${name} [${`*${"abcdefg"[at]},`.repeat(9)}]`).join("\n")}`,
   ],
   ["YAML with tags", "!!binary x: !<tag:yaml.org,2002:js/function> y\n? [a]\n: {b: }"],
   ["not UTF-8", Buffer.from([0x7b, 0x22, 0xff, 0xfe, 0xc0, 0x80, 0x22, 0x3a, 0x31, 0x7d])],
@@ -884,7 +884,7 @@ test("headers that cannot be meant", async () => {
   const headers = fc.constantFrom<{ readonly [name: string]: string }>(
     { Authorization: "Bearer" },
     { Authorization: "Bearer a.b.c" },
-    { Authorization: `Bearer ${"eyJhbGciOiJub25lIn0"}.e30.` },
+    { Authorization: "Bearer eyJhbGciOiJub25lIn0.e30." },
     { Authorization: `Bearer ${"x".repeat(8000)}` },
     { Authorization: "Basic Og==" },
     { "Impersonate-User": "" },
