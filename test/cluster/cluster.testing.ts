@@ -482,9 +482,13 @@ function writeCertificates(folder: string): { readonly admin: string } {
       kubeconfigText({ name, server, authority: ca.certificate, client, namespace: "default" }),
     );
   }
-  const { publicKey, privateKey } = generateKeyPairSync("rsa", { modulusLength: 2048 });
-  write("sa.key", String(privateKey.export({ type: "pkcs8", format: "pem" })));
-  write("sa.pub", String(publicKey.export({ type: "spki", format: "pem" })));
+  const { publicKey, privateKey } = generateKeyPairSync("rsa", {
+    modulusLength: 2048,
+    privateKeyEncoding: { type: "pkcs8", format: "pem" },
+    publicKeyEncoding: { type: "spki", format: "pem" },
+  });
+  write("sa.key", privateKey);
+  write("sa.pub", publicKey);
   return { admin: path.join(folder, "admin.kubeconfig") };
 }
 
