@@ -15,6 +15,7 @@ import { connect } from "node:tls";
 import * as fc from "fast-check";
 
 import { testAccess } from "./access.testing.ts";
+import { hostile, nested } from "./hostile-texts.testing.ts";
 import { soundObjects as kinds } from "./sound-objects.testing.ts";
 import { startApiServer, type ApiServer } from "./server.ts";
 import { createPodStreams } from "./streams/pod-streams.ts";
@@ -147,51 +148,6 @@ function checkFault({ status, text }: Answered, what: string): void {
     `${short}\n${status} ${text.slice(0, 1000)}`,
   );
 }
-
-const nested = (depth: number): string => "[".repeat(depth) + "]".repeat(depth);
-
-/** Texts of JSON values that stand where something else is wanted. */
-const hostile = fc.constantFrom(
-  "null",
-  "true",
-  "0",
-  "-1",
-  "1e400",
-  "-0",
-  "1.5",
-  "99999999999999999999",
-  "9007199254740993",
-  '""',
-  '"\\u0000"',
-  '"\\ud800"',
-  '"a"',
-  '"../../etc/passwd"',
-  '"2026-13-99T99:99:99Z"',
-  '"1e999999999"',
-  '"10.0.0.0/99"',
-  "[]",
-  "{}",
-  "[null]",
-  "[[]]",
-  "[{}]",
-  '{"":""}',
-  '{"__proto__":{"x":1}}',
-  '{"constructor":{"prototype":{"x":1}}}',
-  '{"toString":1,"valueOf":1,"hasOwnProperty":1}',
-  '{"length":-1}',
-  '{"then":{}}',
-  '{"toJSON":"x"}',
-  nested(300),
-  `"${"x".repeat(70_000)}"`,
-  '{"$patch":"delete"}',
-  '{"$patch":"replace"}',
-  '{"$patch":5}',
-  '[{"$patch":"replace"}]',
-  '{"$retainKeys":[1]}',
-  '{"$deleteFromPrimitiveList/x":["a"]}',
-  '{"$setElementOrder/containers":[{"name":1}]}',
-  '"self.x.y("',
-);
 
 /** The place of a part: field names and indexes. */
 type Place = readonly (string | number)[];
