@@ -30,3 +30,50 @@ const scales: ReadonlyMap<string, number> = new Map([
   ["Pi", 2 ** 50],
   ["Ei", 2 ** 60],
 ]);
+
+/** An exact quantity in billionths, and whether it is counted in powers of two. */
+export interface ExactQuantity {
+  readonly nanos: bigint;
+  readonly isBinary: boolean;
+}
+
+/**
+ * The exact value, rounded up to billionths as apimachinery's resource.Quantity does; undefined where the text is no quantity, or has an
+ * exponent of more than `exponentDigits` digits, or more than `tensMax` decimal places before or behind the point: it would be long work.
+ */
+export function exactQuantity(
+  text: string,
+  { exponentDigits, tensMax }: { readonly exponentDigits: number; readonly tensMax: number },
+): ExactQuantity | undefined {
+  const match = /^([+-]?)(\d*)(?:\.(\d*))?(?:([KMGTPE])i|([numkMGTPE])|[eE]([+-]?)(\d+))?$/.exec(text);
+  if (match === null) return undefined;
+  const [, sign, whole = "", fraction = "", binary, decimal, powerSign = "", power = ""] = match;
+  if (whole === "" && fraction === "") return undefined;
+  if (power.length > exponentDigits) return undefined;
+  const tens = Number(`${powerSign}${power}`) - fraction.length;
+  if (Math.abs(tens) > tensMax) return undefined;
+  const scale =
+    binary !== undefined
+      ? nano << BigInt(10 * ("KMGTPE".indexOf(binary) + 1))
+      : decimal === undefined
+        ? nano
+        : (decimalNanos[decimal] ?? nano);
+  const product = BigInt(`${whole}${fraction}`) * scale;
+  const nanos =
+    tens >= 0 ? product * 10n ** BigInt(tens) : (product + 10n ** BigInt(-tens) - 1n) / 10n ** BigInt(-tens);
+  return { nanos: sign === "-" ? -nanos : nanos, isBinary: binary !== undefined };
+}
+
+/** One, in billionths. */
+export const nano = 1_000_000_000n;
+const decimalNanos: { readonly [suffix: string]: bigint | undefined } = {
+  n: 1n,
+  u: 1_000n,
+  m: 1_000_000n,
+  k: nano * 10n ** 3n,
+  M: nano * 10n ** 6n,
+  G: nano * 10n ** 9n,
+  T: nano * 10n ** 12n,
+  P: nano * 10n ** 15n,
+  E: nano * 10n ** 18n,
+};

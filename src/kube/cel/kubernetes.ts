@@ -6,6 +6,7 @@
 import { addressValue, familyOf, parseAddress } from "../../ip/address.ts";
 import { dnsLabel, dnsSubdomain, labelValue, qualifiedName } from "../formats.ts";
 import { decodeBase64 } from "../base64.ts";
+import { exactQuantity, nano } from "../quantity.ts";
 import { checkedDuration, checkedInt, checkedUint } from "./evaluate.ts";
 import { declare, EvaluationError, type Meter, type Overload } from "./environment.ts";
 import { chargePattern, opaque, patternOf } from "./standard.ts";
@@ -139,41 +140,9 @@ const urls = declare({
   "kubernetes.URL.getQuery(): map<string, list<string>>": ([{ value }]) => queryOf(value.query),
 });
 
-const nano = 1_000_000_000n;
-const suffixes: { readonly [suffix: string]: bigint | undefined } = {
-  n: 1n,
-  u: 1_000n,
-  m: 1_000_000n,
-  "": nano,
-  k: nano * 10n ** 3n,
-  M: nano * 10n ** 6n,
-  G: nano * 10n ** 9n,
-  T: nano * 10n ** 12n,
-  P: nano * 10n ** 15n,
-  E: nano * 10n ** 18n,
-  Ki: nano * 2n ** 10n,
-  Mi: nano * 2n ** 20n,
-  Gi: nano * 2n ** 30n,
-  Ti: nano * 2n ** 40n,
-  Pi: nano * 2n ** 50n,
-  Ei: nano * 2n ** 60n,
-};
-
-/** A quantity in billionths, rounded up as apimachinery's resource.Quantity does; undefined where it is none. */
-export function quantityNanos(text: string): bigint | undefined {
-  const match = /^([+-]?)(\d*)(?:\.(\d*))?([KMGTPE]i|[numkMGTPE]?|[eE][+-]?\d{1,4})$/.exec(text);
-  if (match === null) return undefined;
-  const [, sign, whole = "", fraction = "", suffix = ""] = match;
-  if (whole === "" && fraction === "") return undefined;
-  const digits = BigInt(`${whole}${fraction}`);
-  const power = /^[eE][+-]?\d+$/.test(suffix) && suffix !== "E" ? Number(suffix.slice(1)) : 0;
-  const scale = suffixes[power !== 0 || /^[eE][+-]?\d/.test(suffix) ? "" : suffix] ?? nano;
-  const tens = power - fraction.length;
-  if (Math.abs(tens) > 400) return undefined;
-  const exact = digits * scale * (tens > 0 ? 10n ** BigInt(tens) : 1n);
-  const divisor = tens < 0 ? 10n ** BigInt(-tens) : 1n;
-  const value = (exact + divisor - 1n) / divisor;
-  return sign === "-" ? -value : value;
+/** A quantity in billionths; undefined where it is none. */
+function quantityNanos(text: string): bigint | undefined {
+  return exactQuantity(text, { exponentDigits: 4, tensMax: 400 })?.nanos;
 }
 
 function quantity(value: bigint): Opaque<bigint> {

@@ -1,10 +1,8 @@
 // Amounts of resources: quantities added up and written as upstream writes them (apimachinery api/resource Quantity.String).
 
-/** An exact quantity in billionths, and whether it is counted in powers of two. */
-export interface Amount {
-  readonly nanos: bigint;
-  readonly isBinary: boolean;
-}
+import { exactQuantity, nano, type ExactQuantity } from "../../../kube/quantity.ts";
+
+export type Amount = ExactQuantity;
 
 export type Amounts = ReadonlyMap<string, Amount>;
 
@@ -20,35 +18,8 @@ export function amountsOf(list: Readonly<Record<string, string | number>> | unde
 
 /** Undefined where it is no quantity. */
 export function amountOf(text: string | number): Amount | undefined {
-  const match = /^([+-]?)(\d*)(?:\.(\d*))?(?:([KMGTPE])i|([numkMGTPE])|[eE]([+-]?\d{1,2}))?$/.exec(String(text));
-  if (match === null) return undefined;
-  const [, sign, whole = "", fraction = "", binary, decimal, power] = match;
-  if (whole === "" && fraction === "") return undefined;
-  const scale =
-    binary !== undefined
-      ? nano << BigInt(10 * ("KMGTPE".indexOf(binary) + 1))
-      : decimal === undefined
-        ? nano
-        : (decimals[decimal] ?? nano);
-  const tens = Number(power ?? 0) - fraction.length;
-  const product = BigInt(`${whole}${fraction}`) * scale;
-  const nanos =
-    tens >= 0 ? product * 10n ** BigInt(tens) : (product + 10n ** BigInt(-tens) - 1n) / 10n ** BigInt(-tens);
-  return { nanos: sign === "-" ? -nanos : nanos, isBinary: binary !== undefined };
+  return exactQuantity(String(text), { exponentDigits: 2, tensMax: Number.POSITIVE_INFINITY });
 }
-
-const nano = 1_000_000_000n;
-const decimals: { readonly [suffix: string]: bigint | undefined } = {
-  n: 1n,
-  u: 1_000n,
-  m: 1_000_000n,
-  k: nano * 10n ** 3n,
-  M: nano * 10n ** 6n,
-  G: nano * 10n ** 9n,
-  T: nano * 10n ** 12n,
-  P: nano * 10n ** 15n,
-  E: nano * 10n ** 18n,
-};
 
 /** A number of things. */
 export function countOf(count: number): Amount {
