@@ -5,7 +5,7 @@ import type { ClusterNetworkPolicy } from "../kube/policy-kinds.ts";
 import { buildNetwork } from "./build.ts";
 import { clusterPolicy, clusterPolicyProblems } from "./cluster-policy.ts";
 import { clusterConfig } from "./cluster.ts";
-import { namespace, node, objects, pod, service, slice } from "./objects.testing.ts";
+import { objects, withDns } from "./objects.testing.ts";
 import { policyWarnings } from "./policy-problems.ts";
 
 const cluster = clusterConfig();
@@ -62,21 +62,11 @@ void test("a policy without rules, or where policies are off, is said so", () =>
   assert.deepEqual(messages("off"), ["is not enforced: policies are switched off, every packet it would stop passes"]);
 });
 
-/** A cluster whose DNS is pod `dns`; `web` is the pod that policies are about. */
 function warnings(...policies: readonly ClusterNetworkPolicy[]): readonly string[] {
   const network = buildNetwork(
     cluster,
     objects({
-      nodes: [node(1)],
-      namespaces: [namespace("default")],
-      pods: [
-        pod("web", { node: 1, host: 5 }, { labels: { app: "web" } }),
-        pod("dns", { node: 1, host: 6 }, { labels: { app: "dns" } }),
-      ],
-      services: [service("dns", { clusterIPs: ["10.96.0.10"], selector: { app: "dns" } })],
-      endpointSlices: [
-        slice("dns", [{ addresses: ["10.244.1.6"], targetRef: { kind: "Pod", namespace: "default", name: "dns" } }]),
-      ],
+      ...withDns(),
       clusterNetworkPolicies: policies,
     }),
   );

@@ -128,3 +128,19 @@ export function attachment(
     hostPorts,
   };
 }
+
+/** A cluster whose DNS is pod `dns`; `web` is the pod that policies are about. */
+export function withDns(): Pick<ClusterObjects, "nodes" | "namespaces" | "pods" | "services" | "endpointSlices"> {
+  return {
+    nodes: [node(1)],
+    namespaces: [namespace("default")],
+    pods: [
+      pod("web", { node: 1, host: 5 }, { labels: { app: "web" } }),
+      pod("dns", { node: 1, host: 6 }, { labels: { app: "dns" } }),
+    ],
+    services: [service("dns", { clusterIPs: ["10.96.0.10"], selector: { app: "dns" } })],
+    endpointSlices: [
+      slice("dns", [{ addresses: ["10.244.1.6"], targetRef: { kind: "Pod", namespace: "default", name: "dns" } }]),
+    ],
+  };
+}

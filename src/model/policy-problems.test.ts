@@ -4,12 +4,11 @@ import { test } from "node:test";
 import type { NetworkPolicy } from "../kube/kinds.ts";
 import { buildNetwork } from "./build.ts";
 import { clusterConfig } from "./cluster.ts";
-import { namespace, node, objects, pod, service, slice } from "./objects.testing.ts";
+import { objects, withDns } from "./objects.testing.ts";
 import { policyWarnings } from "./policy-problems.ts";
 
 const cluster = clusterConfig();
 
-/** A cluster whose DNS is pod `dns`; `web` is the pod that policies are about. */
 function warnings(spec: NetworkPolicy["spec"], others: readonly NetworkPolicy["spec"][] = []): readonly string[] {
   const policies = [spec, ...others].map((each, index): NetworkPolicy => ({
     apiVersion: "networking.k8s.io/v1",
@@ -20,16 +19,7 @@ function warnings(spec: NetworkPolicy["spec"], others: readonly NetworkPolicy["s
   const network = buildNetwork(
     cluster,
     objects({
-      nodes: [node(1)],
-      namespaces: [namespace("default")],
-      pods: [
-        pod("web", { node: 1, host: 5 }, { labels: { app: "web" } }),
-        pod("dns", { node: 1, host: 6 }, { labels: { app: "dns" } }),
-      ],
-      services: [service("dns", { clusterIPs: ["10.96.0.10"], selector: { app: "dns" } })],
-      endpointSlices: [
-        slice("dns", [{ addresses: ["10.244.1.6"], targetRef: { kind: "Pod", namespace: "default", name: "dns" } }]),
-      ],
+      ...withDns(),
       networkPolicies: policies,
     }),
   );

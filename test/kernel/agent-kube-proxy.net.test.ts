@@ -6,14 +6,12 @@ import assert from "node:assert/strict";
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, writeFileSync } from "node:fs";
-import { Socket } from "node:net";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { afterEach, test } from "node:test";
 
-import { tcpSocketFd } from "../../src/kernel/sockets.ts";
-import { ask, askAll, ruleset, startBridgeNode, vip, type BridgeNode } from "./agent-node.testing.ts";
+import { ask, askAll, openConnection, ruleset, startBridgeNode, vip, type BridgeNode } from "./agent-node.testing.ts";
 import { endAll } from "./agent.testing.ts";
 
 const binary = [
@@ -101,37 +99,6 @@ async function end(child: ChildProcess): Promise<void> {
   if (child.exitCode !== null || child.signalCode !== null) return;
   child.kill("SIGTERM");
   await once(child, "exit");
-}
-
-/** A connection through the Service that stays. */
-async function openConnection(place: BridgeNode): Promise<{ echoes(): Promise<void>; close(): void }> {
-  const socket = new Socket({ fd: tcpSocketFd(place.pod("client").namespace, 4) });
-  const heard = (text: string): Promise<void> =>
-    new Promise((resolve, reject) => {
-      let all = "";
-      const listen = (chunk: Buffer): void => {
-        all += chunk.toString();
-        if (!all.includes(text)) return;
-        socket.off("data", listen);
-        resolve();
-      };
-      socket.on("data", listen);
-      socket.once("close", () => reject(new Error(`the connection ended: ${all}`)));
-      socket.once("error", reject);
-    });
-  const greeted = heard(` ${place.pod("client").address}\n`);
-  socket.connect({ host: vip, port: 80 });
-  await greeted;
-  let turn = 0;
-  return {
-    async echoes() {
-      const text = `still there ${++turn}`;
-      const echoed = heard(text);
-      socket.write(text);
-      await echoed;
-    },
-    close: () => void socket.destroy(),
-  };
 }
 
 /** New connections through the Service, one after the other, until it ends. */

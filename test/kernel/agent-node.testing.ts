@@ -3,10 +3,10 @@
 
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { createServer, type Socket } from "node:net";
+import { createServer, Socket } from "node:net";
 import { join } from "node:path";
 
-import { listenTcpFd } from "../../src/kernel/sockets.ts";
+import { listenTcpFd, tcpSocketFd } from "../../src/kernel/sockets.ts";
 import { createNetworkNamespace, type NetworkNamespace } from "../../src/kernel/namespaces.ts";
 import { openKernel } from "../../src/kernel/linux.ts";
 import type { Change, NetworkKernel } from "../../src/kernel/kernel.ts";
@@ -200,4 +200,38 @@ export async function askAll(
   }
   assert.deepEqual([...seen.keys()].sort(), [...expected].sort());
   return seen;
+}
+
+/** A connection through Service `web` that stays; to this pod where one is named. */
+export async function openConnection(
+  place: BridgeNode,
+  pod: "a" | "b" | "" = "",
+): Promise<{ echoes(): Promise<void>; close(): void }> {
+  const socket = new Socket({ fd: tcpSocketFd(place.pod("client").namespace, 4) });
+  const heard = (text: string): Promise<void> =>
+    new Promise((resolve, reject) => {
+      let all = "";
+      const listen = (chunk: Buffer): void => {
+        all += chunk.toString();
+        if (!all.includes(text)) return;
+        socket.off("data", listen);
+        resolve();
+      };
+      socket.on("data", listen);
+      socket.once("close", () => reject(new Error(`the connection ended: ${all}`)));
+      socket.once("error", reject);
+    });
+  const greeted = heard(`${pod} ${place.pod("client").address}\n`);
+  socket.connect({ host: vip, port: 80 });
+  await greeted;
+  let turn = 0;
+  return {
+    async echoes() {
+      const text = `still there ${++turn}`;
+      const echoed = heard(text);
+      socket.write(text);
+      await echoed;
+    },
+    close: () => void socket.destroy(),
+  };
 }

@@ -2,11 +2,19 @@
 // Needs: nft
 
 import assert from "node:assert/strict";
-import { Socket } from "node:net";
 import { after, afterEach, before, describe, test } from "node:test";
 
-import { tcpSocketFd } from "../../src/kernel/sockets.ts";
-import { ask, askAll, nft, nodePort, ruleset, startBridgeNode, vip, type BridgeNode } from "./agent-node.testing.ts";
+import {
+  ask,
+  askAll,
+  nft,
+  nodePort,
+  openConnection,
+  ruleset,
+  startBridgeNode,
+  vip,
+  type BridgeNode,
+} from "./agent-node.testing.ts";
 import { endAll } from "./agent.testing.ts";
 
 describe("a node that others had before", () => {
@@ -24,33 +32,16 @@ describe("a node that others had before", () => {
     void test(`takes over from a kube-proxy in ${mode} mode without losing a connection; kubelet's and others' rules stay`, async () => {
       await place.cleanUp();
       nft(place.node.namespace, theirs(place.pod("a").address));
-      const socket = new Socket({ fd: tcpSocketFd(place.pod("client").namespace, 4) });
-      const heard = (text: string): Promise<void> =>
-        new Promise((resolve, reject) => {
-          let all = "";
-          const listen = (chunk: Buffer): void => {
-            all += chunk.toString();
-            if (!all.includes(text)) return;
-            socket.off("data", listen);
-            resolve();
-          };
-          socket.on("data", listen);
-          socket.once("close", () => reject(new Error(`the connection ended: ${all}`)));
-        });
-      const greeted = heard(`a ${place.pod("client").address}\n`);
-      socket.connect({ host: vip, port: 80 });
-      await greeted;
+      const long = await openConnection(place, "a");
       const agent = place.start();
       await agent.says(/took over from kube-proxy/);
-      const echoed = heard("still there");
-      socket.write("still there");
-      await echoed;
+      await long.echoes();
       await askAll(place.pod("client").namespace, vip, 80, ["a", "b"]);
       const left = ruleset(place.node.namespace);
       assert.doesNotMatch(left, /kube-proxy|KUBE-(SERVICES|SVC|SEP|POSTROUTING|MARK-MASQ)/);
       if (mode === "iptables") assert.match(left, /KUBE-FIREWALL[^]*jump KUBE-FIREWALL/);
       if (mode === "iptables") assert.match(left, /tcp dport 2222 accept/);
-      socket.destroy();
+      long.close();
       await agent.end();
       if (mode === "iptables") nft(place.node.namespace, "delete table ip nat; delete table ip filter");
       await place.cleanUp();
