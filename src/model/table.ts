@@ -99,11 +99,15 @@ export function createGroups<V>(): Groups<V> {
   };
 }
 
-/** What is in one list of objects and not in the other, by identity. Costs what changed where the lists are in the same order. */
-export function difference<T>(
-  before: readonly T[],
-  after: readonly T[],
-): { readonly removed: readonly T[]; readonly added: readonly T[] } {
+/** `before[start … endBefore)` has become `after[start … endAfter)`. */
+export interface Stretch {
+  readonly start: number;
+  readonly endBefore: number;
+  readonly endAfter: number;
+}
+
+/** The shortest stretch outside of which two lists hold the same values, by identity. */
+export function shortestStretch(before: readonly unknown[], after: readonly unknown[]): Stretch {
   let start = 0;
   while (start < before.length && start < after.length && before[start] === after[start]) start++;
   let endBefore = before.length;
@@ -112,6 +116,15 @@ export function difference<T>(
     endBefore--;
     endAfter--;
   }
+  return { start, endBefore, endAfter };
+}
+
+/** What is in one list of objects and not in the other, by identity. Costs what changed where the lists are in the same order. */
+export function difference<T>(
+  before: readonly T[],
+  after: readonly T[],
+): { readonly removed: readonly T[]; readonly added: readonly T[] } {
+  const { start, endBefore, endAfter } = shortestStretch(before, after);
   const old = new Set(before.slice(start, endBefore));
   const added = after.slice(start, endAfter).filter((value) => !old.delete(value));
   return { removed: [...old], added };

@@ -3,12 +3,7 @@
 //
 // Not here: what is different within the stretch (diff-elements.ts).
 
-/** `before[start … endBefore)` has become `after[start … endAfter)`. */
-export interface Stretch {
-  readonly start: number;
-  readonly endBefore: number;
-  readonly endAfter: number;
-}
+import { shortestStretch, type Stretch } from "../../model/table.ts";
 
 /** Notes how `after` was made from `before`; it is believed. Neither is kept alive by that. */
 export function noteStretch(before: readonly object[], after: readonly object[], stretch: Stretch): void {
@@ -19,15 +14,7 @@ export function noteStretch(before: readonly object[], after: readonly object[],
 export function stretchBetween<T extends object>(before: readonly T[], after: readonly T[]): Stretch {
   const note = noted.get(after);
   if (note !== undefined && note.before.deref() === before) return note.stretch;
-  let start = 0;
-  while (start < before.length && start < after.length && before[start] === after[start]) start++;
-  let endBefore = before.length;
-  let endAfter = after.length;
-  while (endBefore > start && endAfter > start && before[endBefore - 1] === after[endAfter - 1]) {
-    endBefore--;
-    endAfter--;
-  }
-  return { start, endBefore, endAfter };
+  return shortestStretch(before, after);
 }
 
 const noted = new WeakMap<
