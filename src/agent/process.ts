@@ -4,7 +4,7 @@
 // Invariants: nothing is written before everything is known; ending leaves the kernel as it is.
 // Not here: the command line (cli/agent.ts), what a node is made of (node.ts).
 
-import { globSync, readFileSync, rmdirSync, rmSync } from "node:fs";
+import { globSync, rmdirSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { performance } from "node:perf_hooks";
 import process from "node:process";
@@ -28,6 +28,7 @@ import type { ClusterAccess } from "../watch/cluster/kubeconfig.ts";
 import type { AgentEvent } from "./agent.ts";
 import { startClusterSource, type AgentScope, type ClusterSource } from "./cluster-source.ts";
 import { installExecutables, removeCniFiles, rivals, writeConfiguration, type CniPlaces } from "./cni-files.ts";
+import { readText } from "./files.ts";
 import { forwardDrops } from "./firewall.ts";
 import { hasKubeProxy, removeKubeProxy } from "./kube-proxy.ts";
 import { takeAgentLock } from "./lock.ts";
@@ -301,17 +302,6 @@ export async function uninstallNode(places: NodePlaces): Promise<readonly string
   rmSync(places.cni, { recursive: true, force: true });
   for (const folder of [places.state, dirname(places.show), dirname(places.cni)]) removeIfEmpty(folder);
   return [...files.map((file) => `delete ${file}`), ...done];
-}
-
-/** A file's text; undefined where there is none. */
-function readText(path: string): string | undefined {
-  try {
-    return readFileSync(path, "utf8");
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === "ENOENT" || code === "ENOTDIR") return undefined;
-    throw error;
-  }
 }
 
 function removeIfEmpty(folder: string): void {

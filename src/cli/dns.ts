@@ -1,11 +1,12 @@
 // `fairlead dns`: cluster DNS of a real cluster, in CoreDNS's place. Runs until it is told to end (SIGTERM, SIGINT).
 
-import { globSync, readFileSync } from "node:fs";
+import { globSync } from "node:fs";
 import process from "node:process";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 
 import { accessOf, startClusterDns } from "../agent/cluster-dns.ts";
+import { readText } from "../agent/files.ts";
 import { currentNetworkNamespace } from "../kernel/namespaces.ts";
 import { openCluster } from "../watch/cluster/client.ts";
 
@@ -32,7 +33,7 @@ export default async function dns(options: {
     },
     namespace: currentNetworkNamespace(),
     corefile: options.conf,
-    read,
+    read: readText,
     list: (pattern) => globSync(pattern).toSorted(),
     env: process.env,
     log,
@@ -53,14 +54,4 @@ function collectGarbage(): void {
   setFlagsFromString("--expose-gc");
   const collect = runInNewContext("gc") as (options: { readonly type: string; readonly flavor: string }) => void;
   collect({ type: "major", flavor: "last-resort" });
-}
-
-function read(path: string): string | undefined {
-  try {
-    return readFileSync(path, "utf8");
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === "ENOENT" || code === "ENOTDIR") return undefined;
-    throw error;
-  }
 }
