@@ -84,16 +84,7 @@ const namespaceType = record("kubernetes.Namespace", {
 });
 
 /** May somebody do something? `check` answers; the rest collects the question. */
-interface Question {
-  readonly group?: string;
-  readonly resource?: string;
-  readonly subresource?: string;
-  readonly namespace?: string;
-  readonly name?: string;
-  readonly path?: string;
-  readonly account?: string;
-  readonly ask: Ask;
-}
+type Question = Omit<Parameters<Ask>[0], "verb"> & { readonly ask: Ask };
 
 /** Asks whether the user of a request, or a ServiceAccount, may do something. */
 export type Ask = (question: {
