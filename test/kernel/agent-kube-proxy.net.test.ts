@@ -39,17 +39,23 @@ for (const mode of ["nftables", "iptables"] as const) {
 
       // As a DaemonSet is deleted: kube-proxy leaves its rules behind.
       await end(first.child);
+      traffic.during = "as the agent takes over";
       const agent = place.start();
       await agent.says(/took over from kube-proxy/);
+      traffic.during = "with the agent";
       assert.doesNotMatch(ruleset(place.node.namespace), /table ip6? kube-proxy|KUBE-(SERVICES|SVC|SEP)/);
       await long.echoes();
       await askAll(place.pod("client").namespace, vip, 80, ["a", "b"]);
 
+      traffic.during = "as the agent ends";
       await agent.end();
+      traffic.during = "as kube-proxy starts";
       const second = startKubeProxy(place, mode);
       proxies.push(second.child);
       await second.synced;
+      traffic.during = "as the agent's tables go";
       await place.cleanUp();
+      traffic.during = "afterwards";
       assert.doesNotMatch(ruleset(place.node.namespace), /fairlead/);
       await long.echoes();
       await askAll(place.pod("client").namespace, vip, 80, ["a", "b"]);
@@ -103,6 +109,8 @@ async function end(child: ChildProcess): Promise<void> {
 
 /** New connections through the Service, one after the other, until it ends. */
 function startTraffic(place: BridgeNode): {
+  /** Said of what fails from now on. */
+  during: string;
   end(): Promise<{ readonly made: number; readonly failed: readonly string[] }>;
 } {
   let isEnding = false;
@@ -112,15 +120,17 @@ function startTraffic(place: BridgeNode): {
     while (!isEnding) {
       const result = await ask(place.pod("client").namespace, vip);
       made++;
-      if (result.outcome !== "answered") failed.push(JSON.stringify(result));
+      if (result.outcome !== "answered") failed.push(`${JSON.stringify(result)}, ${traffic.during}`);
     }
   };
-  const done = work();
-  return {
+  const traffic = {
+    during: "as kube-proxy ends",
     async end() {
       isEnding = true;
       await done;
       return { made, failed };
     },
   };
+  const done = work();
+  return traffic;
 }

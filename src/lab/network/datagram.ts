@@ -7,6 +7,7 @@ import { check, errno, errnoName, libc } from "../../kernel/ffi.ts";
 import type { NetworkNamespace } from "../../kernel/namespaces.ts";
 import { socketAddressBytes } from "../../kernel/sockets.ts";
 import { writeSysctl } from "../../kernel/sysctls.ts";
+import { afterWaiting } from "./patience.ts";
 
 export interface DatagramRequest {
   /** `ping`: an ICMP echo socket; the port means nothing. */
@@ -99,11 +100,11 @@ function receive(fd: number, timeoutMs: number): Promise<DatagramOutcome> {
   const buffer = new Uint8Array(65536);
   return new Promise((resolve) => {
     const finish = (outcome: DatagramOutcome): void => {
-      clearTimeout(timer);
+      callOff();
       poll.close();
       resolve(outcome);
     };
-    const timer = setTimeout(() => finish({ kind: "timeout" }), timeoutMs);
+    const callOff = afterWaiting(timeoutMs, () => finish({ kind: "timeout" }));
     const poll = koffi.node.poll(fd, { readable: true }, () => {
       const length = recv(fd, buffer, buffer.length, 0);
       if (length === -errno.EAGAIN) return;

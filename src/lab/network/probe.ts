@@ -9,6 +9,7 @@ import { familyOf, type Address } from "../../ip/address.ts";
 import type { NetworkNamespace } from "../../kernel/namespaces.ts";
 import { tcpSocketFd } from "../../kernel/sockets.ts";
 import { exchangeDatagram, type DatagramOutcome } from "./datagram.ts";
+import { afterWaiting } from "./patience.ts";
 
 /** How a probe ended. `refused`: the other side, or somebody on the way, said no (RST, port unreachable). */
 export type Outcome = "answered" | "refused" | "timeout" | "unreachable";
@@ -128,14 +129,12 @@ function converse(
 }
 
 async function withTimeout<T>(timeoutMs: number | undefined, result: Promise<T>, late: () => T): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  const timeout = new Promise<T>((resolve) => {
-    timer = setTimeout(() => resolve(late()), timeoutMs ?? defaultTimeoutMs);
-  });
+  const { promise, resolve } = Promise.withResolvers<T>();
+  const callOff = afterWaiting(timeoutMs ?? defaultTimeoutMs, () => resolve(late()));
   try {
-    return await Promise.race([result, timeout]);
+    return await Promise.race([result, promise]);
   } finally {
-    clearTimeout(timer);
+    callOff();
   }
 }
 
