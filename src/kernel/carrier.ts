@@ -23,6 +23,9 @@ export async function carriersUp(
   }
 }
 
+/** The carrier is there, and the kernel has acted on it: before that, IFF_RUNNING says what was (RFC 2863's operational status). */
+const carries = linkFlag.running | linkFlag.lowerUp;
+
 /** NetworkKernel.idleLinks by netlink. Throws KernelError. */
 export function idleLinks(socket: NetlinkSocket, kernelName: string, names: readonly string[]): readonly string[] {
   const doing = `look at links ${names.join(", ")} in ${kernelName}`;
@@ -31,7 +34,7 @@ export function idleLinks(socket: NetlinkSocket, kernelName: string, names: read
   for (const failure of failures.values()) if (failure.code !== "ENODEV") throw failureError(doing, failure);
   const idle = messages.flatMap((message) => {
     const link = decodeLink(message);
-    return link !== undefined && (link.flags & linkFlag.running) === 0 ? [link.name] : [];
+    return link !== undefined && (link.flags & carries) !== carries ? [link.name] : [];
   });
   return names.filter((name) => idle.includes(name));
 }
