@@ -46,7 +46,7 @@ import { startKubelet, type Kubelet } from "./pods/kubelet.ts";
 import { startRecordKubelet, type RecordKubelet } from "./records.ts";
 import { createNodeLog, type NodeLog } from "./node-log.ts";
 import { createPolicyTelling } from "./policy-drops.ts";
-import { startPolicyStatus } from "./policy-status.ts";
+import { startLabPolicyStatus } from "./policy-status.ts";
 import { ensureSystemObjects } from "./system.ts";
 import { registerSystemWorkloads } from "./system-workloads.ts";
 import { webhookDial } from "./webhook-dial.ts";
@@ -173,7 +173,7 @@ export async function startLab(options: LabOptions): Promise<Lab> {
     log: (node) => nodes.get(node)?.log,
   });
 
-  const policyStatus = startPolicyStatus({
+  const policyStatus = startLabPolicyStatus({
     api,
     source,
     agents: () => [...nodes.values()].flatMap(({ agent }) => agent ?? []),

@@ -11,7 +11,7 @@ import type { KubeObject } from "../../src/kube/object.ts";
 import { createFakeClock } from "../../src/lab/controllers/clock.testing.ts";
 import { imagine } from "../../src/lab/imagine.ts";
 import { createNetworkSource } from "../../src/lab/network-source.ts";
-import { startPolicyStatus } from "../../src/lab/policy-status.ts";
+import { startLabPolicyStatus } from "../../src/lab/policy-status.ts";
 import { clusterConfig, type ClusterOptions } from "../../src/model/cluster.ts";
 import { clusterPolicy, policy } from "./worlds.testing.ts";
 
@@ -149,7 +149,7 @@ async function watched(options: { readonly failing: number } & Pick<ClusterOptio
         failures: fails ? [{ part: "table ip fairlead", key: "ip fairlead" }] : [],
       } as unknown as ReconcileReport),
   });
-  const status = startPolicyStatus({
+  const status = startLabPolicyStatus({
     api: lab.api,
     source,
     agents: () => [0, 1, 2].map((index) => agent(index < options.failing)),

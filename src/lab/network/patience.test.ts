@@ -1,27 +1,23 @@
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { test } from "node:test";
-import { Worker } from "node:worker_threads";
 
 import { afterWaiting } from "./patience.ts";
 
 void test("an answer that came while the event loop stood still is no silence", async () => {
-  const worker = new Worker(
-    "const { parentPort } = require('worker_threads'); parentPort.on('message', (m) => parentPort.postMessage(m))",
-    {
-      eval: true,
-    },
-  );
-  worker.postMessage("ready?");
-  await once(worker, "message");
-  const heard = once(worker, "message").then(() => "answer");
+  const echo = spawn("cat", { stdio: ["pipe", "pipe", "inherit"] });
+  echo.stdin.write("ready?");
+  await once(echo.stdout, "data");
+  const heard = once(echo.stdout, "data").then(() => "answer");
   const silence = new Promise<string>((resolve) => {
     afterWaiting(500, () => resolve("silence"));
   });
-  worker.postMessage("question");
+  echo.stdin.write("question");
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 600);
   assert.equal(await Promise.race([heard, silence]), "answer");
-  await worker.terminate();
+  echo.stdin.end();
+  await once(echo, "close");
 });
 
 void test("silence is told once, and not when it was called off", async () => {
