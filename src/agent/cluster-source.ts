@@ -48,6 +48,8 @@ export interface ClusterSource extends NetworkSource {
   readonly synced: Promise<void>;
   /** This node's object as last seen; it may be gone by now. */
   node(): Node | undefined;
+  /** All of a kind, as last seen; none where it is not watched. */
+  objects(kind: keyof ClusterObjects): readonly KubeObject[];
   /** Per resource. */
   status(): ReadonlyMap<string, InformerStatus>;
   /** When the changes of endpoints that came since the last call began, in milliseconds since 1970, where their controller says so. */
@@ -182,6 +184,7 @@ export function startClusterSource(options: ClusterSourceOptions): ClusterSource
     subscribe: source.subscribe,
     synced,
     node: () => self,
+    objects: objectsOf,
     takeTriggers() {
       const taken = triggers;
       triggers = [];

@@ -5,6 +5,7 @@
 
 import type { Node } from "../kube/kinds.ts";
 import { ApiError, resourcePath, type ClusterClient } from "../watch/cluster/client.ts";
+import { postEvent } from "./cluster-events.ts";
 
 export interface NodeEvents {
   /** Tells the cluster; never waits and never throws. The same reason and message are one Event with a count. */
@@ -13,8 +14,6 @@ export interface NodeEvents {
 
 /** Events of a kind are told at most this often. */
 const sameReasonMs = 10_000;
-/** core/v1 Event: messages of more than 1024 bytes are refused. */
-const messageMax = 1000;
 
 /** Events about a node. `now`: milliseconds since 1970; `node` gives the object as far as it is known. */
 export function createNodeEvents(options: {
@@ -27,36 +26,15 @@ export function createNodeEvents(options: {
   const { client, name, node, log, now = Date.now } = options;
   const toldAt = new Map<string, number>();
   let isRefused = false;
-  const post = async (event: { type: string; reason: string; message: string }, nowMs: number): Promise<void> => {
-    const time = new Date(nowMs).toISOString();
-    await client.request({
-      method: "POST",
-      path: resourcePath({ group: "", version: "v1", resource: "events" }, { namespace: "default" }),
-      body: {
-        apiVersion: "v1",
-        kind: "Event",
-        metadata: { generateName: `${name}.`, namespace: "default" },
-        // kubelet's and kube-proxy's way: Events about nodes have the name as uid, so that `describe node` finds them.
-        involvedObject: { kind: "Node", apiVersion: "v1", name, uid: node()?.metadata.uid ?? name },
-        type: event.type,
-        reason: event.reason,
-        message: event.message.slice(0, messageMax),
-        source: { component: "fairlead", host: name },
-        reportingComponent: "fairlead",
-        reportingInstance: name,
-        firstTimestamp: time.replace(/\.\d+Z$/, "Z"),
-        lastTimestamp: time.replace(/\.\d+Z$/, "Z"),
-        count: 1,
-      },
-    });
-  };
   return {
     tell(event) {
       const nowMs = now();
       const before = toldAt.get(event.reason);
       if (before !== undefined && nowMs - before < sameReasonMs) return;
       toldAt.set(event.reason, nowMs);
-      post(event, nowMs).catch((error: unknown) => {
+      // kubelet's and kube-proxy's way: Events about nodes have the name as uid, so that `describe node` finds them.
+      const about = { apiVersion: "v1", kind: "Node", metadata: { name, uid: node()?.metadata.uid ?? name } };
+      postEvent(client, { ...event, about, node: name, atMs: nowMs }).catch((error: unknown) => {
         if (isRefused) return;
         isRefused = error instanceof ApiError && error.status === 403;
         log(`tell the cluster ${event.reason}: ${error instanceof Error ? error.message : String(error)}`);

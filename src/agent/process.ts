@@ -37,7 +37,8 @@ import { clearNetworkUnavailable, createNodeEvents, type NodeEvents } from "./no
 import { startShowServer } from "./show-server.ts";
 import type { ShownNode } from "./show.ts";
 import { networkProgrammingText, watchMetricsText } from "./watch-metrics.ts";
-import { noteOnNode } from "./node-notes.ts";
+import { startPolicyReports, type PolicyReports } from "./policy-reports.ts";
+import { noteOnNode, type NodeNotes } from "./node-notes.ts";
 import { createNodeDnsSource, withDnsAddresses, type NodeDnsSource } from "./node-dns-source.ts";
 import { startNodeDns, type NodeDns } from "./node-dns.ts";
 import { isToStay, startNode, type NodeNetwork } from "./node.ts";
@@ -123,12 +124,13 @@ export async function startNodeProcess(options: ProcessOptions): Promise<NodePro
   }
   const namespace = currentNetworkNamespace();
   const kernel = openKernel(node, namespace);
-  let sayRouting = (): void => {};
+  let sayNotes = (): void => {};
+  let policies: NodeNotes["policies"];
   const machine = watchMachine(kernel, {
     isOurs: ownLinkName,
     changed() {
       source.machineChanged();
-      sayRouting();
+      sayNotes();
     },
   });
   const client = openCluster(access);
@@ -148,6 +150,7 @@ export async function startNodeProcess(options: ProcessOptions): Promise<NodePro
   let network: NodeNetwork | undefined;
   let shower: { close(): void } | undefined;
   let plugin: { close(): Promise<void> } | undefined;
+  let reports: PolicyReports | undefined;
   let stopped = false;
 
   const run = async (): Promise<void> => {
@@ -194,6 +197,11 @@ export async function startNodeProcess(options: ProcessOptions): Promise<NodePro
       report(event) {
         for (const triggeredAt of source.takeTriggers()) arrivals.programmed(Math.max(0, Date.now() - triggeredAt));
         tell(event, log, events);
+        if (scope.kind !== "all" || event.kind !== "reconciled") return;
+        const now = event.report.failures.some(isWholeTable) ? "failing" : "in-force";
+        if (now === policies) return;
+        policies = now;
+        sayNotes();
       },
     });
     try {
@@ -211,8 +219,9 @@ export async function startNodeProcess(options: ProcessOptions): Promise<NodePro
     else handOver(kernel, { log, events, later });
     lookForFirewalls(kernel, scope.kind, { log, events, later });
     // Only now: whoever reads it may send packets as they are, and they are taken.
-    sayRouting = noteOnChange(options, { client, source, machine, later });
-    sayRouting();
+    sayNotes = noteOnChange(options, { client, source, machine, later, policies: () => policies });
+    sayNotes();
+    if (scope.kind === "all") reports = startPolicyReports({ client, node, source, log });
     if (scope.kind === "all") plugin = await openToPods(options, { client, source, network, events, later });
     if (ownDns !== undefined && options.dns !== undefined)
       dns = answerDns(options.dns.corefile, { options, source, ownDns, network, namespace });
@@ -227,6 +236,7 @@ export async function startNodeProcess(options: ProcessOptions): Promise<NodePro
       // While everything else still works: the Service's pods take over before this server goes.
       await dns?.close();
       ownDns?.close();
+      await reports?.close();
       await plugin?.close();
       network?.closeHealth();
       await network?.agent.stop();
@@ -381,7 +391,7 @@ function tell(event: AgentEvent, log: (line: string) => void, events: NodeEvents
   }
 }
 
-/** Says on the Node what the command line said, again and again until it stands there. */
+/** Says on the Node what the command line said and whether policies are in force, again and again until it stands there. */
 function noteOnChange(
   { routing, podCidrs = [], log }: ProcessOptions,
   parts: {
@@ -389,18 +399,19 @@ function noteOnChange(
     readonly source: ClusterSource;
     readonly machine: MachineFacts;
     readonly later: Aids["later"];
+    readonly policies: () => NodeNotes["policies"];
   },
 ): () => void {
-  const { client, source, machine, later } = parts;
+  const { client, source, machine, later, policies } = parts;
   const say = (): void => {
     const node = source.node();
     if (node === undefined) return;
     const own = (node.status?.addresses ?? []).flatMap(({ type, address }) => (type === "InternalIP" ? [address] : []));
     const way = routing && { mode: routing, subnets: machine.subnetsOf(own) };
-    noteOnNode(client, node, { routing: way, podCidrs }).then(
+    noteOnNode(client, node, { routing: way, podCidrs, policies: policies() }).then(
       (words) => void (words !== "" && log(`said on the Node: ${words}`)),
       (error: unknown) => {
-        log(`say on the Node what this agent was told (--routing, --pod-cidr): ${String(error)}; tried again`);
+        log(`say on the Node what others act upon (routing, pod ranges, policies): ${String(error)}; tried again`);
         later(retryMs, say);
       },
     );

@@ -17,6 +17,9 @@ export const subnetsAnnotation = "fairlead.dev/subnets";
 /** The node's pod ranges in a cluster whose controllers give none (no Node.spec.podCIDRs): `10.244.7.0/24,fd00:10:244:7::/64`. */
 export const podCidrsAnnotation = "fairlead.dev/pod-cidrs";
 
+/** Whether the node's kernel holds the policies as the agent knows them: `in-force` or `failing`; absent where Fairlead does not enforce them. */
+export const policiesAnnotation = "fairlead.dev/policies";
+
 /** All there are. */
 export const routings: readonly Routing[] = ["vxlan", "native", "mixed"];
 

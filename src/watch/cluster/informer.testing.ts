@@ -3,7 +3,7 @@
 
 import type { KubeObject } from "../../kube/object.ts";
 import { ApiError, ClusterUnreachable, type ApiRequest, type ClusterClient, type LineStream } from "./client.ts";
-import type { InformerClock } from "./informer.ts";
+import type { IntervalClock } from "./clock.ts";
 
 interface Event {
   readonly revision: number;
@@ -164,7 +164,7 @@ function bookmarkAt(revision: number, annotations?: { readonly [name: string]: s
 }
 
 /** A clock that only the test moves. */
-export interface FakeClock extends InformerClock {
+export interface FakeClock extends IntervalClock {
   /** How long the timers were set for, in order. */
   readonly delays: number[];
   /** Lets everything that is due within this time happen, and what follows from it. */

@@ -18,11 +18,10 @@
 // objects are immutable; after a relist `objects` is the server's state of one resourceVersion.
 // Not here: which objects a Network needs (agent/network-source.ts), what is kept of each (lean.ts).
 
-import { performance } from "node:perf_hooks";
-
 import { sameJson } from "../../kube/equal.ts";
 import { keyOf, type KubeObject } from "../../kube/object.ts";
 import { ApiError, resourcePath, statusOf, type ClusterClient, type ResourceVersioned } from "./client.ts";
+import { systemClock, type IntervalClock } from "./clock.ts";
 import { leanObject } from "./lean.ts";
 
 export interface InformerOptions<T extends KubeObject> {
@@ -40,7 +39,7 @@ export interface InformerOptions<T extends KubeObject> {
   readonly changed?: (changes: readonly Change<T>[]) => void;
   /** What a person should know, a line each: trouble and its end. */
   readonly log?: (line: string) => void;
-  readonly clock?: InformerClock;
+  readonly clock?: IntervalClock;
   /** A number from 0 to 1, for jitter. */
   readonly random?: () => number;
 }
@@ -69,13 +68,6 @@ export interface InformerStatus {
   readonly lists: number;
   /** Why it is not connected. */
   readonly trouble: string | undefined;
-}
-
-/** Time as a parameter. */
-export interface InformerClock {
-  /** Milliseconds, for intervals. */
-  now(): number;
-  setTimer(delayMs: number, call: () => void): { cancel(): void };
 }
 
 const retryMs = { first: 200, max: 30_000 };
@@ -363,11 +355,3 @@ function isSameButVersion(a: KubeObject, b: KubeObject): boolean {
 function isUnknownWatchList(error: unknown): boolean {
   return error instanceof ApiError && (error.status === 422 || error.status === 400);
 }
-
-const systemClock: InformerClock = {
-  now: () => performance.now(),
-  setTimer(delayMs, call) {
-    const timer = setTimeout(call, delayMs);
-    return { cancel: () => clearTimeout(timer) };
-  },
-};
