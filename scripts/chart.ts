@@ -37,9 +37,11 @@ export function renderChart(values: Readonly<Record<string, unknown>> = {}): str
     .concat("\n");
 }
 
-/** What `deploy/fairlead.yaml` must say. */
+/** What `deploy/fairlead.yaml` must say: definitions first, as Helm installs them. */
 export function renderPlain(): string {
-  return `${head}${renderChart({ apiServer: { host: "API_SERVER" } })}`;
+  const folder = path.join(chart, "crds");
+  const definitions = readdirSync(folder).map((name) => readFileSync(path.join(folder, name), "utf8").trim());
+  return [head.trimEnd(), ...definitions, "---", renderChart({ apiServer: { host: "API_SERVER" } })].join("\n");
 }
 
 function renderTemplate(text: string, values: unknown, file: string): string {

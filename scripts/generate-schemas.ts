@@ -1,5 +1,5 @@
 // Writes the tables of facts about Kubernetes' API that the product carries: src/kube/schema/{resources.ts,types.json}.
-// Sources are the Go modules below, at pinned versions: discovery documents, OpenAPI v3, `+enum` markers and CRDs. Facts only (names,
+// Sources are the Go modules below, at pinned versions (discovery documents, OpenAPI v3, `+enum` markers and CRDs), and our own CRDs. Facts only (names,
 // types, required, keys, defaults, enums); no prose is copied.
 //
 //   node scripts/generate-schemas.ts          writes the tables
@@ -206,6 +206,7 @@ function customResources(): CustomResource[] {
     // The experimental channel has all of the standard one, and the peers and names that policies are tried with.
     join(moduleDirectory(modules.policy), "config/crd/experimental"),
     join(moduleDirectory(modules.clusters), "config/crd"),
+    join(import.meta.dirname, "../deploy/chart/crds"),
   ].flatMap((folder) =>
     readdirSync(folder)
       .filter((file) => /^[a-z0-9.-]+_[a-z]+\.yaml$/.test(file) && !file.includes("_vap_"))

@@ -2,7 +2,10 @@
 //
 // Not here: where the objects come from: the lab's store (lab/network-source.ts), an API server (cluster-source.ts).
 
+import type { LoadBalancerPool } from "../kube/load-balancer-pool.ts";
+import type { KubeObject } from "../kube/object.ts";
 import { createNetworkBuilder, type ClusterObjects } from "../model/build.ts";
+import { rangesOfPools } from "../model/load-balancer-pools.ts";
 import type { ClusterConfig, Network } from "../model/network.ts";
 import type { NetworkSource } from "../model/source.ts";
 
@@ -52,5 +55,16 @@ export function createObjectsSource(from: {
       });
     },
     close: () => listeners.clear(),
+  };
+}
+
+/** The configuration with the ranges of today's LoadBalancerPools; the same value while it says the same. */
+export function createPoolConfig(): (config: ClusterConfig, pools: readonly KubeObject[]) => ClusterConfig {
+  let made: { readonly from: ClusterConfig; readonly text: string; readonly config: ClusterConfig } | undefined;
+  return (from, pools) => {
+    const loadBalancerCidrs = rangesOfPools(pools as readonly LoadBalancerPool[]);
+    const text = loadBalancerCidrs.join(" ");
+    if (made?.from !== from || made.text !== text) made = { from, text, config: { ...from, loadBalancerCidrs } };
+    return made.config;
   };
 }

@@ -87,3 +87,29 @@ export function subnet(prefix: Prefix, bits: number, index: number): Prefix {
     throw new RangeError(`${prefix} has no /${bits} number ${index}`);
   return `${addressFromValue(family, value)}/${bits}`;
 }
+
+/**
+ * The addresses that a person means by a prefix, `first-last` or a single address, as the fewest prefixes that hold exactly these:
+ * `192.0.2.1-192.0.2.4` is 192.0.2.1/32, 192.0.2.2/31 and 192.0.2.4/32. Undefined where the text is none of the three.
+ */
+export function parseRanges(text: string): readonly Prefix[] | undefined {
+  const prefix = parsePrefix(text);
+  if (prefix !== undefined) return [prefix];
+  const [first = "", last = first, ...more] = text.split("-").map((part) => parseAddress(part.trim()) ?? "");
+  if (first === "" || last === "" || more.length > 0 || familyOf(first) !== familyOf(last)) return undefined;
+  const family = familyOf(first);
+  const end = addressValue(last);
+  if (addressValue(first) > end) return undefined;
+  const prefixes: Prefix[] = [];
+  for (let value = addressValue(first); value <= end;) {
+    let hostBits = 0;
+    while (hostBits < addressBits(family)) {
+      const size = 1n << BigInt(hostBits + 1);
+      if (value % size !== 0n || value + size - 1n > end) break;
+      hostBits++;
+    }
+    prefixes.push(`${addressFromValue(family, value)}/${addressBits(family) - hostBits}`);
+    value += 1n << BigInt(hostBits);
+  }
+  return prefixes;
+}

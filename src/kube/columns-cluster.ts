@@ -130,6 +130,7 @@ export const clusterTables: Readonly<Record<string, readonly Column[]>> = {
     at("Tier", "spec.tier", ""),
     at("Priority", "spec.priority", "0"),
   ],
+  "loadbalancerpools.fairlead.dev": [text("Addresses", (object) => list(object, "spec.addresses").join(","))],
   "serviceimports.multicluster.x-k8s.io": [
     at("Type", "spec.type", ""),
     text("IP", (object) => list(object, "spec.ips").join(",")),

@@ -1,7 +1,7 @@
 // The Network of the lab, made from the store: watches what matters to the network, rebuilds when somebody asks after a change.
 // One for all nodes of the lab, so that the pure work is done once.
 
-import { createObjectsSource } from "../agent/network-source.ts";
+import { createObjectsSource, createPoolConfig } from "../agent/network-source.ts";
 import type { KubeObject } from "../kube/object.ts";
 import { keyOf } from "../kube/object.ts";
 import type { ClusterObjects } from "../model/build.ts";
@@ -17,6 +17,7 @@ const watched = {
   endpointSlices: { group: "discovery.k8s.io", resource: "endpointslices" },
   networkPolicies: { group: "networking.k8s.io", resource: "networkpolicies" },
   clusterNetworkPolicies: { group: "policy.networking.k8s.io", resource: "clusternetworkpolicies" },
+  loadBalancerPools: { group: "fairlead.dev", resource: "loadbalancerpools" },
 } as const;
 
 type Kind = keyof typeof watched;
@@ -47,7 +48,11 @@ export function createNetworkSource(api: ObjectApi, cluster: ClusterConfig): Net
       clusterNetworkPolicies: all("clusterNetworkPolicies"),
     } as ClusterObjects;
   };
-  const source = createObjectsSource({ cluster: () => cluster, objects: snapshot });
+  const withPools = createPoolConfig();
+  const source = createObjectsSource({
+    cluster: () => withPools(cluster, [...(objects.get("loadBalancerPools")?.values() ?? [])]),
+    objects: snapshot,
+  });
 
   return {
     current: source.current,

@@ -1,8 +1,9 @@
 // The objects a cluster has before its user brings any: namespaces, the API's own Service, cluster DNS, the node agents.
 // They stand where people look for them: kube-system, deployment/coredns with label k8s-app: kube-dns, Service kube-dns on the tenth address.
 
-import { addressAt } from "../ip/prefix.ts";
+import { addressAt, type Prefix } from "../ip/prefix.ts";
 import { familyOf } from "../ip/address.ts";
+import type { LoadBalancerPool } from "../kube/load-balancer-pool.ts";
 import type { KubeObject } from "../kube/object.ts";
 import type { ClusterConfig } from "../model/network.ts";
 import type { ObjectApi } from "./api/api.ts";
@@ -15,7 +16,20 @@ export const systemImages = {
 
 /** Creates what is missing, brings what is there up to this version; the Corefile is its user's once it is there. Idempotent. */
 export function ensureSystemObjects(api: ObjectApi, cluster: ClusterConfig): void {
+  // The pool is its user's from the start: who deletes or changes it does not find it again after the next `up`.
+  const isNew = api.get({ group: "", resource: "namespaces", name: "kube-system" }) === undefined;
   for (const object of systemObjects(cluster)) if (!isUsersOwn(api, object)) api.apply(object);
+  const { loadBalancerCidrs = [] } = cluster;
+  if (isNew && loadBalancerCidrs.length > 0) api.apply(defaultPool(loadBalancerCidrs));
+}
+
+function defaultPool(addresses: readonly Prefix[]): LoadBalancerPool {
+  return {
+    apiVersion: "fairlead.dev/v1alpha1",
+    kind: "LoadBalancerPool",
+    metadata: { name: "default" },
+    spec: { addresses },
+  };
 }
 
 function isUsersOwn(api: ObjectApi, { kind, metadata: { namespace = "", name } }: KubeObject): boolean {

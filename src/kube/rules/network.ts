@@ -1,8 +1,8 @@
-// Rules for NetworkPolicies, Ingresses, IngressClasses, ServiceCIDRs and IPAddresses. Wording: upstream's pkg/apis/networking/validation.
+// Rules for NetworkPolicies, Ingresses, IngressClasses, ServiceCIDRs, IPAddresses and LoadBalancerPools. Wording: upstream's pkg/apis/networking/validation.
 // ClusterNetworkPolicies: the rules of their definition (network-policy-api, x-kubernetes-validations), in its words.
 
 import { familyOf } from "../../ip/address.ts";
-import { contains, parsePrefix, prefixAddress, prefixBits } from "../../ip/prefix.ts";
+import { contains, parsePrefix, parseRanges, prefixAddress, prefixBits } from "../../ip/prefix.ts";
 import { sameJson } from "../equal.ts";
 import { cidr, dnsLabel, dnsSubdomain, ipAddress, portName, wildcardSubdomain } from "../formats.ts";
 import type {
@@ -17,6 +17,7 @@ import type {
   NetworkPolicySpec,
   ServiceCIDR,
 } from "../kinds.ts";
+import type { LoadBalancerPool } from "../load-balancer-pool.ts";
 import type { ClusterNetworkPolicyEgressRule, ClusterNetworkPolicyPeer } from "../policy-kinds.ts";
 import { at, child, forbidden, invalid, required, type FieldProblem } from "../problem.ts";
 import { portOrName } from "./service.ts";
@@ -36,6 +37,7 @@ export const networkRules: Rules = {
   "policy.v1alpha2.ClusterNetworkPolicy-spec-egress": clusterEgressRule,
   "policy.v1alpha2.ClusterNetworkPolicy-spec-egress-to": clusterEgressPeer,
   "policy.v1alpha2.ClusterNetworkPolicy-spec-egress-protocols-sctp-destinationPort-range": clusterPortRange,
+  "fairlead.v1alpha1.LoadBalancerPool-spec": poolSpec,
 };
 
 export const networkUpdateRules: { readonly [type: string]: UpdateRule } = {
@@ -115,6 +117,16 @@ function* clusterPortRange(
   path: string,
 ): Iterable<FieldProblem> {
   if (start >= end) yield invalid(path, "object", "Start port must be less than End port");
+}
+
+function* poolSpec({ addresses }: LoadBalancerPool["spec"], path: string): Iterable<FieldProblem> {
+  for (const [index, range] of addresses.entries())
+    if (parseRanges(range) === undefined)
+      yield invalid(
+        at(child(path, "addresses"), index),
+        range,
+        "must be a prefix such as 192.0.2.0/24, a range such as 192.0.2.10-192.0.2.20, or an address",
+      );
 }
 
 function* ingress({ spec }: Ingress): Iterable<FieldProblem> {

@@ -116,4 +116,5 @@ multicluster.x-k8s.io/v1beta1 serviceexports ServiceExport serviceexport svcex,s
 multicluster.x-k8s.io/v1alpha1 serviceexports ServiceExport serviceexport svcex,svcexport - namespaced * status
 multicluster.x-k8s.io/v1beta1 serviceimports ServiceImport serviceimport svcim,svcimport - namespaced * status
 multicluster.x-k8s.io/v1alpha1 serviceimports ServiceImport serviceimport svcim,svcimport - namespaced * status
+fairlead.dev/v1alpha1 loadbalancerpools LoadBalancerPool loadbalancerpool lbpool - cluster * -
 `;

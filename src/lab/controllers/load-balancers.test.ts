@@ -1,11 +1,20 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { service, testCluster } from "./cluster.testing.ts";
-import { services } from "./resources.ts";
+import { poolAnnotation, type LoadBalancerPool } from "../../kube/load-balancer-pool.ts";
+import { service, testCluster, type TestCluster } from "./cluster.testing.ts";
+import { loadBalancerPools, services } from "./resources.ts";
+
+const pool = (name: string, addresses: readonly string[]): LoadBalancerPool => ({
+  apiVersion: "fairlead.dev/v1alpha1",
+  kind: "LoadBalancerPool",
+  metadata: { name },
+  spec: { addresses },
+});
 
 test("a load balancer's Service is held until its addresses are given back, and no longer", async () => {
-  const cluster = await testCluster({ config: { loadBalancerCidrs: ["172.18.255.0/24"] } });
+  const cluster = await testCluster();
+  cluster.api.create(pool("default", ["172.18.255.0/24"]));
   const finalizers = (): readonly string[] => cluster.must(services, "web").metadata.finalizers ?? [];
   const plain = service("web");
   cluster.create({ ...plain, spec: { ...plain.spec, type: "LoadBalancer" as const } });
@@ -26,3 +35,33 @@ test("a load balancer's Service is held until its addresses are given back, and 
   assert.deepEqual(cluster.failures, []);
   cluster.close();
 });
+
+test("a pool that comes is used, one that shrinks is left, one that a Service names is the only one", async () => {
+  const cluster = await testCluster();
+  const plain = service("web");
+  cluster.create({ ...plain, spec: { ...plain.spec, type: "LoadBalancer" as const } });
+  await cluster.idle();
+  assert.deepEqual(addressesOf(cluster), []);
+  cluster.create(pool("small", ["192.0.2.7"]));
+  await cluster.idle();
+  assert.deepEqual(addressesOf(cluster), ["192.0.2.7"]);
+  cluster.create(pool("b", ["192.0.2.20-192.0.2.21"]));
+  cluster.edit(loadBalancerPools, "small", (each) => ({ ...each, spec: { addresses: ["192.0.2.8"] } }));
+  await cluster.idle();
+  assert.deepEqual(addressesOf(cluster), ["192.0.2.20"]);
+  cluster.edit(services, "web", (each) => ({
+    ...each,
+    metadata: { ...each.metadata, annotations: { [poolAnnotation]: "small" } },
+  }));
+  await cluster.idle();
+  assert.deepEqual(addressesOf(cluster), ["192.0.2.8"]);
+  cluster.remove(loadBalancerPools, "small");
+  await cluster.idle();
+  assert.deepEqual(addressesOf(cluster), []);
+  assert.deepEqual(cluster.failures, []);
+  cluster.close();
+});
+
+function addressesOf(cluster: TestCluster): readonly (string | undefined)[] {
+  return (cluster.must(services, "web").status?.loadBalancer?.ingress ?? []).map(({ ip }) => ip);
+}

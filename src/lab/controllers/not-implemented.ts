@@ -7,7 +7,7 @@ import type { KubeObject } from "../../kube/object.ts";
 import { resourceOf } from "../../kube/resources.ts";
 import type { ServedApi } from "../api/api.ts";
 import { unhandled } from "../api/unhandled.ts";
-import { loadBalancerClass } from "./load-balancers.ts";
+import { loadBalancerClass } from "../../model/load-balancer-pools.ts";
 import type { Change } from "./objects.ts";
 import type { TypedResource } from "./resources.ts";
 import type { Cluster, Controller, Enqueue } from "./runtime.ts";

@@ -24,6 +24,7 @@ import type {
   ServiceCIDR,
   StatefulSet,
 } from "../../kube/kinds.ts";
+import type { LoadBalancerPool } from "../../kube/load-balancer-pool.ts";
 import type { KubeObject } from "../../kube/object.ts";
 import type { ResourceName } from "../api/store.ts";
 
@@ -91,6 +92,13 @@ export const serviceCidrs: TypedResource<ServiceCIDR> = {
   resource: "servicecidrs",
   apiVersion: "networking.k8s.io/v1",
   kind: "ServiceCIDR",
+  namespaced: false,
+};
+export const loadBalancerPools: TypedResource<LoadBalancerPool> = {
+  group: "fairlead.dev",
+  resource: "loadbalancerpools",
+  apiVersion: "fairlead.dev/v1alpha1",
+  kind: "LoadBalancerPool",
   namespaced: false,
 };
 

@@ -1,0 +1,89 @@
+// Addresses for Services of type LoadBalancer, from LoadBalancerPools: one per family of the Service, kept for as long as it has it.
+//
+// Not here: who writes them to the Service's status (the lab's service-lb-controller), and which node answers for them (layer2.ts).
+
+import { addressFromValue, familyOf, parseAddress, type Address, type Family } from "../ip/address.ts";
+import { contains, parsePrefix, parseRanges, prefixRange, type Prefix } from "../ip/prefix.ts";
+import type { Service } from "../kube/kinds.ts";
+import { poolAnnotation, type LoadBalancerPool } from "../kube/load-balancer-pool.ts";
+import { selects } from "../kube/selector.ts";
+
+/** spec.loadBalancerClass of Services that want this one by name; those without a class get it too. */
+export const loadBalancerClass = "fairlead.dev/layer2";
+
+/** Is the Service ours to give an address? */
+export function isBalancedHere({ spec }: Pick<Service, "spec">): boolean {
+  return (
+    spec.type === "LoadBalancer" &&
+    (spec.loadBalancerClass === undefined || spec.loadBalancerClass === loadBalancerClass)
+  );
+}
+
+/** All pools' ranges, each once, in order. */
+export function rangesOfPools(pools: readonly LoadBalancerPool[]): readonly Prefix[] {
+  const ranges = pools.flatMap(({ spec }) => spec.addresses.flatMap((entry) => parseRanges(entry) ?? []));
+  return withoutOverlaps([...new Set(ranges)].sort());
+}
+
+/**
+ * The addresses of a Service, one per family in that order, or why it gets none. What it holds it keeps while a pool has it for it; a
+ * pool's first and last addresses are given like any other, except a prefix's own network address.
+ */
+export function chooseAddresses(
+  service: Service,
+  from: {
+    readonly families: readonly Family[];
+    readonly pools: readonly LoadBalancerPool[];
+    readonly held: readonly Address[];
+    readonly isFree: (address: Address) => boolean;
+  },
+): readonly Address[] | string {
+  const { families, held, isFree } = from;
+  const wishedPool = service.metadata.annotations?.[poolAnnotation];
+  const pools = from.pools
+    .filter(({ metadata }) => wishedPool === undefined || metadata.name === wishedPool)
+    .filter(({ spec }) => spec.serviceSelector === undefined || selects(spec.serviceSelector, service.metadata.labels))
+    .toSorted((a, b) => (a.metadata.name < b.metadata.name ? -1 : 1));
+  if (pools.length === 0 && wishedPool !== undefined)
+    return `there is no LoadBalancerPool ${wishedPool} (annotation ${poolAnnotation}) for this Service`;
+  const entries = pools.flatMap(({ spec }) => spec.addresses);
+  const wished = parseAddress(service.spec.loadBalancerIP ?? "");
+  const chosen: Address[] = [];
+  for (const family of families) {
+    const usable = entries.filter((entry) => familyOf(entry) === family && parseRanges(entry) !== undefined);
+    if (usable.length === 0) return `there is no IPv${family} pool of addresses for load balancers`;
+    const isIn = (address: Address): boolean =>
+      usable.some((entry) => parseRanges(entry)?.some((range) => contains(range, address)) === true);
+    const isWished = wished !== undefined && familyOf(wished) === family;
+    if (isWished && !(isIn(wished) && isFree(wished)))
+      return `${wished} (spec.loadBalancerIP) is in no pool, or another Service's`;
+    const kept = held.find((address) => familyOf(address) === family && isIn(address) && isFree(address));
+    const address = isWished ? wished : (kept ?? firstFree(usable, isFree));
+    if (address === undefined) return `the IPv${family} pool of addresses (${usable.join(", ")}) has none left`;
+    chosen.push(address);
+  }
+  return chosen;
+}
+
+/** The first of a prefix is the network's own address to many programs, and not given. */
+function firstFree(entries: readonly string[], isFree: (address: Address) => boolean): Address | undefined {
+  for (const entry of entries) {
+    const isWhole = parsePrefix(entry) !== undefined;
+    for (const range of parseRanges(entry) ?? []) {
+      const { family, first, last } = prefixRange(range);
+      for (let value = first + (isWhole && last > first ? 1n : 0n); value <= last; value++) {
+        const address = addressFromValue(family, value);
+        if (isFree(address)) return address;
+      }
+    }
+  }
+  return undefined;
+}
+
+function withoutOverlaps(ranges: readonly Prefix[]): readonly Prefix[] {
+  const isInside = (range: Prefix, other: Prefix): boolean => {
+    const [inner, outer] = [prefixRange(range), prefixRange(other)];
+    return range !== other && inner.family === outer.family && inner.first >= outer.first && inner.last <= outer.last;
+  };
+  return ranges.filter((range) => !ranges.some((other) => isInside(range, other)));
+}
