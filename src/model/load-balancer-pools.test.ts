@@ -50,7 +50,7 @@ void test("one address per family, kept; a prefix's first one is not given", () 
 
 void test("why there is none", () => {
   const pools = [pool("a", ["192.0.2.1"]), pool("gold", ["192.0.2.2"], { matchLabels: { tier: "gold" } })];
-  const none = (given: Service, isFree = (_: string) => true): readonly string[] | string =>
+  const none = (given: Service, isFree: (address: string) => boolean = () => true): readonly string[] | string =>
     chooseAddresses(given, { families: [4], pools, held: [], isFree });
   assert.match(
     String(none(service(), (address) => address !== "192.0.2.1")),
