@@ -16,6 +16,7 @@ import { createProxyRecord, type ProxyRecord } from "../serve/proxy/metrics.ts";
 import { createProgrammingRecord, policyMetricsText } from "../serve/proxy/policy-metrics.ts";
 import { startAgent, type Agent, type AgentEvent } from "./agent.ts";
 import { openAttachments, type AttachmentStore } from "./attachments.ts";
+import { conntrackUseText, watchConntrackUse } from "./conntrack-use.ts";
 import { createIpam, type Ipam } from "./ipam.ts";
 import { createPodNetwork, type NodePodNetwork } from "./pod-network.ts";
 import { readPolicyCounts, untoldLines, type PolicyCount } from "./policy-counts.ts";
@@ -41,6 +42,8 @@ export interface NodeOptions {
     /** Further metrics, in Prometheus' text format. */
     readonly moreMetrics?: () => string;
     readonly report?: (line: string) => void;
+    /** The table of connections is nearly full. `report` where absent. */
+    readonly warn?: (message: string) => void;
   };
   /** The flow log of policies, a line each; nobody listens where absent. `report` as above. */
   readonly policyFlows?: {
@@ -115,11 +118,14 @@ export function startNode(options: NodeOptions): NodeNetwork {
     const counts = policyCounts();
     const limited = counts.reduce((sum, count) => sum + untoldLines(count), 0);
     const policies = policyMetricsText({ node, counts, lost: { limited, unread: flows?.lost ?? 0 }, programming });
-    return policies + (health?.moreMetrics?.() ?? "");
+    return policies + conntrackUseText(kernel) + (health?.moreMetrics?.() ?? "");
   };
   let answers: ProxyHealth | undefined;
   let changes: { close(): void } | undefined;
+  let connections: { close(): void } | undefined;
   if (health !== undefined) {
+    const warn = health.warn ?? health.report ?? (() => {});
+    connections = watchConntrackUse({ kernel, node, warn });
     answers = startProxyHealth({ ...health, node, network: source.current, record, moreMetrics });
     changes = source.subscribe(() => answers?.update());
   }
@@ -133,6 +139,7 @@ export function startNode(options: NodeOptions): NodeNetwork {
     closeHealth() {
       flows?.close();
       changes?.close();
+      connections?.close();
       answers?.close();
     },
   };

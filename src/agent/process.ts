@@ -190,6 +190,10 @@ export async function startNodeProcess(options: ProcessOptions): Promise<NodePro
         addresses: options.health,
         moreMetrics: () => networkProgrammingText(arrivals) + watchMetricsText(source.status(), performance.now()),
         report: log,
+        warn(message) {
+          log(message);
+          events.tell({ type: "Warning", reason: "ConntrackNearlyFull", message });
+        },
       },
       ...(scope.kind === "all" && {
         policyFlows: { namespace, told: ({ text }: { readonly text: string }) => log(text), report: log },
