@@ -381,6 +381,32 @@ test("readiness gates and the readiness probe decide over Ready", async () => {
   await remove("gated");
 });
 
+test("a condition that others write while the kubelet is about to write its own stays", async () => {
+  node.run("contended", {
+    readinessGates: ["first", "second"].map((gate) => ({ conditionType: `example.com/${gate}` })),
+    containers: [{ name: "c", image: "nginx" }],
+  });
+  const give = (pod: Pod, gate: string): void => {
+    const given = { type: `example.com/${gate}`, status: "True" };
+    const status = { ...pod.status, conditions: [...(pod.status?.conditions ?? []), given] };
+    node.api.updateStatus({ ...pod, status });
+  };
+  // The kubelet hears of the first gate before this watch does, and answers when the second one is written and nobody has been told.
+  let isGiven = false;
+  const watch = node.api.watch({ group: "", resource: "pods" }, undefined, (event) => {
+    if (isGiven || event.type === "BOOKMARK" || condition(event.object as Pod, "example.com/first") !== "True") return;
+    isGiven = true;
+    give(node.get("contended") ?? assert.fail("it is gone"), "second");
+  });
+  try {
+    give(await node.until("contended", (now) => condition(now, "ContainersReady") === "True"), "first");
+    await node.until("contended", isReady);
+  } finally {
+    watch.close();
+  }
+  await remove("contended");
+});
+
 test("probes: HTTP, TCP and command; a failed liveness probe restarts the container", async () => {
   node.run("probed", {
     terminationGracePeriodSeconds: 0,

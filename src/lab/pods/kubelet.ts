@@ -28,7 +28,7 @@ import { keepNode, nodeCapacity } from "./node-status.ts";
 import { logPod, type ContainerRunner } from "./runner.ts";
 import { createToolbox } from "./toolbox.ts";
 import type { TokenRequest } from "./volumes.ts";
-import { startPodWorker, type NodeContext, type PodWorker } from "./worker.ts";
+import { startPodWorker, storedPod, type NodeContext, type PodWorker } from "./worker.ts";
 
 export interface KubeletOptions {
   readonly node: string;
@@ -135,12 +135,10 @@ export function startKubelet(options: KubeletOptions): Kubelet {
     const message =
       "Pod was rejected: Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports";
     events.record(pod, "Warning", "NodePorts", message);
-    const { resourceVersion: _, ...metadata } = pod.metadata;
-    api.updateStatus({
-      ...pod,
-      metadata,
-      status: { ...pod.status, phase: "Failed", reason: "NodePorts", message },
-    });
+    const there = storedPod(api, pod);
+    if (there === undefined) return;
+    const { status } = there;
+    api.updateStatus({ ...there, status: { ...status, phase: "Failed", reason: "NodePorts", message } });
   };
   const podEvent = (event: WatchEvent): void => {
     if (event.type === "BOOKMARK") return;

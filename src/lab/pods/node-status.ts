@@ -74,10 +74,12 @@ function writeNode(options: NodeOptions): void {
   // Labels that somebody has changed by hand stay changed.
   const labelled = { ...base, metadata: { ...base.metadata, labels: { ...labels, ...base.metadata.labels } } };
   const registered = (existing === undefined ? api.create(labelled) : api.update(labelled)) as Node;
-  api.updateStatus({ ...registered, status: nodeStatus(options, registered.status?.conditions ?? []) });
+  api.updateStatus({ ...registered, status: nodeStatus(options, registered.status) });
 }
 
-function nodeStatus(options: NodeOptions, previous: readonly Condition[]): object {
+/** What the kubelet knows of its node; conditions, resources and fields of others stay. */
+function nodeStatus(options: NodeOptions, before: Node["status"]): object {
+  const previous = before?.conditions ?? [];
   const now = timeText(options.clock.now());
   const conditions: Condition[] = [
     {
@@ -101,17 +103,18 @@ function nodeStatus(options: NodeOptions, previous: readonly Condition[]): objec
     { type: "Ready", status: "True", reason: "KubeletReady", message: "kubelet is posting ready status" },
   ];
   const own = conditions.map((condition) => {
-    const before = previous.find(({ type }) => type === condition.type);
-    const since = before?.status === condition.status ? before.lastTransitionTime : undefined;
+    const old = previous.find(({ type }) => type === condition.type);
+    const since = old?.status === condition.status ? old.lastTransitionTime : undefined;
     return { ...condition, lastHeartbeatTime: now, lastTransitionTime: since ?? now };
   });
   return {
+    ...before,
     addresses: [
       ...options.nodeAddresses.map((address) => ({ type: "InternalIP", address })),
       { type: "Hostname", address: options.node },
     ],
-    capacity: options.allocatable,
-    allocatable: options.allocatable,
+    capacity: { ...before?.capacity, ...options.allocatable },
+    allocatable: { ...before?.allocatable, ...options.allocatable },
     conditions: [...own, ...previous.filter(({ type }) => !own.some((condition) => condition.type === type))],
     daemonEndpoints: { kubeletEndpoint: { Port: 10250 } },
     nodeInfo: {

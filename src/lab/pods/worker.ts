@@ -119,8 +119,12 @@ export function startPodWorker(node: NodeContext, first: Pod, ended: () => void)
   const writeStatus = (): void => {
     writing = undefined;
     if (inert || asleep || ending === "stop" || ending === "gone") return;
+    // A condition that somebody else has just written is in the store before its watch tells of it.
+    const there = storedPod(api, pod);
+    // Gone meanwhile: the watch will say so.
+    if (there === undefined) return;
     const status = podStatus({
-      pod,
+      pod: { ...pod, ...(there.status === undefined ? {} : { status: there.status }) },
       records: runners.map(({ record }) => record),
       sandboxReady: sandbox !== undefined && podIps.length > 0,
       podIps,
@@ -129,13 +133,9 @@ export function startPodWorker(node: NodeContext, first: Pod, ended: () => void)
       now: timeText(clock.now()),
       ...(failed === undefined ? {} : { failed }),
     });
-    if (sameJson(status, pod.status)) return;
-    try {
-      pod = api.updateStatus({ ...pod, metadata: withoutRevision(pod), status }) as Pod;
-    } catch (error) {
-      // Gone meanwhile: the watch will say so.
-      if (!(error instanceof StatusError) || (error.code !== 404 && error.code !== 409)) throw error;
-    }
+    if (!sameJson(status, there.status)) api.updateStatus({ ...there, status });
+    // What else is new of it comes with the watch, which tells what has changed.
+    pod = { ...pod, status };
   };
   const changed = (): void => {
     writing ??= setImmediate(writeStatus);
@@ -592,7 +592,9 @@ function lostState(state: ContainerState): NonNullable<ContainerState["terminate
 }
 
 /** A pod that must not be started again and was running when the lab ended has failed. */
-function abandon(node: NodeContext, pod: Pod): void {
+function abandon(node: NodeContext, first: Pod): void {
+  const pod = storedPod(node.api, first);
+  if (pod === undefined) return;
   const containerStatuses = (pod.status?.containerStatuses ?? []).map((status) =>
     status.state?.running === undefined
       ? status
@@ -600,14 +602,17 @@ function abandon(node: NodeContext, pod: Pod): void {
   );
   node.api.updateStatus({
     ...pod,
-    metadata: withoutRevision(pod),
     status: { ...pod.status, phase: "Failed", containerStatuses },
   });
 }
 
-function withoutRevision({ metadata }: Pod): Pod["metadata"] {
-  const { resourceVersion: _, ...rest } = metadata;
-  return rest;
+/** The pod as it is stored now, whatever its watch has told of it yet; undefined where it is gone or another has its name. */
+export function storedPod(
+  api: Pick<ObjectApi, "get">,
+  { metadata: { namespace = "", name, uid } }: Pod,
+): Pod | undefined {
+  const pod = api.get({ group: "", resource: "pods", namespace, name }) as Pod | undefined;
+  return pod?.metadata.uid === uid ? pod : undefined;
 }
 
 /** CNI's request for a pod's sandbox. */
