@@ -56,6 +56,51 @@ interface Context {
   readonly problems: FieldProblem[];
 }
 
+/** What is to be looked at of a type's fields, found out once: most fields are texts and numbers that may be anything or absent. */
+interface Look {
+  readonly name: string;
+  readonly field: FieldSchema;
+  readonly isRequired: boolean;
+  readonly isConstrained: boolean;
+  readonly isElementConstrained: boolean;
+  readonly hasKeys: boolean;
+  readonly isDeep: boolean;
+}
+
+const looks = new WeakMap<TypeSchema, readonly Look[]>();
+
+function looksOf(type: TypeSchema): readonly Look[] {
+  let known = looks.get(type);
+  if (known === undefined) {
+    known = [...type.fields.values()]
+      .map(lookOf)
+      .filter(({ field, ...look }) => field.values !== undefined || isAny(look));
+    looks.set(type, known);
+  }
+  return known;
+}
+
+function lookOf(field: FieldSchema): Look {
+  return {
+    name: field.name,
+    field,
+    isRequired: field.required && !isCollection(field.type),
+    isConstrained: hasAny(field.constraints),
+    isElementConstrained: hasAny(field.elementConstraints),
+    hasKeys: field.list === "set" || (field.list === "map" && !repeatable.has(field.name)),
+    isDeep: isDeep(field.type),
+  };
+}
+
+function isAny(look: { readonly [field: string]: unknown }): boolean {
+  return Object.values(look).includes(true);
+}
+
+function isDeep(type: ValueType): boolean {
+  if (type.kind === "scalar") return false;
+  return type.kind === "object" ? type.type !== objectMeta : type.of.kind !== "scalar";
+}
+
 function checkFields(
   value: { readonly [field: string]: unknown },
   type: TypeSchema,
@@ -64,18 +109,19 @@ function checkFields(
 ): void {
   const { problems } = context;
   const before = problems.length;
-  for (const field of type.fields.values()) {
+  for (const look of looksOf(type)) {
+    const { name } = look;
     // What a status says is up to its writer, and metadata has rules of its own.
-    if (path === "" && (field.name === "status" || field.name === "metadata")) continue;
-    const given = value[field.name];
+    if (path === "" && (name === "status" || name === "metadata")) continue;
+    const given = value[name];
     // Most fields are absent: their paths are not needed.
-    if (given !== undefined) checkField(given, field, child(path, field.name), context);
-    else if (field.required && !isCollection(field.type)) context.problems.push(required(child(path, field.name)));
+    if (given !== undefined) checkField(given, look, path, context);
+    else if (look.isRequired) problems.push(required(child(path, name)));
   }
   const rule = rules[type.name];
   if (rule === undefined) return;
   try {
-    problems.push(...rule(value as never, path, context.whole));
+    for (const problem of rule(value as never, path, context.whole)) problems.push(problem);
   } catch (error) {
     // Rules count on what their type requires. That it is not there has been told.
     if (problems.length === before) throw error;
@@ -87,13 +133,17 @@ function isCollection({ kind }: ValueType): boolean {
   return kind === "list" || kind === "map";
 }
 
-function checkField(value: unknown, field: FieldSchema, path: string, context: Context): void {
+function checkField(value: unknown, look: Look, parent: string, context: Context): void {
+  const { field } = look;
+  const isEnum = field.values !== undefined;
+  if (!isEnum && !look.hasKeys && !look.isConstrained && !look.isElementConstrained && !look.isDeep) return;
   const { problems } = context;
-  if (field.values !== undefined) checkEnum(value, field, path, problems);
-  if (Array.isArray(value)) checkListKeys(value, field, path, problems);
-  if (hasAny(field.constraints)) checkConstraints(value, field.constraints, path, problems);
-  if (hasAny(field.elementConstraints)) checkElements(value, field.elementConstraints, path, problems);
-  checkValue(value, field.type, path, context);
+  const path = child(parent, look.name);
+  if (isEnum) checkEnum(value, field, path, problems);
+  if (look.hasKeys && Array.isArray(value)) checkListKeys(value, field, path, problems);
+  if (look.isConstrained) checkConstraints(value, field.constraints, path, problems);
+  if (look.isElementConstrained) checkElements(value, field.elementConstraints, path, problems);
+  if (look.isDeep) checkValue(value, field.type, path, context);
 }
 
 function checkValue(value: unknown, type: ValueType, path: string, context: Context): void {
@@ -106,8 +156,9 @@ function checkValue(value: unknown, type: ValueType, path: string, context: Cont
       return;
     case "list":
       if (type.of.kind !== "scalar")
-        for (const [index, element] of (value as readonly unknown[]).entries())
-          checkValue(element, type.of, at(path, index), context);
+        (value as readonly unknown[]).forEach((element, index) =>
+          checkValue(element, type.of, at(path, index), context),
+        );
       return;
     case "map":
       if (type.of.kind !== "scalar")
@@ -144,14 +195,24 @@ const repeatable = new Set([
 ]);
 
 function checkListKeys(list: readonly unknown[], field: FieldSchema, path: string, problems: FieldProblem[]): void {
-  if (field.list === "atomic" || (field.list === "map" && repeatable.has(field.name))) return;
   const seen = new Set<string>();
-  for (const [index, element] of list.entries()) {
-    const key = field.list === "set" ? element : keyOf(element, field.listKeys);
-    const text = typeof key === "string" ? `"${key}` : JSON.stringify(key);
-    if (seen.has(text)) problems.push(repeated(key, field, at(path, index)));
+  for (let index = 0; index < list.length; index++) {
+    const text = keyText(list[index], field);
+    if (seen.has(text)) {
+      const key = field.list === "set" ? list[index] : keyOf(list[index], field.listKeys);
+      problems.push(repeated(key, field, at(path, index)));
+    }
     seen.add(text);
   }
+}
+
+/** Equal for elements with the same key only. */
+function keyText(element: unknown, { list, listKeys }: FieldSchema): string {
+  const [only = ""] = listKeys;
+  const isOne = list === "map" && listKeys.length === 1;
+  const key = isOne ? (element as { readonly [field: string]: unknown })[only] : element;
+  if (typeof key === "string") return `"${key}`;
+  return JSON.stringify(list === "set" ? element : keyOf(element, listKeys));
 }
 
 function keyOf(element: unknown, keys: readonly string[]): unknown {

@@ -14,7 +14,7 @@ import { readBody, type Exchange } from "./exchange.ts";
 import { duplicateFields } from "./duplicate-fields.ts";
 import { knownFields } from "./known-fields.ts";
 import { parseRange } from "./negotiate.ts";
-import { checkedNesting, opensWithoutEnd, tooDeep } from "./nesting.ts";
+import { checkedNesting, checkedNestingOf, opensWithoutEnd, tooDeep } from "./nesting.ts";
 import { unsupportedMedia } from "./status.ts";
 
 /** What can be read as an object. */
@@ -59,7 +59,7 @@ export async function parseText(text: string, type: string): Promise<Fields> {
   if (type === "application/yaml" || type === "application/x-yaml") return fieldsOf(await parseYaml(text));
   // Clients that say nothing, or that it is a form (curl -d), mean JSON.
   if (["application/json", "", "*/*", "application/x-www-form-urlencoded", "text/plain"].includes(type))
-    return checkedNesting(fieldsOf(parseJson(text)));
+    return checkedNestingOf(fieldsOf(parseJson(text)), text);
   throw unsupportedMedia(type, objectTypes);
 }
 

@@ -5,6 +5,21 @@ import { badRequest } from "../api/errors.ts";
 
 export const levelsMax: number = 500;
 
+/** A value that was read from JSON text, itself. Throws StatusError 400 where it has more levels than are allowed. */
+export function checkedNestingOf<T>(value: T, text: string): T {
+  return opensAtMost(text, levelsMax) ? value : checkedNesting(value);
+}
+
+/** Has a text so few opening brackets, in quotes or out of them, that it cannot hold more levels? Most have, and to look is cheap. */
+function opensAtMost(text: string, max: number): boolean {
+  let open = 0;
+  for (let at = 0; at < text.length; at++) {
+    const code = text.charCodeAt(at);
+    if ((code === 0x5b || code === 0x7b) && ++open > max) return false;
+  }
+  return true;
+}
+
 /** The value itself. Throws StatusError 400 where it has more levels than are allowed. */
 export function checkedNesting<T>(value: T): T {
   if (hasLevels(value, levelsMax + 1)) throw tooDeep();

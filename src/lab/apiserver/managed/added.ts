@@ -20,14 +20,31 @@ function added(value: unknown, shape: Shape, isInherent?: (name: string) => bool
     case "fields":
       return isFields(value) ? fieldsText(value, shape, isInherent) : "{}";
     case "set":
-      return Array.isArray(value) ? stepsText(value.map((each) => [`v:${JSON.stringify(each)}`, "{}"])) : "{}";
-    case "list": {
-      if (!Array.isArray(value) || !value.every(isFields)) return "{}";
-      const steps = value.map((each): Step => [keyStep(each, shape), added(each, shape.element)]);
-      // Elements that cannot be told apart are one value.
-      return new Set(steps.map(([step]) => step)).size === steps.length ? stepsText(steps) : "{}";
-    }
+      return Array.isArray(value) ? setText(value) : "{}";
+    case "list":
+      return Array.isArray(value) && value.every(isFields) ? listText(value, shape) : "{}";
   }
+}
+
+function setText(values: readonly unknown[]): string {
+  if (values.length === 0) return "{}";
+  const steps = [...new Set(values.map((each) => `v:${JSON.stringify(each)}`))].sort();
+  return `{${self},${steps.map((step) => `${quoted(step)}:{}`).join(",")}}`;
+}
+
+function listText(elements: readonly Fields[], shape: Extract<Shape, { kind: "list" }>): string {
+  if (elements.length === 0) return "{}";
+  const steps = elements.map((each) => ({ step: keyStep(each, shape), each }));
+  steps.sort((a, b) => (a.step < b.step ? -1 : a.step > b.step ? 1 : 0));
+  let text = `{${self}`;
+  let before = "";
+  for (const { step, each } of steps) {
+    // Elements that cannot be told apart are one value.
+    if (step === before) return "{}";
+    before = step;
+    text += `,${quoted(step)}:${added(each, shape.element)}`;
+  }
+  return `${text}}`;
 }
 
 function fieldsText(
@@ -37,7 +54,7 @@ function fieldsText(
 ): string {
   let text = isInherent === undefined ? self : "";
   let isEmpty = true;
-  for (const name of Object.keys(fields).sort()) {
+  for (const name of sortedNames(fields)) {
     const field = fields[name];
     if (field === undefined) continue;
     isEmpty = false;
@@ -50,27 +67,36 @@ function fieldsText(
   return isEmpty ? "{}" : `{${text}}`;
 }
 
+/** The names of fields in order. Those of what is made alike are in order already, more often than not. */
+function sortedNames(fields: Fields): readonly string[] {
+  const names = Object.keys(fields);
+  for (let index = 1; index < names.length; index++)
+    if ((names[index - 1] ?? "") > (names[index] ?? "")) return names.sort();
+  return names;
+}
+
+const quotedTexts = new Map<string, string>();
+const quotedTextsMax = 5000;
+
+/** A step in quotes, made once for those that many objects have. */
+function quoted(step: string): string {
+  let text = quotedTexts.get(step);
+  if (text !== undefined) return text;
+  text = JSON.stringify(step);
+  if (quotedTexts.size < quotedTextsMax) quotedTexts.set(step, text);
+  return text;
+}
+
 const fieldSteps = new Map<string, string>();
-const fieldStepsMax = 5000;
 
 /** `"f:name"`, made once for the names that kinds have. */
 function fieldStep(name: string): string {
   let text = fieldSteps.get(name);
   if (text !== undefined) return text;
   text = JSON.stringify(`f:${name}`);
-  if (fieldSteps.size < fieldStepsMax) fieldSteps.set(name, text);
+  if (fieldSteps.size < quotedTextsMax) fieldSteps.set(name, text);
   return text;
 }
 
-type Step = readonly [step: string, text: string];
-
 /** What is there itself, beside what is in it. */
 const self = '".":{}';
-
-/** Elements of a list or set, each by its step; steps that are there twice count once. */
-function stepsText(steps: readonly Step[]): string {
-  if (steps.length === 0) return "{}";
-  const byStep = new Map(steps);
-  const texts = [...byStep.keys()].sort().map((step) => `${JSON.stringify(step)}:${byStep.get(step) ?? "{}"}`);
-  return `{${self},${texts.join(",")}}`;
-}
