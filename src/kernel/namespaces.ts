@@ -57,6 +57,11 @@ export function openNetworkNamespace(path: string): NetworkNamespace {
   return namespaceOf(openNamespaceFile(path));
 }
 
+/** The namespace behind a descriptor that somebody else opened and leaves to us. */
+export function adoptNetworkNamespace(fd: number): NetworkNamespace {
+  return namespaceOf(fd);
+}
+
 /** Whether a descriptor is open on a network namespace. */
 export function isNetworkNamespace(fd: number): boolean {
   // linux/nsfs.h

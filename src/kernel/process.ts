@@ -63,6 +63,11 @@ export function openHome(): void {
   home = opened;
 }
 
+/** To be called when a thread has just been started: it came with the main thread's file system view, which must be that thread's alone. */
+export function keepFileSystemView(): void {
+  if (home !== undefined) check("unshare the main thread's file system view", unshare(CLONE_FS), refusedCure);
+}
+
 /** Makes a host name and IPC namespace. Throws KernelError. */
 export function createSharedNamespaces(hostname: string): SharedNamespaces {
   return away(() => {

@@ -20,7 +20,7 @@ before(async () => {
   openHome();
   folder = fs.mkdtempSync(join(tmpdir(), "container-"));
   fs.mkdirSync(join(folder, "root"));
-  sandbox = createSandbox({ id: "1", hostname: "web-0" });
+  sandbox = createSandbox({ id: "1", hostname: "web-0", network: createNetworkNamespace(), hostNetwork: false });
 });
 
 after(() => {
@@ -207,7 +207,7 @@ test("a container that is joined in its first moment has its own /proc and not o
 });
 
 test("containers are in the sandbox's network, and two sandboxes are apart", async () => {
-  const other = createSandbox({ id: "2", hostname: "other" });
+  const other = createSandbox({ id: "2", hostname: "other", network: createNetworkNamespace(), hostNetwork: false });
   const ask = async (where: Sandbox): Promise<string> => {
     const child = startContainer({
       sandbox: where,

@@ -4,7 +4,7 @@
 import fs from "node:fs";
 
 import { createSharedNamespaces, type SharedNamespaces } from "../../kernel/process.ts";
-import { createNetworkNamespace, type NetworkNamespace } from "../../kernel/namespaces.ts";
+import type { NetworkNamespace } from "../../kernel/namespaces.ts";
 
 export interface Sandbox {
   /** CNI_CONTAINERID: 64 hexadecimal digits, as container runtimes make them. */
@@ -20,13 +20,14 @@ export interface Sandbox {
   close(): void;
 }
 
-/** Makes a sandbox; for a hostNetwork pod the network is the node's and stays open when the sandbox is closed. Throws KernelError. */
+/** A sandbox over a network: its own, which is closed with it, or the node's, which stays. */
 export function createSandbox(options: {
   readonly id: string;
   readonly hostname: string;
-  readonly nodeNetwork?: NetworkNamespace;
+  readonly network: NetworkNamespace;
+  readonly hostNetwork: boolean;
 }): Sandbox {
-  const network = options.nodeNetwork ?? createNetworkNamespace();
+  const { network, hostNetwork } = options;
   let shared: SharedNamespaces | undefined;
   let pidOf: number | undefined;
   const asked = new Set<string>();
@@ -37,10 +38,10 @@ export function createSandbox(options: {
   return {
     id: options.id,
     network,
-    hostNetwork: options.nodeNetwork !== undefined,
+    hostNetwork,
     namespaces() {
       if (shared === undefined) {
-        if (options.nodeNetwork === undefined) write(everyPodsSysctls.filter(({ name }) => !asked.has(name)));
+        if (!hostNetwork) write(everyPodsSysctls.filter(({ name }) => !asked.has(name)));
         // sethostname(2): at most 64 bytes.
         shared = createSharedNamespaces(options.hostname.slice(0, 64));
       }
@@ -56,7 +57,7 @@ export function createSandbox(options: {
     close() {
       shared?.close();
       shared = undefined;
-      if (options.nodeNetwork === undefined) network.close();
+      if (!hostNetwork) network.close();
     },
   };
 }

@@ -8,6 +8,7 @@ import fs from "node:fs";
 import { join } from "node:path";
 import { CniError, type CniRequest, type PodNetwork } from "../../serve/cni/cni.ts";
 import { parseAddress, type Address } from "../../ip/address.ts";
+import { makeNetworkNamespace } from "../../kernel/namespace-maker.ts";
 import type { NetworkNamespace } from "../../kernel/namespaces.ts";
 import { sameJson } from "../../kube/equal.ts";
 import type { ContainerState, ContainerStatus, Pod, Quantity, Volume } from "../../kube/kinds.ts";
@@ -271,13 +272,11 @@ export function startPodWorker(node: NodeContext, first: Pod, ended: () => void)
 
   async function makeSandbox(): Promise<void> {
     const id = sandboxId(pod);
+    const hostNetwork = pod.spec.hostNetwork === true;
     // What is left of an earlier one (a start that failed half-way, a lab that ended without notice) goes first.
-    if (pod.spec.hostNetwork !== true) await node.network.delete(cniRequest(pod, id));
-    const made = createSandbox({
-      id,
-      hostname: hostnameOf(pod),
-      ...(pod.spec.hostNetwork === true ? { nodeNetwork: node.nodeNetwork } : {}),
-    });
+    if (!hostNetwork) await node.network.delete(cniRequest(pod, id));
+    const network = hostNetwork ? node.nodeNetwork : await makeNetworkNamespace();
+    const made = createSandbox({ id, hostname: hostnameOf(pod), network, hostNetwork });
     if (made.hostNetwork) {
       podIps = node.nodeAddresses;
     } else {
