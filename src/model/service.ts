@@ -109,7 +109,9 @@ function loadBalancerSources({ spec }: Service): readonly string[] {
 
 function sessionAffinitySeconds({ spec }: Service): number | undefined {
   if (spec.sessionAffinity !== "ClientIP") return undefined;
-  return spec.sessionAffinityConfig?.clientIP?.timeoutSeconds ?? affinitySecondsDefault;
+  const seconds = spec.sessionAffinityConfig?.clientIP?.timeoutSeconds ?? affinitySecondsDefault;
+  // What the API takes, whoever wrote it: core/v1 MaxClientIPServiceAffinitySeconds.
+  return Math.max(1, Math.min(Math.trunc(seconds), 86_400));
 }
 
 function servicePort(

@@ -1,15 +1,20 @@
 // How one of several endpoints is chosen: the chains that maps lead to. A chain per number of endpoints (and per affinity timeout) in use,
 // never one per Service: their number grows with how different Services are, not with how many there are.
 //
+// A frontend's element gives a number, and a small map leads from the number to the chain: the kernel walks every verdict map at every
+// change of one (nf_tables looks for loops), which at ten thousands of Services would be most of what a change costs.
+//
 // Plain: the index is a random number, and part of the key that finds the backend.
 // With session affinity (ClientIP) the client's last choice is remembered, as a number that stands for the endpoint and not for its index,
 // so that it means the same endpoint when others come and go. A choice that is no endpoint any more is forgotten and made anew.
-// The number travels in the packet's priority: the kernel sets that anew when it forwards, and marks stay whatever others made of them.
+// Both numbers travel in the packet's priority, which is 0 again when the packet leaves (masquerade.ts); marks stay whatever others made of
+// them.
 // With IPv6 the marks of packet and connection are scratch for the length of a chain; a packet that has one gets an endpoint without memory.
 
 import type { Address, Family } from "../ip/address.ts";
-import type { Field, KeyPart, NftChain, NftSet, Statement } from "./nftables/ruleset.ts";
-import { counter, is, isNot, key, rule } from "./statements.ts";
+import { memoized } from "./memo.ts";
+import type { Field, KeyPart, NftChain, NftElement, NftSet, Statement } from "./nftables/ruleset.ts";
+import { builtIn, counter, is, isNot, key, rule } from "./statements.ts";
 
 /** A way to choose: among how many, and for how long a client stays with its choice. */
 export interface ChoiceShape {
@@ -56,6 +61,74 @@ export function parseChoiceChainName(name: string): ChoiceShape | undefined {
     ? { count: Number(count), affinitySeconds: Number(seconds), scope }
     : { count: Number(plain), scope };
 }
+
+/** What is done with a connection: an endpoint is chosen in one of those ways, or there is none. */
+export type Outcome = ChoiceShape | "refuse" | "drop";
+
+/**
+ * The number that stands for an outcome in the maps of frontends, as nft writes a priority: `0:3` is a choice among three. The two highest
+ * bits are affinity and scope, the others the count, or with affinity count and seconds.
+ */
+export function outcomeNumber(outcome: Outcome): string {
+  if (outcome === "refuse" || outcome === "drop") return withoutChoice[outcome];
+  const { count, affinitySeconds, scope } = outcome;
+  const rest = affinitySeconds === undefined ? count : count * secondsBase + affinitySeconds;
+  const high = (scope === "inside" ? 0x4000_0000 : 0) + (affinitySeconds === undefined ? 0 : 0x8000_0000);
+  return classid(high + rest);
+}
+
+/** What a number stands for; undefined where it is none of these. */
+export function parseOutcomeNumber(text: string): Outcome | undefined {
+  if (text === withoutChoice.refuse) return "refuse";
+  if (text === withoutChoice.drop) return "drop";
+  const [major, minor] = text.split(":").map((part) => Number.parseInt(part, 16));
+  if (major === undefined || minor === undefined) return undefined;
+  const number = major * 0x1_0000 + minor;
+  const rest = number % 0x4000_0000;
+  const scope = (number & 0x4000_0000) === 0 ? "all" : "inside";
+  if (number < 0x8000_0000) return { count: rest, scope };
+  return { count: Math.floor(rest / secondsBase), affinitySeconds: rest % secondsBase, scope };
+}
+
+const withoutChoice = { refuse: "ffff:0", drop: "ffff:1" } as const;
+/** More than core/v1 MaxClientIPServiceAffinitySeconds. */
+const secondsBase = 86_401;
+/** With affinity, new clients are spread over so many endpoints at most: what the number has room for, short of 0xffff0000. */
+const affineCountMax = 12_000;
+const countMax = 0x3fff_ffff;
+
+/** How one of `count` endpoints is chosen: among all of them, as long as the number has room for it. */
+export function choiceShape(count: number, scope: ChoiceScope, affinitySeconds: number | undefined): ChoiceShape {
+  if (affinitySeconds === undefined) return { count: Math.min(count, countMax), scope };
+  return { count: Math.min(count, affineCountMax), scope, affinitySeconds };
+}
+
+/** `1f:c0de` */
+function classid(number: number): string {
+  return `${Math.floor(number / 0x1_0000).toString(16)}:${(number % 0x1_0000).toString(16)}`;
+}
+
+/** The elements of map `choices`: number -> chain, for the outcomes without a choice and for these chains. The same value for the same arguments. */
+export const choiceElements: (chains: readonly string[]) => readonly NftElement[] = memoized((chains) => [
+  ...withoutChoiceElements,
+  ...chains.map(choiceElement),
+]);
+
+const withoutChoiceElements: readonly NftElement[] = [
+  { key: [withoutChoice.refuse], data: { kind: "goto", chain: "refuse" }, origin: builtIn },
+  { key: [withoutChoice.drop], data: { kind: "drop" }, origin: builtIn },
+];
+
+function choiceElement(chain: string): NftElement {
+  let element = elementsMade.get(chain);
+  if (element === undefined) {
+    const key = [outcomeNumber(shapeNamed(chain))];
+    elementsMade.set(chain, (element = { key, data: { kind: "goto", chain }, origin: builtIn }));
+  }
+  return element;
+}
+
+const elementsMade = new Map<string, NftElement>();
 
 /** The chain of that name. The same value for the same arguments. */
 export function choiceChain(family: Family, name: string): NftChain {
@@ -121,7 +194,7 @@ export function endpointNumbers(
     // 0 is no priority, 0xffffffff is TC_H_ROOT: nft writes both as words.
     while (number === 0 || number === 0xffffffff || taken.has(number)) number = (number + 1) >>> 0;
     taken.add(number);
-    return `${(number >>> 16).toString(16)}:${(number & 0xffff).toString(16)}`;
+    return classid(number);
   });
 }
 
@@ -133,11 +206,16 @@ function hash(text: string): number {
 }
 
 function makeChain(family: Family, name: string): NftChain {
-  const shape = parseChoiceChainName(name);
-  if (shape === undefined) throw new RangeError(`no chain chooses endpoints by the name ${JSON.stringify(name)}`);
+  const shape = shapeNamed(name);
   return shape.affinitySeconds === undefined
     ? pickChain(family, shape)
     : affineChain(family, { ...shape, affinitySeconds: shape.affinitySeconds });
+}
+
+function shapeNamed(name: string): ChoiceShape {
+  const shape = parseChoiceChainName(name);
+  if (shape === undefined) throw new RangeError(`no chain chooses endpoints by the name ${JSON.stringify(name)}`);
+  return shape;
 }
 
 function pickChain(family: Family, shape: ChoiceShape): NftChain {

@@ -8,7 +8,7 @@ import { clusterConfig } from "../model/cluster.ts";
 import type { Attachment, Network } from "../model/network.ts";
 import { attachment, node, objects, pod, service, slice } from "../model/objects.testing.ts";
 import { attachmentsArbitrary, clusterArbitrary, shuffled } from "../model/random.testing.ts";
-import { parseChoiceChainName } from "./choice.ts";
+import { choiceChainName, parseChoiceChainName, parseOutcomeNumber } from "./choice.ts";
 import { compile } from "./compile.ts";
 import { diffProgram, formatDifferences } from "./diff.ts";
 import { formatPart, formatRoutes, formatServices, formatTables, networkNamer } from "./format.ts";
@@ -78,9 +78,9 @@ void test("the chains, as nft reads them", () => {
     );
   assert.deepEqual(chain("services"), [
     "ip daddr . meta l4proto . th dport @restricted ip daddr . meta l4proto . th dport . ip saddr != @allowed counter drop",
-    "ip saddr @local-pods ip daddr . meta l4proto . th dport vmap @services-inside",
-    "ip daddr . meta l4proto . th dport vmap @services",
-    "ip daddr vmap @service-addresses",
+    "ip saddr @local-pods meta priority set ip daddr . meta l4proto . th dport map @services-inside meta priority vmap @choices",
+    "meta priority set ip daddr . meta l4proto . th dport map @services meta priority vmap @choices",
+    "ip daddr @service-addresses goto refuse",
     "ip daddr @service-ranges counter drop",
     "ip daddr @load-balancer-ranges goto refuse",
   ]);
@@ -406,8 +406,16 @@ function assertChoices(table: NftTable): void {
   const under = (name: string, frontend: readonly string[]): readonly NftElement[] =>
     elements(name).filter(({ key }) => frontend.every((part, index) => key[index] === part));
   for (const { key, data } of elements("services")) {
-    const chain = data !== undefined && "chain" in data ? parseChoiceChainName(data.chain) : undefined;
-    if (chain === undefined) continue;
+    const number = (data as readonly string[])[0] ?? "";
+    const outcome = parseOutcomeNumber(number);
+    assert.ok(outcome !== undefined, `${number} means something`);
+    const [choice] = under("choices", [number]);
+    if (typeof outcome === "string") {
+      assert.deepEqual(choice?.data, outcome === "drop" ? { kind: "drop" } : { kind: "goto", chain: "refuse" });
+      continue;
+    }
+    assert.deepEqual(choice?.data, { kind: "goto", chain: choiceChainName(outcome) });
+    const chain = outcome;
     const indexed = under(chain.affinitySeconds === undefined ? "backends" : "affine-choices", key);
     assert.deepEqual(
       indexed.map((element) => element.key[3]),

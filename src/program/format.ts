@@ -6,7 +6,7 @@
 import { familyOf, type Address } from "../ip/address.ts";
 import { formatOrigin } from "../model/origin.ts";
 import type { Origin } from "../kube/object.ts";
-import { mapNames, parseChoiceChainName, type ChoiceScope } from "./choice.ts";
+import { mapNames, parseOutcomeNumber, type ChoiceScope } from "./choice.ts";
 import { partLines, programParts, type ProgramPart } from "./lines.ts";
 import { plainNamer, type Namer } from "./names.ts";
 import { formatTable } from "./nftables/format.ts";
@@ -133,11 +133,12 @@ function frontendLines(table: NftTable, namer: Namer): readonly TextLine[] {
 }
 
 function outcomeOf({ data }: NftElement): string {
-  if (data === undefined || !("kind" in data)) return "";
-  if (data.kind === "drop") return "dropped, no endpoint on this node";
-  const shape = "chain" in data ? parseChoiceChainName(data.chain) : undefined;
-  if (shape === undefined) return "refused, no endpoint is ready";
-  const { count, affinitySeconds } = shape;
+  if (data === undefined || "kind" in data) return "";
+  const outcome = parseOutcomeNumber(data[0] ?? "");
+  if (outcome === undefined) return "";
+  if (outcome === "drop") return "dropped, no endpoint on this node";
+  if (outcome === "refuse") return "refused, no endpoint is ready";
+  const { count, affinitySeconds } = outcome;
   return affinitySeconds === undefined ? `one of ${count}` : `one of ${count}, the same for ${affinitySeconds} s`;
 }
 

@@ -13,7 +13,7 @@ import { othersPodPart, type PodPart } from "./others-pods.ts";
 import { takesDirect } from "./places.ts";
 import { policyPart, type PolicyPart } from "./policy.ts";
 import { names } from "./program.ts";
-import { hasAffinity, serviceSets, translationOf } from "./services.ts";
+import { serviceSets, translationOf } from "./services.ts";
 import { translationParts, type Translation, type TranslationPart } from "./translation.ts";
 
 /** The table of one family at a node with these pods. Pieces that did not change keep their identity. */
@@ -41,12 +41,7 @@ function createIpTable(
       return {
         family: family === 4 ? "ip" : "ip6",
         name: names.table,
-        chains: [
-          ...pods.guard,
-          ...policies.chains,
-          pods.source[hasAffinity(translations) ? "used" : "unused"],
-          ...services.chains,
-        ],
+        chains: [...pods.guard, ...policies.chains, pods.source, ...services.chains],
         sets: [...clusterPart(cluster, nodes), ...pods.sets, ...policies.sets, ...services.sets],
       };
     },
@@ -66,7 +61,7 @@ function createPodPart(
   family: Family,
 ): (network: Network, node: NetworkNode, attachments: readonly Attachment[]) => PodPart {
   const guards = { taken: guardChains(family, "taken"), refused: guardChains(family, "refused") };
-  const source = { used: masqueradeChain(family, "used"), unused: masqueradeChain(family, "unused") };
+  const source = masqueradeChain(family);
   const refused: readonly NftSet[] = [];
   const direct = memoized((cluster: Network["cluster"], nodes: Network["nodes"], node: NetworkNode) =>
     takesDirect(cluster, nodes) ? [directSet(cluster, node, nodes, family)] : refused,

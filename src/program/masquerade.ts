@@ -9,24 +9,22 @@ import { forgetNumber } from "./choice.ts";
 import type { NftChain, NftRule } from "./nftables/ruleset.ts";
 import { is, isIn, isNotIn, rule } from "./statements.ts";
 
-/**
- * The chain. `affinity`: packets may carry an endpoint's number (choice.ts), which ends here. It looks at sets `hairpin`,
- * `masquerade-ports`, `inside-ports`, `service-ranges`, `local-pods`, `pod-ranges`, `nodes`.
- */
-export function masqueradeChain(family: Family, affinity: "used" | "unused"): NftChain {
-  return made[family][affinity];
+/** The chain. It looks at sets `hairpin`, `masquerade-ports`, `inside-ports`, `service-ranges`, `local-pods`, `pod-ranges`, `nodes`. */
+export function masqueradeChain(family: Family): NftChain {
+  return made[family];
 }
 
 /**
  * The chain with rules of its own for what is neither hairpin, node port nor split address: they depend on whose the pods are. It looks at
  * sets `hairpin`, `masquerade-ports`, `inside-ports`, `pod-ranges` and `local-pods`.
  */
-export function sourceChain(family: Family, affinity: "used" | "unused", others: readonly NftRule[]): NftChain {
+export function sourceChain(family: Family, others: readonly NftRule[]): NftChain {
   return {
     name: "source",
     // NF_IP_PRI_NAT_SRC
     base: { type: "nat", hook: "postrouting", priority: 100, policy: "accept" },
-    rules: [...(affinity === "used" ? [clean] : []), ...rules(family), ...others, ...insideRules(family)],
+    // Packets carry a choice's or an endpoint's number (choice.ts), which ends here.
+    rules: [clean, ...rules(family), ...others, ...insideRules(family)],
     comment: "whose source address becomes the node's",
   };
 }
@@ -75,7 +73,7 @@ function ownRules(family: Family): readonly NftRule[] {
 
 const masquerade = { kind: "masquerade", fullyRandom: true } as const;
 const translated = is("ct status", "dnat");
-const clean = rule("the endpoint's number has served", [is("ct status", "dnat"), forgetNumber]);
+const clean = rule("the number has served", [is("ct status", "dnat"), forgetNumber]);
 
 /**
  * Who is inside got an endpoint anywhere at an address that leads others to this node's own (externalTrafficPolicy Local): the answer must
@@ -100,7 +98,4 @@ function insideRules(family: Family): readonly NftRule[] {
   ];
 }
 
-const made = {
-  4: { used: sourceChain(4, "used", ownRules(4)), unused: sourceChain(4, "unused", ownRules(4)) },
-  6: { used: sourceChain(6, "used", ownRules(6)), unused: sourceChain(6, "unused", ownRules(6)) },
-};
+const made = { 4: sourceChain(4, ownRules(4)), 6: sourceChain(6, ownRules(6)) };

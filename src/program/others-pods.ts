@@ -17,8 +17,7 @@ import { counter, drop, is, isIn, isNot, isNotIn, rule } from "./statements.ts";
 /** What an IP table has because of whoever connects the pods. */
 export interface PodPart {
   readonly guard: readonly NftChain[];
-  /** `used`: packets may carry an endpoint's number (choice.ts). */
-  readonly source: Readonly<Record<"used" | "unused", NftChain>>;
+  readonly source: NftChain;
   /** Sets `local-pods` and `hairpin`. */
   readonly sets: readonly NftSet[];
 }
@@ -94,10 +93,7 @@ function sources(family: Family, isForeign: readonly Statement[] | undefined): P
             masquerade,
           ]),
         ];
-  return {
-    used: sourceChain(family, "used", foreign),
-    unused: sourceChain(family, "unused", foreign),
-  };
+  return sourceChain(family, foreign);
 }
 
 /** Packets outside of the window are called invalid and not translated back; the client would see them and reset (kubernetes#74839). */

@@ -15,7 +15,7 @@ import { eligibleEndpoints, isSameEverywhere, type EndpointScope } from "../mode
 import type { ClusterConfig, NetworkNode, NetworkService, ServicePort } from "../model/network.ts";
 import { clusterOrigin } from "../model/origin.ts";
 import type { Assembly } from "./assemble.ts";
-import { choiceChain, mapNames, rememberedSets, targetFields, type ChoiceScope } from "./choice.ts";
+import { choiceChain, choiceElements, mapNames, rememberedSets, targetFields, type ChoiceScope } from "./choice.ts";
 import { memoized } from "./memo.ts";
 import type { KeyType, NftChain, NftElement, NftRule, NftSet, Statement } from "./nftables/ruleset.ts";
 import { ofFamily } from "./places.ts";
@@ -71,17 +71,18 @@ export function serviceSets(
       { ...set("allowed", [...target, address]), flags: ["interval"] },
       set("restricted", target),
       set("inside-ports", target),
+      { name: "choices", key: ["classid"], data: "verdict", flags: [], elements: choiceElements(chains) },
       // Each element counts the connections it decided about: what `show services` tells as hits.
-      { ...set("services-inside", target, "verdict"), counter: true },
-      { ...set("services", target, "verdict"), counter: true },
-      set("service-addresses", [address], "verdict"),
+      { ...set("services-inside", target, ["classid"]), counter: true, filled: "last" },
+      { ...set("services", target, ["classid"]), counter: true, filled: "last" },
+      { ...set("service-addresses", [address]), filled: "last" },
     ],
     chains: [...(family === 4 ? chains4 : chains6), ...chains.map((name) => choiceChain(family, name))],
   };
 }
 
-/** Does any Service keep its clients with their endpoints? Then there are maps for that, and postrouting cleans up. */
-export function hasAffinity({ elements }: Pick<Assembly<TranslationPart>, "elements">): boolean {
+/** Does any Service keep its clients with their endpoints? Then there are maps for that. */
+function hasAffinity({ elements }: Pick<Assembly<TranslationPart>, "elements">): boolean {
   return elements["affine-backends"].length > 0 || elements["affine-backends-inside"].length > 0;
 }
 
@@ -265,7 +266,12 @@ function chains(family: Family): readonly NftChain[] {
   const source = family === 4 ? "ip saddr" : "ip6 saddr";
   const destination = family === 4 ? "ip daddr" : "ip6 daddr";
   const target = targetFields(family);
-  const inside: Statement = { kind: "vmap", key: key(target), map: "services-inside" };
+  // What to do as a number, then what the number means: see choice.ts.
+  const asks = (map: TranslationPart): readonly Statement[] => [
+    { kind: "set-mark-from", target: "meta priority", key: key(target), map },
+    { kind: "vmap", key: key(["meta priority"]), map: "choices" },
+  ];
+  const inside = asks("services-inside");
   return [
     {
       name: "services-prerouting",
@@ -278,7 +284,7 @@ function chains(family: Family): readonly NftChain[] {
       base: { type: "nat", hook: "output", priority: -100, policy: "accept" },
       rules: [
         strangers(family),
-        rule("all endpoints for the node itself", [inside]),
+        rule("all endpoints for the node itself", inside),
         rule("from the node itself", [goTo("services")]),
       ],
     },
@@ -287,9 +293,9 @@ function chains(family: Family): readonly NftChain[] {
       rules: [
         strangers(family),
         // This node's pods; those of other nodes that ask this one's address come as from outside, as behind nodes that rewrite their source.
-        rule("all endpoints for our pods", [isIn("local-pods", source), inside]),
-        rule("a Service, node port or host port", [{ kind: "vmap", key: key(target), map: "services" }]),
-        rule("a Service, but no port of it", [{ kind: "vmap", key: key([destination]), map: "service-addresses" }]),
+        rule("all endpoints for our pods", [isIn("local-pods", source), ...inside]),
+        rule("a Service, node port or host port", asks("services")),
+        rule("a Service, but no port of it", [isIn("service-addresses", destination), goTo("refuse")]),
         // A Service so new that we have not heard of it: silence makes clients try again, a refusal makes them fail.
         rule("no Service (yet)", [isIn("service-ranges", destination), counter, drop]),
         rule("a load balancer's address, but no port of it", [

@@ -7,8 +7,16 @@ import type { Prefix } from "../ip/prefix.ts";
 import type { Origin } from "../kube/object.ts";
 import type { Protocol } from "../model/network.ts";
 import type { Piece } from "./assemble.ts";
-import { choiceChainName, endpointNumbers, frontendNumber, mapNames, type ChoiceScope } from "./choice.ts";
-import type { NftElement, NftVerdict } from "./nftables/ruleset.ts";
+import {
+  choiceChainName,
+  choiceShape,
+  endpointNumbers,
+  frontendNumber,
+  mapNames,
+  outcomeNumber,
+  type ChoiceScope,
+} from "./choice.ts";
+import type { NftElement } from "./nftables/ruleset.ts";
 
 /** The sets and maps that are filled. */
 export const translationParts = [
@@ -21,7 +29,7 @@ export const translationParts = [
   "affine-frontends",
   /** Set: address . protocol . port whose clients must not be seen by the endpoint. */
   "masquerade-ports",
-  /** Map: address . protocol . port -> what is done with a connection to it. */
+  /** Map: address . protocol . port -> what is done with a connection to it, as a number (choice.ts). */
   "services",
   /** The same four maps for connections from inside the cluster, where those get other endpoints than all others. */
   "backends-inside",
@@ -33,7 +41,7 @@ export const translationParts = [
   /** Set: address . protocol . port that only the sources in the second one may connect to: address . protocol . port . source. */
   "restricted",
   "allowed",
-  /** Map: addresses that belong to Services alone -> their other ports are refused. */
+  /** Set: addresses that belong to Services alone: their other ports are refused. */
   "service-addresses",
 ] as const;
 export type TranslationPart = (typeof translationParts)[number];
@@ -92,9 +100,9 @@ export function collector(): Collector {
     elements[part] = elements[part] === none ? added : [...elements[part], ...added];
   };
   const lead = (target: readonly string[], choice: Choice, scope: ChoiceScope): void => {
-    const verdict = verdictOf(choice, scope);
+    const { chain, number } = leadOf(choice, scope);
     const maps = mapNames[scope];
-    add(maps.services, [{ key: target, data: verdict, origin: choice.origin }]);
+    add(maps.services, [{ key: target, data: number, origin: choice.origin }]);
     if (choice.affinitySeconds === undefined) {
       add(maps.backends, indexed(target, choice));
     } else {
@@ -108,12 +116,12 @@ export function collector(): Collector {
         add(maps.backends, indexed(target, choice));
       }
     }
-    if (choice.backends.length > 0 && "chain" in verdict && !chains.includes(verdict.chain))
-      chains = chains.length === 0 ? onlyChain(verdict.chain) : [...chains, verdict.chain];
+    if (chain !== undefined && !chains.includes(chain))
+      chains = chains.length === 0 ? onlyChain(chain) : [...chains, chain];
   };
   return {
     address(address, origin) {
-      add("service-addresses", [{ key: [address], data: refuse, origin }]);
+      add("service-addresses", [{ key: [address], origin }]);
     },
     frontend(frontend, choice) {
       const target = targetOf(frontend);
@@ -151,8 +159,6 @@ function onlyChain(chain: string): readonly string[] {
 }
 
 const onlyChains = new Map<string, readonly string[]>();
-
-const refuse: NftVerdict = { kind: "goto", chain: "refuse" };
 
 function isSameKey(a: readonly string[], b: readonly string[]): boolean {
   return a.every((part, index) => part === b[index]);
@@ -194,14 +200,22 @@ function targetOf({ address, protocol, port }: Frontend): readonly string[] {
   return [address, protocol, String(port)];
 }
 
-/** There are as many as different numbers of endpoints. */
-const verdicts = new Map<string, NftVerdict>();
-
-function verdictOf({ backends, otherwise, affinitySeconds }: Choice, scope: ChoiceScope): NftVerdict {
-  if (backends.length === 0) return otherwise === "drop" ? { kind: "drop" } : refuse;
-  const shape = { count: backends.length, scope, ...(affinitySeconds === undefined ? {} : { affinitySeconds }) };
-  const chain = choiceChainName(shape);
-  let verdict = verdicts.get(chain);
-  if (verdict === undefined) verdicts.set(chain, (verdict = { kind: "goto", chain }));
-  return verdict;
+/** Where a connection is led: the number of what is done with it, and the chain that chooses its endpoint, if there is one. */
+interface Lead {
+  readonly chain?: string;
+  readonly number: readonly [string];
 }
+
+function leadOf({ backends, otherwise, affinitySeconds }: Choice, scope: ChoiceScope): Lead {
+  if (backends.length === 0) return otherwise === "drop" ? dropped : refused;
+  const shape = choiceShape(backends.length, scope, affinitySeconds);
+  const chain = choiceChainName(shape);
+  let lead = leads.get(chain);
+  if (lead === undefined) leads.set(chain, (lead = { chain, number: [outcomeNumber(shape)] }));
+  return lead;
+}
+
+/** There are as many as different numbers of endpoints. */
+const leads = new Map<string, Lead>();
+const refused: Lead = { number: [outcomeNumber("refuse")] };
+const dropped: Lead = { number: [outcomeNumber("drop")] };

@@ -21,6 +21,7 @@ import type {
   Scratch,
   Statement,
 } from "../program/nftables/ruleset.ts";
+import { builtIn } from "../program/statements.ts";
 import type { Packet, Step } from "./trace.ts";
 
 /** A packet inside one node: its header, its way so far, what conntrack knows, and the scratch numbers rules write. */
@@ -227,8 +228,10 @@ function runStatement(statement: Statement, rule: NftRule, run: ChainRun): Effec
     case "vmap": {
       const element = findElement(setNamed(run.table, statement.map), keyValues(statement.key, run));
       if (element?.data === undefined || !isVerdict(element.data)) return next;
-      run.service = element.origin;
-      return { kind: "verdict", verdict: element.data, origin: element.origin };
+      // A number's meaning answers to nobody: who gave the number decided.
+      const origin = element.origin === builtIn ? (run.origin ?? element.origin) : element.origin;
+      run.service = origin;
+      return { kind: "verdict", verdict: element.data, origin };
     }
     case "dnat": {
       const element = findElement(setNamed(run.table, statement.map), keyValues(statement.key, run));

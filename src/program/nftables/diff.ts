@@ -1,8 +1,8 @@
 // The way from what the kernel holds of a table to what it should hold, as transactions.
 //
 // Invariant: the units of a plan are in such an order that after each of them the packets' way is a valid one: what others
-// point at comes first (tables, chains, sets, elements of sets and maps), then the rules, then the elements of verdict maps;
-// removals go the other way round. Sets are filled in the table's order and emptied in the reverse of it.
+// point at comes first (tables, chains, sets, elements of sets and maps), then the rules, then the elements of verdict maps and of
+// sets that are to be filled last; removals go the other way round. Sets are filled in the table's order and emptied in the reverse of it.
 // So a plan that is too large for one transaction is committed as a series (`splitPlan`).
 //
 // Invariant: a plan from equal to equal is empty, whether the kernel's state came from us or was reloaded by nft.
@@ -167,7 +167,7 @@ function plan(wanted: NftTable, have: Present, start: readonly NftBatchItem[] = 
       fresh || reshaped
         ? { removed: [], replaced: [], added: encodeElements(set, set.elements) }
         : have.elementChanges(set);
-    growth.set(set.name, state, changes);
+    growth.set(set, state, changes);
   }
 
   const last: NftBatchItem[] = [];
@@ -178,7 +178,7 @@ function plan(wanted: NftTable, have: Present, start: readonly NftBatchItem[] = 
   for (const set of goneSets) last.push({ kind: "delete-set", ...at, set });
   for (const chain of goneChains) last.push({ kind: "delete-chain", ...at, chain });
 
-  return [first, ...growth.data, rules, ...growth.verdicts, ...growth.removals.toReversed(), last].filter(
+  return [first, ...growth.data, rules, ...growth.late, ...growth.removals.toReversed(), last].filter(
     (unit) => unit.length > 0,
   );
 }
@@ -186,8 +186,9 @@ function plan(wanted: NftTable, have: Present, start: readonly NftBatchItem[] = 
 /** The units that change elements, by when they are due. */
 class Growth {
   readonly data: NftBatchItem[][] = [];
-  readonly verdicts: NftBatchItem[][] = [];
-  /** In the order of the sets; to be done in reverse, verdict maps before all others. */
+  /** Of verdict maps, and of sets that are filled last. */
+  readonly late: NftBatchItem[][] = [];
+  /** In the order of the sets; to be done in reverse, late ones before all others. */
   readonly removals: NftBatchItem[][] = [];
   readonly #at: { readonly family: NftFamily; readonly table: string };
   #dataRemovals = 0;
@@ -196,9 +197,9 @@ class Growth {
     this.#at = at;
   }
 
-  set(name: string, state: NftSetState, changes: ElementChanges): void {
-    const isVerdict = state.dataType === verdictDataType;
-    const units = isVerdict ? this.verdicts : this.data;
+  set({ name, filled }: Pick<NftSet, "name" | "filled">, state: NftSetState, changes: ElementChanges): void {
+    const isLate = state.dataType === verdictDataType || filled === "last";
+    const units = isLate ? this.late : this.data;
     const { removed, replaced, added } = changes;
     if ((state.flags & setFlag.interval) !== 0 && removed.length + replaced.length > 0) {
       // An interval that is added may overlap one that goes: the kernel refuses that, unless the latter goes first.
@@ -209,8 +210,7 @@ class Growth {
       for (const unit of joinGroups(both)) units.push(this.#unit(name, unit.old, unit.new));
       const alone = groups.filter((group) => group.old.length === 0 || group.new.length === 0);
       for (const part of chunks(alone.flatMap((group) => group.new))) units.push(this.#unit(name, [], part));
-      for (const part of chunks(alone.flatMap((group) => group.old)))
-        this.#remove(isVerdict, this.#unit(name, part, []));
+      for (const part of chunks(alone.flatMap((group) => group.old))) this.#remove(isLate, this.#unit(name, part, []));
       return;
     }
     for (const part of chunks(replaced))
@@ -222,11 +222,11 @@ class Growth {
         ),
       );
     for (const part of chunks(added)) units.push(this.#unit(name, [], part));
-    for (const part of chunks(removed)) this.#remove(isVerdict, this.#unit(name, part, []));
+    for (const part of chunks(removed)) this.#remove(isLate, this.#unit(name, part, []));
   }
 
-  #remove(isVerdict: boolean, unit: NftBatchItem[]): void {
-    if (isVerdict) this.removals.push(unit);
+  #remove(isLate: boolean, unit: NftBatchItem[]): void {
+    if (isLate) this.removals.push(unit);
     else this.removals.splice(this.#dataRemovals++, 0, unit);
   }
 

@@ -56,6 +56,8 @@ export interface NftSet {
   readonly timeoutSeconds?: number;
   /** Upper bound of elements; dynamic sets only. */
   readonly size?: number;
+  /** `last`: filled after rules and verdict maps before it, emptied before them, as what is found in it leads there; with the data else. */
+  readonly filled?: "last";
   /** Every element counts the packets and bytes that hit it. */
   readonly counter?: boolean;
   /** Empty for dynamic sets: the kernel fills them. Unchanged elements should stay the same array: diffTables skips those by identity. */
