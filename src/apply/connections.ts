@@ -7,7 +7,7 @@
 import type { Address } from "../ip/address.ts";
 import type { ConnectionMatch } from "../kernel/kernel.ts";
 import type { NftElement, NftSet, NftTable } from "../program/nftables/ruleset.ts";
-import { stretchBetween } from "../program/nftables/stretch.ts";
+import { stretchBetween } from "../model/stretch.ts";
 
 /** Connections to forget after going from one Program's tables to the next's. */
 export function staleConnections(previous: readonly NftTable[], next: readonly NftTable[]): readonly ConnectionMatch[] {

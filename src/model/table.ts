@@ -1,6 +1,8 @@
 // A sorted table of values by key whose array is made anew only when something changed, and the difference of two lists of objects:
 // what the incremental builder (build.ts) is made of. Equal content in any order of events gives equal arrays.
 
+import { noteStretch, stretchBetween } from "./stretch.ts";
+
 /** Values by key, in order of key. */
 export interface Table<V> {
   get(key: string): V | undefined;
@@ -26,11 +28,16 @@ export function createTable<V>(): Table<V> {
       values = keys.map((key) => byKey.get(key) as V);
     } else {
       const next = [...values];
+      // Of what is touched: the first, and how many follow the last.
+      let first = Infinity;
+      let rest = Infinity;
       for (const key of dirty) {
         const at = lowerBound(keys, key);
         const present = keys[at] === key;
+        if (!byKey.has(key) && !present) continue;
+        first = Math.min(first, at);
+        rest = Math.min(rest, keys.length - at - (present ? 1 : 0));
         if (!byKey.has(key)) {
-          if (!present) continue;
           keys.splice(at, 1);
           next.splice(at, 1);
         } else if (present) {
@@ -40,6 +47,8 @@ export function createTable<V>(): Table<V> {
           next.splice(at, 0, byKey.get(key) as V);
         }
       }
+      if (first !== Infinity)
+        noteStretch(values, next, { start: first, endBefore: values.length - rest, endAfter: next.length - rest });
       values = next;
     }
     dirty.clear();
@@ -99,32 +108,13 @@ export function createGroups<V>(): Groups<V> {
   };
 }
 
-/** `before[start … endBefore)` has become `after[start … endAfter)`. */
-export interface Stretch {
-  readonly start: number;
-  readonly endBefore: number;
-  readonly endAfter: number;
-}
-
-/** The shortest stretch outside of which two lists hold the same values, by identity. */
-export function shortestStretch(before: readonly unknown[], after: readonly unknown[]): Stretch {
-  let start = 0;
-  while (start < before.length && start < after.length && before[start] === after[start]) start++;
-  let endBefore = before.length;
-  let endAfter = after.length;
-  while (endBefore > start && endAfter > start && before[endBefore - 1] === after[endAfter - 1]) {
-    endBefore--;
-    endAfter--;
-  }
-  return { start, endBefore, endAfter };
-}
-
 /** What is in one list of objects and not in the other, by identity. Costs what changed where the lists are in the same order. */
 export function difference<T>(
   before: readonly T[],
   after: readonly T[],
 ): { readonly removed: readonly T[]; readonly added: readonly T[] } {
-  const { start, endBefore, endAfter } = shortestStretch(before, after);
+  if (before === after) return { removed: [], added: [] };
+  const { start, endBefore, endAfter } = stretchBetween(before, after);
   const old = new Set(before.slice(start, endBefore));
   const added = after.slice(start, endAfter).filter((value) => !old.delete(value));
   return { removed: [...old], added };

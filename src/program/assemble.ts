@@ -3,7 +3,7 @@
 // nobody behind has to look at it.
 
 import type { NftElement } from "./nftables/ruleset.ts";
-import { noteStretch, stretchBetween } from "./nftables/stretch.ts";
+import { noteStretch, stretchBetween } from "../model/stretch.ts";
 
 /** Lists of elements by the name of the set or map they belong to. */
 export type Pieces<Part extends string> = Readonly<Record<Part, readonly NftElement[]>>;
@@ -30,7 +30,8 @@ export function createAssembler<Source extends object, Part extends string>(
   pieceOf: (source: Source) => Piece<Part>,
 ): (sources: readonly Source[]) => Assembly<Part> {
   let before: readonly Source[] = [];
-  let pieces: readonly Piece<Part>[] = [];
+  /** One a source; nobody else has this array. */
+  let pieces: Piece<Part>[] = [];
   const lists = new Map(parts.map((part) => [part, createList(part)]));
   const uses = new Map<string, number>();
   let last: Assembly<Part> | undefined;
@@ -46,9 +47,9 @@ export function createAssembler<Source extends object, Part extends string>(
   return (sources) => {
     if (last !== undefined && sources === before) return last;
     const { start, endBefore, endAfter } = stretchBetween(before, sources);
-    const gone = pieces.slice(start, endBefore);
     const come = sources.slice(start, endAfter).map((source) => pieceOf(source));
-    pieces = pieces.slice(0, start).concat(come, pieces.slice(endBefore));
+    const gone = pieces.slice(start, endBefore);
+    pieces = replaced(pieces, { start, end: endBefore }, come);
     before = sources;
     for (const piece of gone) use(piece.chains, -1);
     for (const piece of come) use(piece.chains, 1);
@@ -66,6 +67,19 @@ export function createAssembler<Source extends object, Part extends string>(
     return last;
   };
 }
+
+/** The list with a stretch replaced, in place where that costs little. */
+function replaced<T>(
+  list: T[],
+  { start, end }: { readonly start: number; readonly end: number },
+  come: readonly T[],
+): T[] {
+  if (come.length > inPlaceMax) return list.slice(0, start).concat(come, list.slice(end));
+  list.splice(start, end - start, ...come);
+  return list;
+}
+
+const inPlaceMax = 1000;
 
 interface List<Part extends string> {
   /** Replaces the stretch of pieces from `start` to before `end` and gives the whole list. */

@@ -4,7 +4,7 @@ import { compareBytes } from "../../wire/netlink/nftables-messages.ts";
 import type { NftElementState } from "../../wire/netlink/nftables.ts";
 import { encodeElements } from "./encode.ts";
 import type { NftElement, NftSet, NftVerdict } from "./ruleset.ts";
-import { stretchBetween } from "./stretch.ts";
+import { stretchBetween } from "../../model/stretch.ts";
 
 /** In the kernel's vocabulary. A replaced element has the same key before and after. */
 export interface ElementChanges {

@@ -3,9 +3,9 @@ import { test } from "node:test";
 
 import fc from "fast-check";
 
-import { createAssembler } from "../assemble.ts";
-import type { NftElement } from "./ruleset.ts";
-import { noteStretch, stretchBetween } from "./stretch.ts";
+import { createAssembler } from "./assemble.ts";
+import type { NftElement } from "./nftables/ruleset.ts";
+import { noteStretch, stretchBetween } from "../model/stretch.ts";
 
 test("without a note the shortest stretch is found, by identity", () => {
   const [a, b, c, d] = [{ n: 1 }, { n: 2 }, { n: 3 }, { n: 4 }];

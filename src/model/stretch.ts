@@ -1,0 +1,41 @@
+// Where two long lists differ: the stretch of each outside of which they hold the same values. Who makes a list from another notes it,
+// so that nobody who compares the two has to go through a hundred thousand elements to find three.
+//
+// Not here: what is different within the stretch (difference in table.ts, diff-elements.ts in program/nftables).
+
+/** `before[start … endBefore)` has become `after[start … endAfter)`. */
+export interface Stretch {
+  readonly start: number;
+  readonly endBefore: number;
+  readonly endAfter: number;
+}
+
+/** Notes how `after` was made from `before`; it is believed. Neither is kept alive by that. */
+export function noteStretch(before: readonly unknown[], after: readonly unknown[], stretch: Stretch): void {
+  noted.set(after, { before: new WeakRef(before), stretch });
+}
+
+/** As it was noted, or else the shortest, by identity of the values. */
+export function stretchBetween(before: readonly unknown[], after: readonly unknown[]): Stretch {
+  const note = noted.get(after);
+  if (note !== undefined && note.before.deref() === before) return note.stretch;
+  return shortestStretch(before, after);
+}
+
+const noted = new WeakMap<
+  readonly unknown[],
+  { readonly before: WeakRef<readonly unknown[]>; readonly stretch: Stretch }
+>();
+
+/** The shortest stretch outside of which two lists hold the same values, by identity. */
+function shortestStretch(before: readonly unknown[], after: readonly unknown[]): Stretch {
+  let start = 0;
+  while (start < before.length && start < after.length && before[start] === after[start]) start++;
+  let endBefore = before.length;
+  let endAfter = after.length;
+  while (endBefore > start && endAfter > start && before[endBefore - 1] === after[endAfter - 1]) {
+    endBefore--;
+    endAfter--;
+  }
+  return { start, endBefore, endAfter };
+}
