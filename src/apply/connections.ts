@@ -6,8 +6,8 @@
 
 import type { Address } from "../ip/address.ts";
 import type { ConnectionMatch } from "../kernel/kernel.ts";
-import type { NftElement, NftSet, NftTable } from "../program/nftables/ruleset.ts";
-import { stretchBetween } from "../model/stretch.ts";
+import { changeBetween, haveSameElements } from "../program/nftables/element-list.ts";
+import type { NftSet, NftTable } from "../program/nftables/ruleset.ts";
 
 /** Connections to forget after going from one Program's tables to the next's. */
 export function staleConnections(previous: readonly NftTable[], next: readonly NftTable[]): readonly ConnectionMatch[] {
@@ -40,9 +40,10 @@ function staleOfTable(before: readonly NftSet[], after: readonly NftSet[]): Conn
     const old = before.find((set) => set.name === name);
     const now = after.find((set) => set.name === name);
     const shape = old ?? now;
-    if (shape === undefined || old?.elements === now?.elements) continue;
-    for (const list of changedElements(old?.elements ?? [], now?.elements ?? []))
-      for (const key of byFrontend([{ ...shape, elements: list }]).keys()) touched.add(key);
+    if (shape === undefined || (old !== undefined && now !== undefined && haveSameElements(old, now))) continue;
+    const { gone, come } = changeBetween(old, now);
+    for (const elements of [gone, come])
+      for (const key of byFrontend([{ ...shapeOf(shape), elements }]).keys()) touched.add(key);
   }
   if (touched.size === 0) return [];
   // An element may only have moved to another index: look at all of a touched frontend's elements, but only at those.
@@ -65,19 +66,6 @@ function staleOfTable(before: readonly NftSet[], after: readonly NftSet[]): Conn
   return matches;
 }
 
-/** Elements only in the first and only in the second list, by identity: unchanged Services give the same elements, in the same order. */
-export function changedElements(
-  before: readonly NftElement[],
-  after: readonly NftElement[],
-): [readonly NftElement[], readonly NftElement[]] {
-  const { start, endBefore, endAfter } = stretchBetween(before, after);
-  const left = before.slice(start, endBefore);
-  const right = after.slice(start, endAfter);
-  const inLeft = new Set(left);
-  const inRight = new Set(right);
-  return [left.filter((one) => !inRight.has(one)), right.filter((one) => !inLeft.has(one))];
-}
-
 interface Frontend {
   readonly address: Address;
   readonly port: number;
@@ -85,7 +73,17 @@ interface Frontend {
   readonly backends: Set<string>;
 }
 
-function byFrontend(sets: readonly NftSet[], only?: ReadonlySet<string>): Map<string, Frontend> {
+/** What is read of a set beside its elements. */
+type Shape = Pick<NftSet, "key">;
+
+function shapeOf({ key }: NftSet): Shape {
+  return { key };
+}
+
+function byFrontend(
+  sets: readonly (Shape & Pick<NftSet, "elements">)[],
+  only?: ReadonlySet<string>,
+): Map<string, Frontend> {
   const frontends = new Map<string, Frontend>();
   for (const set of sets) {
     const atAddress = addressAt(set);
@@ -105,6 +103,6 @@ function byFrontend(sets: readonly NftSet[], only?: ReadonlySet<string>): Map<st
   return frontends;
 }
 
-function addressAt(set: NftSet): number {
+function addressAt(set: Shape): number {
   return set.key.findIndex((type) => type === "ipv4_addr" || type === "ipv6_addr");
 }

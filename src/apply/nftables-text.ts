@@ -7,7 +7,7 @@ import type { NftPlan } from "../program/nftables/diff.ts";
 import { encodeElements } from "../program/nftables/encode.ts";
 import type { NftElement, NftSet, NftTable, NftVerdict } from "../program/nftables/ruleset.ts";
 import type { NftBatchItem, NftElementState } from "../wire/netlink/nftables.ts";
-import { changedElements } from "./connections.ts";
+import { changeBetween } from "../program/nftables/element-list.ts";
 import { tablePart, type Drift } from "./report.ts";
 
 export interface ItemText {
@@ -105,7 +105,7 @@ function elementFinder(
   const after = setOf(table);
   const set = item.kind === "add-elements" ? after : (before ?? after);
   if (set === undefined) return () => undefined;
-  const [gone, come] = changedElements(before?.elements ?? [], after?.elements ?? []);
+  const { gone, come } = changeBetween(before, after);
   const isDifference = before !== undefined && before !== after;
   const elements = !isDifference ? set.elements : item.kind === "add-elements" ? come : gone;
   const states = encodeElements(set, elements);

@@ -12,20 +12,29 @@ export interface Stretch {
 
 /** Notes how `after` was made from `before`; it is believed. Neither is kept alive by that. */
 export function noteStretch(before: readonly unknown[], after: readonly unknown[], stretch: Stretch): void {
-  noted.set(after, { before: new WeakRef(before), stretch });
+  noted.set(after, { before: numberOf(before), stretch });
 }
 
 /** As it was noted, or else the shortest, by identity of the values. */
 export function stretchBetween(before: readonly unknown[], after: readonly unknown[]): Stretch {
   const note = noted.get(after);
-  if (note !== undefined && note.before.deref() === before) return note.stretch;
+  if (note !== undefined && note.before === numbers.get(before)) return note.stretch;
   return shortestStretch(before, after);
 }
 
-const noted = new WeakMap<
-  readonly unknown[],
-  { readonly before: WeakRef<readonly unknown[]>; readonly stretch: Stretch }
->();
+/**
+ * By number, not by WeakRef: a collection of the young looks through WeakRefs, and so each list would keep the one before it, back to the
+ * first, until everything is collected.
+ */
+const noted = new WeakMap<readonly unknown[], { readonly before: number; readonly stretch: Stretch }>();
+const numbers = new WeakMap<readonly unknown[], number>();
+let lastNumber = 0;
+
+function numberOf(list: readonly unknown[]): number {
+  let number = numbers.get(list);
+  if (number === undefined) numbers.set(list, (number = ++lastNumber));
+  return number;
+}
 
 /** The shortest stretch outside of which two lists hold the same values, by identity. */
 function shortestStretch(before: readonly unknown[], after: readonly unknown[]): Stretch {

@@ -120,7 +120,8 @@ function createList<Part extends string>(part: Part): List<Part> {
   };
 }
 
-function isSameElement(a: NftElement, b: NftElement | undefined): boolean {
+/** Equal in all they say. */
+export function isSameElement(a: NftElement, b: NftElement | undefined): boolean {
   if (a === b) return true;
   return b !== undefined && isSameList(a.key, b.key) && isSameData(a.data, b.data) && isSameOrigin(a, b);
 }
@@ -136,7 +137,8 @@ function isList(data: NonNullable<NftElement["data"]>): data is readonly string[
   return Array.isArray(data);
 }
 
-function isSameList(a: readonly string[], b: readonly string[]): boolean {
+/** Equal texts in the same order. */
+export function isSameList(a: readonly string[], b: readonly string[]): boolean {
   return a.length === b.length && a.every((value, index) => value === b[index]);
 }
 

@@ -3,16 +3,17 @@
 import type { Family } from "../ip/address.ts";
 import type { Attachment, Network, NetworkNode, NetworkPod, NetworkService } from "../model/network.ts";
 import { clusterSets, directSet, podSets } from "./addresses.ts";
-import { createAssembler, type Assembly } from "./assemble.ts";
 import { guardChains } from "./guard.ts";
 import { hostPortTranslation } from "./hostports.ts";
 import { masqueradeChain } from "./masquerade.ts";
 import { memoized } from "./memo.ts";
+import { arrayList } from "./nftables/element-list.ts";
 import type { NftElement, NftSet, NftTable } from "./nftables/ruleset.ts";
 import { othersPodPart, type PodPart } from "./others-pods.ts";
 import { takesDirect } from "./places.ts";
 import { policyPart, type PolicyPart } from "./policy.ts";
 import { names } from "./program.ts";
+import { createSharedAssembler, type SharedAssembly } from "./shared-assembler.ts";
 import { serviceSets, translationOf } from "./services.ts";
 import { translationParts, type Translation, type TranslationPart } from "./translation.ts";
 
@@ -34,7 +35,7 @@ function createIpTable(
       cluster: Network["cluster"],
       nodes: Network["nodes"],
       pods: PodPart,
-      translations: Assembly<TranslationPart>,
+      translations: SharedAssembly<TranslationPart>,
       policies: PolicyPart,
     ): NftTable => {
       const services = serviceSets(cluster, family, translations);
@@ -86,9 +87,9 @@ function createPodPart(
 /** Services, and hostPorts after them. */
 function createServicePart(
   family: Family,
-): (network: Network, node: NetworkNode, attachments: readonly Attachment[]) => Assembly<TranslationPart> {
+): (network: Network, node: NetworkNode, attachments: readonly Attachment[]) => SharedAssembly<TranslationPart> {
   const assembler = memoized((node: NetworkNode, cluster: Network["cluster"]) =>
-    createAssembler(translationParts, (service: NetworkService) => translationOf(service, node, cluster, family)),
+    createSharedAssembler(translationParts, (service: NetworkService) => translationOf(service, node, cluster, family)),
   );
   const assembled = memoized((node: NetworkNode, cluster: Network["cluster"], services: readonly NetworkService[]) =>
     assembler(node, cluster)(services),
@@ -113,7 +114,7 @@ function createServicePart(
   return (network, node, attachments) => {
     const services = assembled(node, network.cluster, network.services);
     if (!attachments.some((attachment) => attachment.hostPorts.length > 0)) return services;
-    return both(services, hostPorts(services.elements.services, node, network.pods, attachments));
+    return both(services, hostPorts(services.lists.services.all(), node, network.pods, attachments));
   };
 }
 
@@ -122,13 +123,13 @@ const joinedList = memoized((a: readonly NftElement[], b: readonly NftElement[])
   ...b,
 ]);
 
-function joined(assembly: Assembly<TranslationPart>, more: Translation): Assembly<TranslationPart> {
+function joined(assembly: SharedAssembly<TranslationPart>, more: Translation): SharedAssembly<TranslationPart> {
   const parts = translationParts.map((part) => {
-    const [all, added] = [assembly.elements[part], more.elements[part]];
-    return [part, added.length === 0 ? all : joinedList(all, added)] as const;
+    const [all, added] = [assembly.lists[part], more.elements[part]];
+    return [part, added.length === 0 ? all : arrayList(joinedList(all.all(), added))] as const;
   });
   return {
-    elements: Object.fromEntries(parts) as Assembly<TranslationPart>["elements"],
+    lists: Object.fromEntries(parts) as SharedAssembly<TranslationPart>["lists"],
     chains: [...new Set([...assembly.chains, ...more.chains])].sort(),
   };
 }

@@ -14,11 +14,12 @@ import type { Origin } from "../kube/object.ts";
 import { eligibleEndpoints, isSameEverywhere, type EndpointScope } from "../model/eligible.ts";
 import type { ClusterConfig, NetworkNode, NetworkService, ServicePort } from "../model/network.ts";
 import { clusterOrigin } from "../model/origin.ts";
-import type { Assembly } from "./assemble.ts";
 import { choiceChain, choiceElements, mapNames, rememberedSets, targetFields, type ChoiceScope } from "./choice.ts";
 import { memoized } from "./memo.ts";
+import { setOf } from "./nftables/element-list.ts";
 import type { KeyType, NftChain, NftElement, NftRule, NftSet, Statement } from "./nftables/ruleset.ts";
 import { ofFamily } from "./places.ts";
+import type { SharedAssembly } from "./shared-assembler.ts";
 import { counter, drop, goTo, is, isIn, isNotIn, key, rule } from "./statements.ts";
 import {
   collector,
@@ -37,53 +38,51 @@ import {
 export function serviceSets(
   cluster: ClusterConfig,
   family: Family,
-  { elements, chains }: Assembly<TranslationPart>,
+  { lists, chains }: SharedAssembly<TranslationPart>,
 ): { readonly sets: readonly NftSet[]; readonly chains: readonly NftChain[] } {
   const address: KeyType = family === 4 ? "ipv4_addr" : "ipv6_addr";
   const target: readonly KeyType[] = [address, "inet_proto", "inet_service"];
   const endpoint: readonly KeyType[] = [address, "inet_service"];
-  const set = (name: TranslationPart, key: readonly KeyType[], data?: NftSet["data"]): NftSet => ({
-    name,
-    key,
-    ...(data === undefined ? {} : { data }),
-    flags: [],
-    elements: elements[name],
-  });
+  const set = (
+    name: TranslationPart,
+    key: readonly KeyType[],
+    more: Partial<Pick<NftSet, "data" | "flags" | "counter" | "filled">> = {},
+  ): NftSet => setOf({ name, key, flags: [], ...more }, lists[name]);
   const affine = (scope: ChoiceScope): readonly NftSet[] => {
     const maps = mapNames[scope];
-    if (elements[maps.affineBackends].length === 0) return [];
+    if (lists[maps.affineBackends].length === 0) return [];
     return [
-      set(maps.affineChoices, [...target, "index"], ["classid"]),
-      set(maps.affineBackends, [...target, "classid"], endpoint),
+      set(maps.affineChoices, [...target, "index"], { data: ["classid"] }),
+      set(maps.affineBackends, [...target, "classid"], { data: endpoint }),
     ];
   };
   return {
     sets: [
-      set("backends", [...target, "index"], endpoint),
-      set("backends-inside", [...target, "index"], endpoint),
-      ...(hasAffinity({ elements }) ? rememberedSets(family) : []),
-      ...(hasAffinity({ elements }) && family === 6 ? [set("affine-frontends", target, ["mark"])] : []),
+      set("backends", [...target, "index"], { data: endpoint }),
+      set("backends-inside", [...target, "index"], { data: endpoint }),
+      ...(hasAffinity(lists) ? rememberedSets(family) : []),
+      ...(hasAffinity(lists) && family === 6 ? [set("affine-frontends", target, { data: ["mark"] })] : []),
       ...affine("all"),
       ...affine("inside"),
       set("masquerade-ports", target),
       { name: "service-ranges", key: [address], flags: ["interval"], elements: serviceRanges(cluster, family) },
       { name: "load-balancer-ranges", key: [address], flags: ["interval"], elements: poolRanges(cluster, family) },
-      { ...set("allowed", [...target, address]), flags: ["interval"] },
+      set("allowed", [...target, address], { flags: ["interval"] }),
       set("restricted", target),
       set("inside-ports", target),
       { name: "choices", key: ["classid"], data: "verdict", flags: [], elements: choiceElements(chains) },
       // Each element counts the connections it decided about: what `show services` tells as hits.
-      { ...set("services-inside", target, ["classid"]), counter: true, filled: "last" },
-      { ...set("services", target, ["classid"]), counter: true, filled: "last" },
-      { ...set("service-addresses", [address]), filled: "last" },
+      set("services-inside", target, { data: ["classid"], counter: true, filled: "last" }),
+      set("services", target, { data: ["classid"], counter: true, filled: "last" }),
+      set("service-addresses", [address], { filled: "last" }),
     ],
     chains: [...(family === 4 ? chains4 : chains6), ...chains.map((name) => choiceChain(family, name))],
   };
 }
 
 /** Does any Service keep its clients with their endpoints? Then there are maps for that. */
-function hasAffinity({ elements }: Pick<Assembly<TranslationPart>, "elements">): boolean {
-  return elements["affine-backends"].length > 0 || elements["affine-backends-inside"].length > 0;
+function hasAffinity(lists: SharedAssembly<TranslationPart>["lists"]): boolean {
+  return lists["affine-backends"].length > 0 || lists["affine-backends-inside"].length > 0;
 }
 
 /** What a Service adds at a node, per family. */

@@ -2,9 +2,9 @@
 
 import { compareBytes } from "../../wire/netlink/nftables-messages.ts";
 import type { NftElementState } from "../../wire/netlink/nftables.ts";
+import { changeBetween, haveSameElements } from "./element-list.ts";
 import { encodeElements } from "./encode.ts";
 import type { NftElement, NftSet, NftVerdict } from "./ruleset.ts";
-import { stretchBetween } from "../../model/stretch.ts";
 
 /** In the kernel's vocabulary. A replaced element has the same key before and after. */
 export interface ElementChanges {
@@ -33,15 +33,14 @@ export function diffElementStates(
 }
 
 /** From the elements a set had to those it has now. What stayed the same object costs next to nothing. */
-export function diffElements(previous: readonly NftElement[], set: NftSet): ElementChanges {
-  const next = set.elements;
-  if (previous === next) return { removed: [], replaced: [], added: [] };
-  const { before, after } = unshared(previous, next);
-  const gone = new Map(before.map((element) => [element.key.join(" . "), element]));
+export function diffElements(previous: NftSet | undefined, set: NftSet): ElementChanges {
+  if (previous !== undefined && haveSameElements(previous, set)) return { removed: [], replaced: [], added: [] };
+  const change = changeBetween(previous, set);
+  const gone = new Map(change.gone.map((element) => [element.key.join(" . "), element]));
   const fresh: NftElement[] = [];
   const old: NftElement[] = [];
   const changed: NftElement[] = [];
-  for (const element of after) {
+  for (const element of change.come) {
     const key = element.key.join(" . ");
     const earlier = gone.get(key);
     gone.delete(key);
@@ -56,23 +55,6 @@ export function diffElements(previous: readonly NftElement[], set: NftSet): Elem
     removed: encodeElements(set, [...gone.values()]),
     replaced: encodeElements(set, old).map((state, index) => ({ old: state, new: states[index]! })),
     added: encodeElements(set, fresh),
-  };
-}
-
-/** The elements of each list that are not, as the same objects, in the other. */
-function unshared(
-  previous: readonly NftElement[],
-  next: readonly NftElement[],
-): { readonly before: readonly NftElement[]; readonly after: readonly NftElement[] } {
-  const { start, endBefore, endAfter } = stretchBetween(previous, next);
-  const before = previous.slice(start, endBefore);
-  const after = next.slice(start, endAfter);
-  if (before.length === 0 || after.length === 0) return { before, after };
-  const kept = new Set(before);
-  const now = new Set(after);
-  return {
-    before: before.filter((element) => !now.has(element)),
-    after: after.filter((element) => !kept.has(element)),
   };
 }
 

@@ -58,7 +58,7 @@ export function diffTables(previous: NftTable | undefined, next: NftTable): NftP
       return chain === undefined ? [] : encodeRules(previous, chain);
     },
     sets: new Map(previous.sets.map((set) => [set.name, encodeSetOnce(set)])),
-    elementChanges: (set) => diffElements(before.sets.get(set.name)?.elements ?? [], set),
+    elementChanges: (set) => diffElements(before.sets.get(set.name), set),
   });
 }
 

@@ -10,6 +10,7 @@ import type {
   NftSetState,
   NftTableState,
 } from "../../wire/netlink/nftables.ts";
+import { isListed } from "./element-list.ts";
 import { encodeRule } from "./encode-rule.ts";
 import { elementEncoder, encodeSet } from "./encode-set.ts";
 import type { NftChain, NftElement, NftFamily, NftSet, NftTable } from "./ruleset.ts";
@@ -59,7 +60,8 @@ export function encodeRules(table: NftTable, chain: NftChain): readonly NftRuleS
 
 /** Some or all elements of a set. The whole `elements` array of a set is memoized by its identity, unless it is long: its bytes weigh more than it. */
 export function encodeElements(set: NftSet, elements: readonly NftElement[]): readonly NftElementState[] {
-  const whole = elements === set.elements;
+  // Lists are long, and asking one for its array is what nobody wants who encodes a few elements.
+  const whole = !isListed(set) && elements === set.elements;
   const known = whole ? elementLists.get(elements) : undefined;
   if (known !== undefined && known.shape === shapeOf(set)) return known.states;
   const states = elements.map(elementEncoder(set));
