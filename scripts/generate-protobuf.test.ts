@@ -43,7 +43,7 @@ message Thing {
 });
 
 test("every built-in kind that can be written has a message", () => {
-  const custom = /(gateway|policy)\.networking\.k8s\.io|multicluster\.x-k8s\.io/;
+  const custom = /(gateway|policy)\.networking\.k8s\.io|multicluster\.x-k8s\.io|fairlead\.dev/;
   const others = new Set(["APIService", "StorageVersion"]);
   const missing = resources
     .filter(({ group, verbs, kind }) => verbs.includes("create") && !custom.test(group) && !others.has(kind))

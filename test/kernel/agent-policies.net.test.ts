@@ -76,6 +76,7 @@ void test("in force on all nodes, what is odd, and what is not enforced; told on
       await told(api, "names", /NotEnforced/),
       /^Warning NotEnforced spec\.egress\[0\]: to\[0\] has domainNames, which are not enforced yet/,
     );
+    assert.match(await told(api, "names", /PolicyWarning/), /means no pod today/);
     await until(api, () => conditionOf(api, "Enforced")?.status === "True");
     assert.equal(conditionOf(api, "Accepted")?.reason, "NotSupported");
     assert.equal(conditionOf(api, "Somebody")?.status, "True", "others' conditions stay");

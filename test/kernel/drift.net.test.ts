@@ -156,7 +156,7 @@ describe("by hand", () => {
       [
         "ip route add 10.9.0.0/16 dev eth0 proto 241",
         "ip route add 10.8.0.0/16 dev eth0",
-        "nft add element ip fairlead services '{ 10.96.0.99 . tcp . 80 : drop }'",
+        "nft add element ip fairlead services '{ 10.96.0.99 . tcp . 80 : 1 }'",
         "nft add table ip somebody",
       ].join(" && "),
     );
