@@ -29,6 +29,11 @@ export function libc(prototype: string): CFunction {
   };
 }
 
+/** Where bytes are, for structures that point at others. They must be held by a name until the call is over. */
+export function addressOf(bytes: Uint8Array | Uint32Array): bigint {
+  return koffi.address(bytes);
+}
+
 /** Gives a result of `libc` calls back, or throws KernelError: `doing` says what was tried to what, `cure` what may help. */
 export function check(doing: string, result: number, cure?: string): number {
   if (result >= 0) return result;

@@ -15,6 +15,7 @@ import type { Change, NetworkKernel } from "../../kernel/kernel.ts";
 import { openKernel } from "../../kernel/linux.ts";
 import { createNetworkNamespace, type NetworkNamespace } from "../../kernel/namespaces.ts";
 import { outsideAddresses, uplinkName } from "../node-object.ts";
+import { openNodeKernel } from "./node-kernel.ts";
 
 export interface TopologyOptions {
   readonly families: readonly Family[];
@@ -103,7 +104,7 @@ export function createTopology({ families, nodeCidrs, subnets, mtu = 1500 }: Top
     if (outside !== undefined || at === undefined) {
       throw new Error(`add node ${name}: ${outside} lies in none of the underlay's ranges (${nodeRanges.join(", ")})`);
     }
-    const machine = openMachine(name, addresses);
+    const machine = openMachine(name, addresses, openNodeKernel);
     const port = `port${++portsMade}`;
     try {
       plug(underlay, machine, { port, at, mtu });
@@ -335,10 +336,10 @@ function forget(link: string, machine: Machine): Change[] {
 
 // ---------------------------------------------------------------- machines
 
-function openMachine(name: string, addresses: readonly Address[]): Machine {
+function openMachine(name: string, addresses: readonly Address[], open: typeof openNodeKernel = openKernel): Machine {
   const namespace = createNetworkNamespace();
   try {
-    return { name, namespace, kernel: openKernel(name, namespace), addresses };
+    return { name, namespace, kernel: open(name, namespace), addresses };
   } catch (error) {
     namespace.close();
     throw error;
