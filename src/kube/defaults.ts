@@ -7,6 +7,7 @@
 import { encodeBase64 } from "./base64.ts";
 import type { Container, Job, Pod, ReplicationController, Secret, Service } from "./kinds.ts";
 import type { KubeObject, Labels } from "./object.ts";
+import { rememberedChange } from "./repeated.ts";
 import { schemaOf, typeNamed, type TypeSchema, type ValueType } from "./schema.ts";
 
 /**
@@ -39,7 +40,10 @@ function fill(value: Fields, type: TypeSchema): Fields {
     const field = before[name];
     const schema = type.fields.get(name);
     if (schema === undefined || typeof field !== "object") continue;
-    const next = fillValue(field, schema.type);
+    const next =
+      name === "spec"
+        ? rememberedChange(field, `defaults ${type.name}`, () => fillValue(field, schema.type))
+        : fillValue(field, schema.type);
     if (next === field) continue;
     if (filled === before) filled = { ...before };
     filled[name] = next;
@@ -71,16 +75,23 @@ function fillMap(map: Fields, of: ValueType): Fields {
 
 /** Fields and map values that are null go; where a type is `any`, null is a value. */
 function withoutNulls(value: Fields, type: TypeSchema): Fields {
-  return mapFields(value, (name) => type.fields.get(name)?.type);
+  return mapFields(value, (name) => type.fields.get(name)?.type, type.name);
 }
 
-function mapFields(value: Fields, typeOf: (name: string) => ValueType | undefined): Fields {
+function mapFields(value: Fields, typeOf: (name: string) => ValueType | undefined, owner = ""): Fields {
   let cleaned = value;
   for (const name of Object.keys(value)) {
     const field = value[name];
     if (typeof field !== "object") continue;
     const type = typeOf(name);
-    const next = field === null ? undefined : type === undefined ? field : cleanValue(field, type);
+    const next =
+      field === null
+        ? undefined
+        : type === undefined
+          ? field
+          : name === "spec" && owner !== ""
+            ? rememberedChange(field, `nulls ${owner}`, () => cleanValue(field, type))
+            : cleanValue(field, type);
     if (next === field) continue;
     if (cleaned === value) cleaned = { ...value };
     if (next === undefined) delete cleaned[name];
@@ -260,7 +271,8 @@ function webhook(): Readonly<Fields> {
 }
 
 const rewrites: { readonly [type: string]: (value: never) => Fields } = {
-  "core.v1.Pod": (pod: Pod) => (isFields(pod.spec) ? { ...pod, spec: podSpec(pod.spec) } : pod),
+  "core.v1.Pod": (pod: Pod) =>
+    isFields(pod.spec) ? { ...pod, spec: rememberedChange(pod.spec, "pod", () => podSpec(pod.spec)) } : pod,
   // pkg/apis/core/v1 SetDefaults_Namespace: so that policies can select namespaces by name.
   "core.v1.Namespace": (namespace: KubeObject) =>
     withLabels(namespace, { ...namespace.metadata.labels, "kubernetes.io/metadata.name": namespace.metadata.name }),

@@ -3,6 +3,7 @@
 //
 // Not here: required fields, values and everything that defaults may still change (validate.ts).
 
+import { remembered } from "./repeated.ts";
 import { decodeBase64 } from "./base64.ts";
 import { at, child, invalid, typeInvalid, unknownField, type FieldProblem } from "./problem.ts";
 import { parseQuantity } from "./quantity.ts";
@@ -34,8 +35,17 @@ function checkObject(value: object, type: TypeSchema, path: string, problems: Fi
   for (const [name, field] of Object.entries(value)) {
     const schema = type.fields.get(name);
     if (schema === undefined) problems.push(unknownField(child(path, name)));
+    else if (path === "" && name === "spec") problems.push(...specProblems(field, schema.type, type.name));
     else if (field !== null && field !== undefined) checkValue(field, schema.type, child(path, name), problems);
   }
+}
+
+function specProblems(spec: unknown, type: ValueType, kind: string): readonly FieldProblem[] {
+  return remembered(spec, `structure ${kind}`, () => {
+    const problems: FieldProblem[] = [];
+    if (spec !== null && spec !== undefined) checkValue(spec, type, "spec", problems);
+    return problems;
+  });
 }
 
 function checkValue(value: unknown, type: ValueType, path: string, problems: FieldProblem[]): void {

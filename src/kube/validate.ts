@@ -16,6 +16,7 @@ import {
   type FieldProblem,
 } from "./problem.ts";
 import { clusterRules, clusterUpdateRules } from "./rules/cluster.ts";
+import { remembered } from "./repeated.ts";
 import { metadataProblems, metadataUpdateProblems } from "./rules/metadata.ts";
 import { networkRules, networkUpdateRules } from "./rules/network.ts";
 import { podRules, podUpdateRules } from "./rules/pod.ts";
@@ -38,7 +39,8 @@ const updateRules: { readonly [type: string]: UpdateRule } = {
 export function validate(object: KubeObject): FieldProblem[] {
   const problems = [...metadataProblems(object)];
   const schema = schemaOf(object.apiVersion, object.kind);
-  if (schema !== undefined) checkFields(object, schema, "", { whole: object, problems });
+  if (schema !== undefined)
+    checkFields(object, schema, "", { whole: object, problems, remembers: !looksAtWhole(object) });
   return problems;
 }
 
@@ -54,11 +56,20 @@ const objectMeta = "meta.v1.ObjectMeta";
 interface Context {
   readonly whole: KubeObject;
   readonly problems: FieldProblem[];
+  /** May what was found out about repeated values be used? */
+  readonly remembers: boolean;
+}
+
+/** Rules about parts of these see more than the part: the claims of a StatefulSet are volumes of its pods. */
+function looksAtWhole({ kind }: KubeObject): boolean {
+  return kind === "StatefulSet";
 }
 
 /** What is to be looked at of a type's fields, found out once: most fields are texts and numbers that may be anything or absent. */
 interface Look {
   readonly name: string;
+  /** Tells it apart from fields of other types. */
+  readonly id: string;
   readonly field: FieldSchema;
   readonly isRequired: boolean;
   readonly isConstrained: boolean;
@@ -73,15 +84,16 @@ function looksOf(type: TypeSchema): readonly Look[] {
   let known = looks.get(type);
   if (known === undefined) {
     known = [...type.fields.values()]
-      .map(lookOf)
+      .map((field) => lookOf(type, field))
       .filter(({ field, ...look }) => field.values !== undefined || isAny(look));
     looks.set(type, known);
   }
   return known;
 }
 
-function lookOf(field: FieldSchema): Look {
+function lookOf(type: TypeSchema, field: FieldSchema): Look {
   return {
+    id: `valid ${type.name}.${field.name}`,
     name: field.name,
     field,
     isRequired: field.required && !isCollection(field.type),
@@ -115,7 +127,7 @@ function checkFields(
     if (path === "" && (name === "status" || name === "metadata")) continue;
     const given = value[name];
     // Most fields are absent: their paths are not needed.
-    if (given !== undefined) checkField(given, look, path, context);
+    if (given !== undefined) checkFieldOnce(given, look, path, context);
     else if (look.isRequired) problems.push(required(child(path, name)));
   }
   const rule = rules[type.name];
@@ -144,6 +156,19 @@ function checkField(value: unknown, look: Look, parent: string, context: Context
   if (look.isConstrained) checkConstraints(value, field.constraints, path, problems);
   if (look.isElementConstrained) checkElements(value, field.elementConstraints, path, problems);
   if (look.isDeep) checkValue(value, field.type, path, context);
+}
+
+/** As checkField, but for repeated values that are known to be valid. */
+function checkFieldOnce(value: unknown, look: Look, parent: string, context: Context): void {
+  if (!look.isDeep || !context.remembers) return checkField(value, look, parent, context);
+  const { problems } = context;
+  const before = problems.length;
+  const isValid = remembered(value, look.id, () => {
+    checkField(value, look, parent, context);
+    return problems.length === before;
+  });
+  // Problems have paths: they are told anew.
+  if (!isValid && problems.length === before) checkField(value, look, parent, context);
 }
 
 function checkValue(value: unknown, type: ValueType, path: string, context: Context): void {

@@ -10,6 +10,7 @@ export interface SharedParts {
   share(object: KubeObject): KubeObject;
 }
 
+import { isRepeated } from "../../kube/repeated.ts";
 type Fields = { readonly [name: string]: unknown };
 
 /** Below this there is nothing to gain; above it, hardly a second one of the kind. */
@@ -42,6 +43,8 @@ export function createSharedParts(partsMax = 4096): SharedParts {
   };
 
   const part = (value: object, depth: number): object => {
+    // Those are kept once already.
+    if (isRepeated(value)) return value;
     const text = isLow(value, heightMax) ? JSON.stringify(value) : "";
     if (text !== "" && text.length < charactersMin) return value;
     const isComparable = text !== "" && text.length <= charactersMax;

@@ -15,6 +15,7 @@ import { duplicateFields } from "./duplicate-fields.ts";
 import { knownFields } from "./known-fields.ts";
 import { parseRange } from "./negotiate.ts";
 import { checkedNesting, checkedNestingOf, opensWithoutEnd, tooDeep } from "./nesting.ts";
+import { createRepeatedBodies } from "./repeated-bodies.ts";
 import { unsupportedMedia } from "./status.ts";
 
 /** What can be read as an object. */
@@ -40,7 +41,7 @@ export async function readObjectBody(exchange: Exchange, expected: Expected): Pr
     return decodeProtobuf(bytes, expected);
   }
   const text = bytes.toString();
-  const fields = await parseText(text, type);
+  const fields = await parseText(text, type, `${expected.apiVersion} ${expected.kind}`);
   // Looked for where the client has asked about its fields, as kubectl does: it costs as much as reading the text once more.
   const validation = exchange.target.query.get("fieldValidation") ?? "Ignore";
   if (validation !== "Ignore" && text.trimStart().startsWith("{")) noteDuplicates(fields, duplicateFields(text));
@@ -54,18 +55,20 @@ function noteDuplicates(fields: Fields, paths: readonly string[]): void {
   if (paths.length > 0) duplicates.set(fields, paths);
 }
 
-/** JSON or YAML text as an object. Throws StatusError 400, 415. */
-export async function parseText(text: string, type: string): Promise<Fields> {
+/** JSON or YAML text as an object; `kind` is what it should be one of. Throws StatusError 400, 415. */
+export async function parseText(text: string, type: string, kind = ""): Promise<Fields> {
   if (type === "application/yaml" || type === "application/x-yaml") return fieldsOf(await parseYaml(text));
   // Clients that say nothing, or that it is a form (curl -d), mean JSON.
   if (["application/json", "", "*/*", "application/x-www-form-urlencoded", "text/plain"].includes(type))
-    return checkedNestingOf(fieldsOf(parseJson(text)), text);
+    return checkedNestingOf(fieldsOf(parseJson(text, kind)), text);
   throw unsupportedMedia(type, objectTypes);
 }
 
-function parseJson(text: string): unknown {
+const parseRepeated = createRepeatedBodies();
+
+function parseJson(text: string, kind: string): unknown {
   try {
-    return JSON.parse(text);
+    return kind === "" ? JSON.parse(text) : parseRepeated(text, kind);
   } catch (error) {
     throw badRequest(
       `the object provided is unrecognized: couldn't get version/kind; json parse error: ${wordsOf(error)}`,

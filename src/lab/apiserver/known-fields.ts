@@ -2,6 +2,7 @@
 
 import type { KubeObject } from "../../kube/object.ts";
 import { at, child } from "../../kube/problem.ts";
+import { remembered, rememberedChange } from "../../kube/repeated.ts";
 import { schemaOf, typeNamed, type FieldSchema, type TypeSchema, type ValueType } from "../../kube/schema.ts";
 
 type Fields = { readonly [field: string]: unknown };
@@ -21,11 +22,24 @@ function known(value: Fields, type: TypeSchema, unknown: string[], path: string)
       delete (result ??= { ...value })[name];
       continue;
     }
-    const next = knownValue(field, schema.type, unknown, path, name);
+    const isSpec = path === "" && name === "spec";
+    const next = isSpec
+      ? knownSpec(field, schema.type, unknown, type)
+      : knownValue(field, schema.type, unknown, path, name);
     if (isNothing(next, schema, type)) delete (result ??= { ...value })[name];
     else if (next !== field) (result ??= { ...value })[name] = next;
   }
   return result ?? value;
+}
+
+function knownSpec(spec: unknown, type: ValueType, unknown: string[], { name }: TypeSchema): unknown {
+  const paths = remembered(spec, `unknown ${name}`, () => {
+    const found: string[] = [];
+    knownValue(spec, type, found, "", "spec");
+    return found;
+  });
+  unknown.push(...paths);
+  return rememberedChange(spec, `known ${name}`, () => knownValue(spec, type, [], "", "spec"));
 }
 
 /** Go writes no empty list or map (omitempty), so one is as good as none; CRDs' types, whose names have a dash, keep theirs. */

@@ -3,6 +3,7 @@
 //
 // Not here: sets of fields and what is done with them (field-set.ts, values.ts).
 
+import { remembered } from "../../../kube/repeated.ts";
 import type { Shape } from "./shape.ts";
 import { isFields, keyStep, type Fields } from "./values.ts";
 
@@ -61,7 +62,11 @@ function fieldsText(
     const isStruct = isInherent?.(name) === true;
     // An empty struct of those is nothing.
     if (name === "metadata" && isStruct && isFields(field) && Object.keys(field).length === 0) continue;
-    const inner = added(field, shape.kind === "deduced" ? shape : shape.field(name), isStruct ? isInherent : undefined);
+    const at = shape.kind === "deduced" ? shape : shape.field(name);
+    const inner =
+      isStruct && name === "spec"
+        ? remembered(field, "added", () => added(field, at, isInherent))
+        : added(field, at, isStruct ? isInherent : undefined);
     text += `${text === "" ? "" : ","}${fieldStep(name)}:${inner}`;
   }
   return isEmpty ? "{}" : `{${text}}`;
