@@ -73,11 +73,19 @@ const scalars = [
 /** Names of types, and kinds as `apps/v1/Deployment`, with the line where the type begins. */
 let index: { readonly starts: ReadonlyMap<string, number>; readonly kinds: ReadonlyMap<string, string> } | undefined;
 const types = new Map<string, TypeSchema>();
+/** Types of kinds by apiVersion and kind, as far as they were asked for: every step of a write asks. */
+const ofKinds = new Map<string, Map<string, TypeSchema>>();
 
 /** The schema of an object's apiVersion and kind; undefined where the table has none (custom resources made at run time). */
 export function schemaOf(apiVersion: string, kind: string): TypeSchema | undefined {
+  let kinds = ofKinds.get(apiVersion);
+  if (kinds?.has(kind) === true) return kinds.get(kind);
   const name = readIndex().kinds.get(`${apiVersion}/${kind}`);
-  return name === undefined ? undefined : typeNamed(name);
+  if (name === undefined) return undefined;
+  if (kinds === undefined) ofKinds.set(apiVersion, (kinds = new Map()));
+  const type = typeNamed(name);
+  kinds.set(kind, type);
+  return type;
 }
 
 /** The type of a name that another type refers to. Throws where there is none: the table refers to its own types only. */

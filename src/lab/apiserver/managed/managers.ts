@@ -278,7 +278,9 @@ const bookkeeping = new Set([
 
 /** The object without what the server keeps. */
 function tracked(object: KubeObject): Raw {
-  const metadata = Object.fromEntries(Object.entries(object.metadata).filter(([name]) => !bookkeeping.has(name)));
+  const metadata: { [name: string]: unknown } = {};
+  const given = object.metadata as unknown as Raw;
+  for (const name of Object.keys(given)) if (!bookkeeping.has(name)) metadata[name] = given[name];
   return { ...object, metadata };
 }
 
