@@ -17,6 +17,15 @@ import { collectEarly } from "../../../src/lab/memory.ts";
 const [folder = "", port = ""] = process.argv.slice(2);
 const store = openStore({ path: join(folder, "store.db") });
 const certificates = openCertificates({ folder: join(folder, "pki"), names: ["localhost"], addresses: [] });
+// Clients that come early wait, as they do where the launcher has opened the listener.
+const server = createServer({
+  key: certificates.server.key,
+  cert: certificates.server.certificate,
+  ca: certificates.authority,
+  requestCert: true,
+  rejectUnauthorized: false,
+});
+server.listen(Number(port), "127.0.0.1");
 const access = openAccess({ store, certificates, domain: "cluster.local" });
 const plugins = admissionPlugins();
 const api = createObjectApi({
@@ -28,14 +37,6 @@ for (const name of ["default", "kube-system", "kube-public"])
   if (api.get({ group: "", resource: "namespaces", name }) === undefined)
     api.create({ apiVersion: "v1", kind: "Namespace", metadata: { name } });
 const { authenticate, authorize, guard, answers, document } = access.start(api);
-const server = createServer({
-  key: certificates.server.key,
-  cert: certificates.server.certificate,
-  ca: certificates.authority,
-  requestCert: true,
-  rejectUnauthorized: false,
-});
 startApiServer({ api, servers: [server], authenticate, authorize, guard, answers, document });
-server.listen(Number(port), "127.0.0.1");
 // As the daemon does when its start is over.
 setTimeout(collectEarly, 2000).unref();

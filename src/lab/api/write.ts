@@ -97,6 +97,7 @@ export function createObjectApi(options: ObjectApiOptions): ServedApi {
 
   const create = (given: KubeObject): KubeObject => {
     const resource = mustResource(given);
+    if (complete.has(given)) return store.create(resource, owned(resource, given, undefined));
     const isSound = sound.has(given);
     if (!isSound) checkStructure(generic(resource, given));
     const scoped = inScope(resource, withMetadata(given));
@@ -107,8 +108,8 @@ export function createObjectApi(options: ObjectApiOptions): ServedApi {
     if (taken(named.metadata.name)) throw alreadyExists(keyOf(resource, named));
     const strategy = strategyOf(resourceText(resource));
     const asked = hasStatus(resource) && strategy.keepsStatus !== true ? withoutStatus(named) : named;
-    const complete = isSound ? asked : withKindDefaults(resource, asked);
-    const prepared = strategy.prepareCreate?.(complete) ?? complete;
+    const filled = isSound ? asked : withKindDefaults(resource, asked);
+    const prepared = strategy.prepareCreate?.(filled) ?? filled;
     const changed = admit({ operation: "create", object: prepared, kind: resource });
     // What a strategy makes of a specification holds for what admission has made of it.
     const admitted = changed === prepared ? changed : (strategy.prepareCreate?.(changed) ?? changed);
@@ -254,6 +255,15 @@ const sound = new WeakSet<KubeObject>();
 /** Notes that an object's structure has been checked and that its defaults are there, so that neither is done twice. */
 export function markSound(object: KubeObject): KubeObject {
   sound.add(object);
+  return object;
+}
+
+/** Objects that `markComplete` was told of. */
+const complete = new WeakSet<KubeObject>();
+
+/** Notes that an object is stored as it is: a part of the program, valid and with its defaults, as a test of its maker says. */
+export function markComplete(object: KubeObject): KubeObject {
+  complete.add(object);
   return object;
 }
 

@@ -4,6 +4,7 @@
 import { sameJson } from "../../kube/equal.ts";
 import type { KubeObject } from "../../kube/object.ts";
 import type { ObjectApi } from "../api/api.ts";
+import { markComplete } from "../api/write.ts";
 import { collectedRules } from "./rbac-aggregation.ts";
 import { policyTable } from "./rbac-policy-table.ts";
 import { coversAll, type PolicyRule, type Role, type RoleBinding, type Subject } from "./rbac-rules.ts";
@@ -19,7 +20,7 @@ export function ensureDefaultPolicy(api: Pick<ObjectApi, "get" | "create" | "upd
     const resource = resourceNames[object.kind] ?? "";
     const { name, namespace } = object.metadata;
     const there = api.get({ group, resource, name, ...(namespace !== undefined && { namespace }) });
-    if (there === undefined) api.create(object);
+    if (there === undefined) api.create(markComplete(object));
     else if (there.metadata.annotations?.[autoUpdate] !== "false") {
       const wanted =
         "roleRef" in object

@@ -2,6 +2,9 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { withDefaults } from "../../kube/defaults.ts";
+import { structureProblems } from "../../kube/structure.ts";
+import { validate } from "../../kube/validate.ts";
 import { binding, role, target, testAccess, user } from "./access.testing.ts";
 import type { Role } from "./rbac-rules.ts";
 import { defaultPolicy, ensureDefaultPolicy } from "./rbac-policy.ts";
@@ -161,6 +164,14 @@ test("the default policy comes once, and gives back what was taken away unless t
   assert.deepEqual(discovery.rules?.[0], extra);
   assert.equal(discovery.rules?.length, 2);
   assert.deepEqual((lab.api.get({ ...key, name: "system:basic-user" }) as Role).rules ?? [], []);
+});
+
+test("the default policy is stored as it is: valid, and with its defaults", () => {
+  for (const object of defaultPolicy()) {
+    assert.deepEqual(structureProblems(object), []);
+    assert.deepEqual(validate(object), []);
+    assert.deepEqual(withDefaults(object), object);
+  }
 });
 
 test("every role that is bound is there, and every line of the table is a rule", () => {
