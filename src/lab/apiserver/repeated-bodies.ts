@@ -47,11 +47,12 @@ export function createRepeatedBodies(specsMax = 128): ParseJson {
     if (range === undefined) return JSON.parse(text);
     const [from, to] = range;
     try {
+      const spec = known(text.slice(from, to), kind);
+      if (spec === undefined) return JSON.parse(text);
       // What stands around it is read in any case, and refused where it is not JSON.
       const value = JSON.parse(`${text.slice(0, from)}0${text.slice(to)}`) as { [key]: unknown };
-      const spec = known(text.slice(from, to), kind);
       // Its name may be there a second time, written otherwise.
-      if (spec === undefined || value[key] !== 0) return JSON.parse(text);
+      if (value[key] !== 0) return JSON.parse(text);
       value[key] = spec;
       return value;
     } catch {
