@@ -5,7 +5,7 @@
 
 import type { EndpointSlice, Service } from "../kube/kinds.ts";
 import type { KubeObject, ObjectMeta } from "../kube/object.ts";
-import { leanObject } from "../watch/cluster/lean.ts";
+import { leanObject, sharedText } from "../watch/cluster/lean.ts";
 
 /** The object without what names do not need: the same kind and shape, smaller. */
 export function dnsObject(object: KubeObject): KubeObject {
@@ -29,7 +29,7 @@ const noContainers: readonly never[] = [];
 function identity({ name, namespace, uid, resourceVersion, labels }: ObjectMeta): ObjectMeta {
   return {
     name,
-    ...(namespace !== undefined && { namespace: one(namespace) }),
+    ...(namespace !== undefined && { namespace: sharedText(namespace) }),
     ...(uid !== undefined && { uid }),
     ...(resourceVersion !== undefined && { resourceVersion }),
     ...(labels !== undefined && { labels }),
@@ -43,7 +43,7 @@ function dnsServiceObject({ metadata, spec }: Service): Service {
     kind: "Service",
     metadata: identity(metadata),
     spec: {
-      ...(type !== undefined && { type: one(type) as typeof type }),
+      ...(type !== undefined && { type: sharedText(type) as typeof type }),
       // The list has it too.
       ...(clusterIPs === undefined && clusterIP !== undefined && { clusterIP }),
       ...(clusterIPs !== undefined && { clusterIPs }),
@@ -51,9 +51,9 @@ function dnsServiceObject({ metadata, spec }: Service): Service {
       ...(publishNotReadyAddresses === true && { publishNotReadyAddresses }),
       ...(ports !== undefined && {
         ports: ports.map(({ name, port, protocol }) => ({
-          ...(name !== undefined && { name: one(name) }),
+          ...(name !== undefined && { name: sharedText(name) }),
           port,
-          ...(protocol !== undefined && { protocol: one(protocol) as typeof protocol }),
+          ...(protocol !== undefined && { protocol: sharedText(protocol) as typeof protocol }),
         })),
       }),
     },
@@ -70,9 +70,10 @@ function dnsSliceObject({ metadata, addressType, endpoints, ports }: EndpointSli
       // The Service's name, and whose slice it is; not what its Service's own labels left in it.
       labels: Object.fromEntries(labels),
     },
-    addressType: one(addressType) as typeof addressType,
-    ...(endpoints !== undefined && {
-      endpoints: endpoints.map(({ addresses, conditions, hostname, targetRef }) => ({
+    addressType: sharedText(addressType) as typeof addressType,
+    // A slice without any has null there.
+    ...((endpoints ?? undefined) !== undefined && {
+      endpoints: (endpoints ?? []).map(({ addresses, conditions, hostname, targetRef }) => ({
         addresses: addresses.length > 1 ? addresses.slice(0, 1) : addresses,
         // Absent conditions mean ready (KEP-1669).
         ...(conditions !== undefined && !isPlainReady(conditions) && { conditions }),
@@ -81,16 +82,16 @@ function dnsSliceObject({ metadata, addressType, endpoints, ports }: EndpointSli
           targetRef: {
             kind: "Pod",
             ...(targetRef.name !== undefined && { name: targetRef.name }),
-            ...(targetRef.namespace !== undefined && { namespace: one(targetRef.namespace) }),
+            ...(targetRef.namespace !== undefined && { namespace: sharedText(targetRef.namespace) }),
           },
         }),
       })),
     }),
-    ...(ports !== undefined && {
-      ports: ports.map(({ name, port, protocol }) => ({
-        ...(name !== undefined && { name: one(name) }),
+    ...((ports ?? undefined) !== undefined && {
+      ports: (ports ?? []).map(({ name, port, protocol }) => ({
+        ...(name !== undefined && { name: sharedText(name) }),
         ...(port !== undefined && { port }),
-        ...(protocol !== undefined && { protocol: one(protocol) as typeof protocol }),
+        ...(protocol !== undefined && { protocol: sharedText(protocol) as typeof protocol }),
       })),
     }),
   };
@@ -101,14 +102,3 @@ function isPlainReady({ ready, serving, terminating }: NonNullable<Conditions>):
 }
 
 type Conditions = NonNullable<EndpointSlice["endpoints"]>[number]["conditions"];
-
-/** The one string for all that are equal to it, for those of which there are few. */
-function one(text: string): string {
-  const known = words.get(text);
-  if (known !== undefined) return known;
-  if (words.size < wordsMax) words.set(text, text);
-  return text;
-}
-
-const words = new Map<string, string>();
-const wordsMax = 10_000;

@@ -32,6 +32,7 @@ import { readText } from "./files.ts";
 import { forwardDrops } from "./firewall.ts";
 import { hasKubeProxy, removeKubeProxy } from "./kube-proxy.ts";
 import { takeAgentLock } from "./lock.ts";
+import { settleMemory } from "./memory.ts";
 import { watchMachine, type MachineFacts } from "./machine.ts";
 import { clearNetworkUnavailable, createNodeEvents, type NodeEvents } from "./node-events.ts";
 import { startShowServer } from "./show-server.ts";
@@ -217,6 +218,7 @@ export async function startNodeProcess(options: ProcessOptions): Promise<NodePro
     const sinceKnown = `${(performance.now() - known.at).toFixed(0)} ms after all objects were known`;
     const sinceStart = `${performance.now().toFixed(0)} ms after the start`;
     const processor = `of the processor's time ${(processorMs() - known.processorMs).toFixed(0)} and ${processorMs().toFixed(0)} ms`;
+    settleMemory({ growingPercent: 30 });
     log(`programmed ${first.made.length} changes ${sinceKnown}, ${sinceStart}; ${processor}`);
     if (first.failures.some(isWholeTable))
       log("a table could not be written: what another proxy left stays until it can");

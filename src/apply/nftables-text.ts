@@ -18,6 +18,11 @@ export interface ItemText {
 /** Beyond this, elements are counted and not listed. */
 const elementsListedMax = 20;
 
+/** Is it told in one line, with a number? */
+export function isManyElements(item: NftBatchItem): boolean {
+  return "elements" in item && item.elements.length > elementsListedMax;
+}
+
 /** What an item did, an entry per element where they are few. `previous` knows the elements that went. */
 export function describeItem(item: NftBatchItem, table: NftTable, previous: NftTable | undefined): readonly ItemText[] {
   const where = `${item.family} ${item.table}`;

@@ -5,12 +5,12 @@
 
 import { KernelError, type NetworkKernel } from "../kernel/kernel.ts";
 import type { Origin } from "../kube/object.ts";
-import { diffTables, planRemoval, planTable, splitPlan, type NftPlan } from "../program/nftables/diff.ts";
+import { batchesOf, diffTables, planRemoval, planTable, type NftPlan } from "../program/nftables/diff.ts";
 import type { NftFamily, NftTable } from "../program/nftables/ruleset.ts";
 import { names } from "../program/program.ts";
 import type { NftBatchItem } from "../wire/netlink/nftables.ts";
 import { partition } from "./entries.ts";
-import { describeItem, driftOf, type ItemText } from "./nftables-text.ts";
+import { describeItem, driftOf, isManyElements, type ItemText } from "./nftables-text.ts";
 import { tablePart, wholeTable, type Drift, type Failure, type Made, type Part } from "./report.ts";
 
 export interface TablesResult {
@@ -75,7 +75,7 @@ class TablesWork implements TablesResult {
     });
     const byPart = new Map(changed.map(({ table }) => [tablePart(table), table]));
     try {
-      for (const batch of splitPlan(
+      for (const batch of batchesOf(
         changed.flatMap(({ plan }) => plan),
         this.#kernel.nftBatchBytesMax,
       )) {
@@ -86,7 +86,8 @@ class TablesWork implements TablesResult {
         }
       }
     } catch (error) {
-      if (!(error instanceof KernelError)) throw error;
+      // A RangeError: what no nft syntax could say, found when it was encoded.
+      if (!(error instanceof KernelError || error instanceof RangeError)) throw error;
       for (const { table } of changed) this.#orFail(table, () => this.#bring(table, undefined));
     }
   }
@@ -123,7 +124,7 @@ class TablesWork implements TablesResult {
   }
 
   #commit(plan: NftPlan, table: NftTable): void {
-    for (const batch of splitPlan(plan, this.#kernel.nftBatchBytesMax)) this.#commitWithoutRefused(batch, table);
+    for (const batch of batchesOf(plan, this.#kernel.nftBatchBytesMax)) this.#commitWithoutRefused(batch, table);
   }
 
   /** Elements that are refused are left out; throws where anything else is. */
@@ -200,7 +201,10 @@ class MadeItem implements Made {
 
   constructor(part: Part, item: NftBatchItem, table: NftTable, previous: NftTable | undefined) {
     this.part = part;
-    this.#describe = () => describeItem(item, table, previous);
+    // Of many elements only the number is told, and their bytes weigh more than the Program: not kept for it.
+    if (isManyElements(item)) this.#texts = describeItem(item, table, previous);
+    const kept = this.#texts === undefined ? item : undefined;
+    this.#describe = () => (kept === undefined ? [] : describeItem(kept, table, previous));
   }
 
   get text(): string {

@@ -2,11 +2,10 @@
 
 import { globSync } from "node:fs";
 import process from "node:process";
-import { setFlagsFromString } from "node:v8";
-import { runInNewContext } from "node:vm";
 
 import { accessOf, startClusterDns } from "../agent/cluster-dns.ts";
 import { readText } from "../agent/files.ts";
+import { settleMemory } from "../agent/memory.ts";
 import { currentNetworkNamespace } from "../kernel/namespaces.ts";
 import { openCluster } from "../watch/cluster/client.ts";
 
@@ -39,19 +38,10 @@ export default async function dns(options: {
     log,
     ports: { dns: port },
   });
-  // Reading everything leaves as much behind as is kept; afterwards little is made, and it would stay for hours.
-  void server.synced.then(() => void setTimeout(collectGarbage, settledMs).unref());
+  void server.synced.then(() => settleMemory());
   await new Promise<void>((resolve) => {
     for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => resolve());
   });
   await server.close();
   return 0;
-}
-
-const settledMs = 500;
-
-function collectGarbage(): void {
-  setFlagsFromString("--expose-gc");
-  const collect = runInNewContext("gc") as (options: { readonly type: string; readonly flavor: string }) => void;
-  collect({ type: "major", flavor: "last-resort" });
 }

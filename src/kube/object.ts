@@ -64,5 +64,6 @@ export const annotations = {
 /** `namespace/name`, or `name` for cluster-scoped objects. */
 export function keyOf(object: { metadata: { name: string; namespace?: string } }): string {
   const { namespace, name } = object.metadata;
-  return namespace === undefined ? name : `${namespace}/${name}`;
+  // Joined, not as a template: that would keep its parts beside it, and every informer and table keeps these.
+  return namespace === undefined ? name : [namespace, name].join("/");
 }

@@ -362,13 +362,13 @@ function createServices(
       for (const service of services.removed) {
         const key = keyOf(service);
         objects.delete(key);
-        for (const label of selectorKey(service)) bySelector.delete(label, key);
+        for (const label of selectorKey(service, cluster)) bySelector.delete(label, key);
         dirty.add(key);
       }
       for (const service of services.added) {
         const key = keyOf(service);
         objects.set(key, service);
-        for (const label of selectorKey(service)) bySelector.add(label, key);
+        for (const label of selectorKey(service, cluster)) bySelector.add(label, key);
         dirty.add(key);
       }
       const toSettle = new Set(dirty);
@@ -387,7 +387,9 @@ function createServices(
 }
 
 /** A Service can only select pods that have the first pair of its selector: enough to find it again when a pod changes. */
-function selectorKey(service: Service): readonly string[] {
+function selectorKey(service: Service, cluster: ClusterConfig): readonly string[] {
+  // Where others connect the pods, nobody tells us of them.
+  if (cluster.podNetwork?.kind === "others") return [];
   const [first] = Object.entries(service.spec.selector ?? {});
   return first === undefined ? [] : [labelKey(namespaceOf(service), first)];
 }

@@ -12,7 +12,7 @@ import type {
   ServicePort as KubeServicePort,
 } from "../kube/kinds.ts";
 import type { Endpoint, ExternalAddress, NetworkService, ServicePort } from "./network.ts";
-import { originOf } from "./origin.ts";
+import { indexedField, originOf } from "./origin.ts";
 import { protocolOf } from "./pod.ts";
 
 /** The label that joins an EndpointSlice to its Service (discovery/v1 LabelServiceName). */
@@ -48,8 +48,7 @@ export function networkService(service: Service, slices: readonly EndpointSlice[
     name: metadata.name,
     ...(metadata.labels === undefined ? {} : { labels: metadata.labels }),
     type,
-    clusterIps:
-      type === "ExternalName" ? [] : texts.map((text) => parseAddress(text)).filter((address) => address !== undefined),
+    clusterIps: type === "ExternalName" ? [] : texts.flatMap((text) => parseAddress(text) ?? []).slice(),
     headless,
     ...(leftTo === undefined ? {} : { leftTo }),
     ...(type === "ExternalName" && spec.externalName !== undefined ? { externalName: spec.externalName } : {}),
@@ -62,7 +61,7 @@ export function networkService(service: Service, slices: readonly EndpointSlice[
       ? {}
       : { healthCheckNodePort: spec.healthCheckNodePort }),
     ports: (spec.ports ?? []).map((port, index) => ({
-      ...servicePort(service, port, `spec.ports[${index}]`, headless ? slices : proxied),
+      ...servicePort(service, port, indexedField("spec.ports", index), headless ? slices : proxied),
       ...(external.length === 0 ? {} : { external }),
     })),
     ...(headless ? { endpoints: joined(slices, () => 0) } : {}),
@@ -134,7 +133,8 @@ function servicePort(
 /** One port's endpoints from all slices: each address and port once, in order of family, address, port. */
 function endpointsOf(port: KubeServicePort, slices: readonly EndpointSlice[]): readonly Endpoint[] {
   const all = joined(slices, (slice) => slice.ports?.find((candidate) => isSamePort(candidate, port))?.port);
-  return all.filter((endpoint, index) => !isSameTarget(endpoint, all[index - 1]));
+  // A copy has no room to grow.
+  return all.filter((endpoint, index) => !isSameTarget(endpoint, all[index - 1])).slice();
 }
 
 /** The endpoints of the slices that have the port, in order, the more usable of the same first. */
@@ -168,20 +168,26 @@ function networkEndpoint(
   const address = canonicalAddress(endpoint.addresses[0] ?? "");
   if (address === undefined || (familyOf(address) === 6) !== (slice.addressType === "IPv6")) return undefined;
   const { conditions, nodeName, zone, hostname, hints, targetRef } = endpoint;
-  const result: { -readonly [Field in keyof Endpoint]: Endpoint[Field] } = {
-    address,
-    port,
-    // KEP-1669: absent conditions mean ready, serving and not terminating.
-    ready: conditions?.ready ?? true,
-    serving: conditions?.serving ?? true,
-    terminating: conditions?.terminating ?? false,
-    origin: originOf(slice, `endpoints[${index}]`),
-  };
+  const pod =
+    targetRef?.kind === "Pod" && targetRef.name !== undefined
+      ? // Joined, not as a template, which would keep its parts beside it.
+        [targetRef.namespace ?? slice.metadata.namespace ?? "default", targetRef.name].join("/")
+      : undefined;
+  // KEP-1669: absent conditions mean ready, serving and not terminating.
+  const ready = conditions?.ready ?? true;
+  const serving = conditions?.serving ?? true;
+  const terminating = conditions?.terminating ?? false;
+  const origin = originOf(slice, indexedField("endpoints", index));
+  const base = { address, port, ready, serving, terminating, origin };
+  // The most usual one in one piece: what is added to an object later lies beside it.
+  const result: { -readonly [Field in keyof Endpoint]: Endpoint[Field] } =
+    nodeName === undefined || pod === undefined
+      ? base
+      : { address, port, ready, serving, terminating, origin, node: nodeName, pod };
   if (nodeName !== undefined) result.node = nodeName;
+  if (pod !== undefined) result.pod = pod;
   if (zone !== undefined) result.zone = zone;
   if (hostname !== undefined) result.hostname = hostname;
-  if (targetRef?.kind === "Pod" && targetRef.name !== undefined)
-    result.pod = `${targetRef.namespace ?? slice.metadata.namespace ?? "default"}/${targetRef.name}`;
   if (hints?.forZones !== undefined) result.forZones = hints.forZones.map(({ name }) => name);
   if (hints?.forNodes !== undefined) result.forNodes = hints.forNodes.map(({ name }) => name);
   return result;

@@ -116,10 +116,11 @@ function createHairpin(
   node: NetworkNode,
   family: Family,
 ): (services: readonly NetworkService[]) => readonly NftElement[] {
-  const assemble = createAssembler(["hairpin"], (service: NetworkService) => ({
-    elements: { hairpin: localEndpoints(service, node, family) },
-    chains: [],
-  }));
+  const noPiece = { elements: { hairpin: none }, chains: [] };
+  const assemble = createAssembler(["hairpin"], (service: NetworkService) => {
+    const hairpin = localEndpoints(service, node, family);
+    return hairpin.length === 0 ? noPiece : { elements: { hairpin }, chains: [] };
+  });
   // A pod behind several Services is one element.
   const once = memoized((elements: readonly NftElement[]): readonly NftElement[] => {
     const seen = new Map<string, NftElement>();

@@ -94,7 +94,7 @@ export function translationOf(
 ): Translation {
   // A Service without an address of the family has no node port in it either: the families of a Service are those of its addresses.
   if (ofFamily(service.clusterIps, family) === undefined || service.leftTo !== undefined) return noTranslation;
-  return isSameOnAllNodes(service) ? everywhere[family](service, cluster) : atNode[family](service, node, cluster);
+  return isSameOnAllNodes(service) ? everywhere[family](cluster, service) : atNode[family](cluster, node, service);
 }
 
 const everywhere = { 4: memoized(clusterTranslation(4)), 6: memoized(clusterTranslation(6)) };
@@ -121,15 +121,16 @@ const anyNode: NetworkNode = {
   origin: { kind: "Node", name: "" },
 };
 
-function clusterTranslation(family: Family): (service: NetworkService, cluster: ClusterConfig) => Translation {
+// The Service comes last: a table of all Services, not a table for each.
+function clusterTranslation(family: Family): (cluster: ClusterConfig, service: NetworkService) => Translation {
   const translate = nodeTranslation(family);
-  return (service, cluster) => translate(service, anyNode, cluster);
+  return (cluster, service) => translate(cluster, anyNode, service);
 }
 
 function nodeTranslation(
   family: Family,
-): (service: NetworkService, node: NetworkNode, cluster: ClusterConfig) => Translation {
-  return (service, node, cluster) => {
+): (cluster: ClusterConfig, node: NetworkNode, service: NetworkService) => Translation {
+  return (cluster, node, service) => {
     const collected = collector();
     for (const [index, address] of service.clusterIps.entries()) {
       if (familyOf(address) !== family) continue;

@@ -85,10 +85,23 @@ function noElements(): Record<TranslationPart, readonly NftElement[]> {
   return { ...blank };
 }
 
-const blank = Object.fromEntries(translationParts.map((part) => [part, none])) as Record<
-  TranslationPart,
-  readonly NftElement[]
->;
+// Written out: an object that is copied so has its fields in itself, and there is one for each Service.
+const blank: Record<TranslationPart, readonly NftElement[]> = {
+  backends: none,
+  "affine-choices": none,
+  "affine-backends": none,
+  "affine-frontends": none,
+  "masquerade-ports": none,
+  services: none,
+  "backends-inside": none,
+  "affine-choices-inside": none,
+  "affine-backends-inside": none,
+  "services-inside": none,
+  "inside-ports": none,
+  restricted: none,
+  allowed: none,
+  "service-addresses": none,
+};
 
 export const noTranslation: Translation = { elements: noElements(), chains: [] };
 
@@ -164,9 +177,10 @@ function isSameKey(a: readonly string[], b: readonly string[]): boolean {
   return a.every((part, index) => part === b[index]);
 }
 
-function indexed(target: readonly string[], { backends }: Choice): readonly NftElement[] {
+/** Keys are written out: an array that is spread into has room for sixteen more, and there is one for each endpoint. */
+function indexed([at = "", protocol = "", asked = ""]: readonly string[], { backends }: Choice): readonly NftElement[] {
   return backends.map(({ address, port, origin }, index) => ({
-    key: [...target, String(index)],
+    key: [at, protocol, asked, String(index)],
     data: [address, String(port)],
     origin,
   }));

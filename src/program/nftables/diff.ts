@@ -22,7 +22,7 @@ import type {
 import { setFlag, verdictDataType } from "../../wire/netlink/nftables.ts";
 import { encodeChain, encodeElements, encodeRules, encodeSetOnce } from "./encode.ts";
 import { diffElementStates, diffElements, type ElementChanges } from "./diff-elements.ts";
-import type { NftChain, NftFamily, NftSet, NftTable } from "./ruleset.ts";
+import type { NftChain, NftElement, NftFamily, NftSet, NftTable } from "./ruleset.ts";
 
 /** Units in the order they are to be in force; each is all or nothing, and any number of them fit one transaction. */
 export type NftPlan = readonly (readonly NftBatchItem[])[];
@@ -72,21 +72,33 @@ export function planRemoval(family: NftFamily, table: string): NftPlan {
  * A unit larger than that becomes a transaction of its own, which the kernel will refuse with EMSGSIZE.
  */
 export function splitPlan(plan: NftPlan, bytesMax: number): NftBatchItem[][] {
-  const batches: NftBatchItem[][] = [];
-  let bytes = Infinity;
+  return [...batchesOf(plan, bytesMax)];
+}
+
+/**
+ * The same one by one, for whoever sends each and forgets it: where long sets are filled, elements are encoded only now, and a transaction
+ * is large enough to be cheap but not larger, as the encoded elements of 44,000 Services weigh more than the Services.
+ */
+export function* batchesOf(plan: NftPlan, bytesMax: number): Generator<NftBatchItem[]> {
+  let batch: NftBatchItem[] = [];
+  let bytes = batchFrameBytes;
   for (const unit of plan) {
-    const size = unit.reduce((sum, item) => sum + batchItemBytes(item), 0);
-    if (bytes + size > bytesMax) {
-      batches.push([]);
+    const size = unit.reduce((sum, item) => sum + (fillingBytes.get(item) ?? batchItemBytes(item)), 0);
+    const isFilling = unit.some((item) => fillingBytes.has(item));
+    if (batch.length > 0 && bytes + size > (isFilling ? Math.min(bytesMax, fillingBytesMax) : bytesMax)) {
+      yield joinElements(batch);
+      batch = [];
       bytes = batchFrameBytes;
     }
-    batches.at(-1)!.push(...unit);
+    batch.push(...unit);
     bytes += size;
   }
-  return batches.map(joinElements);
+  if (batch.length > 0) yield joinElements(batch);
 }
 
 const batchFrameBytes = 64;
+/** Where long sets are filled. */
+const fillingBytesMax = 1024 * 1024;
 /** Elements of one unit: small enough for the smallest socket, large enough to be cheap. */
 const unitElementsMax = 500;
 
@@ -106,7 +118,7 @@ function planWhole(wanted: NftTable, before: readonly NftBatchItem[]): NftPlan {
     hasRules: () => false,
     rules: () => [],
     sets: new Map(),
-    elementChanges: (set) => ({ removed: [], replaced: [], added: encodeElements(set, set.elements) }),
+    elementChanges: () => ({ removed: [], replaced: [], added: [] }),
   };
   return plan(wanted, nothing, [...before, { kind: "add-table", family: wanted.family, table: wanted.name }]);
 }
@@ -163,11 +175,10 @@ function plan(wanted: NftTable, have: Present, start: readonly NftBatchItem[] = 
   const growth = new Growth(at);
   for (const { set, state, fresh, reshaped } of sets) {
     if (set.flags.includes("dynamic")) continue;
-    const changes =
-      fresh || reshaped
-        ? { removed: [], replaced: [], added: encodeElements(set, set.elements) }
-        : have.elementChanges(set);
-    growth.set(set, state, changes);
+    const isEmpty = fresh || reshaped;
+    if (isEmpty && isLongAndPlain(set)) growth.fill(set);
+    else if (isEmpty) growth.set(set, state, { removed: [], replaced: [], added: encodeElements(set, set.elements) });
+    else growth.set(set, state, have.elementChanges(set));
   }
 
   const last: NftBatchItem[] = [];
@@ -225,6 +236,12 @@ class Growth {
     for (const part of chunks(removed)) this.#remove(isLate, this.#unit(name, part, []));
   }
 
+  /** All elements of a set that is empty, encoded when they are sent. */
+  fill(set: NftSet): void {
+    const units = set.filled === "last" ? this.late : this.data;
+    for (const part of chunks(set.elements)) units.push([fillingItem(this.#at, set, part)]);
+  }
+
   #remove(isLate: boolean, unit: NftBatchItem[]): void {
     if (isLate) this.removals.push(unit);
     else this.removals.splice(this.#dataRemovals++, 0, unit);
@@ -237,6 +254,43 @@ class Growth {
     return unit;
   }
 }
+
+/** Elements of these are all of one size. */
+function isLongAndPlain({ data, flags, elements }: NftSet): boolean {
+  return (
+    elements.length > longMin &&
+    data !== "verdict" &&
+    flags.length === 0 &&
+    elements.every(({ comment }) => comment === undefined)
+  );
+}
+
+const longMin = 4096;
+
+function fillingItem(
+  at: { readonly family: NftFamily; readonly table: string },
+  set: NftSet,
+  elements: readonly NftElement[],
+): NftBatchItem {
+  const item: NftBatchItem = {
+    kind: "add-elements",
+    ...at,
+    set: set.name,
+    get elements() {
+      return encodeElements(set, elements);
+    },
+  };
+  const [first] = encodeElements(set, elements.slice(0, 1));
+  const bytesOf = (some: readonly NftElementState[]): number =>
+    batchItemBytes({ kind: "add-elements", ...at, set: set.name, elements: some });
+  const one = first === undefined ? 0 : bytesOf([first]);
+  const each = first === undefined ? 0 : bytesOf([first, first]) - one;
+  fillingBytes.set(item, one + each * elements.length + 160);
+  return item;
+}
+
+/** An upper bound of the bytes of items whose elements are encoded when they are asked for. */
+const fillingBytes = new WeakMap<NftBatchItem, number>();
 
 function chunks<T>(list: readonly T[]): (readonly T[])[] {
   const parts: (readonly T[])[] = [];
@@ -304,7 +358,8 @@ function joinElements(batch: readonly NftBatchItem[]): NftBatchItem[] {
         if (next.family !== item.family) break;
         parts.push(next.elements);
       }
-      joined.push(parts.length === 1 ? item : { ...item, elements: parts.flat() });
+      const { kind, family, table, set } = item;
+      joined.push({ kind, family, table, set, elements: parts.length === 1 ? parts[0]! : parts.flat() });
     }
     start = end;
   }

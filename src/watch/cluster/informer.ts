@@ -340,7 +340,8 @@ function isSameObject(a: KubeObject, b: KubeObject): boolean {
   return (
     a.metadata.resourceVersion !== undefined &&
     a.metadata.resourceVersion === b.metadata.resourceVersion &&
-    a.metadata.uid === b.metadata.uid
+    // Of some kinds it is not kept (lean.ts).
+    (a.metadata.uid === undefined || a.metadata.uid === b.metadata.uid)
   );
 }
 

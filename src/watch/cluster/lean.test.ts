@@ -73,3 +73,20 @@ void test("what nobody reads is not kept", () => {
     status: {},
   });
 });
+
+void test("a slice without endpoints and ports, as kube-apiserver writes it, is a slice without any", () => {
+  const slice = {
+    apiVersion: "discovery.k8s.io/v1",
+    kind: "EndpointSlice",
+    metadata: { name: "web-1", namespace: "b", labels: { "kubernetes.io/service-name": "web", app: "web" } },
+    addressType: "IPv4",
+    endpoints: null,
+    ports: null,
+  };
+  assert.deepEqual(leanObject(slice), {
+    ...slice,
+    metadata: { name: "web-1", namespace: "b", labels: { "kubernetes.io/service-name": "web" } },
+    endpoints: [],
+    ports: [],
+  });
+});
