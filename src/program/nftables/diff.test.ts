@@ -267,6 +267,46 @@ void test("batches keep the units' order, respect the bound, and neighbours are 
   assert.equal(count(batches), 5000);
 });
 
+void test("a long set is filled a megabyte at a time, and ends as the table says", () => {
+  const elements = Array.from({ length: 80_000 }, (_, i) =>
+    sampleElement([`10.${i >> 16}.${(i >> 8) & 255}.${i & 255}`]),
+  );
+  const table = withSet({ name: "s", key: ["ipv4_addr"], flags: [], elements });
+  const batches = splitPlan(planTable(table, undefined), 16_000_000);
+  assert.ok(batches.length > 1, `${batches.length} transactions`);
+  const tables = createTables();
+  for (const batch of batches) commitBatch(tables, batch);
+  assert.equal(present(tables, table)?.elements.get("s")?.length, 80_000);
+  assert.deepEqual(words(planTable(table, present(tables, table))), []);
+});
+
+void test("what is filled last comes after rules and verdict maps, and goes before them", () => {
+  const table = (filled: boolean): NftTable => ({
+    family: "ip",
+    name: "t",
+    chains: [
+      { name: "c", base: { type: "filter", hook: "input", priority: 0, policy: "accept" }, rules: [] },
+      { name: "x", rules: filled ? [sampleRule({ kind: "counter" })] : [] },
+    ],
+    sets: [
+      {
+        name: "front",
+        key: ["inet_service"],
+        data: ["classid"],
+        flags: [],
+        filled: "last",
+        elements: filled ? [front] : [],
+      },
+      { name: "back", key: ["classid"], flags: [], elements: filled ? [sampleElement(["0:1"])] : [] },
+    ],
+  });
+  const front = sampleElement(["80"], { data: ["0:1"] });
+  const up = words(diffTables(table(false), table(true)));
+  assert.deepEqual(up, ["add-elements back 1", "add-rule x", "add-elements front 1"]);
+  const down = words(diffTables(table(true), table(false)));
+  assert.ok(down.indexOf("delete-elements front 1") < down.indexOf("delete-elements back 1"), down.join(", "));
+});
+
 void test("origins are for people: they make no difference", () => {
   const table = withSet({ name: "s", key: ["ipv4_addr"], flags: [], elements: [sampleElement(["10.0.0.1"])] });
   const moved = withSet({ name: "s", key: ["ipv4_addr"], flags: [], elements: [{ key: ["10.0.0.1"], origin }] });
