@@ -5,6 +5,7 @@
 
 import type { Job, Namespace, Pod } from "../../kube/kinds.ts";
 import type { KubeObject } from "../../kube/object.ts";
+import { timeText } from "./bookkeeping.ts";
 
 export interface Strategy {
   /** Does a client's status survive creation? Only for kinds that are reported rather than asked for. */
@@ -12,7 +13,7 @@ export interface Strategy {
   /** The object as it is created; its name and uid are set. */
   readonly prepareCreate?: (object: KubeObject) => KubeObject;
   /** The object as it replaces a previous one. */
-  readonly prepareUpdate?: (object: KubeObject, previous: KubeObject) => KubeObject;
+  readonly prepareUpdate?: (object: KubeObject, previous: KubeObject, nowMs: number) => KubeObject;
   /** The object as it is when its deletion begins. */
   readonly prepareDelete?: (object: KubeObject) => KubeObject;
   /** Seconds between the mark of deletion and the end. */
@@ -43,12 +44,21 @@ const strategies: { readonly [resource: string]: Strategy } = {
   nodes: { keepsStatus: true },
   pods: {
     prepareCreate: (object) => ({ ...object, status: { phase: "Pending", qosClass: qosClass(object as Pod) } }),
+    prepareUpdate: (object, previous, nowMs) => scheduledPod(object as Pod, previous as Pod, nowMs),
     gracePeriodSeconds: (object, requested) => podGraceSeconds(object as Pod, requested),
   },
   services: { prepareCreate: (object) => ({ ...object, status: { loadBalancer: {} } }) },
   "ingresses.networking.k8s.io": { prepareCreate: (object) => ({ ...object, status: { loadBalancer: {} } }) },
   "jobs.batch": { prepareCreate: (object) => jobWithSelector(object as Job) },
 };
+
+// pkg/registry/core/pod/storage assignPod: who gives a pod its node says in the same write that it is scheduled.
+function scheduledPod(pod: Pod, previous: Pod, nowMs: number): KubeObject {
+  if ((previous.spec.nodeName ?? "") !== "" || (pod.spec.nodeName ?? "") === "") return pod;
+  const others = (pod.status?.conditions ?? []).filter(({ type }) => type !== "PodScheduled");
+  const scheduled = { type: "PodScheduled", status: "True", lastTransitionTime: timeText(nowMs) } as const;
+  return { ...pod, status: { ...pod.status, conditions: [...others, scheduled] } };
+}
 
 // pkg/registry/core/pod/strategy.go CheckGracefulDelete: a pod that runs nowhere or no more goes at once.
 function podGraceSeconds({ spec, status }: Pod, requested: number | undefined): number {

@@ -141,7 +141,7 @@ export function createObjectApi(options: ObjectApiOptions): ServedApi {
     const replaced = replacement({ ...given, metadata }, previous);
     const asked = hasStatus(resource) ? withStatus(replaced, previous["status"]) : replaced;
     const complete = withKindDefaults(resource, asked);
-    const prepared = strategyOf(resourceText(resource)).prepareUpdate?.(complete, previous) ?? complete;
+    const prepared = strategyOf(resourceText(resource)).prepareUpdate?.(complete, previous, clock()) ?? complete;
     const next = withGeneration(admit({ operation: "update", object: prepared, previous, kind: resource }), previous);
     if (sameJson(next, previous)) return previous;
     const problems = [

@@ -1,8 +1,7 @@
 // Binding: a scheduler's word on which node a pod runs (pods/binding, and the older POST of bindings).
 
-import type { Condition, Pod } from "../../kube/kinds.ts";
+import type { Pod } from "../../kube/kinds.ts";
 import { createSession, whenSettled } from "../api/admission/pending.ts";
-import { timeText } from "../api/bookkeeping.ts";
 import { badRequest, conflict, notFound } from "../api/errors.ts";
 import { readObjectBody, type Fields } from "./body.ts";
 import { sendJson, type Exchange } from "./exchange.ts";
@@ -11,7 +10,7 @@ import { actorOf, type ResourceOptions } from "./resources.ts";
 import { isDryRun } from "./write.ts";
 
 /** Answers POST of a binding. Throws StatusError. */
-export async function bindPod(exchange: Exchange, _: View, { api, clock }: ResourceOptions): Promise<void> {
+export async function bindPod(exchange: Exchange, _: View, { api }: ResourceOptions): Promise<void> {
   const { target } = exchange;
   const body = (await readObjectBody(exchange, { apiVersion: "v1", kind: "Binding" })) ?? {};
   const metadata = (body["metadata"] ?? {}) as { readonly name?: string; readonly annotations?: object };
@@ -27,12 +26,11 @@ export async function bindPod(exchange: Exchange, _: View, { api, clock }: Resou
       throw conflict(key, `pod ${name} is already assigned to node ${JSON.stringify(pod.spec.nodeName)}`);
     const annotations = { ...pod.metadata.annotations, ...metadata.annotations };
     const hasAny = Object.keys(annotations).length > 0;
-    const bound = api.update({
+    api.update({
       ...pod,
       metadata: { ...pod.metadata, ...(hasAny ? { annotations } : {}) },
       spec: { ...pod.spec, nodeName: node },
     });
-    api.updateStatus({ ...bound, status: { ...pod.status, conditions: scheduled(pod, clock()) } });
   };
   const dryRun = isDryRun(target.query.getAll("dryRun"));
   const session = createSession(true);
@@ -47,9 +45,4 @@ function nodeOf(body: Fields): string {
   if (typeof name !== "string" || name === "") throw badRequest("target.name: Required value");
   if (kind !== "Node" && kind !== "") throw badRequest('target.kind: Unsupported value: supported values: "Node"');
   return name;
-}
-
-function scheduled({ status }: Pod, nowMs: number): readonly Condition[] {
-  const others = (status?.conditions ?? []).filter(({ type }) => type !== "PodScheduled");
-  return [...others, { type: "PodScheduled", status: "True", lastTransitionTime: timeText(nowMs) }];
 }

@@ -46,11 +46,7 @@ export function schedulerController(cluster: Cluster): Controller {
   };
 
   const bind = (pod: Pod, node: string): void => {
-    const bound = objects.update(pods, { ...pod, spec: { ...pod.spec, nodeName: node } });
-    const conditions = withCondition(bound.status?.conditions, { type: "PodScheduled", status: "True" }, clock.now());
-    if (conditions !== bound.status?.conditions) {
-      objects.updateStatus(pods, { ...bound, status: { ...bound.status, conditions } });
-    }
+    objects.update(pods, { ...pod, spec: { ...pod.spec, nodeName: node } });
     const who = `${pod.metadata.namespace}/${pod.metadata.name}`;
     events.record(pod, "Normal", "Scheduled", `Successfully assigned ${who} to ${node}`);
   };
