@@ -82,6 +82,8 @@ const backoff = { firstMs: 5, lastMs: 1_000_000, conflictsAtOnce: 8 };
  * many pods that come together are hardly more work than one: with turns of 8 ms the pods of a large rollout reached each node by twos.
  */
 const turnMs = 50;
+/** The same for what they say about it: a cluster coming up must not wait for its own diary. */
+const sayingMs = 4;
 
 /** Each resource once, whatever its versions. */
 const everyResource: readonly ResourceName[] = [
@@ -169,7 +171,8 @@ export function startRuntime(options: {
     }
     // What was written is committed and seen by kubelets before anybody talks about it.
     if (worked && sink.pending) return schedule();
-    if (!sink.drain(() => performance.now() < until)) return schedule();
+    const untilSaid = performance.now() + sayingMs;
+    if (!sink.drain(() => performance.now() < untilSaid)) return schedule();
     if (busy()) return schedule();
     for (const resolve of waiting.splice(0)) resolve();
   }

@@ -15,7 +15,7 @@ import type { ObjectApi } from "../api/api.ts";
 import type { WatchEvent } from "../api/store.ts";
 import { systemClock, type Clock } from "../controllers/clock.ts";
 import { isFinished } from "../controllers/pod-state.ts";
-import { hostPortsClash } from "../controllers/scheduler/placements.ts";
+import { hostPortsClash, hostPortsOf } from "../controllers/scheduler/placements.ts";
 import { createBackoff } from "./backoff.ts";
 import type { ContainerProcess } from "./container.ts";
 import type { Lookups } from "./env.ts";
@@ -140,6 +140,9 @@ export function startKubelet(options: KubeletOptions): Kubelet {
     const { status } = there;
     api.updateStatus({ ...there, status: { ...status, phase: "Failed", reason: "NodePorts", message } });
   };
+  const hasNoRoom = (pod: Pod): boolean =>
+    hostPortsOf(pod).length > 0 &&
+    [...workers.values()].some((other) => !isFinished(other.pod) && hostPortsClash(pod, other.pod));
   const podEvent = (event: WatchEvent): void => {
     if (event.type === "BOOKMARK") return;
     const pod = event.object as Pod;
@@ -148,11 +151,7 @@ export function startKubelet(options: KubeletOptions): Kubelet {
     const worker = workers.get(uid);
     if (event.type === "DELETED") void worker?.gone();
     else if (worker !== undefined) worker.update(pod);
-    else if (
-      isNew(pod) &&
-      [...workers.values()].some((other) => !isFinished(other.pod) && hostPortsClash(pod, other.pod))
-    )
-      reject(pod);
+    else if (isNew(pod) && hasNoRoom(pod)) reject(pod);
     else
       workers.set(
         uid,

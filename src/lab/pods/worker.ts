@@ -345,7 +345,8 @@ export function startPodWorker(node: NodeContext, first: Pod, ended: () => void)
   async function main(): Promise<void> {
     // What the status says of an earlier sandbox is over: nobody must be sent to its addresses.
     if (first.status?.podIP !== undefined) writeStatus();
-    const early = clock.after(250, changed);
+    // A pod that takes its time says what it waits for; of one among thousands that are under way nobody wants to know.
+    const early = clock.after(1000, changed);
     await prepare();
     early.cancel();
     if (over.signal.aborted) return;
