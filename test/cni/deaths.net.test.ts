@@ -1,7 +1,7 @@
 // Callers and agents that die, hang, come by the hundred or leave rubbish.
 
 import assert from "node:assert/strict";
-import { readFileSync, readdirSync, writeFileSync } from "node:fs";
+import { closeSync, constants, openSync, readFileSync, readSync, readdirSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { describe, test } from "node:test";
 
@@ -166,6 +166,22 @@ describe("the plugin, and callers and agents that die", () => {
       assert.equal((await plugin({ command: "DEL", directory, id: sandbox.id })).exitCode, 0);
       assert.deepEqual(addressesIn(sandbox), []);
     }
+  });
+
+  test("a request of the first version of fairlead-cni, which an upgrade may find under way, is answered as that one expects", async (t) => {
+    const directory = scratchFolder(t);
+    const host = await startHost({ directory });
+    t.after(() => host.stop());
+    const [slot = ""] = readdirSync(path.join(directory, "slots"));
+    const answer = openSync(path.join(directory, "slots", slot), constants.O_RDWR);
+    t.after(() => closeSync(answer));
+    const config = JSON.stringify({ cniVersion: "1.1.0" });
+    writeFileSync(path.join(directory, "asks", slot), `fairlead-cni 1\0CNI_COMMAND=VERSION\0\0${config}`);
+    writeFileSync(path.join(directory, "asked"), `${slot}\n`);
+    const bytes = Buffer.alloc(4096);
+    let text = "";
+    while (text.split("\n").length <= 3) text += bytes.toString("utf8", 0, readSync(answer, bytes));
+    assert.match(text, /^taken\n0\n\{"cniVersion":"1\.1\.0".*\}\n$/);
   });
 
   test("one agent a node", async (t) => {

@@ -44,12 +44,12 @@ export type JsonObject = Readonly<Record<string, unknown>>;
 /** More than this is no configuration. Bytes. */
 export const requestBytesMax = 1_048_576;
 
-/** `fairlead-cni 1`, NUL; `KEY=value`, NUL, as often as there are any; NUL; the configuration. Throws CniError 5. */
+/** `fairlead-cni 2` (or 1, see slots.ts), NUL; `KEY=value`, NUL, as often as there are any; NUL; the configuration. Throws CniError 5. */
 export function decodeInvocation(bytes: Uint8Array): CniInvocation {
   const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("utf8");
   const end = text.indexOf("\0\0");
   const [greeting, ...pairs] = end < 0 ? [] : text.slice(0, end).split("\0");
-  if (greeting !== "fairlead-cni 1") {
+  if (greeting !== "fairlead-cni 1" && greeting !== "fairlead-cni 2") {
     throw new CniError(
       cniCodes.io,
       "read a request: it is not what fairlead-cni of this version sends",

@@ -1,7 +1,7 @@
 // The way of bin/fairlead-cni, which has a shell's built-ins only: requests as files, answers through named pipes made beforehand.
 //
 //   slots/N   a free slot's pipe: we hold its writing end, so a reader waits while we live and hears the end when we die
-//   asks/N    a request: who creates it (O_EXCL) has the slot
+//   asks/N    a request: who creates it (O_EXCL) has the slot; removed before it is begun, so where it is still there nothing was done
 //   asked     "N\n": the request is complete
 //   dead      a caller found nobody at the other end: who finds no slot free does not wait for one
 //   missed/   deletions that were asked for while no agent ran
@@ -26,7 +26,7 @@ import {
 import { Socket } from "node:net";
 import { join } from "node:path";
 
-import { makeFifo } from "../../kernel/fifo.ts";
+import { hasReader, makeFifo } from "../../kernel/fifo.ts";
 import { requestBytesMax } from "./request.ts";
 
 export interface SlotsOptions {
@@ -47,8 +47,11 @@ export interface Slots {
   close(): void;
 }
 
-/** How many callers can come at one instant; each slot that is taken is replaced at once. */
+/** How many callers can come at one instant. */
 const spareSlots = 128;
+/** Taken slots are replaced when those who came at once have been served, if as many are left. */
+const spareSlotsMin = 32;
+const replaceAfterMs = 50;
 const sweepIntervalMs = 10_000;
 /** From the creation of a request to its announcement a shell needs microseconds. */
 const unannouncedMsMax = 10_000;
@@ -67,12 +70,18 @@ export function openSlots({ directory, answer, rubbish }: SlotsOptions): Slots {
   // A hundred a millisecond: later agents begin higher.
   let lastNumber = Date.now() * 100;
 
-  for (const path of [slotsDirectory, asks, askedPath, deadPath]) rmSync(path, { recursive: true, force: true });
+  // Not `asks`: who asked an agent that is gone sees there whether it had begun.
+  for (const path of [slotsDirectory, askedPath, deadPath]) rmSync(path, { recursive: true, force: true });
   for (const path of [slotsDirectory, asks, missedDirectory]) mkdirSync(path, { recursive: true, mode: 0o700 });
   makeFifo(askedPath);
   // Both ways: the pipe never ends when a caller goes.
   const asked = new Socket({ fd: openSync(askedPath, constants.O_RDWR | constants.O_NONBLOCK), writable: false });
-  for (let count = 0; count < spareSlots; count++) addSlot();
+  let replacing: NodeJS.Timeout | undefined;
+  const replaceSlots = (): void => {
+    replacing = undefined;
+    while (free.size < spareSlots) addSlot();
+  };
+  replaceSlots();
 
   function addSlot(): void {
     const number = ++lastNumber;
@@ -91,7 +100,8 @@ export function openSlots({ directory, answer, rubbish }: SlotsOptions): Slots {
     if (fd === undefined) return undefined;
     free.delete(number);
     rmSync(join(slotsDirectory, String(number)), { force: true });
-    addSlot();
+    if (free.size < spareSlotsMin) addSlot();
+    replacing ??= setTimeout(replaceSlots, replaceAfterMs).unref();
     return fd;
   };
 
@@ -101,9 +111,11 @@ export function openSlots({ directory, answer, rubbish }: SlotsOptions): Slots {
     try {
       const request = takeFile(join(asks, String(number)));
       // In this order: bin/fairlead-cni takes a slot whose pipe is there after it has made the request.
-      // A caller who is gone already is not served: the write fails.
       if (request === undefined) return rubbish(`asks/${number}: announced, and not a request`);
-      if (!(await put(fd, "taken\n"))) return rubbish(`asks/${number}: its caller was gone`);
+      // A caller who is gone already is not served.
+      if (!hasReader(fd)) return rubbish(`asks/${number}: its caller was gone`);
+      // The first fairlead-cni, which an upgrade may find under way, looks for this and not for its request.
+      if (isOfFirstVersion(request)) await put(fd, "taken\n");
       const { text, heard } = await answer(request);
       heard(await put(fd, text));
     } finally {
@@ -154,6 +166,7 @@ export function openSlots({ directory, answer, rubbish }: SlotsOptions): Slots {
     },
     close() {
       clearInterval(timer);
+      clearTimeout(replacing);
       asked.destroy();
       for (const fd of free.values()) closeSync(fd);
       free.clear();
@@ -161,6 +174,10 @@ export function openSlots({ directory, answer, rubbish }: SlotsOptions): Slots {
       for (const path of [slotsDirectory, askedPath]) rmSync(path, { recursive: true, force: true });
     },
   };
+}
+
+function isOfFirstVersion(request: Uint8Array): boolean {
+  return Buffer.from(request.subarray(0, 15)).toString("latin1") === "fairlead-cni 1\0";
 }
 
 /** Writes all of a text to a pipe, waiting while it is full; false when its reader is gone or does not read. */
