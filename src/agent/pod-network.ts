@@ -111,13 +111,13 @@ export function createPodNetwork(options: PodNetworkOptions): NodePodNetwork {
       const [report] = await Promise.all([agent.synced(), attachments.flushed()]);
       refuseHalfDone(report, attachment, request);
       await carry(attachment, bridge, inside, request);
+      if (attachment.sandbox === undefined) inside.close();
+      else follow(attachment, bridge, inside, interfaceName);
     } catch (error) {
+      inside?.close();
       await remove(attachment);
       throw error instanceof CniError ? error : new CniError(100, `${adding(request)}: ${messageOf(error)}`);
-    } finally {
-      inside?.close();
     }
-    if (attachment.sandbox !== undefined) follow(attachment, bridge, namespaceFd, interfaceName);
     return resultOf(attachment, bridge, request, gatewayFor);
   };
 
@@ -191,10 +191,9 @@ export function createPodNetwork(options: PodNetworkOptions): NodePodNetwork {
 
   /**
    * A plugin that is called after us may give the pod's link another hardware address (tuning's `mac`): guard, neighbour and bridge follow for as
-   * long as a chain of plugins takes. Nobody gets an address that is another's.
+   * long as a chain of plugins takes. Nobody gets an address that is another's. `inside` is closed at the end.
    */
-  const follow = (attachment: Attachment, bridge: BridgeLink, namespaceFd: number, interfaceName: string): void => {
-    const inside = openKernel(`pod ${attachment.namespace}/${attachment.name}`, namespaceFd);
+  const follow = (attachment: Attachment, bridge: BridgeLink, inside: NetworkKernel, interfaceName: string): void => {
     const look = (): void => {
       const now = attachments.get(attachment.id);
       const mac = inside.links().find((link) => link.name === interfaceName)?.mac;
@@ -202,7 +201,7 @@ export function createPodNetwork(options: PodNetworkOptions): NodePodNetwork {
       if (attachments.list().some((other) => other.mac === mac)) return;
       attachments.put({ ...now, mac });
     };
-    const monitor = inside.monitor((event) => void (event.kind === "link" && look()));
+    const monitor = inside.monitorLinks(look);
     const timer = setTimeout(() => followers.get(attachment.id)?.(), followMs);
     timer.unref();
     followers.set(attachment.id, () => {

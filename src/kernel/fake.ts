@@ -196,6 +196,11 @@ function makeKernel(
       monitors.add(changed);
       return { close: () => void monitors.delete(changed) };
     },
+    monitorLinks(changed) {
+      const monitor = ({ kind }: MonitorEvent): void => void (kind === "link" && changed());
+      monitors.add(monitor);
+      return { close: () => void monitors.delete(monitor) };
+    },
     close: () => monitors.clear(),
     get writes() {
       return { changes, batches, sysctls: sysctlWrites, dumps };

@@ -44,6 +44,8 @@ export interface NetworkKernel {
   connections(): readonly ConnectionState[];
   /** Calls back (coalesced, asynchronously) whenever something other than our own change touched this namespace's network state. */
   monitor(changed: (what: MonitorEvent) => void): Closable;
+  /** Calls back, asynchronously, when links may have changed, by whomever: for those who look at one link and no further, at a tenth of a monitor's price. */
+  monitorLinks(changed: () => void): Closable;
   close(): void;
 }
 

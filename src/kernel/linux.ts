@@ -28,7 +28,7 @@ import {
   type NetworkKernel,
   type RouteState,
 } from "./kernel.ts";
-import { openMonitor } from "./monitor.ts";
+import { openLinkMonitor, openMonitor } from "./monitor.ts";
 import type { NetworkNamespace } from "./namespaces.ts";
 import { openNetlinkSocket, protocol, type NetlinkSocket } from "./netlink-socket.ts";
 import { createNftablesSocket } from "./nftables.ts";
@@ -65,6 +65,7 @@ export function openKernel(name: string, namespace: NetworkNamespace, closed: ()
     flushConnections: (match) => deleteConnections(netfilter.get(), name, match),
     connections: () => listConnections(netfilter.get(), name),
     monitor: (changed) => openMonitor(namespace, name, changed),
+    monitorLinks: (changed) => openLinkMonitor(namespace, changed),
     close() {
       route.close();
       netfilter.close();

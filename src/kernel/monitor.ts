@@ -132,6 +132,25 @@ export function openMonitor(
   };
 }
 
+/** One socket that hears of links and tells nobody's changes from anybody's. Throws KernelError. */
+export function openLinkMonitor(namespace: NetworkNamespace, changed: () => void): Closable {
+  const socket = openNetlinkSocket(namespace, protocol.route, { groups: [RTNLGRP_LINK] });
+  const poll = koffi.node.poll(socket.fd, { readable: true }, () => {
+    const { messages, overrun } = socket.receive();
+    if (messages.length > 0 || overrun) changed();
+  });
+  poll.unref();
+  let open = true;
+  return {
+    close() {
+      if (!open) return;
+      open = false;
+      poll.close();
+      socket.close();
+    },
+  };
+}
+
 /** What is known of a namespace, to recognise notifications that say nothing new. */
 interface Known {
   /** By index. */
@@ -140,8 +159,10 @@ interface Known {
   readonly addresses: Set<string>;
 }
 
-// linux/rtnetlink.h: RTNLGRP_LINK, _NEIGH, _IPV4_IFADDR, _IPV4_ROUTE, _IPV6_IFADDR, _IPV6_ROUTE
-const routeGroups = [1, 3, 5, 7, 9, 11];
+// linux/rtnetlink.h
+const RTNLGRP_LINK = 1;
+// and RTNLGRP_NEIGH, _IPV4_IFADDR, _IPV4_ROUTE, _IPV6_IFADDR, _IPV6_ROUTE
+const routeGroups = [RTNLGRP_LINK, 3, 5, 7, 9, 11];
 const routeKinds = ["link", "address", "route", "neighbour"] as const;
 const lost = "notifications were lost";
 // linux/netfilter/nfnetlink.h, nf_tables.h: NFT_MSG_NEWGEN of NFNL_SUBSYS_NFTABLES ends every transaction, GETGEN asks for it.
