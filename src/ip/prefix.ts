@@ -1,6 +1,14 @@
 // Prefixes (CIDR blocks) as canonical text: `10.244.0.0/16`, host bits zero. Equal prefixes are equal strings.
 
-import { addressFromValue, addressValue, familyOf, parseAddress, type Address, type Family } from "./address.ts";
+import {
+  addressBytes,
+  addressFromValue,
+  addressValue,
+  familyOf,
+  parseAddress,
+  type Address,
+  type Family,
+} from "./address.ts";
 
 /** A prefix in canonical text, such as `10.244.1.0/24` or `fd00::/64`; its host bits are zero. */
 export type Prefix = string;
@@ -66,17 +74,22 @@ export function addressAt(prefix: Prefix, offset: bigint | number): Address {
 
 /** Does the prefix hold this address? False across families. */
 export function contains(prefix: Prefix, address: Address): boolean {
-  const { family, first, last } = prefixRange(prefix);
-  if (familyOf(address) !== family) return false;
-  const value = addressValue(address);
-  return value >= first && value <= last;
+  return startAlike(addressBytes(prefixAddress(prefix)), addressBytes(address), prefixBits(prefix));
 }
 
 /** Do two prefixes share an address? False across families. */
 export function overlaps(a: Prefix, b: Prefix): boolean {
-  const left = prefixRange(a);
-  const right = prefixRange(b);
-  return left.family === right.family && left.first <= right.last && right.first <= left.last;
+  // One of them holds all of the other, or they have nothing in common.
+  const bits = Math.min(prefixBits(a), prefixBits(b));
+  return startAlike(addressBytes(prefixAddress(a)), addressBytes(prefixAddress(b)), bits);
+}
+
+function startAlike(a: Uint8Array, b: Uint8Array, bits: number): boolean {
+  if (a.length !== b.length) return false;
+  const whole = bits >> 3;
+  for (let at = 0; at < whole; at++) if (a[at] !== b[at]) return false;
+  const rest = bits & 7;
+  return rest === 0 || (a[whole]! ^ b[whole]!) >> (8 - rest) === 0;
 }
 
 /** The n-th subnet of a given length, counted from 0: `subnet("10.244.0.0/16", 24, 1)` is `10.244.1.0/24`. */

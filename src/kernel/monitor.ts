@@ -65,7 +65,7 @@ export function openMonitor(
     scheduled ??= setImmediate(deliver);
   };
   const drainRoute = (who: "others" | "us"): void => {
-    const { messages, overrun } = route.receive();
+    const { messages, overrun } = route.receive(saysSomething(namespace.id));
     for (const message of messages) note(readable(() => routeEvent(known, message, namespace.id, who)));
     if (overrun) for (const kind of routeKinds) note({ kind, detail: lost });
   };
@@ -198,6 +198,24 @@ function readGeneration(socket: NetlinkSocket, doing: string): number {
 function generationOf(attributes: Attributes): number | undefined {
   const value = attributes.get(NFTA_GEN_ID);
   return value === undefined ? undefined : readBe32(value);
+}
+
+/** Thousands of our own routes and neighbours are told back to us: which notifications are worth reading, by type and port. */
+function saysSomething(namespaceId: string): (type: number, port: number) => boolean {
+  let known: { readonly port: number; readonly own: boolean } | undefined;
+  return (type, port) => {
+    if (known?.port !== port) known = { port, own: isOwnPort(namespaceId, protocol.route, port) };
+    switch (type) {
+      case routeMessage.new:
+      case routeMessage.delete:
+        return port !== 0 && !known.own;
+      case neighbourMessage.new:
+      case neighbourMessage.delete:
+        return !known.own;
+      default:
+        return true;
+    }
+  };
 }
 
 /** What an rtnetlink notification means for others: undefined where it is ours or says nothing new. */

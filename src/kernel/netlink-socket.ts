@@ -57,12 +57,18 @@ export interface NetlinkSocket {
   request(request: NetlinkRequest, doing: string): readonly NetlinkMessage[];
   /** A whole dump (NLM_F_DUMP is added), repeated while the kernel says it changed meanwhile. Throws KernelError. */
   dump(request: NetlinkRequest, doing: string): readonly NetlinkMessage[];
-  /** Independent requests, each acknowledged, in as few sendmsg calls as the buffers allow; a result each, undefined for success. */
+  /** Independent requests in as few sendmsg calls as the buffers allow; a result each, undefined for success. */
   pipeline(requests: readonly NetlinkRequest[], doing: string): readonly (NetlinkFailure | undefined)[];
   /** All requests in exactly one sendmsg, acknowledgements only where NLM_F_ACK is set. Throws KernelError (EMSGSIZE: too large). */
   transaction(requests: readonly NetlinkRequest[], doing: string): TransactionAnswer;
-  /** Sends nothing; what is in the queue: for sockets that joined multicast groups. `overrun`: messages were lost. */
-  receive(): { readonly messages: readonly NetlinkMessage[]; readonly overrun: boolean };
+  /**
+   * Sends nothing; what is in the queue: for sockets that joined multicast groups. `overrun`: messages were lost.
+   * Notifications that are not `wanted`, by type and port, are thrown away unread.
+   */
+  receive(wanted?: (type: number, port: number) => boolean): {
+    readonly messages: readonly NetlinkMessage[];
+    readonly overrun: boolean;
+  };
   /** Joins or leaves a multicast group. */
   setMembership(group: number, membership: "join" | "leave"): void;
   close(): void;
@@ -177,6 +183,7 @@ const close = libc("int close(int fd)");
 
 /** One buffer for all sockets: receiving is synchronous, and what it gives is copied out at once. */
 const receiveBuffer = new Uint8Array(1024 * 1024);
+const receiveView = new DataView(receiveBuffer.buffer);
 /** A dump that changes under our hands is asked for again this often. */
 const dumpAttemptsMax = 20;
 /** What the kernel charges a receive buffer for one acknowledgement with words (skb truesize), rounded up well. */
@@ -229,7 +236,7 @@ function prepare(
     dump: (request, what) => dump(state, request, what),
     pipeline: (requests, what) => pipeline(state, requests, what),
     transaction: (requests, what) => exchange(state, requests, what),
-    receive: () => receiveAll(state, "receive notifications"),
+    receive: (wanted) => receiveAll(state, "receive notifications", wanted),
     setMembership: (group, membership) => setMembership(fd, group, membership),
     close: () => closeSocket(state),
   };
@@ -275,26 +282,26 @@ function pipeline(
   while (results.length < requests.length) {
     const chunk = nextChunk(state, requests, results.length);
     const answer = exchange(state, chunk, doing);
-    for (let index = 0; index < chunk.length; index++) {
-      const failure = answer.failures.get(index);
-      if (failure === undefined && !answer.acknowledged.has(index)) throw unanswered(doing, answer.overrun);
-      results.push(failure);
-    }
+    const last = chunk.length - 1;
+    if (answer.overrun || !(answer.acknowledged.has(last) || answer.failures.has(last)))
+      throw unanswered(doing, answer.overrun);
+    for (let index = 0; index < chunk.length; index++) results.push(answer.failures.get(index));
   }
   return results;
 }
 
-/** As many requests from `start` on as the send buffer takes and whose acknowledgements the receive buffer takes; at least one. */
+/**
+ * As many requests from `start` on as the send buffer takes and whose refusals the receive buffer takes; at least one. The kernel does them in
+ * order and tells of each that it refuses: the last one's acknowledgement speaks for all.
+ */
 function nextChunk(state: SocketState, requests: readonly NetlinkRequest[], start: number): NetlinkRequest[] {
-  const chunk: NetlinkRequest[] = [];
-  let bytes = 0;
-  for (let index = start; index < requests.length && chunk.length < state.pipelineMax; index++) {
-    const request = requests[index]!;
-    bytes += messageBytes(request);
-    if (chunk.length > 0 && bytes > state.sendBytesMax) break;
-    chunk.push({ ...request, flags: request.flags | flag.ack });
+  let end = start;
+  for (let bytes = 0; end < requests.length && end - start < state.pipelineMax; end++) {
+    bytes += messageBytes(requests[end]!);
+    if (end > start && bytes > state.sendBytesMax) break;
   }
-  return chunk;
+  const last = requests[end - 1]!;
+  return [...requests.slice(start, end - 1), { ...last, flags: last.flags | flag.ack }];
 }
 
 /** One sendmsg and everything it caused. */
@@ -393,7 +400,11 @@ function sendAll(state: SocketState, bytes: Uint8Array, doing: string): void {
 }
 
 /** Everything in the receive queue. Bodies are the caller's: they are no views of the shared buffer. */
-function receiveAll(state: SocketState, doing: string): { messages: NetlinkMessage[]; overrun: boolean } {
+function receiveAll(
+  state: SocketState,
+  doing: string,
+  wanted?: (type: number, port: number) => boolean,
+): { messages: NetlinkMessage[]; overrun: boolean } {
   const messages: NetlinkMessage[] = [];
   let overrun = false;
   for (;;) {
@@ -407,6 +418,7 @@ function receiveAll(state: SocketState, doing: string): { messages: NetlinkMessa
     check(doing, length);
     if (length > receiveBuffer.length)
       throw new NetlinkFormatError(`a datagram of ${length} bytes; the receive buffer has ${receiveBuffer.length}`);
+    if (wanted !== undefined && !wanted(receiveView.getUint16(4, true), receiveView.getUint32(12, true))) continue;
     for (const message of decodeMessages(receiveBuffer.slice(0, length))) messages.push(message);
   }
 }

@@ -25,11 +25,21 @@ export type Attributes = ReadonlyMap<number, Uint8Array>;
 
 /** Bytes of a message body: a family's fixed header, padded to 4, followed by what `write` appends. */
 export function buildBody(header: Uint8Array, write?: (writer: AttributeWriter) => void): Uint8Array {
-  const writer = new AttributeWriter();
-  writer.raw(header);
-  write?.(writer);
-  return writer.take();
+  // One buffer for all: thousands of messages are made at once, and each is a copy in the end.
+  const writer = spareWriter ?? new AttributeWriter();
+  spareWriter = undefined;
+  try {
+    writer.raw(header);
+    write?.(writer);
+    return writer.take();
+  } finally {
+    writer.forget();
+    spareWriter = writer;
+  }
 }
+
+/** Undefined while it is in use. */
+let spareWriter: AttributeWriter | undefined;
 
 /** Appends attributes to a buffer. Names say the width; the first argument is always the attribute's type. */
 export class AttributeWriter {
@@ -47,6 +57,11 @@ export class AttributeWriter {
     const copy = this.#bytes.slice(0, this.#length);
     this.#length = 0;
     return copy;
+  }
+
+  /** Begins anew. */
+  forget(): void {
+    this.#length = 0;
   }
 
   u8(type: number, value: number): this {
@@ -155,6 +170,14 @@ export class AttributeWriter {
     this.#length = end;
     return at;
   }
+}
+
+/** Writes a number of 4 bytes in host order into a header. A view would cost small arrays more than they do. */
+export function putU32(header: Uint8Array, at: number, value: number): void {
+  header[at] = value;
+  header[at + 1] = value >>> 8;
+  header[at + 2] = value >>> 16;
+  header[at + 3] = value >>> 24;
 }
 
 /** Visits the attributes in `bytes` from `start` on, in order. Throws NetlinkFormatError where a length does not fit. */

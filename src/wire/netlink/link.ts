@@ -9,6 +9,7 @@ import {
   NetlinkFormatError,
   buildBody,
   parseAttributes,
+  putU32,
   readBe16,
   readI32,
   readString,
@@ -292,11 +293,10 @@ const linkHeaderBytes = 16;
 /** struct ifinfomsg */
 function linkHeader(fields: { family?: number; index?: number; flags?: number; change?: number }): Uint8Array {
   const header = new Uint8Array(linkHeaderBytes);
-  const view = new DataView(header.buffer);
-  view.setUint8(0, fields.family ?? 0);
-  view.setInt32(4, fields.index ?? 0, true);
-  view.setUint32(8, fields.flags ?? 0, true);
-  view.setUint32(12, fields.change ?? 0, true);
+  header[0] = fields.family ?? 0;
+  putU32(header, 4, fields.index ?? 0);
+  putU32(header, 8, fields.flags ?? 0);
+  putU32(header, 12, fields.change ?? 0);
   return header;
 }
 

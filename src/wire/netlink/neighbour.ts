@@ -3,7 +3,7 @@
 
 import { addressBytes, familyOf, type Address } from "../../ip/address.ts";
 import { macBytes, macFromBytes, type Mac } from "../../ip/mac.ts";
-import { NetlinkFormatError, buildBody, parseAttributes, readI32, readU16, readU32 } from "./attributes.ts";
+import { NetlinkFormatError, buildBody, parseAttributes, putU32, readI32, readU16, readU32 } from "./attributes.ts";
 import { readAddress } from "./link.ts";
 import { flag, type NetlinkMessage, type NetlinkRequest } from "./message.ts";
 
@@ -146,11 +146,12 @@ const neighbourHeaderBytes = 12;
 /** struct ndmsg: family, padding, ndm_ifindex, ndm_state, ndm_flags, ndm_type */
 function neighbourHeader(fields: { family?: number; index?: number; state?: number; flags?: number }): Uint8Array {
   const header = new Uint8Array(neighbourHeaderBytes);
-  const view = new DataView(header.buffer);
-  view.setUint8(0, fields.family ?? 0);
-  view.setInt32(4, fields.index ?? 0, true);
-  view.setUint16(8, fields.state ?? 0, true);
-  view.setUint8(10, fields.flags ?? 0);
+  const state = fields.state ?? 0;
+  header[0] = fields.family ?? 0;
+  putU32(header, 4, fields.index ?? 0);
+  header[8] = state;
+  header[9] = state >> 8;
+  header[10] = fields.flags ?? 0;
   return header;
 }
 

@@ -7,6 +7,7 @@ import {
   NetlinkFormatError,
   buildBody,
   parseAttributes,
+  putU32,
   readI32,
   readU16,
   readU32,
@@ -246,7 +247,7 @@ function addressBody(spec: AddressSpec, flags: number): Uint8Array {
   header[1] = spec.bits;
   header[2] = flags;
   header[3] = spec.scope;
-  new DataView(header.buffer).setUint32(4, spec.index, true);
+  putU32(header, 4, spec.index);
   const bytes = addressBytes(spec.address);
   return buildBody(header, (writer) => writer.bytes(IFA_LOCAL, bytes).bytes(IFA_ADDRESS, bytes));
 }
@@ -261,7 +262,7 @@ function routeHeader(spec: Pick<RouteSpec, "table" | "to" | "protocol" | "type" 
   header[5] = spec.protocol;
   header[6] = spec.scope;
   header[7] = spec.type;
-  new DataView(header.buffer).setUint32(8, spec.onlink === true ? RTNH_F_ONLINK : 0, true);
+  putU32(header, 8, spec.onlink === true ? RTNH_F_ONLINK : 0);
   return header;
 }
 
