@@ -10,6 +10,7 @@ import type { ClusterObjects } from "../model/build.ts";
 import type { ClusterConfig, LocalPods, Network, Routing } from "../model/network.ts";
 import type { NetworkSource } from "../model/source.ts";
 import type { ClusterClient, ResourceVersioned } from "../watch/cluster/client.ts";
+import type { IntervalClock } from "../watch/cluster/clock.ts";
 import { startInformer, type Informer, type InformerStatus } from "../watch/cluster/informer.ts";
 import { leanObject } from "../watch/cluster/lean.ts";
 import { createObjectsSource } from "./network-source.ts";
@@ -41,6 +42,8 @@ export interface ClusterSourceOptions {
     mtuOf(addresses: readonly Address[]): number | undefined;
   };
   readonly log: (line: string) => void;
+  /** The watches' time. */
+  readonly clock?: IntervalClock;
 }
 
 export interface ClusterSource extends NetworkSource {
@@ -171,6 +174,7 @@ export function startClusterSource(options: ClusterSourceOptions): ClusterSource
         ...(kind === "endpointSlices" ? { keep: keepSlice } : {}),
         changed: () => changed(kind),
         log,
+        ...(options.clock === undefined ? {} : { clock: options.clock }),
       }),
     );
   }

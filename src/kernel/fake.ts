@@ -103,6 +103,8 @@ const defaultSysctls: ReadonlyMap<string, string> = new Map([
   ["net/bridge/bridge-nf-call-iptables", "1"],
   ["net/bridge/bridge-nf-call-ip6tables", "1"],
   ["net/bridge/bridge-nf-call-arptables", "1"],
+  ["net/netfilter/nf_conntrack_tcp_be_liberal", "0"],
+  ["net/netfilter/nf_conntrack_tcp_timeout_close_wait", "60"],
 ]);
 
 function makeKernel(

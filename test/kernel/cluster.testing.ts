@@ -54,6 +54,7 @@ export interface TestCluster {
   readonly config: ClusterConfig;
   readonly topology: Topology;
   node(name: string): TestNode;
+  names(): readonly string[];
   addPod(name: string, node: string, options?: { readonly hostPort?: number }): Promise<TestPod>;
   deletePod(pod: TestPod): Promise<void>;
   /** Replaces the Services; resolves when every node has them. */
@@ -72,6 +73,8 @@ export interface TestCluster {
   setNode(name: string, facts: Partial<NetworkNode>): void;
   /** Says something else of the whole cluster. */
   setConfig(config: Partial<ClusterConfig>): void;
+  /** The node's object goes, and one of another name comes with the same addresses and ranges; its agent is started anew by that name. */
+  rename(name: string, next: string): Promise<TestNode>;
   /** Starts the node's agent again, from what is on disk and in the kernel. */
   restart(node: string): Promise<TestNode>;
   close(): Promise<void>;
@@ -101,9 +104,8 @@ export async function startCluster(options: {
   const source = createSource(config, networkNodes);
   let sandboxes = 0;
 
-  const start = (name: string): TestNode => {
-    const machine = topology.nodes.get(name);
-    const facts = networkNodes.find((node) => node.name === name);
+  const start = (name: string, machine: Machine | undefined = topology.nodes.get(name)): TestNode => {
+    const facts = source.current().nodes.find((node) => node.name === name);
     assert.ok(machine && facts);
     const drift: Drift[] = [];
     const waiting = new Set<() => void>();
@@ -179,10 +181,16 @@ export async function startCluster(options: {
     portMappings: [],
   });
 
+  const setNode = (name: string, facts: Partial<NetworkNode>): void => {
+    const { nodes: before } = source.current();
+    source.set({ nodes: before.map((node) => (node.name === name ? { ...node, ...facts } : node)) });
+  };
+
   return {
     config,
     topology,
     node: nodeOf,
+    names: () => [...nodes.keys()],
     serve,
     synced,
     async addPod(name, node, { hostPort } = {}) {
@@ -215,10 +223,7 @@ export async function startCluster(options: {
       pods.delete(pod.id);
       source.set({ pods: [...pods.values()].map(networkPod) });
     },
-    setNode(name, facts) {
-      const { nodes: before } = source.current();
-      source.set({ nodes: before.map((node) => (node.name === name ? { ...node, ...facts } : node)) });
-    },
+    setNode,
     setConfig(change) {
       source.set({ cluster: { ...source.current().cluster, ...change } });
     },
@@ -227,6 +232,16 @@ export async function startCluster(options: {
       await synced();
     },
     service: (name, offset, endpoints, rest = {}) => networkService(config, name, offset, endpoints, rest),
+    async rename(name, next) {
+      const old = nodeOf(name);
+      await old.agent.stop();
+      nodes.delete(name);
+      const origin = { kind: "Node", name: next };
+      setNode(name, { name: next, origin });
+      const node = start(next, old.machine);
+      await synced();
+      return node;
+    },
     async restart(name) {
       await nodeOf(name).agent.stop();
       const node = start(name);

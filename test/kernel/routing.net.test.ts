@@ -6,9 +6,11 @@ import { describe, test } from "node:test";
 
 import type { Address, Family } from "../../src/ip/address.ts";
 import { contains } from "../../src/ip/prefix.ts";
+import type { Change, NetworkKernel } from "../../src/kernel/kernel.ts";
 import { openKernel } from "../../src/kernel/linux.ts";
 import { tcpSocketFd } from "../../src/kernel/sockets.ts";
 import type { Routing } from "../../src/model/network.ts";
+import { routeProtocol } from "../../src/program/program.ts";
 import { podPort, startCluster, type TestCluster, type TestPod } from "./cluster.testing.ts";
 
 /** What is said there; throws where nobody answers in time. */
@@ -155,4 +157,86 @@ describe("routing between nodes", () => {
     }
     await everyoneReachesEveryone(pods, [4, 6]);
   });
+
+  for (const routing of ["vxlan", "native"] as const) {
+    test(`a node gets other addresses while it runs: everybody follows, also itself (${routing})`, async (t) => {
+      const cluster = await startCluster({ nodes: 3, cluster: { routing } });
+      t.after(() => cluster.close());
+      const pods = await podPerNode(cluster, 3);
+      await everyoneReachesEveryone(pods, [4, 6]);
+      const before = cluster.node("node-2").machine;
+      const moved = ["172.18.0.99", "fd00:172:18::99"];
+      readdress(cluster, "node-2", moved);
+      cluster.setNode("node-2", { addresses: moved });
+      await cluster.synced();
+      await everyoneReachesEveryone(pods, [4, 6]);
+      const kernels = cluster.names().map((name) => cluster.node(name).machine.kernel);
+      const ways = kernels.flatMap((kernel) => [
+        ...kernel.forwarding().map(({ remote }) => remote),
+        ...kernel.routes().map(({ via }) => via),
+      ]);
+      for (const address of before.addresses) assert.ok(!ways.includes(address), `${address} is still somebody's way`);
+      assert.equal(kernels[1]?.links().find(({ name }) => name === "fl.vx")?.vxlan?.local, moved[0]);
+    });
+
+    test(`a node is made anew under another name, with the same addresses and ranges (${routing})`, async (t) => {
+      const cluster = await startCluster({ nodes: 3, cluster: { routing } });
+      t.after(() => cluster.close());
+      const [one, two, three] = await podPerNode(cluster, 3);
+      assert.ok(one && two && three);
+      await everyoneReachesEveryone([one, two, three], [4, 6]);
+      // Its kubelet knows nothing of pods that were bound to the other name, and ends them.
+      await cluster.deletePod(two);
+      await cluster.rename("node-2", "other");
+      const pods = [one, await cluster.addPod("pod-4", "other"), three];
+      await cluster.synced();
+      await everyoneReachesEveryone(pods, [4, 6]);
+      for (const name of ["node-1", "node-3"]) {
+        const { kernel } = cluster.node(name).machine;
+        const neighbours = kernel.neighbours().filter(({ link, permanent }) => link === "fl.vx" && permanent);
+        assert.equal(neighbours.length, 4, "two nodes, two families");
+        assert.equal(kernel.forwarding().filter(({ link, static: kept }) => link === "fl.vx" && kept).length, 2);
+      }
+    });
+  }
 });
+
+/** Gives a node's uplink other addresses in place of its own, as an administrator does; the others find them as ARP would. */
+function readdress(cluster: TestCluster, name: string, addresses: readonly Address[]): void {
+  const { machine } = cluster.node(name);
+  const uplink = machine.kernel.addresses().find(({ address }) => address === machine.addresses[0])?.link;
+  const { mac } = machine.kernel.links().find((link) => link.name === uplink) ?? {};
+  assert.ok(uplink !== undefined && mac !== undefined);
+  const bits = (address: Address): number => (address.includes(":") ? 64 : 16);
+  const routes = machine.kernel.routes().filter(({ via, table }) => via !== undefined && table === 254);
+  const own = routes.filter(({ protocol, link }) => protocol !== routeProtocol && link === uplink);
+  make(machine.kernel, [
+    // First: an address goes with the one before it of the same range.
+    ...machine.addresses.map((address) => ({
+      kind: "delete-address" as const,
+      link: uplink,
+      address,
+      bits: bits(address),
+    })),
+    ...addresses.map((address) => ({ kind: "set-address" as const, link: uplink, address, bits: bits(address) })),
+    // The kernel takes the default route with the address it came from.
+    ...own.map(({ to, via, metric, protocol }) => ({
+      kind: "set-route" as const,
+      to,
+      ...(via !== undefined && { via }),
+      action: "forward" as const,
+      link: uplink,
+      metric,
+      protocol,
+    })),
+  ]);
+  for (const other of cluster.names().filter((each) => each !== name))
+    make(
+      cluster.node(other).machine.kernel,
+      addresses.map((address) => ({ kind: "set-neighbour", link: uplink, address, mac })),
+    );
+}
+
+function make(kernel: NetworkKernel, changes: readonly Change[]): void {
+  for (const result of kernel.change(changes)) if (!result.ok) throw result.error;
+}

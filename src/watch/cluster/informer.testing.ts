@@ -17,6 +17,8 @@ export interface FakeServer {
   readonly asked: string[];
   objects(): ReadonlyMap<string, KubeObject>;
   put(name: string, value: string): void;
+  /** Any object, in place of the one of its name. */
+  store(object: KubeObject): void;
   remove(name: string): void;
   bookmark(): void;
   /** Ends every stream: politely, or in the middle of it. */
@@ -108,14 +110,14 @@ export function fakeServer(): FakeServer {
     asked,
     objects: () => stored,
     put(name, value) {
+      server.store({ apiVersion: "v1", kind: "Service", metadata: { name }, spec: { externalName: value } });
+    },
+    store(given) {
       revision++;
+      const { name } = given.metadata;
       const before = stored.get(name);
-      const object: KubeObject = {
-        apiVersion: "v1",
-        kind: "Service",
-        metadata: { name, uid: before?.metadata.uid ?? `uid-${revision}`, resourceVersion: String(revision) },
-        spec: { externalName: value },
-      };
+      const uid = before?.metadata.uid ?? `uid-${revision}`;
+      const object = { ...given, metadata: { ...given.metadata, uid, resourceVersion: String(revision) } };
       stored.set(name, object);
       publish(before === undefined ? "ADDED" : "MODIFIED", object);
     },
