@@ -61,11 +61,11 @@ async function allReady(namespace: string, selector: string, count: number): Pro
   return found.length === count && waiting.length === 0 ? true : [`${found.length} of ${count}`, ...waiting];
 }
 
-function install(): Promise<void> {
+function install(dns: Readonly<Record<string, unknown>> = {}): Promise<void> {
   const text = renderChart({
     apiServer: { host: underlay.control[0], port: 6443 },
     agent: { flags: ["--cluster-cidr", ranges.pods.join(",")] },
-    dns: { clusterIP: ranges.dns },
+    dns: { clusterIP: ranges.dns, ...dns },
   });
   return cluster.apply(parseManifests(text, "deploy/chart").objects);
 }
@@ -192,6 +192,9 @@ async function underTraffic(work: () => Promise<void>): Promise<void> {
       .slice(before[index])
       .filter((line) => line.includes("FAIL")),
   );
+  if (failures.length > 0)
+    for (const each of cluster.nodes)
+      console.error(`== ${each.name}\n${agentLog(each).split("\n").slice(-60).join("\n")}`);
   assert.deepEqual(failures, []);
 }
 
@@ -295,6 +298,19 @@ test("a NetworkPolicy bites, and lets in whom it names", async () => {
   const [first, second] = cluster.nodes;
   await until("strangers to be kept out", 30, () => !ask("client", first)());
   assert.equal(ask("friend", second)(), true);
+  await until("its owner to be told where it is in force", 60, async () => {
+    const { items } = await cluster.client.request<{
+      readonly items: readonly {
+        readonly involvedObject: { readonly kind: string; readonly name: string };
+        readonly type: string;
+        readonly reason: string;
+        readonly message: string;
+      }[];
+    }>({ path: `/api/v1/namespaces/${namespace}/events` });
+    const told = items.filter(({ involvedObject }) => involvedObject.kind === "NetworkPolicy");
+    const words = told.map(({ type, reason, message }) => `${type} ${reason}: ${message}`);
+    return words.includes("Normal Enforced: isolates 3 pods for ingress; in force on 3 of 3 nodes") || words;
+  });
   await cluster.client.request({
     method: "DELETE",
     path: `/apis/networking.k8s.io/v1/namespaces/${namespace}/networkpolicies/friends-only`,
@@ -334,31 +350,36 @@ test("without the API server everything goes on; back, pods come and go as befor
   });
 });
 
-test("an upgrade, node by node: no request and no connection is lost", async () => {
-  await underTraffic(async () => {
-    const path = "/apis/apps/v1/namespaces/kube-system/daemonsets/fairlead-agent";
-    interface DaemonSet {
+const daemonSet = "/apis/apps/v1/namespaces/kube-system/daemonsets/fairlead-agent";
+
+function newAgents(): Promise<void> {
+  return until("the new agents", 300, async () => {
+    const { metadata, status } = await cluster.client.request<{
       readonly metadata: { readonly generation: number };
       readonly status: {
         readonly observedGeneration: number;
         readonly updatedNumberScheduled?: number;
         readonly numberAvailable?: number;
       };
-    }
+    }>({ path: daemonSet });
+    const isDone =
+      status.observedGeneration === metadata.generation &&
+      status.updatedNumberScheduled === 3 &&
+      status.numberAvailable === 3;
+    return isDone || status;
+  });
+}
+
+test("an upgrade, node by node: no request and no connection is lost", async () => {
+  agentsAreRefusedNothing();
+  await underTraffic(async () => {
     await cluster.client.request({
       method: "PATCH",
-      path,
+      path: daemonSet,
       contentType: "application/merge-patch+json",
       body: { spec: { template: { metadata: { annotations: { "example.org/version": "2" } } } } },
     });
-    await until("the new agents", 300, async () => {
-      const { metadata, status } = await cluster.client.request<DaemonSet>({ path });
-      const isDone =
-        status.observedGeneration === metadata.generation &&
-        status.updatedNumberScheduled === 3 &&
-        status.numberAvailable === 3;
-      return isDone || status;
-    });
+    await newAgents();
   });
 });
 
@@ -404,11 +425,47 @@ test("a node that is lost and comes back", async () => {
   await underTraffic(() => Promise.resolve());
 });
 
-test("away again: nothing of Fairlead is left on a node", async () => {
-  await cluster.client.request({
-    method: "DELETE",
-    path: "/apis/apps/v1/namespaces/kube-system/daemonsets/fairlead-agent",
+test("with dns.nodeLocal each node answers its own pods: names go on without a single DNS pod", async () => {
+  await underTraffic(async () => {
+    await install({ nodeLocal: true });
+    await newAgents();
+    await until("DNS to be taken over on every node", 60, () =>
+      cluster.nodes.every((node) => agentLog(node).includes("DNS: this node's pods are answered here")),
+    );
+    await cluster.client.request({
+      method: "PATCH",
+      path: "/apis/apps/v1/namespaces/kube-system/deployments/coredns",
+      contentType: "application/merge-patch+json",
+      body: { spec: { replicas: 0 } },
+    });
+    await until(
+      "the last DNS pod to be gone",
+      120,
+      async () => (await pods("kube-system", "k8s-app=kube-dns")).length === 0,
+    );
   });
+  agentsAreRefusedNothing();
+});
+
+/** What the agent of a node has logged, as long as kubelet keeps it. */
+function agentLog(node: RealNode): string {
+  return node.run("sh", "-c", "cat /run/pod-logs/kube-system_fairlead-agent-*/agent/*.log");
+}
+
+/** The chart's roles are enough for all that the agents did so far. */
+function agentsAreRefusedNothing(): void {
+  for (const node of cluster.nodes) {
+    const lines = agentLog(node).split("\n");
+    assert.notEqual(lines.length, 0);
+    assert.deepEqual(
+      lines.filter((line) => /\b403\b|forbidden/i.test(line)),
+      [],
+    );
+  }
+}
+
+test("away again: nothing of Fairlead is left on a node", async () => {
+  await cluster.client.request({ method: "DELETE", path: daemonSet });
   await until(
     "the agents to be gone",
     120,
