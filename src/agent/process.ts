@@ -40,6 +40,7 @@ import type { ShownNode } from "./show.ts";
 import { networkProgrammingText, watchMetricsText } from "./watch-metrics.ts";
 import { startPolicyReports, type PolicyReports } from "./policy-reports.ts";
 import { noteOnNode, type NodeNotes } from "./node-notes.ts";
+import { claimNodeRanges, type NodePool } from "./node-ranges.ts";
 import { createNodeDnsSource, withDnsAddresses, type NodeDnsSource } from "./node-dns-source.ts";
 import { startNodeDns, type NodeDns } from "./node-dns.ts";
 import { isToStay, startNode, type NodeNetwork } from "./node.ts";
@@ -57,6 +58,8 @@ export interface ProcessOptions {
   readonly routing?: Routing;
   /** The node's pod ranges where its Node object has none. */
   readonly podCidrs?: readonly Prefix[];
+  /** Out of these the node takes its pods' ranges, where its Node object has none and none are given. */
+  readonly nodePools?: readonly NodePool[];
   /** This node answers its pods' questions for names itself, by that Corefile; the DNS Service's pods do where absent. */
   readonly dns?: { readonly corefile: string };
   readonly health: HealthAddresses;
@@ -127,6 +130,7 @@ export async function startNodeProcess(options: ProcessOptions): Promise<NodePro
   const kernel = openKernel(node, namespace);
   let sayNotes = (): void => {};
   let policies: NodeNotes["policies"];
+  let podCidrs = options.podCidrs ?? [];
   const machine = watchMachine(kernel, {
     isOurs: ownLinkName,
     changed() {
@@ -225,8 +229,13 @@ export async function startNodeProcess(options: ProcessOptions): Promise<NodePro
     else handOver(kernel, { log, events, later });
     lookForFirewalls(kernel, scope.kind, { log, events, later });
     // Only now: whoever reads it may send packets as they are, and they are taken.
-    sayNotes = noteOnChange(options, { client, source, machine, later, policies: () => policies });
+    const notes = (): Pick<NodeNotes, "podCidrs" | "policies"> => ({ podCidrs, policies });
+    sayNotes = noteOnChange(options, { client, source, machine, later, notes });
     sayNotes();
+    takeRanges(options, { client, source, later }, (taken) => {
+      podCidrs = taken;
+      sayNotes();
+    });
     if (scope.kind === "all") reports = startPolicyReports({ client, node, source, log });
     if (scope.kind === "all") plugin = await openToPods(options, { client, source, network, events, later });
     if (ownDns !== undefined && options.dns !== undefined)
@@ -399,22 +408,22 @@ function tell(event: AgentEvent, log: (line: string) => void, events: NodeEvents
 
 /** Says on the Node what the command line said and whether policies are in force, again and again until it stands there. */
 function noteOnChange(
-  { routing, podCidrs = [], log }: ProcessOptions,
+  { routing, log }: ProcessOptions,
   parts: {
     readonly client: ClusterClient;
     readonly source: ClusterSource;
     readonly machine: MachineFacts;
     readonly later: Aids["later"];
-    readonly policies: () => NodeNotes["policies"];
+    readonly notes: () => Pick<NodeNotes, "podCidrs" | "policies">;
   },
 ): () => void {
-  const { client, source, machine, later, policies } = parts;
+  const { client, source, machine, later, notes } = parts;
   const say = (): void => {
     const node = source.node();
     if (node === undefined) return;
     const own = (node.status?.addresses ?? []).flatMap(({ type, address }) => (type === "InternalIP" ? [address] : []));
     const way = routing && { mode: routing, subnets: machine.subnetsOf(own) };
-    noteOnNode(client, node, { routing: way, podCidrs, policies: policies() }).then(
+    noteOnNode(client, node, { routing: way, ...notes() }).then(
       (words) => void (words !== "" && log(`said on the Node: ${words}`)),
       (error: unknown) => {
         log(`say on the Node what others act upon (routing, pod ranges, policies): ${String(error)}; tried again`);
@@ -422,7 +431,35 @@ function noteOnChange(
       },
     );
   };
+  // A Node that is made anew says nothing of its agent.
+  let uid = source.node()?.metadata.uid;
+  source.subscribe(() => {
+    const today = source.node()?.metadata.uid;
+    if (today === uid) return;
+    uid = today;
+    say();
+  });
   return say;
+}
+
+/** Takes the node's part of the pools where the cluster gives it none, trying until it is there. */
+function takeRanges(
+  { node, nodePools: pools, log }: ProcessOptions,
+  parts: { readonly client: ClusterClient; readonly source: ClusterSource; readonly later: Aids["later"] },
+  taken: (ranges: readonly Prefix[]) => void,
+): void {
+  if (pools === undefined) return;
+  const { client, source, later } = parts;
+  const othersRanges = (): readonly Prefix[] =>
+    source.current().nodes.flatMap(({ name, podCidrs }) => (name === node ? [] : podCidrs));
+  const take = (): void => {
+    if ((source.node()?.spec?.podCIDRs ?? []).length > 0) return;
+    claimNodeRanges({ client, node, pools, othersRanges }).then(taken, (error: unknown) => {
+      log(`${error instanceof Error ? error.message : String(error)}; tried again`);
+      later(retryMs, take);
+    });
+  };
+  take();
 }
 
 interface Aids {

@@ -8,6 +8,8 @@ const options: AgentOptions = {
   healthzBindAddress: "0.0.0.0:10256",
   metricsBindAddress: "127.0.0.1:10249",
   domain: "cluster.local",
+  nodeCidrMaskSizeIpv4: "24",
+  nodeCidrMaskSizeIpv6: "64",
   stateDir: "/nonexistent/state",
   cniDir: "/nonexistent/cni",
   cniBinDir: "/nonexistent/bin",
@@ -26,6 +28,16 @@ void test("what is wrong on the command line is said with the option's name, bef
     [{ only: "services", detectLocalMode: "BridgeInterface" }, /needs --pod-bridge-interface/],
     [{ only: "services", detectLocalMode: "InterfaceNamePrefix" }, /needs --pod-interface-name-prefix/],
     [{ nodeportAddresses: "primary,10.0.0.0/8" }, /"primary" stands alone/],
+    [{ podCidr: "10.244.7.0/33" }, /--pod-cidr 10\.244\.7\.0\/33 is no CIDR/],
+    [{ allocateNodeCidrs: true }, /--allocate-node-cidrs needs --cluster-cidr/],
+    [
+      { allocateNodeCidrs: true, clusterCidr: "10.244.0.0/16", podCidr: "10.244.7.0/24" },
+      /--allocate-node-cidrs does not go with --pod-cidr/,
+    ],
+    [
+      { allocateNodeCidrs: true, clusterCidr: "10.244.0.0/16", nodeCidrMaskSizeIpv4: "many" },
+      /--node-cidr-mask-size-ipv4 NaN does not divide/,
+    ],
     [{ nodeportAddresses: "eth0" }, /--nodeport-addresses eth0 is no CIDR/],
   ];
   for (const [given, message] of cases) await assert.rejects(agent("run", { ...options, ...given }), message);

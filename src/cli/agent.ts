@@ -7,6 +7,7 @@ import process from "node:process";
 import { fileURLToPath } from "node:url";
 
 import type { AgentScope } from "../agent/cluster-source.ts";
+import { nodePools, type NodePool } from "../agent/node-ranges.ts";
 import { cleanUpNode, startNodeProcess, type NodePlaces } from "../agent/process.ts";
 import { familyOf, parseAddress } from "../ip/address.ts";
 import { parsePrefix, type Prefix } from "../ip/prefix.ts";
@@ -32,6 +33,9 @@ export interface AgentOptions {
   readonly domain: string;
   readonly routing?: Routing;
   readonly podCidr?: string;
+  readonly allocateNodeCidrs?: boolean;
+  readonly nodeCidrMaskSizeIpv4: string;
+  readonly nodeCidrMaskSizeIpv6: string;
   readonly dns?: "pods" | "node-local";
   readonly dnsConf?: string;
   readonly stateDir: string;
@@ -58,13 +62,15 @@ async function run(options: AgentOptions): Promise<number> {
   const node = (options.hostnameOverride ?? options.node ?? hostname()).trim().toLowerCase();
   const nodePortCidrs = nodePortRanges(options.nodeportAddresses);
   const scope = scopeOf(options);
+  const clusterCidrs = ranges("--cluster-cidr", options.clusterCidr);
   const chosen = {
-    clusterCidrs: ranges("--cluster-cidr", options.clusterCidr),
+    clusterCidrs,
     serviceCidrs: ranges("--service-cidr", options.serviceCidr),
     ...(nodePortCidrs === undefined ? {} : { nodePortCidrs }),
     domain: options.domain,
     ...(options.routing !== undefined && { routing: options.routing }),
     podCidrs: ranges("--pod-cidr", options.podCidr),
+    ...poolsOf(options, clusterCidrs),
     ...dnsOf(options),
     health: healthAddresses(options),
     places: nodePlaces(options),
@@ -121,6 +127,17 @@ function dnsOf({ dns = "pods", dnsConf = "/etc/coredns/Corefile", only }: AgentO
       "--dns node-local needs the pod network, where the server has its place: it does not go with --only services",
     );
   return { dns: { corefile: dnsConf } };
+}
+
+function poolsOf(options: AgentOptions, clusterCidrs: readonly Prefix[]): { readonly nodePools?: readonly NodePool[] } {
+  if (options.allocateNodeCidrs !== true) return {};
+  if (clusterCidrs.length === 0) throw new Error("--allocate-node-cidrs needs --cluster-cidr: what is to be divided");
+  if (options.podCidr !== undefined)
+    throw new Error("--allocate-node-cidrs does not go with --pod-cidr, which says this node's ranges already");
+  if (options.only !== undefined)
+    throw new Error("--allocate-node-cidrs is for the pod network: it does not go with --only services");
+  const maskSize = { 4: Number(options.nodeCidrMaskSizeIpv4), 6: Number(options.nodeCidrMaskSizeIpv6) };
+  return { nodePools: nodePools(clusterCidrs, maskSize) };
 }
 
 function scopeOf(options: AgentOptions): AgentScope {

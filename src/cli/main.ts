@@ -290,7 +290,13 @@ const agentCommand = program
   .option(
     "--pod-cidr <list>",
     "this node's pods' ranges, one per family, in a cluster that gives nodes none; written on its Node object",
-  );
+  )
+  .option(
+    "--allocate-node-cidrs",
+    "take this node's pods' ranges out of --cluster-cidr, in a cluster that gives nodes none; all agents alike",
+  )
+  .option("--node-cidr-mask-size-ipv4 <bits>", "of each node's IPv4 range", "24")
+  .option("--node-cidr-mask-size-ipv6 <bits>", "of each node's IPv6 range", "64");
 for (const option of placeOptions) agentCommand.addOption(option);
 agentCommand
   .addHelpText(

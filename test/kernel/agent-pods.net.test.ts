@@ -10,6 +10,7 @@ import { after, afterEach, before, describe, test } from "node:test";
 
 import { createNetworkNamespace, type NetworkNamespace } from "../../src/kernel/namespaces.ts";
 import type { Node } from "../../src/kube/kinds.ts";
+import type { ObjectKey } from "../../src/lab/api/store.ts";
 import { createTopology, type Machine, type Topology } from "../../src/lab/network/topology.ts";
 import { ask, closeServers, ownRoutes, serve, tables } from "./agent-node.testing.ts";
 import { endAll, nodeObject, runFairlead, startApi, type AgentProcess, type TestApi } from "./agent.testing.ts";
@@ -45,9 +46,9 @@ describe("for everything", () => {
     `--cni-bin-dir=${join(api.folder, name, "bin")}`,
     `--cni-conf-dir=${join(api.folder, name, "net.d")}`,
   ];
-  const start = (name: string): AgentProcess => {
+  const start = (name: string, ...more: readonly string[]): AgentProcess => {
     const reach = [`--kubeconfig=${api.kubeconfig}`, `--node=${name}`];
-    return runFairlead(machine(name).namespace, "agent", ...reach, ...places(name));
+    return runFairlead(machine(name).namespace, "agent", ...reach, ...places(name), ...more);
   };
   const giveRange = (name: string, podCidrs: readonly string[]): void => {
     const key = { group: "", resource: "nodes", name };
@@ -75,6 +76,23 @@ describe("for everything", () => {
       }),
     );
 
+  const addPod = (
+    name: string,
+  ): {
+    readonly id: string;
+    readonly namespace: NetworkNamespace;
+    readonly path: string;
+    readonly addresses: readonly string[];
+  } => {
+    const namespace = createNetworkNamespace();
+    const pod = { id: `on-${name}`, namespace, path: `/proc/${process.pid}/fd/${namespace.fd}` };
+    const result = cni(name, "ADD", pod);
+    assert.equal(result.status, 0, result.stdout);
+    const ips = JSON.parse(result.stdout).ips as { address: string }[];
+    serve(namespace, pod.id);
+    return { ...pod, addresses: ips.map(({ address }) => address.split("/")[0] ?? "") };
+  };
+
   void test("pods come when the node has ranges, reach each other across nodes, outlive their agent; uninstall leaves nothing", async () => {
     const before = machine("node-1").kernel.links().length;
     const agents = ["node-1", "node-2"].map((name) => start(name));
@@ -89,15 +107,7 @@ describe("for everything", () => {
       JSON.parse(readFileSync(join(api.folder, "node-1", "net.d", "05-fairlead.conflist"), "utf8")).plugins[0].type,
       "fairlead-cni",
     );
-    const pods = ["node-1", "node-2"].map((name) => {
-      const namespace = createNetworkNamespace();
-      const pod = { id: `on-${name}`, namespace, path: `/proc/${process.pid}/fd/${namespace.fd}` };
-      const result = cni(name, "ADD", pod);
-      assert.equal(result.status, 0, result.stdout);
-      const ips = JSON.parse(result.stdout).ips as { address: string }[];
-      serve(namespace, pod.id);
-      return { ...pod, node: name, addresses: ips.map(({ address }) => address.split("/")[0] ?? "") };
-    });
+    const pods = ["node-1", "node-2"].map(addPod);
     const [one, two] = pods;
     assert.ok(one && two);
     for (const [family, address] of two.addresses.entries()) {
@@ -125,6 +135,54 @@ describe("for everything", () => {
     closeServers();
     for (const { namespace } of pods) namespace.close();
   });
+
+  void test("a cluster that gives nodes no ranges: agents divide one among themselves, and say it again on a Node made anew", async () => {
+    const key = (name: string): ObjectKey => ({ group: "", resource: "nodes", name });
+    const makeAnew = (name: string): void => {
+      api.api.delete(key(name));
+      api.api.create(nodeObject(name, machine(name).addresses, []));
+    };
+    for (const name of machines.keys()) makeAnew(name);
+    api.api.create({ apiVersion: "v1", kind: "Namespace", metadata: { name: "kube-system" } });
+    const pool = ["--allocate-node-cidrs", "--cluster-cidr=10.244.0.0/16,fd00:10:244::/56"];
+    const agents = [...machines.keys()].map((name) => start(name, ...pool));
+    await Promise.all(agents.map((agent) => agent.says(/NetworkUnavailable is False/)));
+    const { data } = api.api.get({
+      group: "",
+      resource: "configmaps",
+      namespace: "kube-system",
+      name: "fairlead-node-ranges",
+    }) as unknown as { readonly data: Readonly<Record<string, string>> };
+    assert.deepEqual(Object.keys(data).toSorted(), ["node-1", "node-2"]);
+    assert.deepEqual(Object.values(data).toSorted(), [
+      "10.244.0.0/24,fd00:10:244::/64",
+      "10.244.1.0/24,fd00:10:244:1::/64",
+    ]);
+    const pods = [...machines.keys()].map(addPod);
+    const [one, two] = pods;
+    assert.ok(one && two);
+    await reaches(one, two);
+    makeAnew("node-2");
+    while ((api.api.get(key("node-2")) as Node).metadata.annotations?.["fairlead.dev/pod-cidrs"] !== data["node-2"])
+      await new Promise((resolve) => void setImmediate(resolve));
+    await reaches(one, two);
+    for (const agent of agents) await agent.end();
+    for (const name of machines.keys())
+      assert.equal(await runFairlead(machine(name).namespace, "uninstall", ...places(name)).ended, 0);
+    closeServers();
+    for (const { namespace } of pods) namespace.close();
+  });
+
+  /** In every family, sooner or later: nodes hear of each other one after another. */
+  const reaches = async (
+    from: { readonly namespace: NetworkNamespace },
+    to: { readonly addresses: readonly string[] },
+  ): Promise<void> => {
+    for (const address of to.addresses) {
+      let outcome = "";
+      while (outcome !== "answered") ({ outcome } = await ask(from.namespace, address, 8080));
+    }
+  };
 });
 
 function listOf(folder: string): readonly string[] {
