@@ -16,7 +16,7 @@ import koffi from "koffi";
 import { check, libc } from "../../src/kernel/ffi.ts";
 import { currentNetworkNamespace } from "../../src/kernel/namespaces.ts";
 import { bindUdpFd, socketAddressBytes } from "../../src/kernel/sockets.ts";
-import { finishedAnswer } from "../../src/program/zone-answer.ts";
+import { keptAnswer } from "../../src/program/zone-answer.ts";
 import { compileZone, type Zone } from "../../src/program/zone.ts";
 import { network, port, service } from "../../src/program/zone.testing.ts";
 import { startDnsServer } from "../../src/serve/dns/server.ts";
@@ -172,7 +172,7 @@ function plainServer(zone: Zone, serverPort: number): dgram.Socket {
   socket.on("message", (asked, from) => {
     const query = readQuery(asked);
     if (query.kind !== "query") return;
-    const answer = finishedAnswer(zone, query.name, query.type);
+    const answer = keptAnswer(zone, query.name, query.type);
     if (answer === undefined) return;
     const out = new Uint8Array(1232);
     const length = writeAnswer(out, asked, query, answer, { limit: udpLimit(query), turn: 0 });

@@ -8,6 +8,7 @@ import type { Origin } from "../kube/object.ts";
 import type { NetworkPod } from "../model/network.ts";
 import { isWithin, lowerName, type DnsName } from "../wire/dns/name.ts";
 import { classIn, type RecordData, type RecordType } from "../wire/dns/record.ts";
+import { servicesWith } from "./zone-pointers.ts";
 import { addressOfDashed, addressOfReverseName, dashedAddress, reverseName, reverseZoneOf } from "./zone-reverse.ts";
 import { serviceName, serviceNames, servicePointers, type Pointer } from "./zone-service.ts";
 import type { NamespaceZone, Zone, ZoneNode, ZoneRecord, ZoneSettings } from "./zone.ts";
@@ -170,7 +171,10 @@ function findReverse(zone: Zone, name: DnsName): ZoneNode | undefined {
   const address = addressOfReverseName(name);
   if (address === undefined)
     return reverseZoneOf(name, zone.reverseRanges) === undefined ? undefined : emptyNode(name, zone.origin);
-  const pointers = [...zone.namespaces.values()].flatMap((namespace) => pointersOf(namespace, zone).get(address) ?? []);
+  const pointers: Pointer[] = [];
+  for (const namespace of zone.namespaces.values())
+    for (const service of servicesWith(namespace, address))
+      pointers.push(...servicePointers(service, zone.settings).filter((pointer) => pointer.address === address));
   return pointers.length === 0 ? undefined : reverseNode(zone, name, pointers);
 }
 
@@ -178,8 +182,6 @@ function reverseNode(zone: Zone, name: DnsName, pointers: readonly Pointer[]): Z
   const records = pointers.map(({ target, origin }) => recordOf(zone, name, { kind: "PTR", target }, origin));
   return { name, records, origin: records[0]?.origin ?? zone.origin };
 }
-
-const knownPointers = new WeakMap<ZoneSettings, WeakMap<NamespaceZone, Map<Address, Pointer[]>>>();
 
 /** What is known under these settings. */
 function knownFor<K extends object, V>(
@@ -191,28 +193,17 @@ function knownFor<K extends object, V>(
   return known;
 }
 
-function pointersOf(namespace: NamespaceZone, { settings }: Zone): ReadonlyMap<Address, readonly Pointer[]> {
-  const known = knownFor(knownPointers, settings);
-  const made = known.get(namespace);
-  if (made !== undefined) return made;
-  const pointers = new Map<Address, Pointer[]>();
-  for (const service of namespace.services.values()) {
-    for (const pointer of servicePointers(service, settings)) {
-      const list = pointers.get(pointer.address);
-      if (list === undefined) pointers.set(pointer.address, [pointer]);
-      else list.push(pointer);
-    }
-  }
-  known.set(namespace, pointers);
-  return pointers;
-}
-
 // All of them, for reading.
 function reverseNodes(zone: Zone): ZoneNode[] {
   const all = new Map<Address, Pointer[]>();
   for (const namespace of zone.namespaces.values()) {
-    for (const [address, pointers] of pointersOf(namespace, zone))
-      all.set(address, [...(all.get(address) ?? []), ...pointers]);
+    for (const service of namespace.services.values()) {
+      for (const pointer of servicePointers(service, zone.settings)) {
+        const list = all.get(pointer.address);
+        if (list === undefined) all.set(pointer.address, [pointer]);
+        else list.push(pointer);
+      }
+    }
   }
   return [...all]
     .toSorted(([a], [b]) => compareAddresses(a, b))

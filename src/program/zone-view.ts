@@ -54,18 +54,17 @@ const knownLabelled = new WeakMap<readonly Requirement[], WeakMap<NamespaceZone,
 
 /** Pods by address: who a client is. Pods of the host's network are left out, for they share their node's address. */
 export function clientNamespace(zone: Zone, address: string): string | undefined {
-  let clients = known.get(zone.namespaces);
+  let clients = known.get(zone.pods);
   if (clients === undefined) {
     clients = new Map();
-    for (const namespace of zone.namespaces.values())
-      for (const pod of namespace.pods)
-        if (!pod.hostNetwork) for (const each of pod.addresses) clients.set(each, namespace.name);
-    known.set(zone.namespaces, clients);
+    for (const pod of zone.pods)
+      if (!pod.hostNetwork) for (const each of pod.addresses) clients.set(each, pod.namespace);
+    known.set(zone.pods, clients);
   }
   return clients.get(address);
 }
 
-const known = new WeakMap<Zone["namespaces"], Map<string, string>>();
+const known = new WeakMap<Zone["pods"], Map<string, string>>();
 
 /** The search list that kubelet gives to pods of a namespace (dnsPolicy ClusterFirst). */
 export function clusterSearch(namespace: string, domain: DnsName): readonly DnsName[] {

@@ -9,7 +9,7 @@ import { lookup, zoneNodes } from "./zone-lookup.ts";
 import { viewZone, type ZoneViewOptions } from "./zone-view.ts";
 import { compileZone, type Zone } from "./zone.ts";
 import { cluster, endpoint, kubeDns, network, pod, port, service } from "./zone.testing.ts";
-import { finishedAnswer } from "./zone-answer.ts";
+import { finishedAnswer, keptAnswer } from "./zone-answer.ts";
 import type { NetworkService } from "../model/network.ts";
 import { formatRecordData, recordTypeName, typeOfData, type RecordType } from "../wire/dns/record.ts";
 
@@ -342,9 +342,10 @@ await test("no two names are the same, and each is found by its own name", () =>
 
 await test("finished answers are made once a zone, refusals not kept", () => {
   const zone = zoneOf(api);
-  assert.equal(finishedAnswer(zone, apiName, 1), finishedAnswer(zone, apiName, 1));
-  assert.notEqual(finishedAnswer(zone, "x.cluster.local", 1), finishedAnswer(zone, "x.cluster.local", 1));
-  assert.equal(finishedAnswer(zone, "example.com", 1), undefined);
+  assert.equal(keptAnswer(zone, apiName, 1), keptAnswer(zone, apiName, 1));
+  assert.deepEqual(keptAnswer(zone, apiName, 1), finishedAnswer(zone, apiName, 1));
+  assert.notEqual(keptAnswer(zone, "x.cluster.local", 1), keptAnswer(zone, "x.cluster.local", 1));
+  assert.equal(keptAnswer(zone, "example.com", 1), undefined);
 });
 
 await test("headless without ports: names and pointers need none", () => {

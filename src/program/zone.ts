@@ -1,22 +1,28 @@
 // The cluster's DNS zone: what the Network says about names ("Kubernetes DNS-Based Service Discovery", schema 1.1.0).
 // A Zone is a function of the Network alone. It is cheap to make anew: it points at the Network's own values, and what is derived from
-// one of them (zone-service.ts, zone-pod.ts) is made when somebody asks and kept for as long as that value lives.
+// one of them (zone-service.ts, zone-pointers.ts) is made when somebody asks and kept for as long as that value lives.
+// Beside the zone before, only the namespaces of changed Services and pods are made anew, and of those only what changed.
 //
 // Not here: answering a question (zone-lookup.ts), answers as bytes (zone-answer.ts), the text form (zone-text.ts), the server (serve/dns).
 
 import type { Address } from "../ip/address.ts";
 import type { Prefix } from "../ip/prefix.ts";
 import type { Labels, Origin } from "../kube/object.ts";
-import type { Network, NetworkPod, NetworkService } from "../model/network.ts";
+import type { Network, NetworkNamespace, NetworkPod, NetworkService } from "../model/network.ts";
 import { clusterOrigin } from "../model/origin.ts";
+import { compareText } from "../model/table.ts";
 import { lowerName, type DnsName } from "../wire/dns/name.ts";
 import type { DnsRecord } from "../wire/dns/record.ts";
+import { movePointers } from "./zone-pointers.ts";
+import { changedMap } from "./zone-services.ts";
 
 /** All names of the cluster. */
 export interface Zone {
   readonly settings: ZoneSettings;
-  /** By name, in the Network's order. */
+  /** By name, in order. */
   readonly namespaces: ReadonlyMap<string, NamespaceZone>;
+  /** Of all namespaces. */
+  readonly pods: readonly NetworkPod[];
   /** Addresses in these ranges have their names here or nowhere: what is missing is NXDOMAIN, not a question for others. */
   readonly reverseRanges: readonly Prefix[];
   /** Where clients find the DNS server, and the Service that has these addresses. */
@@ -76,14 +82,10 @@ export function compileZone(
   options: { readonly previous?: Zone | undefined; readonly ttl?: number } = {},
 ): Zone {
   const { cluster } = network;
-  const before = options.previous?.namespaces;
-  const namespaces = new Map<string, NamespaceZone>();
-  for (const [name, parts] of groupByNamespace(network)) {
-    const old = before?.get(name);
-    namespaces.set(name, old !== undefined && isSame(old, parts) ? old : namespaceZone(name, parts));
-  }
+  const { previous } = options;
+  const changes = previous && changesSince(previous, network);
   const addresses = cluster.dnsAddresses;
-  return {
+  const zone: Zone = {
     settings: settingsOf({
       domain: lowerName(cluster.domain),
       ttl: options.ttl ?? defaultTtl,
@@ -92,11 +94,188 @@ export function compileZone(
       noEndpoints: false,
       ignoreEmptyService: false,
     }),
-    namespaces,
+    namespaces:
+      (previous && changes && changedNamespaces(previous, network, changes)) ?? allNamespaces(network, previous),
+    pods: network.pods,
     reverseRanges: [...cluster.serviceCidrs, ...cluster.podCidrs],
-    server: { addresses, service: network.services.find((service) => serves(service, addresses)) },
+    server: { addresses, service: serverOf(network, previous, changes) },
     origin: clusterOrigin(cluster, "domain"),
   };
+  madeOf.set(zone, network);
+  return zone;
+}
+
+/** What a Zone was made of. */
+const madeOf = new WeakMap<Zone, Network>();
+
+/** What may have other answers in one zone than in another. */
+export interface ZoneChange {
+  /** Each as it was and as it is. */
+  readonly services: readonly NetworkService[];
+  /** Did namespaces come or go? Then every name that did not exist may. */
+  readonly namespaces: boolean;
+}
+
+/** Undefined where more than Services, pods and the existence of namespaces may be otherwise, or very many of them. */
+export function zoneChange(from: Zone, to: Zone): ZoneChange | undefined {
+  const network = madeOf.get(to);
+  const changes = network && changesSince(from, network);
+  if (changes === undefined) return undefined;
+  const { services, namespaces } = changes;
+  return {
+    services: [...services.removed, ...services.added],
+    namespaces: namespaces.removed.length + namespaces.added.length > 0,
+  };
+}
+
+/** What two sorted lists do not have in common. */
+interface Changes<T> {
+  readonly removed: readonly T[];
+  readonly added: readonly T[];
+}
+
+interface NetworkChanges {
+  readonly services: Changes<NetworkService>;
+  readonly pods: Changes<NetworkPod>;
+  /** None is among both: its labels are the same. */
+  readonly namespaces: Changes<NetworkNamespace>;
+}
+
+/** Undefined: too much, or other things than these. */
+function changesSince(previous: Zone, network: Network): NetworkChanges | undefined {
+  const before = madeOf.get(previous);
+  if (before === undefined || before.cluster !== network.cluster) return undefined;
+  const services = changesOf(before.services, network.services, compareKeys);
+  const pods = changesOf(before.pods, network.pods, compareKeys);
+  const namespaces = changesOf(before.namespaces, network.namespaces, compareNames);
+  const isKept = namespaces?.added.some(({ name }) => namespaces.removed.some((each) => each.name === name));
+  return services && pods && namespaces && isKept === false ? { services, pods, namespaces } : undefined;
+}
+
+const changesMax = 256;
+
+// A Network's lists are sorted, and what did not change is the same value.
+function changesOf<T>(
+  before: readonly T[],
+  after: readonly T[],
+  compare: (a: T, b: T) => number,
+): Changes<T> | undefined {
+  if (before === after) return noChanges;
+  const removed: T[] = [];
+  const added: T[] = [];
+  for (let i = 0, j = 0; i < before.length || j < after.length;) {
+    const [old, now] = [before[i], after[j]];
+    const order = old === now ? 0 : old === undefined ? 1 : now === undefined ? -1 : compare(old, now);
+    if (order <= 0) i++;
+    if (order >= 0) j++;
+    if (old === now) continue;
+    if (old !== undefined && order <= 0) removed.push(old);
+    if (now !== undefined && order >= 0) added.push(now);
+    if (removed.length + added.length > changesMax) return undefined;
+  }
+  return { removed, added };
+}
+
+const noChanges: Changes<never> = { removed: [], added: [] };
+
+interface Named {
+  readonly name: string;
+}
+
+interface Keyed extends Named {
+  readonly namespace: string;
+}
+
+function compareKeys(a: Keyed, b: Keyed): number {
+  return compareText(a.namespace, b.namespace) || compareNames(a, b);
+}
+
+function compareNames(a: Named, b: Named): number {
+  return compareText(a.name, b.name);
+}
+
+/** Undefined where a namespace is nothing but its objects and the last of them goes, or the first comes: that is for `allNamespaces`. */
+function changedNamespaces(
+  previous: Zone,
+  network: Network,
+  { services, pods, namespaces: { removed, added } }: NetworkChanges,
+): Zone["namespaces"] | undefined {
+  let namespaces = new Map(previous.namespaces);
+  if (removed.length + added.length > 0) {
+    for (const { name } of removed) {
+      const gone = namespaces.get(name);
+      if (gone === undefined || gone.services.size + gone.pods.length > 0) return undefined;
+      namespaces.delete(name);
+    }
+    for (const { name, labels, origin } of added) {
+      if (namespaces.has(name)) return undefined;
+      namespaces.set(name, { name, labels, services: noServices, pods: noPods, origin });
+    }
+    namespaces = sortedByName(namespaces);
+  }
+  const touched = new Set<string>();
+  for (const list of [services.removed, services.added, pods.removed, pods.added])
+    for (const { namespace } of list) touched.add(namespace);
+  for (const name of touched) {
+    const before = namespaces.get(name);
+    if (before === undefined) return undefined;
+    const after = changedNamespace(before, network, { services, pods });
+    const isEmpty = after.services.size + after.pods.length === 0;
+    if (isEmpty && !network.namespaces.some((each) => each.name === name)) return undefined;
+    namespaces.set(name, after);
+  }
+  return namespaces;
+}
+
+const noServices: ReadonlyMap<string, NetworkService> = new Map();
+const noPods: readonly NetworkPod[] = [];
+
+function sortedByName<V>(map: ReadonlyMap<string, V>): Map<string, V> {
+  return new Map([...map].toSorted(([a], [b]) => compareText(a, b)));
+}
+
+function changedNamespace(
+  before: NamespaceZone,
+  network: Network,
+  { services, pods }: Pick<NetworkChanges, "services" | "pods">,
+): NamespaceZone {
+  const isHere = (each: Keyed): boolean => each.namespace === before.name;
+  const removed = services.removed.filter(isHere);
+  const added = services.added.filter(isHere);
+  const changes = new Map<string, NetworkService | undefined>(removed.map((service) => [service.name, undefined]));
+  for (const service of added) changes.set(service.name, service);
+  const podsChanged = pods.removed.some(isHere) || pods.added.some(isHere);
+  const after: NamespaceZone = {
+    ...before,
+    services: changes.size === 0 ? before.services : changedMap(before.services, changes),
+    pods: podsChanged ? network.pods.filter(isHere) : before.pods,
+  };
+  movePointers(before, after, { removed, added });
+  return after;
+}
+
+function allNamespaces(network: Network, previous: Zone | undefined): Zone["namespaces"] {
+  const namespaces = new Map<string, NamespaceZone>();
+  for (const [name, parts] of groupByNamespace(network)) {
+    const old = previous?.namespaces.get(name);
+    namespaces.set(name, old !== undefined && isSame(old, parts) ? old : namespaceZone(name, parts));
+  }
+  return namespaces;
+}
+
+function serverOf(
+  network: Network,
+  previous: Zone | undefined,
+  changes: NetworkChanges | undefined,
+): NetworkService | undefined {
+  const addresses = network.cluster.dnsAddresses;
+  if (addresses.length === 0) return undefined;
+  const known = previous?.server.service;
+  const isUntouched =
+    changes !== undefined &&
+    !changes.services.removed.some((service) => service === known) &&
+    !changes.services.added.some((service) => serves(service, addresses));
+  return isUntouched ? known : network.services.find((service) => serves(service, addresses));
 }
 
 function serves(service: NetworkService, addresses: readonly Address[]): boolean {
@@ -121,7 +300,7 @@ function groupByNamespace(network: Network): Map<string, NamespaceParts> {
   for (const { name, labels, origin } of network.namespaces) Object.assign(groupOf(name), { labels, origin });
   for (const service of network.services) groupOf(service.namespace).services.set(service.name, service);
   for (const pod of network.pods) groupOf(pod.namespace).pods.push(pod);
-  return groups;
+  return sortedByName(groups);
 }
 
 function namespaceZone(name: string, parts: NamespaceParts): NamespaceZone {
