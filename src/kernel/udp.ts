@@ -49,11 +49,22 @@ export interface Datagram {
 /** The largest datagram that is taken whole, and the room for a reply. */
 export const datagramBytesMax = 4096;
 
+/** Answers what it can without a Datagram being made. Must not throw. */
+export interface QuickAnswers {
+  /** Before the datagrams of a batch. */
+  begin(): void;
+  /** Answers `bytes[at … at + length)` into the same bytes from `room` on (`datagramBytesMax`); gives the reply's length, 0: that is for `handle`. */
+  answer(bytes: Uint8Array, at: number, length: number, room: number, family: 4 | 6): number;
+  /** When the replies have left. */
+  end(): void;
+}
+
 /** Serves a UDP socket made inside the namespace. `handle` must not throw. Throws KernelError (EADDRINUSE …). */
 export function serveUdp(
   namespace: NetworkNamespace,
   address: SocketAddress,
   handle: (datagram: Datagram) => void,
+  quick?: QuickAnswers,
 ): UdpServer {
   const fd = bindUdpFd(namespace, address);
   try {
@@ -61,14 +72,19 @@ export function serveUdp(
     askForDestination(fd, local.family);
     // A burst must fit: the default holds about 250 small datagrams. The kernel lowers it to net.core.rmem_max.
     setsockopt(fd, SOL_SOCKET, SO_RCVBUF, int32(4 << 20), 4);
-    return serveFd(fd, local.port, handle);
+    return serveFd(fd, local.port, handle, quick);
   } catch (error) {
     close(fd);
     throw error;
   }
 }
 
-function serveFd(fd: number, port: number, handle: (datagram: Datagram) => void): UdpServer {
+function serveFd(
+  fd: number,
+  port: number,
+  handle: (datagram: Datagram) => void,
+  quick: QuickAnswers | undefined,
+): UdpServer {
   const state = { open: true, unsent: 0 };
   const shares = createShares(randomInt(2 ** 32));
   let slot = 0;
@@ -95,12 +111,19 @@ function serveFd(fd: number, port: number, handle: (datagram: Datagram) => void)
       const count = receive(fd);
       queued = 0;
       shares.batch(count === batchMax);
+      quick?.begin();
       for (slot = 0; slot < count && state.open; slot++) {
         if (shares.limited && !shares.takes(clientOf(slot))) continue;
+        const reply = quick === undefined ? 0 : answerSlot(slot, quick);
+        if (reply > 0) {
+          putReply(slot, queued++, reply);
+          continue;
+        }
         openSlot(slot, datagram);
         handle(datagram);
       }
       if (state.open) state.unsent += queued - send(fd, queued);
+      quick?.end();
       if (count < batchMax) return;
     }
   };
@@ -135,7 +158,16 @@ const controlRoom = 40;
 interface Arena {
   readonly bytes: Uint8Array;
   readonly view: DataView;
+  /** The same in words of four bytes, for what every datagram needs. */
+  readonly words: Uint32Array;
   readonly base: bigint;
+  /** Whose reply each entry of the next sendmmsg points at; -1 at first. */
+  readonly pointed: Int32Array;
+  /** The headers from each slot on, for system calls. */
+  readonly sendFrom: readonly Uint8Array[];
+  readonly receiveAll: Uint8Array;
+  /** Headers of so many slots were written by the kernel. */
+  dirty: number;
   readonly received: Uint8Array;
   readonly replies: Uint8Array;
   /** A view on each slot's room for a reply. */
@@ -179,7 +211,12 @@ function createArena(): Arena {
   return {
     bytes,
     view,
+    words: new Uint32Array(bytes.buffer),
     base,
+    pointed: new Int32Array(batchMax).fill(-1),
+    sendFrom: Array.from({ length: batchMax }, (_, slot) => bytes.subarray(sendHeaders + slot * headerBytes)),
+    receiveAll: bytes.subarray(receiveHeaders),
+    dirty: batchMax,
     received: bytes.subarray(receivedData, replyData),
     replies: bytes.subarray(replyData),
     rooms: Array.from({ length: batchMax }, (_, slot) => room(slot)),
@@ -188,34 +225,52 @@ function createArena(): Arena {
 
 /** Takes what is there, at most a batch. */
 function receive(fd: number): number {
-  const { bytes, view } = theArena();
-  for (let slot = 0; slot < batchMax; slot++) {
-    const header = receiveHeaders + slot * headerBytes;
-    view.setUint32(header + 8, addressRoom, true);
-    view.setUint32(header + 40, controlRoom, true);
-    view.setUint32(header + 48, 0, true);
+  const arena = theArena();
+  const { words, receiveAll } = arena;
+  for (let slot = 0; slot < arena.dirty; slot++) {
+    const header = (receiveHeaders + slot * headerBytes) >> 2;
+    words[header + 2] = addressRoom;
+    words[header + 10] = controlRoom;
+    words[header + 12] = 0;
   }
   for (;;) {
-    const count = recvmmsg(fd, bytes.subarray(receiveHeaders), batchMax, MSG_DONTWAIT, null);
-    if (count !== -errno.EINTR) return Math.max(count, 0);
+    const count = recvmmsg(fd, receiveAll, batchMax, MSG_DONTWAIT, null);
+    if (count === -errno.EINTR) continue;
+    // The one behind may have been begun.
+    arena.dirty = Math.min(Math.max(count, 0) + 1, batchMax);
+    return Math.max(count, 0);
   }
 }
 
+/** What was cut off is for `handle`. */
+function answerSlot(slot: number, quick: QuickAnswers): number {
+  const { bytes, words } = theArena();
+  const header = (receiveHeaders + slot * headerBytes) >> 2;
+  if (((words[header + 12] as number) & MSG_TRUNC) !== 0) return 0;
+  const length = words[header + 14] as number;
+  const offset = slot * datagramBytesMax;
+  return quick.answer(bytes, receivedData + offset, length, replyData + offset, familyOfSlot(slot));
+}
+
+function familyOfSlot(slot: number): 4 | 6 {
+  return theArena().bytes[addresses + slot * addressRoom] === AF_INET || isMapped(slot) ? 4 : 6;
+}
+
 function openSlot(slot: number, datagram: Datagram): void {
-  const { bytes, view, received, rooms } = theArena();
+  const { view, received, rooms } = theArena();
   const header = receiveHeaders + slot * headerBytes;
   const start = slot * datagramBytesMax;
   datagram.bytes = received.subarray(start, start + view.getUint32(header + 56, true));
   datagram.cut = (view.getUint32(header + 48, true) & MSG_TRUNC) !== 0;
   datagram.room = rooms[slot] ?? datagram.room;
-  datagram.family = isMapped(slot) || bytes[addresses + slot * addressRoom] === AF_INET ? 4 : 6;
+  datagram.family = familyOfSlot(slot);
 }
 
 /** Is the sender's address ::ffff:a.b.c.d, an IPv4 client of a socket for both families? */
 function isMapped(slot: number): boolean {
-  const { view } = theArena();
-  const at = addresses + slot * addressRoom + 8;
-  return view.getBigUint64(at, true) === 0n && view.getUint32(at + 8, true) === 0xffff0000;
+  const { words } = theArena();
+  const at = (addresses + slot * addressRoom + 8) >> 2;
+  return words[at] === 0 && words[at + 1] === 0 && words[at + 2] === 0xffff0000;
 }
 
 /** The sender's address as a number: the same for the same one. */
@@ -233,18 +288,29 @@ function clientOf(slot: number): number {
 
 /** Makes entry `index` of the next sendmmsg the reply to the datagram in `slot`. */
 function putReply(slot: number, index: number, length: number): void {
-  const { view, base } = theArena();
-  const from = receiveHeaders + slot * headerBytes;
+  const { words, pointed } = theArena();
+  if (pointed[index] !== slot) pointAt(slot, index);
+  const from = (receiveHeaders + slot * headerBytes) >> 2;
+  const to = (sendHeaders + index * headerBytes) >> 2;
+  words[to + 2] = words[from + 2] as number;
+  words[(sendVectors + index * iovecBytes + 8) >> 2] = length;
+  words[to + 10] = replyControl(slot);
+  words[to + 12] = 0;
+}
+
+/** Nearly always every datagram of a batch has its reply, so an entry points at the same slot for ever. */
+function pointAt(slot: number, index: number): void {
+  const { view, base, pointed } = theArena();
+  pointed[index] = slot;
   const to = sendHeaders + index * headerBytes;
   const vector = sendVectors + index * iovecBytes;
   view.setBigUint64(to, base + BigInt(addresses + slot * addressRoom), true);
-  view.setUint32(to + 8, view.getUint32(from + 8, true), true);
   view.setBigUint64(to + 16, base + BigInt(vector), true);
   view.setBigUint64(vector, base + BigInt(replyData + slot * datagramBytesMax), true);
-  view.setBigUint64(vector + 8, BigInt(length), true);
+  view.setBigUint64(vector + 8, 0n, true);
   view.setBigUint64(to + 32, base + BigInt(controls + slot * controlRoom), true);
-  view.setUint32(to + 40, replyControl(slot), true);
-  view.setUint32(to + 48, 0, true);
+  // The length's upper half stays 0.
+  view.setBigUint64(to + 40, 0n, true);
 }
 
 /**
@@ -253,28 +319,29 @@ function putReply(slot: number, index: number, length: number): void {
  * link-local addresses, which mean nothing without.
  */
 function replyControl(slot: number): number {
-  const { bytes, view } = theArena();
+  const { bytes, words } = theArena();
   const at = controls + slot * controlRoom;
-  const length = view.getUint32(receiveHeaders + slot * headerBytes + 40, true);
+  const word = at >> 2;
+  const length = words[(receiveHeaders + slot * headerBytes + 40) >> 2] as number;
   if (length === 0) return 0;
-  if (view.getUint32(at + 8, true) === IPPROTO_IP) {
+  if (words[word + 2] === IPPROTO_IP) {
     // struct in_pktinfo { int ifindex; in_addr spec_dst; in_addr addr; }: spec_dst is the local address of the datagram already.
-    view.setUint32(at + 16, 0, true);
+    words[word + 4] = 0;
     return length;
   }
   // struct in6_pktinfo { in6_addr addr; unsigned ifindex; }
   const linkLocal = bytes[at + 16] === 0xfe && ((bytes[at + 17] ?? 0) & 0xc0) === 0x80;
-  if (!linkLocal) view.setUint32(at + 32, 0, true);
+  if (!linkLocal) words[word + 8] = 0;
   return length;
 }
 
 /** Sends the first `count` queued replies; gives how many left. */
 function send(fd: number, count: number): number {
-  const { bytes } = theArena();
+  const { sendFrom } = theArena();
   let done = 0;
   let sent = 0;
   while (done < count) {
-    const result = sendmmsg(fd, bytes.subarray(sendHeaders + done * headerBytes), count - done, MSG_DONTWAIT);
+    const result = sendmmsg(fd, sendFrom[done] as Uint8Array, count - done, MSG_DONTWAIT);
     if (result === -errno.EINTR) continue;
     if (result === -errno.EAGAIN) break;
     // The first one failed (its destination is unreachable, say): the others need not suffer.

@@ -4,13 +4,20 @@
 // Not here: bytes and sockets (responder.ts, server.ts), logging and counting a request (responder.ts).
 
 import type { Address } from "../../ip/address.ts";
-import { finishedAnswer, finishedDenial, type ZoneFinishedAnswer } from "../../program/zone-answer.ts";
+import {
+  finishedAnswer,
+  finishedDenial,
+  keptAnswer,
+  ownerOf,
+  type ZoneFinishedAnswer,
+} from "../../program/zone-answer.ts";
 import { viewZone } from "../../program/zone-view.ts";
 import type { Zone } from "../../program/zone.ts";
 import { finishAnswer } from "../../wire/dns/answer.ts";
 import { parseMessage, rcodes } from "../../wire/dns/message.ts";
 import { isWithin, lowerName, type DnsName } from "../../wire/dns/name.ts";
 import type { Query } from "../../wire/dns/query.ts";
+import { classIn } from "../../wire/dns/record.ts";
 import { answerByAutopath, autopathOf } from "./autopath.ts";
 import type { ServerConfig } from "./corefile.ts";
 import type { KubernetesConfig } from "./corefile-plugins.ts";
@@ -21,7 +28,14 @@ import { rewrittenBack, rewriteName } from "./rewrite.ts";
 import { createUpstreams, type CloseHow, type UpstreamParts, type Upstreams } from "./upstreams.ts";
 
 /** A whole answer (and its age in a cache, in seconds), or only an rcode. */
-export type Outcome = CachedAnswer | number;
+export type Outcome = (CachedAnswer & Keepable) | number;
+
+interface Keepable {
+  /**
+   * Set where everybody who asks this gets the same until the zone changes: whose answer it is (`ownerOf`). It may be kept as bytes then.
+   */
+  readonly owner?: number;
+}
 
 export interface ZoneBlock {
   readonly config: ServerConfig;
@@ -36,6 +50,8 @@ export interface BlockParts extends UpstreamParts {
   readonly zone: () => Zone | undefined;
   /** The cluster's domain; the zone has it under this name. */
   readonly domain: DnsName;
+  /** To be called when answers that may be kept are others, although the zone is the same. */
+  readonly changed: () => void;
 }
 
 export function createBlock(config: ServerConfig, parts: BlockParts): ZoneBlock {
@@ -47,11 +63,14 @@ export function createBlock(config: ServerConfig, parts: BlockParts): ZoneBlock 
     metrics: parts.metrics,
     limits: limitsOf(config),
   });
-  const hosts = config.hosts && createHosts(config.hosts, parts.read);
+  const hosts = config.hosts && createHosts(config.hosts, parts.read, parts.changed);
+  // What is logged or rewritten has to be seen each time.
+  const keepsBytes = config.log === undefined && config.rewrites.length === 0;
   const refreshing =
     hosts !== undefined && config.hosts !== undefined && config.hosts.reloadMs > 0 && config.hosts.file !== undefined;
   const timer = refreshing ? setInterval(hosts.refresh, config.hosts.reloadMs).unref() : undefined;
-  const kubernetes = config.kubernetes && createKubernetes(config.kubernetes, parts);
+  const kubernetes =
+    config.kubernetes && createKubernetes(config.kubernetes, parts, keepsBytes ? finishedAnswer : keptAnswer);
 
   const forward = (query: Query, client: () => Address): Outcome | Promise<Outcome> => {
     loop?.refuse(query.name);
@@ -65,7 +84,11 @@ export function createBlock(config: ServerConfig, parts: BlockParts): ZoneBlock 
     const answer = kubernetes?.(query);
     if (answer === undefined) return forward(query, client);
     if (typeof answer === "number") return answer;
-    if (answer.continueAt === undefined || upstreams.of(answer.continueAt) === undefined) return { answer, age: 0 };
+    if (answer.continueAt === undefined || upstreams.of(answer.continueAt) === undefined) {
+      // "No such name" is the beginning of a search list to some clients.
+      const isSame = keepsBytes && (config.autopath === undefined || answer.flags % 16 === rcodes.NOERROR);
+      return isSame && query.class === classIn ? { answer, age: 0, owner: answer.owner } : { answer, age: 0 };
+    }
     return completeChain(answer, query, answer.continueAt, forwarder);
   };
 
@@ -120,7 +143,8 @@ function limitsOf({ cache }: ServerConfig): Partial<ForwarderLimits> {
 function createKubernetes(
   config: KubernetesConfig,
   parts: BlockParts,
-): (query: Query) => ZoneFinishedAnswer | number | undefined {
+  answerOf: typeof finishedAnswer,
+): (query: Query) => (ZoneFinishedAnswer & { readonly owner: number }) | number | undefined {
   const isReverse = (zone: DnsName): boolean => isWithin(zone, "in-addr.arpa") || isWithin(zone, "ip6.arpa");
   const [primary = lowerName(parts.domain)] = config.zones.filter((zone) => !isReverse(zone));
   let shown: { readonly zone: Zone; readonly views: ReadonlyMap<DnsName, Zone> } | undefined;
@@ -143,13 +167,15 @@ function createKubernetes(
     // Before the objects are known, so are the ranges of addresses: any reverse name could be ours.
     if (zone === undefined) return rcodes.SERVFAIL;
     const view = viewsOf(zone).get(isReverse(own) ? primary : own);
-    const answer = view && finishedAnswer(view, query.name, query.type);
+    const answer = view && answerOf(view, query.name, query.type);
     // An address outside the cluster's ranges.
-    if (answer === undefined)
-      return falls(query.name) ? undefined : finishedDenial(view ?? zone, own, query.name, query.type);
+    if (view === undefined || answer === undefined) {
+      if (falls(query.name)) return undefined;
+      return { ...finishedDenial(view ?? zone, own, query.name, query.type), owner: 0 };
+    }
     // Names inside the cluster's own ranges are nobody else's, whatever may fall through: they are not told to others.
     if (answer.flags % 16 === rcodes.NXDOMAIN && !isReverse(own) && falls(query.name)) return undefined;
-    return answer;
+    return { ...answer, owner: ownerOf(query.name, view, answer) };
   };
 }
 

@@ -17,7 +17,11 @@ export interface Hosts {
   readonly size: () => number;
 }
 
-export function createHosts(config: HostsConfig, read: (path: string) => string | undefined): Hosts {
+export function createHosts(
+  config: HostsConfig,
+  read: (path: string) => string | undefined,
+  changed: () => void,
+): Hosts {
   let text: string | undefined;
   let table = tableOf(config.inline.join("\n"));
   const refresh = (): void => {
@@ -25,6 +29,7 @@ export function createHosts(config: HostsConfig, read: (path: string) => string 
     if (now === text) return;
     text = now;
     table = tableOf(`${now}\n${config.inline.join("\n")}`);
+    changed();
   };
   refresh();
   return {

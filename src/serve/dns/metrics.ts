@@ -82,11 +82,21 @@ export function createMetrics(domain: string, port: number): Metrics {
 
 /** Counts a request that could be read. `place`: is it a name of the cluster's domain? */
 export function countRequest(metrics: Metrics, labels: RequestLabels, type: number, place: "cluster" | "other"): void {
-  const types = metrics.requestKeys[labels.protocol][labels.family][place];
-  // CoreDNS names the usual types and calls the rest "other", which bounds the number of series.
-  const key = types.get(type) ?? types.get(0) ?? "";
+  const key = requestKey(metrics, labels, type, place);
   metrics.requests.set(key, (metrics.requests.get(key) ?? 0) + 1);
   observe(metrics.requestBytes[labels.protocol], labels.bytes);
+}
+
+/** The labels of such requests. */
+export function requestKey(
+  metrics: Metrics,
+  { protocol, family }: Pick<RequestLabels, "protocol" | "family">,
+  type: number,
+  place: "cluster" | "other",
+): string {
+  const types = metrics.requestKeys[protocol][family][place];
+  // CoreDNS names the usual types and calls the rest "other", which bounds the number of series.
+  return types.get(type) ?? types.get(0) ?? "";
 }
 
 /** Counts a response. */
@@ -262,9 +272,11 @@ export function formatMetrics(
 }
 
 // Seconds, CoreDNS's buckets (plugin.TimeBuckets: 0.00025 doubling 16 times).
-const durationBounds = Array.from({ length: 16 }, (_, i) => 0.000_25 * 2 ** i);
+export const durationBounds: readonly number[] = Array.from({ length: 16 }, (_, i) => 0.000_25 * 2 ** i);
 // Bytes, CoreDNS's buckets.
-const sizeBounds = [0, 100, 200, 300, 400, 511, 1023, 2047, 4095, 8291, 16e3, 32e3, 48e3, 64e3];
+export const sizeBounds: readonly number[] = [
+  0, 100, 200, 300, 400, 511, 1023, 2047, 4095, 8291, 16e3, 32e3, 48e3, 64e3,
+];
 
 function createHistogram(bounds: readonly number[]): Histogram {
   return { bounds, counts: Array<number>(bounds.length + 1).fill(0), sum: 0 };
@@ -279,7 +291,7 @@ function observe(histogram: Histogram, value: number): void {
 }
 
 // Types with a label of their own (CoreDNS plugin/metrics/vars/monitor.go).
-const countedTypes = [1, 28, 5, 43, 48, 65, 15, 35, 2, 47, 12, 6, 33, 16, 255];
+export const countedTypes: readonly number[] = [1, 28, 5, 43, 48, 65, 15, 35, 2, 47, 12, 6, 33, 16, 255];
 
 function familyKeys(server: string, domain: string, protocol: string): FamilyKeys {
   const place = (family: string): PlaceKeys => ({

@@ -4,22 +4,27 @@
 // Not here: what the answer is (block.ts), the log's format (query-log.ts).
 
 import type { Address } from "../../ip/address.ts";
-import type { Datagram } from "../../kernel/udp.ts";
+import type { Datagram, QuickAnswers } from "../../kernel/udp.ts";
 import { ednsUdpBytes, udpLimit, writeAnswer, writeRcode, writeRefusal } from "../../wire/dns/answer.ts";
 import { rcodes } from "../../wire/dns/message.ts";
 import { isWithin, type DnsName } from "../../wire/dns/name.ts";
 import { readQuery, type Query } from "../../wire/dns/query.ts";
 import { classAny, classIn, recordTypeName, recordTypes } from "../../wire/dns/record.ts";
+import type { AnswerReader } from "./answer-table.ts";
+import { readAnswers, type Answers } from "./answers.ts";
 import type { Outcome, ZoneBlock } from "./block.ts";
 import { NoUpstreamError } from "./forwarder.ts";
 import type { DnsLog } from "./log.ts";
 import { countRequest, countResponse, type Metrics, type RequestLabels } from "./metrics.ts";
 import { logQuery } from "./query-log.ts";
 import type { Clock } from "./server.ts";
+import { createTally } from "./tally.ts";
 
 export interface Responder {
   /** Answers a datagram, now or later. */
   readonly datagram: (datagram: Datagram) => void;
+  /** Answers again what was answered before. */
+  readonly quick: QuickAnswers;
   /** The response to a message that came by TCP, undefined where silence is the answer. Never rejects. */
   stream(asked: Uint8Array, client: Client): Promise<Uint8Array | undefined>;
 }
@@ -39,16 +44,33 @@ export interface ResponderOptions {
   readonly clock: Clock;
   readonly metrics: Metrics;
   readonly dice: () => number;
+  /** What was answered before. */
+  readonly answers: Answers;
+  /** Where answers from there are counted (tally.ts). */
+  readonly tally: Float64Array;
 }
 
 export function createResponder(options: ResponderOptions): Responder {
   const answerer = createAnswerer(options);
-  const { metrics, clock } = options;
+  const { metrics, clock, answers, dice } = options;
   // One value for all datagrams, as the socket does it.
   let under: Datagram | undefined;
   const noSource = { address: "0.0.0.0", port: 0 };
   const datagramSource = (): { readonly address: Address; readonly port: number } => under?.source() ?? noSource;
+  const reader = readAnswers(answers.memories, dice);
+  /** What is known already, for a stream. */
+  const again = (asked: Uint8Array, labels: RequestLabels): Uint8Array | undefined => {
+    answers.refresh();
+    const bytes = new Uint8Array(asked.length * 2 + againBytesMax);
+    bytes.set(asked);
+    const size = reader.read(bytes, 0, asked.length, asked.length, asked.length + againBytesMax);
+    if (size === 0) return undefined;
+    countRequest(metrics, labels, reader.type, reader.isCluster ? "cluster" : "other");
+    countResponse(metrics, labels, { rcode: reader.rcode, bytes: size, ended: clock.now() });
+    return bytes.subarray(asked.length, asked.length + size);
+  };
   return {
+    quick: quickAnswers({ answers, reader, clock, tally: options.tally }),
     datagram(datagram) {
       const started = clock.now();
       const { bytes: asked, room } = datagram;
@@ -66,6 +88,12 @@ export function createResponder(options: ResponderOptions): Responder {
       const block = answerer.blockFor(query.name);
       const outcome = answerer.answer(block, query, datagramSource);
       if (!(outcome instanceof Promise)) {
+        if (typeof outcome !== "number" && outcome.owner !== undefined)
+          answers.keep(asked, query.questionEnd, outcome.answer, {
+            owner: outcome.owner,
+            turns: block?.config.loadbalance === true,
+            isCluster: isWithin(query.name, options.domain),
+          });
         datagram.send(answerer.write(room, asked, query, outcome, { limit, labels, block, source: datagramSource }));
         return;
       }
@@ -81,6 +109,8 @@ export function createResponder(options: ResponderOptions): Responder {
 
     async stream(asked, { family, source }) {
       const labels: RequestLabels = { protocol: "tcp", family, started: clock.now(), bytes: asked.length };
+      const known = again(asked, labels);
+      if (known !== undefined) return known;
       const query = readQuery(asked);
       if (query.kind === "silence") return undefined;
       if (query.kind === "refusal") {
@@ -95,6 +125,38 @@ export function createResponder(options: ResponderOptions): Responder {
       const out = new Uint8Array(Math.min(query.questionEnd + records + 16, streamBytesMax));
       const sending = { limit: streamBytesMax, labels, block, source };
       return out.subarray(0, answerer.write(out, asked, query, outcome, sending));
+    },
+  };
+}
+
+/** What is kept to be said again is no larger, an OPT record with it. */
+const againBytesMax = 4096 + 16;
+
+function quickAnswers(parts: {
+  readonly answers: Answers;
+  readonly reader: AnswerReader;
+  readonly clock: Clock;
+  readonly tally: Float64Array;
+}): QuickAnswers {
+  const { answers, reader, clock } = parts;
+  const tally = createTally(parts.tally);
+  let began = 0;
+  let count = 0;
+  return {
+    begin() {
+      answers.refresh();
+      began = clock.now();
+      count = 0;
+    },
+    answer(bytes, at, length, room, family) {
+      const size = reader.read(bytes, at, length, room, 0);
+      if (size === 0) return 0;
+      count++;
+      tally.count(family, reader, length, size);
+      return size;
+    },
+    end() {
+      tally.took(count, clock.now() - began);
     },
   };
 }

@@ -10,6 +10,7 @@ import type { NetworkNamespace } from "../../kernel/namespaces.ts";
 import { serveUdp, type UdpServer } from "../../kernel/udp.ts";
 import type { Zone } from "../../program/zone.ts";
 import { lowerName, type DnsName } from "../../wire/dns/name.ts";
+import { createAnswers, type Answers } from "./answers.ts";
 import { createBlock, type ZoneBlock } from "./block.ts";
 import { bindAddresses } from "./bind.ts";
 import { parseCorefile, type Corefile, type ServerConfig } from "./corefile.ts";
@@ -17,7 +18,8 @@ import type { Upstream } from "./forwarder.ts";
 import { startHttp } from "./http.ts";
 import { createDnsLog, type DnsLog } from "./log.ts";
 import { createMetrics, formatMetrics, type Metrics } from "./metrics.ts";
-import { createResponder, type Responder } from "./responder.ts";
+import { createResponder } from "./responder.ts";
+import { createTallyMemory, takeTally } from "./tally.ts";
 import { startTcp, type TcpServer } from "./tcp.ts";
 
 /** What a server is made of. */
@@ -150,7 +152,7 @@ interface State {
   readonly domain: DnsName;
   readonly log: DnsLog;
   /** By port and address. */
-  readonly sockets: Map<string, { readonly udp: UdpServer; readonly tcp: TcpServer; readonly port: number }>;
+  readonly sockets: Map<string, Socket>;
   readonly pages: Map<string, { readonly kind: PageKind; readonly server: Server; readonly bound: number }>;
   /** By port as the Corefile has it; counts outlive a reload. */
   readonly metrics: Map<number, Metrics>;
@@ -158,6 +160,16 @@ interface State {
   blocks: ReadonlyMap<string, readonly { readonly zone: DnsName; readonly block: ZoneBlock }[]>;
   corefile: Corefile;
   reloadFailures: number;
+}
+
+interface Socket {
+  readonly port: number;
+  readonly udp: UdpServer;
+  readonly tcp: TcpServer;
+  readonly answers: Answers;
+  /** What was counted by itself, and what of it the metrics have. */
+  readonly tally: Float64Array;
+  readonly taken: Float64Array;
 }
 
 type PageKind = "health" | "ready" | "metrics";
@@ -187,13 +199,13 @@ async function actBy(state: State, corefile: Corefile): Promise<void> {
     // The sockets that stay see the new blocks only when all the new ones are open.
     for (const [key, { port, address }] of places) {
       if (state.sockets.has(key)) continue;
-      const responder = responderOf(state, key, port);
-      state.sockets.set(key, await openSocket(namespace, port === 53 ? (ports.dns ?? port) : port, address, responder));
+      state.sockets.set(key, await openSocket(state, key, { port, address }));
     }
     const wanted = pagesOf(corefile, ports);
     for (const [key, { kind, port }] of wanted) if (!state.pages.has(key)) await openPage(state, key, kind, port);
     state.blocks = blocks;
     state.corefile = corefile;
+    forgetAnswers(state);
     for (const key of state.sockets.keys()) if (!places.has(key)) void closeSocket(state, key);
     for (const key of state.pages.keys()) if (!wanted.has(key)) void closePage(state, key);
   } catch (error) {
@@ -209,7 +221,12 @@ async function actBy(state: State, corefile: Corefile): Promise<void> {
 function blockParts(state: State, metrics: Metrics): Parameters<typeof createBlock>[1] {
   const { namespace, outward = namespace, zone, upstream, read = () => undefined } = state.options;
   const { clock, dice, log, domain } = state;
-  return { namespace: outward, zone, domain, host: upstream, read, clock, dice, log, metrics };
+  const changed = (): void => forgetAnswers(state);
+  return { namespace: outward, zone, domain, host: upstream, read, clock, dice, log, metrics, changed };
+}
+
+function forgetAnswers(state: State): void {
+  for (const { answers } of state.sockets.values()) answers.clear();
 }
 
 function metricsOf(state: State, port: number): Metrics {
@@ -218,28 +235,30 @@ function metricsOf(state: State, port: number): Metrics {
   return metrics;
 }
 
-function responderOf(state: State, key: string, port: number): Responder {
+async function openSocket(
+  state: State,
+  key: string,
+  { port, address }: { readonly port: number; readonly address: string | undefined },
+): Promise<Socket> {
   const { domain, log, clock, dice } = state;
-  return createResponder({
+  const { namespace, ports = {}, zone } = state.options;
+  const answers = createAnswers({ zone, shared: false });
+  const tally = createTallyMemory(false);
+  const responder = createResponder({
     blocks: () => state.blocks.get(key) ?? [],
     domain,
     log,
     clock,
     dice,
     metrics: metricsOf(state, port),
+    answers,
+    tally,
   });
-}
-
-async function openSocket(
-  namespace: NetworkNamespace,
-  port: number,
-  address: string | undefined,
-  responder: Responder,
-): Promise<{ readonly udp: UdpServer; readonly tcp: TcpServer; readonly port: number }> {
-  const place = address === undefined ? {} : { address };
-  const udp = serveUdp(namespace, { ...place, port }, responder.datagram);
+  const place = { ...(address !== undefined && { address }), port: port === 53 ? (ports.dns ?? port) : port };
+  const udp = serveUdp(namespace, place, responder.datagram, responder.quick);
   try {
-    return { udp, tcp: await startTcp(namespace, { ...place, port: udp.port }, responder), port };
+    const tcp = await startTcp(namespace, { ...place, port: udp.port }, responder);
+    return { port, udp, tcp, answers, tally, taken: createTallyMemory(false) };
   } catch (error) {
     udp.close();
     throw error;
@@ -249,8 +268,10 @@ async function openSocket(
 async function closeSocket(state: State, key: string): Promise<void> {
   const socket = state.sockets.get(key);
   state.sockets.delete(key);
-  socket?.udp.close();
-  await socket?.tcp.close();
+  if (socket === undefined) return;
+  socket.udp.close();
+  takeTally(metricsOf(state, socket.port), socket.tally, socket.taken);
+  await socket.tcp.close();
 }
 
 function pagesOf(
@@ -289,6 +310,7 @@ function pageOf(state: State, kind: PageKind): { readonly status: number; readon
 }
 
 function metricsPage(state: State): string {
+  for (const { port, tally, taken } of state.sockets.values()) takeTally(metricsOf(state, port), tally, taken);
   const ports = [...state.metrics].map(([port, metrics]) => {
     const sockets = [...state.sockets].filter(([key]) => key.startsWith(`${port} `));
     const blocks = new Set(sockets.flatMap(([key]) => (state.blocks.get(key) ?? []).map(({ block }) => block)));

@@ -1,0 +1,89 @@
+// The answers that one socket has given and may give again, kept as bytes (answer-table.ts) for as long as they hold.
+// Before each batch of questions the zone is looked at: what a changed Service has to do with is forgotten, and all else stays.
+//
+// "No such name" is kept apart and in less room: there is no end to names that do not exist.
+// Not here: which answers may be kept (block.ts), reading them in another thread (worker.ts).
+
+import { zoneChange, type Zone } from "../../program/zone.ts";
+import { serviceOwner } from "../../program/zone-answer.ts";
+import type { FinishedAnswer } from "../../wire/dns/answer.ts";
+import { rcodes } from "../../wire/dns/message.ts";
+import {
+  createAnswerReader,
+  createAnswerTable,
+  createTableMemory,
+  type AnswerReader,
+  type KeepAs,
+  type TableMemory,
+} from "./answer-table.ts";
+
+export interface Answers {
+  /** For readers: names that exist, and those that do not. */
+  readonly memories: readonly TableMemory[];
+  /** Forgets what does not hold any more. To be called before reading; cheap where nothing changed. */
+  refresh(): void;
+  keep(asked: Uint8Array, questionEnd: number, answer: FinishedAnswer, as: KeepAs): void;
+  clear(): void;
+}
+
+export function createAnswers(options: { readonly zone: () => Zone | undefined; readonly shared: boolean }): Answers {
+  const { zone, shared } = options;
+  const memories = [
+    createTableMemory({ ...foundSize, shared }),
+    createTableMemory({ ...missingSize, shared }),
+  ] as const;
+  const [found, missing] = [createAnswerTable(memories[0]), createAnswerTable(memories[1])];
+  let seen: Zone | undefined;
+  const clear = (): void => {
+    found.clear();
+    missing.clear();
+  };
+  return {
+    memories,
+    refresh() {
+      const now = zone();
+      if (now === seen) return;
+      const change = seen && now && zoneChange(seen, now);
+      seen = now;
+      if (change === undefined || change.services.length > forgetMax) return clear();
+      if (change.namespaces) missing.clear();
+      for (const owner of new Set([0, ...change.services.map(serviceOwner)])) {
+        found.forget(owner);
+        missing.forget(owner);
+      }
+    },
+    keep(asked, questionEnd, answer, as) {
+      const table = (answer.flags & 0xf) === rcodes.NOERROR ? found : missing;
+      table.keep(asked, questionEnd, answer, as);
+    },
+    clear,
+  };
+}
+
+/** One reader of several tables: the first that has the answer gives it. */
+export function readAnswers(memories: readonly TableMemory[], dice: () => number): AnswerReader {
+  const readers = memories.map((memory) => createAnswerReader(memory, dice));
+  const last: AnswerReader = {
+    type: 0,
+    rcode: 0,
+    isCluster: false,
+    read(bytes, at, length, room, limit) {
+      for (const reader of readers) {
+        const size = reader.read(bytes, at, length, room, limit);
+        if (size === 0) continue;
+        last.type = reader.type;
+        last.rcode = reader.rcode;
+        last.isCluster = reader.isCluster;
+        return size;
+      }
+      return 0;
+    },
+  };
+  return last;
+}
+
+/** Answers to all names of some ten thousand Services; only what is used is in memory. */
+const foundSize = { slots: 1 << 16, bytes: 12 << 20 };
+const missingSize = { slots: 1 << 12, bytes: 512 << 10 };
+/** Each costs a look at every slot; where more changed, all are made anew. */
+const forgetMax = 64;
