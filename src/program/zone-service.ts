@@ -58,10 +58,10 @@ export function serviceName(service: NetworkService, settings: ZoneSettings): Dn
 }
 
 /**
- * Names take some times the memory of their Service, and what is answered from them is kept as bytes (zone-answer.ts): so the last
- * one or two thousand Services' are kept, not all.
+ * Names take some times the memory of their Service, and what is answered from them is kept as bytes by those who serve it: so the last few
+ * Services' are kept, for the many names of one with many endpoints. More would outlive the collector's quick rounds.
  */
-const knownMax = 1000;
+const knownMax = 16;
 
 interface KnownNames {
   young: Map<NetworkService, ServiceNames>;

@@ -1,7 +1,7 @@
 // A growing DNS message: bytes appended in order, names compressed against those already there (RFC 1035 4.1.4).
 
 import { DnsFormatError } from "./format-error.ts";
-import { nameLabels, type DnsName } from "./name.ts";
+import { escapes, nameLabels, type DnsName } from "./name.ts";
 
 /** A message being written. `length` bytes are valid. */
 export interface MessageWriter {
@@ -44,10 +44,9 @@ export function putBytes(writer: MessageWriter, bytes: Uint8Array): void {
 
 /** Appends a name; `whole` writes no pointer (but later names may still point into it). Throws DnsFormatError. */
 export function putName(writer: MessageWriter, name: DnsName, form: "compressed" | "whole" = "compressed"): void {
-  const labels = nameLabels(name);
-  const suffixes = labels.map((_, index) => suffixKey(labels, index));
-  for (const [index, label] of labels.entries()) {
-    const key = suffixes[index] ?? "";
+  const text = isPlain(name) ? name : plainText(nameLabels(name));
+  for (let from = 0; from < text.length;) {
+    const key = from === 0 ? text : text.slice(from);
     const known = writer.names.get(key);
     if (known !== undefined && form === "compressed") {
       putUint16(writer, 0xc000 | known);
@@ -55,10 +54,53 @@ export function putName(writer: MessageWriter, name: DnsName, form: "compressed"
     }
     // RFC 1035 4.1.4: a pointer has 14 bits.
     if (known === undefined && writer.length < 0x4000) writer.names.set(key, writer.length);
-    putUint8(writer, label.length);
-    putBytes(writer, label);
+    const end = labelEnd(text, from);
+    putLabel(writer, text, from, end);
+    from = end + 1;
   }
   putUint8(writer, 0);
+}
+
+function putLabel(writer: MessageWriter, text: string, from: number, end: number): void {
+  const sizeAt = reserve(writer, 1 + end - from);
+  let at = sizeAt + 1;
+  for (let i = from; i < end; i++) {
+    let code = text.charCodeAt(i);
+    if (code === backslash) {
+      code = text.charCodeAt(++i);
+      if (code >= zero && code <= nine) {
+        code = Number(text.slice(i, i + 3));
+        i += 2;
+      }
+    }
+    writer.bytes[at++] = code;
+  }
+  // Escapes are longer than what they stand for.
+  writer.length = at;
+  writer.bytes[sizeAt] = at - sizeAt - 1;
+}
+
+const [backslash, zero, nine] = [0x5c, 0x30, 0x39];
+
+/** Is it in the one form that its bytes have, as nearly all are: letters, digits, `-`, `_` in labels that are not too long? */
+function isPlain(name: DnsName): boolean {
+  return name.length <= 253 && plainName.test(name);
+}
+
+const plainName = /^[\w-]{1,63}(?:\.[\w-]{1,63})*$/;
+
+/** Labels as text, the same for the same bytes. */
+function plainText(labels: readonly Uint8Array[]): string {
+  return labels.map((label) => Array.from(label, (byte) => escapes[byte]).join("")).join(".");
+}
+
+/** Where the label ends: at a dot that is none of its bytes. */
+function labelEnd(text: string, from: number): number {
+  for (let i = from; i < text.length; i++) {
+    if (text[i] === ".") return i;
+    if (text[i] === "\\") i++;
+  }
+  return text.length;
 }
 
 /** Writes what `body` appends behind a 16-bit length of it. */
@@ -69,15 +111,6 @@ export function putSized(writer: MessageWriter, body: () => void): void {
   if (size > 0xffff) throw new DnsFormatError(`a record's data has ${size} bytes, 65535 are the most`, at);
   writer.bytes[at] = size >>> 8;
   writer.bytes[at + 1] = size;
-}
-
-function suffixKey(labels: readonly Uint8Array[], from: number): string {
-  let key = "";
-  for (let i = from; i < labels.length; i++) {
-    const label = labels[i] ?? new Uint8Array();
-    key += String.fromCharCode(label.length, ...label);
-  }
-  return key;
 }
 
 function reserve(writer: MessageWriter, size: number): number {
