@@ -39,6 +39,8 @@ export interface ClusterDnsOptions {
   readonly log: (line: string) => void;
   /** In place of the Corefile's ports. */
   readonly ports?: DnsServerOptions["ports"];
+  /** Threads that answer; 1 where absent. */
+  readonly workers?: number;
 }
 
 export interface ClusterDns {
@@ -84,6 +86,8 @@ export async function startClusterDns(options: ClusterDnsOptions): Promise<Clust
       corefile,
       read,
       ...(options.ports !== undefined && { ports: options.ports }),
+      ...(options.workers !== undefined && { workers: options.workers }),
+      subscribe: objects.subscribe,
     });
     const following = followCorefile(
       server,
@@ -180,6 +184,8 @@ interface FollowedObjects {
   synced(): Promise<void>;
   /** Today's zone; undefined until everything was known once. */
   zone(): Zone | undefined;
+  /** Calls back soon after each change. */
+  readonly subscribe: (listener: () => void) => { close(): void };
   close(): void;
 }
 
@@ -242,6 +248,7 @@ function followObjects(parts: {
       }
     },
     synced,
+    subscribe: source.subscribe,
     zone() {
       if (!isSynced) return undefined;
       const network = source.current();

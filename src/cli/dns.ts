@@ -1,6 +1,7 @@
 // `fairlead dns`: cluster DNS of a real cluster, in CoreDNS's place. Runs until it is told to end (SIGTERM, SIGINT).
 
 import { globSync } from "node:fs";
+import { availableParallelism } from "node:os";
 import process from "node:process";
 
 import { accessOf, startClusterDns } from "../agent/cluster-dns.ts";
@@ -12,12 +13,16 @@ import { openCluster } from "../watch/cluster/client.ts";
 export default async function dns(options: {
   readonly conf: string;
   readonly "dns.port": string;
+  readonly workers: string;
   readonly kubeconfig?: string;
   readonly context?: string;
 }): Promise<number> {
   const port = Number(options["dns.port"]);
   if (!Number.isInteger(port) || port < 1 || port > 65_535)
     throw new Error(`--dns.port ${options["dns.port"]}: must be a port from 1 to 65535`);
+  const workers = options.workers === "auto" ? Math.min(availableParallelism(), workersMax) : Number(options.workers);
+  if (!Number.isInteger(workers) || workers < 1 || workers > 64)
+    throw new Error(`--workers ${options.workers}: must be auto, or a number from 1 to 64`);
   const { kubeconfig, context } = options;
   const log = (line: string): void => void process.stdout.write(`${line}\n`);
   const server = await startClusterDns({
@@ -37,6 +42,7 @@ export default async function dns(options: {
     env: process.env,
     log,
     ports: { dns: port },
+    workers,
   });
   void server.synced.then(() => settleMemory());
   await new Promise<void>((resolve) => {
@@ -45,3 +51,6 @@ export default async function dns(options: {
   await server.close();
   return 0;
 }
+
+/** Of `auto`: one answers what ten thousand pods ask. */
+const workersMax = 4;

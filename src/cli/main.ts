@@ -383,6 +383,11 @@ program
   )
   .option("--conf <file>", "the Corefile; also as CoreDNS's -conf", "/etc/coredns/Corefile")
   .option("--dns.port <port>", "for server blocks that name none; also as CoreDNS's -dns.port", "53")
+  .option(
+    "--workers <count>",
+    "threads that answer, 25 MB each, or auto: as many as there are processors, at most 4",
+    "1",
+  )
   .option("--kubeconfig <file>", "how to reach the API server (default: $KUBECONFIG, the pod's own, ~/.kube/config)")
   .option("--context <name>", "of the kubeconfig")
   .addHelpText(

@@ -29,7 +29,7 @@ export function listenTcpFd(
 }
 
 /** A bound UDP socket. Throws KernelError: EADDRINUSE, EADDRNOTAVAIL … */
-export function bindUdpFd(namespace: NetworkNamespace, options: SocketAddress): number {
+export function bindUdpFd(namespace: NetworkNamespace, options: SocketAddress & { readonly sharing?: true }): number {
   return boundSocket(namespace, SOCK_DGRAM, options, `bind ${describe(options, "udp")} in ${namespace.id}`);
 }
 
@@ -63,6 +63,7 @@ const SOCK_DGRAM = 2;
 const SOCK_FLAGS = 0x80000 | 0x800;
 const SOL_SOCKET = 1;
 const SO_REUSEADDR = 2;
+const SO_REUSEPORT = 15;
 const IPPROTO_IPV6 = 41;
 const IPV6_V6ONLY = 26;
 
@@ -72,7 +73,12 @@ const listen = libc("int listen(int fd, int backlog)");
 const setsockopt = libc("int setsockopt(int fd, int level, int option, const void *value, socklen_t length)");
 const close = libc("int close(int fd)");
 
-function boundSocket(namespace: NetworkNamespace, type: number, options: SocketAddress, doing: string): number {
+function boundSocket(
+  namespace: NetworkNamespace,
+  type: number,
+  options: SocketAddress & { readonly sharing?: true },
+  doing: string,
+): number {
   const any = options.address === undefined;
   let address = options.address ?? "::";
   const open = (): number =>
@@ -85,6 +91,8 @@ function boundSocket(namespace: NetworkNamespace, type: number, options: SocketA
   const fd = check(doing, opened);
   // TCP: a restarted server need not wait for TIME_WAIT. On UDP it would let two sockets share a port silently.
   if (type === SOCK_STREAM) closingOnFailure(fd, doing, setFlag(fd, SOL_SOCKET, SO_REUSEADDR, 1));
+  // socket(7): all of them must say so before they are bound, and be one user's.
+  if (options.sharing === true) closingOnFailure(fd, doing, setFlag(fd, SOL_SOCKET, SO_REUSEPORT, 1));
   if (familyOf(address) === 6) closingOnFailure(fd, doing, setFlag(fd, IPPROTO_IPV6, IPV6_V6ONLY, any ? 0 : 1));
   const bytes = socketAddressBytes(address, options.port);
   return closingOnFailure(fd, doing, bind(fd, bytes, bytes.length));

@@ -62,24 +62,39 @@ export interface QuickAnswers {
 /** Serves a UDP socket made inside the namespace. `handle` must not throw. Throws KernelError (EADDRINUSE …). */
 export function serveUdp(
   namespace: NetworkNamespace,
-  address: SocketAddress,
+  address: SocketAddress & { readonly sharing?: true },
   handle: (datagram: Datagram) => void,
   quick?: QuickAnswers,
 ): UdpServer {
+  const { fd, port } = openUdp(namespace, address);
+  return serveFd(fd, port, handle, quick);
+}
+
+/** A socket to be served, in this thread or another (`serveFd`). Throws KernelError (EADDRINUSE …). */
+export function openUdp(
+  namespace: NetworkNamespace,
+  address: SocketAddress & { readonly sharing?: true },
+): { readonly fd: number; readonly port: number } {
   const fd = bindUdpFd(namespace, address);
   try {
     const local = localAddress(fd);
     askForDestination(fd, local.family);
     // A burst must fit: the default holds about 250 small datagrams. The kernel lowers it to net.core.rmem_max.
     setsockopt(fd, SOL_SOCKET, SO_RCVBUF, int32(4 << 20), 4);
-    return serveFd(fd, local.port, handle, quick);
+    return { fd, port: local.port };
   } catch (error) {
     close(fd);
     throw error;
   }
 }
 
-function serveFd(
+/** Closes a socket that nobody serves (any more). */
+export function closeUdp(fd: number): void {
+  close(fd);
+}
+
+/** Serves what `openUdp` gave; closing the server closes the socket. */
+export function serveFd(
   fd: number,
   port: number,
   handle: (datagram: Datagram) => void,

@@ -265,6 +265,28 @@ export function createAnswerReader(memory: TableMemory, dice: () => number): Ans
   }
 }
 
+/** One reader of several tables: the first that has the answer gives it. */
+export function readAnswers(memories: readonly TableMemory[], dice: () => number): AnswerReader {
+  const readers = memories.map((memory) => createAnswerReader(memory, dice));
+  const last: AnswerReader = {
+    type: 0,
+    rcode: 0,
+    isCluster: false,
+    read(bytes, at, length, room, limit) {
+      for (const reader of readers) {
+        const size = reader.read(bytes, at, length, room, limit);
+        if (size === 0) continue;
+        last.type = reader.type;
+        last.rcode = reader.rcode;
+        last.isCluster = reader.isCluster;
+        return size;
+      }
+      return 0;
+    },
+  };
+  return last;
+}
+
 function wordsFor(bytes: number): number {
   return (bytes + 3) >> 2;
 }

@@ -13,8 +13,8 @@ import { finishAnswer, udpLimit, writeAnswer } from "../../wire/dns/answer.ts";
 import { buildQuery, parseMessage } from "../../wire/dns/message.ts";
 import { readQuery } from "../../wire/dns/query.ts";
 import { classIn, type RecordType } from "../../wire/dns/record.ts";
-import { createAnswerReader, createAnswerTable, createTableMemory } from "./answer-table.ts";
-import { createAnswers, readAnswers } from "./answers.ts";
+import { createAnswerReader, createAnswerTable, createTableMemory, readAnswers } from "./answer-table.ts";
+import { createAnswers } from "./answers.ts";
 
 const room = 4096;
 

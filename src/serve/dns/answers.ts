@@ -8,14 +8,7 @@ import { zoneChange, type Zone } from "../../program/zone.ts";
 import { serviceOwner } from "../../program/zone-answer.ts";
 import type { FinishedAnswer } from "../../wire/dns/answer.ts";
 import { rcodes } from "../../wire/dns/message.ts";
-import {
-  createAnswerReader,
-  createAnswerTable,
-  createTableMemory,
-  type AnswerReader,
-  type KeepAs,
-  type TableMemory,
-} from "./answer-table.ts";
+import { createAnswerTable, createTableMemory, type KeepAs, type TableMemory } from "./answer-table.ts";
 
 export interface Answers {
   /** For readers: names that exist, and those that do not. */
@@ -58,28 +51,6 @@ export function createAnswers(options: { readonly zone: () => Zone | undefined; 
     },
     clear,
   };
-}
-
-/** One reader of several tables: the first that has the answer gives it. */
-export function readAnswers(memories: readonly TableMemory[], dice: () => number): AnswerReader {
-  const readers = memories.map((memory) => createAnswerReader(memory, dice));
-  const last: AnswerReader = {
-    type: 0,
-    rcode: 0,
-    isCluster: false,
-    read(bytes, at, length, room, limit) {
-      for (const reader of readers) {
-        const size = reader.read(bytes, at, length, room, limit);
-        if (size === 0) continue;
-        last.type = reader.type;
-        last.rcode = reader.rcode;
-        last.isCluster = reader.isCluster;
-        return size;
-      }
-      return 0;
-    },
-  };
-  return last;
 }
 
 /** Answers to all names of some ten thousand Services; only what is used is in memory. */

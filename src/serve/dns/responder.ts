@@ -10,12 +10,13 @@ import { rcodes } from "../../wire/dns/message.ts";
 import { isWithin, type DnsName } from "../../wire/dns/name.ts";
 import { readQuery, type Query } from "../../wire/dns/query.ts";
 import { classAny, classIn, recordTypeName, recordTypes } from "../../wire/dns/record.ts";
-import type { AnswerReader } from "./answer-table.ts";
-import { readAnswers, type Answers } from "./answers.ts";
+import { readAnswers } from "./answer-table.ts";
+import type { Answers } from "./answers.ts";
 import type { Outcome, ZoneBlock } from "./block.ts";
 import { NoUpstreamError } from "./forwarder.ts";
 import type { DnsLog } from "./log.ts";
 import { countRequest, countResponse, type Metrics, type RequestLabels } from "./metrics.ts";
+import { quickAnswers } from "./quick.ts";
 import { logQuery } from "./query-log.ts";
 import type { Clock } from "./server.ts";
 import { createTally } from "./tally.ts";
@@ -70,7 +71,7 @@ export function createResponder(options: ResponderOptions): Responder {
     return bytes.subarray(asked.length, asked.length + size);
   };
   return {
-    quick: quickAnswers({ answers, reader, clock, tally: options.tally }),
+    quick: quickAnswers({ reader, clock, tally: createTally(options.tally), begin: answers.refresh }),
     datagram(datagram) {
       const started = clock.now();
       const { bytes: asked, room } = datagram;
@@ -131,35 +132,6 @@ export function createResponder(options: ResponderOptions): Responder {
 
 /** What is kept to be said again is no larger, an OPT record with it. */
 const againBytesMax = 4096 + 16;
-
-function quickAnswers(parts: {
-  readonly answers: Answers;
-  readonly reader: AnswerReader;
-  readonly clock: Clock;
-  readonly tally: Float64Array;
-}): QuickAnswers {
-  const { answers, reader, clock } = parts;
-  const tally = createTally(parts.tally);
-  let began = 0;
-  let count = 0;
-  return {
-    begin() {
-      answers.refresh();
-      began = clock.now();
-      count = 0;
-    },
-    answer(bytes, at, length, room, family) {
-      const size = reader.read(bytes, at, length, room, 0);
-      if (size === 0) return 0;
-      count++;
-      tally.count(family, reader, length, size);
-      return size;
-    },
-    end() {
-      tally.took(count, clock.now() - began);
-    },
-  };
-}
 
 /** RFC 1035 4.2.2: two bytes of length. */
 const streamBytesMax = 0xffff;

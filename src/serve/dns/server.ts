@@ -21,6 +21,7 @@ import { createMetrics, formatMetrics, type Metrics } from "./metrics.ts";
 import { createResponder } from "./responder.ts";
 import { createTallyMemory, takeTally } from "./tally.ts";
 import { startTcp, type TcpServer } from "./tcp.ts";
+import { startWorkers, type Workers, type WorkerSockets } from "./workers.ts";
 
 /** What a server is made of. */
 export interface DnsServerOptions {
@@ -45,6 +46,10 @@ export interface DnsServerOptions {
   readonly dice?: () => number;
   /** In place of the Corefile's, for those that are given. */
   readonly ports?: Partial<DnsPorts>;
+  /** Threads that answer, this one with them; 1 where absent. Further ones need `subscribe`: they do not look at the zone themselves. */
+  readonly workers?: number;
+  /** Calls back soon after the zone may have changed. */
+  readonly subscribe?: (listener: () => void) => { close(): void };
 }
 
 /** Milliseconds that only go forward, from any start. */
@@ -97,19 +102,23 @@ export function defaultCorefile(domain: string): Corefile {
 /** Starts serving. Resolves when it listens on all ports; rejects with the KernelError of the one that is taken, and leaves none open. */
 export async function startDnsServer(options: DnsServerOptions): Promise<DnsServer> {
   const { clock = performance, domain } = options;
+  const log = createDnsLog(options.log, clock);
   const state: State = {
     options,
     clock,
     dice: options.dice ?? Math.random,
     domain: lowerName(domain),
-    log: createDnsLog(options.log, clock),
+    log,
     sockets: new Map(),
     pages: new Map(),
     metrics: new Map(),
     blocks: new Map(),
     corefile: options.corefile ?? defaultCorefile(domain),
     reloadFailures: 0,
+    workers: (options.workers ?? 1) > 1 ? startWorkers((options.workers ?? 1) - 1, log) : undefined,
+    following: undefined,
   };
+  state.following = state.workers && options.subscribe?.(() => refreshAnswers(state));
   try {
     await actBy(state, state.corefile);
   } catch (error) {
@@ -160,6 +169,8 @@ interface State {
   blocks: ReadonlyMap<string, readonly { readonly zone: DnsName; readonly block: ZoneBlock }[]>;
   corefile: Corefile;
   reloadFailures: number;
+  readonly workers: Workers | undefined;
+  following: { close(): void } | undefined;
 }
 
 interface Socket {
@@ -168,8 +179,8 @@ interface Socket {
   readonly tcp: TcpServer;
   readonly answers: Answers;
   /** What was counted by itself, and what of it the metrics have. */
-  readonly tally: Float64Array;
-  readonly taken: Float64Array;
+  readonly workers: WorkerSockets | undefined;
+  readonly taken: ReadonlyMap<Float64Array, Float64Array>;
 }
 
 type PageKind = "health" | "ready" | "metrics";
@@ -225,6 +236,11 @@ function blockParts(state: State, metrics: Metrics): Parameters<typeof createBlo
   return { namespace: outward, zone, domain, host: upstream, read, clock, dice, log, metrics, changed };
 }
 
+/** For threads that do not look themselves. */
+function refreshAnswers(state: State): void {
+  for (const { answers } of state.sockets.values()) answers.refresh();
+}
+
 function forgetAnswers(state: State): void {
   for (const { answers } of state.sockets.values()) answers.clear();
 }
@@ -242,7 +258,7 @@ async function openSocket(
 ): Promise<Socket> {
   const { domain, log, clock, dice } = state;
   const { namespace, ports = {}, zone } = state.options;
-  const answers = createAnswers({ zone, shared: false });
+  const answers = createAnswers({ zone, shared: state.workers !== undefined });
   const tally = createTallyMemory(false);
   const responder = createResponder({
     blocks: () => state.blocks.get(key) ?? [],
@@ -255,14 +271,27 @@ async function openSocket(
     tally,
   });
   const place = { ...(address !== undefined && { address }), port: port === 53 ? (ports.dns ?? port) : port };
-  const udp = serveUdp(namespace, place, responder.datagram, responder.quick);
+  const sharing = state.workers === undefined ? {} : { sharing: true as const };
+  const udp = serveUdp(namespace, { ...place, ...sharing }, responder.datagram, responder.quick);
+  let tcp: TcpServer | undefined;
   try {
-    const tcp = await startTcp(namespace, { ...place, port: udp.port }, responder);
-    return { port, udp, tcp, answers, tally, taken: createTallyMemory(false) };
+    const bound = { ...place, port: udp.port };
+    tcp = await startTcp(namespace, bound, responder);
+    const { memories } = answers;
+    const workers = state.workers?.open({ namespace, address: bound, memories, handle: responder.datagram });
+    const tallies = [tally, ...(workers?.tallies ?? [])];
+    const taken = new Map(tallies.map((each) => [each, createTallyMemory(false)]));
+    return { port, udp, tcp, answers, workers, taken };
   } catch (error) {
     udp.close();
+    await tcp?.close();
     throw error;
   }
+}
+
+/** Puts what the threads counted by themselves into the metrics. */
+function takeTallies(state: State, { port, taken }: Socket): void {
+  for (const [tally, seen] of taken) takeTally(metricsOf(state, port), tally, seen);
 }
 
 async function closeSocket(state: State, key: string): Promise<void> {
@@ -270,7 +299,8 @@ async function closeSocket(state: State, key: string): Promise<void> {
   state.sockets.delete(key);
   if (socket === undefined) return;
   socket.udp.close();
-  takeTally(metricsOf(state, socket.port), socket.tally, socket.taken);
+  socket.workers?.close();
+  takeTallies(state, socket);
   await socket.tcp.close();
 }
 
@@ -310,7 +340,7 @@ function pageOf(state: State, kind: PageKind): { readonly status: number; readon
 }
 
 function metricsPage(state: State): string {
-  for (const { port, tally, taken } of state.sockets.values()) takeTally(metricsOf(state, port), tally, taken);
+  for (const socket of state.sockets.values()) takeTallies(state, socket);
   const ports = [...state.metrics].map(([port, metrics]) => {
     const sockets = [...state.sockets].filter(([key]) => key.startsWith(`${port} `));
     const blocks = new Set(sockets.flatMap(([key]) => (state.blocks.get(key) ?? []).map(({ block }) => block)));
@@ -320,8 +350,8 @@ function metricsPage(state: State): string {
       cacheEntries.success += success;
       cacheEntries.denial += denial;
     }
-    const unsent = sockets.reduce((sum, [, { udp }]) => sum + udp.unsent(), 0);
-    const dropped = sockets.reduce((sum, [, { udp }]) => sum + udp.dropped(), 0);
+    const unsent = sockets.reduce((sum, [, { udp, workers }]) => sum + udp.unsent() + (workers?.unsent() ?? 0), 0);
+    const dropped = sockets.reduce((sum, [, { udp, workers }]) => sum + udp.dropped() + (workers?.dropped() ?? 0), 0);
     return { metrics, cacheEntries, unsent, dropped };
   });
   return formatMetrics(ports, { reloadFailures: state.reloadFailures });
@@ -342,6 +372,9 @@ async function closeAll(state: State): Promise<void> {
     ...[...state.sockets.keys()].map((key) => closeSocket(state, key)),
     ...[...state.pages.keys()].map((key) => closePage(state, key)),
   ]);
+  // The last reply of a thread has left before it ends.
+  state.following?.close();
+  await state.workers?.close();
 }
 
 function distinctBlocks(blocks: State["blocks"]): Set<ZoneBlock> {

@@ -13,6 +13,8 @@ export interface Tally {
   ): void;
   /** So many were sent, in so many milliseconds from the moment they were taken. */
   took(count: number, milliseconds: number): void;
+  /** How many were not answered or could not be sent so far (kernel/udp.ts). */
+  lost(dropped: number, unsent: number): void;
 }
 
 // Places of the numbers, each a double.
@@ -22,7 +24,8 @@ const rcodesAt = requestsAt + 4 * typeCount;
 const durationsAt = rcodesAt + 16;
 const askedAt = durationsAt + durationBounds.length + 2;
 const sentAt = askedAt + sizeBounds.length + 2;
-const tallyLength = sentAt + sizeBounds.length + 2;
+const lostAt = sentAt + sizeBounds.length + 2;
+const tallyLength = lostAt + 2;
 
 export function createTallyMemory(shared: boolean): Float64Array {
   return new Float64Array(shared ? new SharedArrayBuffer(tallyLength * 8) : new ArrayBuffer(tallyLength * 8));
@@ -51,6 +54,10 @@ export function createTally(numbers: Float64Array): Tally {
     },
     took(count, milliseconds) {
       if (count > 0) observe(durationsAt, durationBounds, milliseconds / 1000, count);
+    },
+    lost(dropped, unsent) {
+      numbers[lostAt] = dropped;
+      numbers[lostAt + 1] = unsent;
     },
   };
 }
@@ -87,6 +94,11 @@ export function takeTally(metrics: Metrics, numbers: Float64Array, seen: Float64
     histogram.sum += since(at + histogram.bounds.length + 1);
   }
   seen.set(now);
+}
+
+/** What `lost` was told last. */
+export function lostOf(numbers: Float64Array): { readonly dropped: number; readonly unsent: number } {
+  return { dropped: numbers[lostAt] ?? 0, unsent: numbers[lostAt + 1] ?? 0 };
 }
 
 const places = [
