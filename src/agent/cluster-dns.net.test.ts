@@ -110,6 +110,12 @@ await test("SERVFAIL until all is known, then answers; changes; pods only where 
     assert.equal(await ask("7.0.96.10.in-addr.arpa", "PTR"), "NOERROR web.shop.svc.cluster.local.");
     server.send("services", "MODIFIED", service("10.96.0.8", "11"));
     assert.equal(await ask("web.shop.svc.cluster.local", "A"), "NOERROR 10.96.0.8");
+    assert.equal(await ask("7.0.96.10.in-addr.arpa", "PTR"), "REFUSED");
+    server.send("services", "DELETED", service("10.96.0.8", "12"));
+    assert.equal(await ask("web.shop.svc.cluster.local", "A"), "NXDOMAIN");
+    server.send("services", "ADDED", service("10.96.0.8", "13"));
+    assert.equal(await ask("web.shop.svc.cluster.local", "A"), "NOERROR 10.96.0.8");
+    assert.equal(await ask("8.0.96.10.in-addr.arpa", "PTR"), "NOERROR web.shop.svc.cluster.local.");
     assert.equal(await ask("10-244-1-5.shop.pod.cluster.local", "A"), "NXDOMAIN");
     assert.deepEqual(server.asked.toSorted(), ["endpointslices", "namespaces", "services"]);
 

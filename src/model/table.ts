@@ -27,7 +27,7 @@ export function createTable<V>(): Table<V> {
       keys = [...byKey.keys()].sort(compareText);
       values = keys.map((key) => byKey.get(key) as V);
     } else {
-      const next = [...values];
+      const next = values.slice();
       // Of what is touched: the first, and how many follow the last.
       let first = Infinity;
       let rest = Infinity;

@@ -10,7 +10,7 @@ import type { Prefix } from "../ip/prefix.ts";
 import type { Labels, Origin } from "../kube/object.ts";
 import type { Network, NetworkNamespace, NetworkPod, NetworkService } from "../model/network.ts";
 import { clusterOrigin } from "../model/origin.ts";
-import { compareText } from "../model/table.ts";
+import { compareText, shortestStretch } from "../model/table.ts";
 import { lowerName, type DnsName } from "../wire/dns/name.ts";
 import type { DnsRecord } from "../wire/dns/record.ts";
 import { movePointers } from "./zone-pointers.ts";
@@ -141,8 +141,19 @@ interface NetworkChanges {
   readonly namespaces: Changes<NetworkNamespace>;
 }
 
+/** The one that was asked for last: by the zone, and then by who keeps its answers. */
+let last:
+  | { readonly previous: Zone; readonly network: Network; readonly changes: NetworkChanges | undefined }
+  | undefined;
+
 /** Undefined: too much, or other things than these. */
 function changesSince(previous: Zone, network: Network): NetworkChanges | undefined {
+  if (last?.previous !== previous || last.network !== network)
+    last = { previous, network, changes: findChanges(previous, network) };
+  return last.changes;
+}
+
+function findChanges(previous: Zone, network: Network): NetworkChanges | undefined {
   const before = madeOf.get(previous);
   if (before === undefined || before.cluster !== network.cluster) return undefined;
   const services = changesOf(before.services, network.services, compareKeys);
@@ -163,8 +174,10 @@ function changesOf<T>(
   if (before === after) return noChanges;
   const removed: T[] = [];
   const added: T[] = [];
-  for (let i = 0, j = 0; i < before.length || j < after.length;) {
-    const [old, now] = [before[i], after[j]];
+  const { start, endBefore, endAfter } = shortestStretch(before, after);
+  for (let i = start, j = start; i < endBefore || j < endAfter;) {
+    const old = i < endBefore ? before[i] : undefined;
+    const now = j < endAfter ? after[j] : undefined;
     const order = old === now ? 0 : old === undefined ? 1 : now === undefined ? -1 : compare(old, now);
     if (order <= 0) i++;
     if (order >= 0) j++;

@@ -29,8 +29,8 @@ export function createTableMemory(size: {
 export interface AnswerTable {
   /** Keeps an answer to the question whose bytes are `asked[12 … questionEnd)`. */
   keep(asked: Uint8Array, questionEnd: number, answer: FinishedAnswer, as: KeepAs): void;
-  /** Takes away the answers of an owner. */
-  forget(owner: number): void;
+  /** Takes away the answers of these owners: one look at every slot. */
+  forget(owners: ReadonlySet<number>): void;
   clear(): void;
 }
 
@@ -149,10 +149,11 @@ export function createAnswerTable(memory: TableMemory): AnswerTable {
       // Seen from here on, with all of it.
       Atomics.store(words, slotsAt + free, entry);
     },
-    forget(owner) {
-      for (let slot = 0; slot <= mask; slot++) {
-        if (words[ownersAt + slot] !== owner || (words[slotsAt + slot] ?? 0) <= 0) continue;
-        Atomics.store(words, slotsAt + slot, -1);
+    forget(owners) {
+      if (words[nextWord] === entriesAt) return;
+      for (let slot = slotsAt; slot <= slotsAt + mask; slot++) {
+        if ((words[slot] as number) <= 0 || !owners.has(words[slot + mask + 1] as number)) continue;
+        Atomics.store(words, slot, -1);
       }
     },
     clear,

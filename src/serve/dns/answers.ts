@@ -40,10 +40,9 @@ export function createAnswers(options: { readonly zone: () => Zone | undefined; 
       seen = now;
       if (change === undefined || change.services.length > forgetMax) return clear();
       if (change.namespaces) missing.clear();
-      for (const owner of new Set([0, ...change.services.map(serviceOwner)])) {
-        found.forget(owner);
-        missing.forget(owner);
-      }
+      const owners = new Set([0, ...change.services.map(serviceOwner)]);
+      found.forget(owners);
+      missing.forget(owners);
     },
     keep(asked, questionEnd, answer, as) {
       const table = (answer.flags & 0xf) === rcodes.NOERROR ? found : missing;
@@ -56,5 +55,5 @@ export function createAnswers(options: { readonly zone: () => Zone | undefined; 
 /** Answers to all names of some ten thousand Services; only what is used is in memory. */
 const foundSize = { slots: 1 << 16, bytes: 12 << 20 };
 const missingSize = { slots: 1 << 12, bytes: 512 << 10 };
-/** Each costs a look at every slot; where more changed, all are made anew. */
-const forgetMax = 64;
+/** Where more changed at once, all are made anew. */
+const forgetMax = 256;
