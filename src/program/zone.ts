@@ -10,7 +10,8 @@ import type { Prefix } from "../ip/prefix.ts";
 import type { Labels, Origin } from "../kube/object.ts";
 import type { Network, NetworkNamespace, NetworkPod, NetworkService } from "../model/network.ts";
 import { clusterOrigin } from "../model/origin.ts";
-import { compareText, shortestStretch } from "../model/table.ts";
+import { stretchBetween } from "../model/stretch.ts";
+import { compareText } from "../model/table.ts";
 import { lowerName, type DnsName } from "../wire/dns/name.ts";
 import type { DnsRecord } from "../wire/dns/record.ts";
 import { movePointers } from "./zone-pointers.ts";
@@ -174,7 +175,7 @@ function changesOf<T>(
   if (before === after) return noChanges;
   const removed: T[] = [];
   const added: T[] = [];
-  const { start, endBefore, endAfter } = shortestStretch(before, after);
+  const { start, endBefore, endAfter } = stretchBetween(before, after);
   for (let i = start, j = start; i < endBefore || j < endAfter;) {
     const old = i < endBefore ? before[i] : undefined;
     const now = j < endAfter ? after[j] : undefined;
