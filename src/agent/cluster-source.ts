@@ -6,12 +6,12 @@ import { familyOf, type Address, type Family } from "../ip/address.ts";
 import { contains, parsePrefix, type Prefix } from "../ip/prefix.ts";
 import type { KubeObject } from "../kube/object.ts";
 import type { Node } from "../kube/kinds.ts";
-import type { ClusterObjects } from "../model/build.ts";
+import type { ClusterObjects, ObjectChanges } from "../model/build.ts";
 import type { ClusterConfig, LocalPods, Network, Routing } from "../model/network.ts";
 import type { NetworkSource } from "../model/source.ts";
 import type { ClusterClient, ResourceVersioned } from "../watch/cluster/client.ts";
 import type { IntervalClock } from "../watch/cluster/clock.ts";
-import { startInformer, type Informer, type InformerStatus } from "../watch/cluster/informer.ts";
+import { startInformer, type Change, type Informer, type InformerStatus } from "../watch/cluster/informer.ts";
 import { leanObject } from "../watch/cluster/lean.ts";
 import { createObjectsSource } from "./network-source.ts";
 
@@ -129,6 +129,8 @@ export function startClusterSource(options: ClusterSourceOptions): ClusterSource
   let configured: ClusterConfig | undefined;
   const cluster = (): ClusterConfig =>
     (configured = sameOr(configured, configOf(options, objectsOf("serviceCidrs"), self)));
+  const services = createChangeLog();
+  const endpointSlices = createChangeLog();
   const source = createObjectsSource({
     cluster,
     objects: () =>
@@ -136,11 +138,18 @@ export function startClusterSource(options: ClusterSourceOptions): ClusterSource
         nodes: nodes(),
         namespaces: objectsOf("namespaces"),
         pods: objectsOf("pods"),
-        services: objectsOf("services"),
-        endpointSlices: objectsOf("endpointSlices"),
+        // Lists of ten thousands: made where they are asked for.
+        get services() {
+          return objectsOf("services");
+        },
+        get endpointSlices() {
+          return objectsOf("endpointSlices");
+        },
         networkPolicies: objectsOf("networkPolicies"),
         clusterNetworkPolicies: objectsOf("clusterNetworkPolicies"),
       }) as ClusterObjects,
+    takeChanges: () =>
+      ({ services: services.take(), endpointSlices: endpointSlices.take() }) as unknown as ObjectChanges,
     finish: nodePortFinish(options),
   });
   let isReady = false;
@@ -150,8 +159,10 @@ export function startClusterSource(options: ClusterSourceOptions): ClusterSource
     if (isReady && !Number.isNaN(time) && triggers.length < triggersMax) triggers.push(time);
     return leanObject(slice);
   };
-  const changed = (kind: Kind): void => {
+  const changed = (kind: Kind, changes: readonly Change<KubeObject>[]): void => {
     lists.delete(kind);
+    if (kind === "services") services.note(changes);
+    if (kind === "endpointSlices") endpointSlices.note(changes);
     if (kind === "nodes") {
       const today = informers.get("nodes")?.objects.get(node) as Node | undefined;
       if (today === undefined && self !== undefined && isKnown)
@@ -172,7 +183,7 @@ export function startClusterSource(options: ClusterSourceOptions): ClusterSource
         ...(exists === undefined ? {} : { exists }),
         ...(fieldSelector === undefined ? {} : { fieldSelector }),
         ...(kind === "endpointSlices" ? { keep: keepSlice } : {}),
-        changed: () => changed(kind),
+        changed: (changes) => changed(kind, changes),
         log,
         ...(options.clock === undefined ? {} : { clock: options.clock }),
       }),
@@ -201,6 +212,35 @@ export function startClusterSource(options: ClusterSourceOptions): ClusterSource
     close() {
       for (const informer of informers.values()) informer.close();
       source.close();
+    },
+  };
+}
+
+/** What became of the objects of a kind since somebody asked. */
+interface ChangeLog {
+  note(changes: readonly Change<KubeObject>[]): void;
+  /** Nothing is noted before the first call: who asks then knows nothing, and reads everything. */
+  take(): { readonly removed: readonly KubeObject[]; readonly added: readonly KubeObject[] };
+}
+
+function createChangeLog(): ChangeLog {
+  let isAsked = false;
+  /** Of each object that changed: what it was when it was asked last, and what it is. */
+  let noted = new Map<string, { readonly before: KubeObject | undefined; readonly after: KubeObject | undefined }>();
+  return {
+    note(changes) {
+      if (!isAsked) return;
+      for (const change of changes) {
+        const known = noted.get(change.key);
+        const before = known === undefined ? ("before" in change ? change.before : undefined) : known.before;
+        noted.set(change.key, { before, after: "object" in change ? change.object : undefined });
+      }
+    },
+    take() {
+      const all = [...noted.values()].filter(({ before, after }) => before !== after);
+      isAsked = true;
+      noted = new Map();
+      return { removed: all.flatMap(({ before }) => before ?? []), added: all.flatMap(({ after }) => after ?? []) };
     },
   };
 }

@@ -4,7 +4,7 @@
 
 import type { LoadBalancerPool } from "../kube/load-balancer-pool.ts";
 import type { KubeObject } from "../kube/object.ts";
-import { createNetworkBuilder, type ClusterObjects } from "../model/build.ts";
+import { createNetworkBuilder, type ClusterObjects, type ObjectChanges } from "../model/build.ts";
 import { rangesOfPools } from "../model/load-balancer-pools.ts";
 import type { ClusterConfig, Network } from "../model/network.ts";
 import type { NetworkSource } from "../model/source.ts";
@@ -20,23 +20,31 @@ export interface ObjectsSource extends NetworkSource {
 export function createObjectsSource(from: {
   readonly cluster: () => ClusterConfig;
   readonly objects: () => ClusterObjects;
+  /** What changed since the last call of this function, for those kinds; without it, lists are compared. */
+  readonly takeChanges?: () => ObjectChanges;
   /** The last touch: what only this node knows. */
   readonly finish?: (network: Network) => Network;
 }): ObjectsSource {
   const listeners = new Set<() => void>();
   let cluster: ClusterConfig | undefined;
-  let build: ((objects: ClusterObjects) => Network) | undefined;
+  let build: ReturnType<typeof createNetworkBuilder> | undefined;
   let network: Network | undefined;
   let announced = false;
 
   const current = (): Network => {
     if (network !== undefined) return network;
     const today = from.cluster();
-    if (build === undefined || today !== cluster) {
+    const changes = from.takeChanges?.();
+    const isFresh = build === undefined || today !== cluster;
+    if (build === undefined || isFresh) {
       build = createNetworkBuilder(today);
       cluster = today;
     }
-    const built = build(from.objects());
+    const used = build;
+    // Should it throw, the next one begins with everything: these changes are not told again.
+    build = undefined;
+    const built = isFresh ? used(from.objects()) : used(from.objects(), changes);
+    build = used;
     return (network = from.finish?.(built) ?? built);
   };
   return {

@@ -31,6 +31,31 @@ void test("a builder that saw other clusters before gives what a fresh one gives
   );
 });
 
+void test("a builder that is told what changed gives what one gives that compares the lists", () => {
+  const changesOf = <T>(before: readonly T[], after: readonly T[]): { removed: readonly T[]; added: readonly T[] } => ({
+    removed: before.filter((one) => !after.includes(one)),
+    added: after.filter((one) => !before.includes(one)),
+  });
+  fc.assert(
+    fc.property(fc.array(clusterArbitrary, { minLength: 2, maxLength: 5 }), ([first, ...rest]) => {
+      const build = createNetworkBuilder(cluster);
+      let before = first ?? objects({});
+      build(before);
+      for (const each of rest) {
+        const changes = {
+          services: changesOf(before.services, each.services),
+          endpointSlices: changesOf(before.endpointSlices, each.endpointSlices),
+        };
+        // The lists are nobody's business then.
+        const network = build({ ...each, services: [], endpointSlices: [] }, changes);
+        assert.deepEqual(network, buildNetwork(cluster, each));
+        before = each;
+      }
+    }),
+    { numRuns: 60 },
+  );
+});
+
 void test("edits one by one end where a fresh build ends", () => {
   fc.assert(
     fc.property(clusterArbitrary, clusterArbitrary, fc.integer(), (from, to, seed) => {

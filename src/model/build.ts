@@ -39,6 +39,15 @@ export interface ClusterObjects {
   readonly clusterNetworkPolicies: readonly ClusterNetworkPolicy[];
 }
 
+/**
+ * What became of Services and EndpointSlices since the last call, by somebody who knows: then the lists of `objects` are not looked at, from
+ * the first call with changes on. A list of ten thousands is made anew for every change else, only to be compared with the one before.
+ */
+export interface ObjectChanges {
+  readonly services: Difference<Service>;
+  readonly endpointSlices: Difference<EndpointSlice>;
+}
+
 /** The Network of these objects. */
 export function buildNetwork(cluster: ClusterConfig, objects: ClusterObjects): Network {
   return createNetworkBuilder(cluster)(objects);
@@ -48,7 +57,9 @@ export function buildNetwork(cluster: ClusterConfig, objects: ClusterObjects): N
  * A function that gives the Network of the objects it is called with: the same as `buildNetwork`, but pieces whose objects have not
  * changed since the last call keep their identity, and so does the whole Network where nothing that matters has changed.
  */
-export function createNetworkBuilder(cluster: ClusterConfig): (objects: ClusterObjects) => Network {
+export function createNetworkBuilder(
+  cluster: ClusterConfig,
+): (objects: ClusterObjects, changes?: ObjectChanges) => Network {
   const nodes = createNodes(cluster);
   const namespaces = createTable<NetworkNamespace>();
   const pods = createPods(cluster);
@@ -61,7 +72,7 @@ export function createNetworkBuilder(cluster: ClusterConfig): (objects: ClusterO
   let before: ClusterObjects = none;
   let network: Network | undefined;
 
-  return (objects) => {
+  return (objects, changes) => {
     const changedNodes = nodes.update(difference(before.nodes, objects.nodes));
     replace(difference(before.namespaces, objects.namespaces), namespaces, networkNamespace);
     const changedPolicies = difference(before.networkPolicies, objects.networkPolicies);
@@ -72,11 +83,12 @@ export function createNetworkBuilder(cluster: ClusterConfig): (objects: ClusterO
     replace(changedClusterPolicies, clusterPolicyObjections, (policy) => clusterPolicyProblems(policy, cluster));
     const changedPods = pods.update(difference(before.pods, objects.pods), nodes.addressesOf, changedNodes);
     services.update(
-      difference(before.services, objects.services),
-      difference(before.endpointSlices, objects.endpointSlices),
+      changes?.services ?? difference(before.services, objects.services),
+      changes?.endpointSlices ?? difference(before.endpointSlices, objects.endpointSlices),
       changedPods,
     );
-    before = objects;
+    // Of what came as changes there is no list, and the next call has changes too.
+    before = changes === undefined ? objects : { ...others(objects), services: [], endpointSlices: [] };
     const parts = {
       nodes: nodes.values(),
       pods: pods.values(),
@@ -104,6 +116,12 @@ export function createNetworkBuilder(cluster: ClusterConfig): (objects: ClusterO
     if (network === undefined || !isSame) network = { cluster, ...parts, problems };
     return network;
   };
+}
+
+/** Field by field: the other two may be lists that are made when they are asked for. */
+function others(objects: ClusterObjects): Omit<ClusterObjects, "services" | "endpointSlices"> {
+  const { nodes, namespaces, pods, networkPolicies, clusterNetworkPolicies } = objects;
+  return { nodes, namespaces, pods, networkPolicies, clusterNetworkPolicies };
 }
 
 const none: ClusterObjects = {
