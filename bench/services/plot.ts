@@ -4,6 +4,8 @@
 //   node bench/services/plot.ts [FILE]       measures with bench/services/alone.ts, in turns, and writes docs/services.svg
 //
 // FAIRLEAD_AT and KUBE_PROXY_AT: at which numbers of Services; 100,1000,10000,44000 and 100,1000,10000 unless given.
+// FIGURES: a file with figures of earlier runs, as this prints them, to be drawn instead; of several for one point the smallest counts, as
+// what else runs on the machine only ever adds.
 
 import { spawnSync } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
@@ -28,17 +30,32 @@ const at: Readonly<Record<Who, readonly number[]>> = {
 };
 const points: Record<Who, Point[]> = { Fairlead: [], "kube-proxy": [] };
 const whos: readonly Who[] = ["Fairlead", "kube-proxy"];
-for (const services of [...new Set([...at.Fairlead, ...at["kube-proxy"]])].sort((a, b) => a - b))
-  for (const who of whos) {
-    if (!at[who].includes(services)) continue;
-    const point = measure(who, services);
-    points[who].push(point);
-    console.log(
-      `${who}, ${services} Services: start ${point.startMs.toFixed(0)} ms, change ${point.changeMs.toFixed(1)} ms`,
-    );
-  }
+if (process.env.FIGURES === undefined) measureAll();
+else takeFigures(readFileSync(process.env.FIGURES, "utf8"));
 writeFileSync(file, drawing(points));
 console.log(`${file}, load ${readFileSync("/proc/loadavg", "utf8").split(" ")[0]}`);
+
+function measureAll(): void {
+  for (const services of [...new Set([...at.Fairlead, ...at["kube-proxy"]])].sort((a, b) => a - b))
+    for (const who of whos) {
+      if (!at[who].includes(services)) continue;
+      const point = measure(who, services);
+      points[who].push(point);
+      const [start, change] = [point.startMs.toFixed(0), point.changeMs.toFixed(1)];
+      console.log(`${who}, ${services} Services: start ${start} ms, change ${change} ms`);
+    }
+}
+
+function takeFigures(lines: string): void {
+  for (const who of whos) {
+    const found = lines.matchAll(new RegExp(`^${who}, (\\d+) Services: start ([\\d.]+) ms, change ([\\d.]+) ms`, "gm"));
+    const all = [...found].map((match) => match.slice(1).map(Number));
+    const smallest = (services: number, which: 1 | 2): number =>
+      Math.min(...all.filter(([one]) => one === services).map((each) => each[which] ?? Infinity));
+    for (const services of [...new Set(all.map(([one = 0]) => one))].sort((a, b) => a - b))
+      points[who].push({ services, startMs: smallest(services, 1), changeMs: smallest(services, 2) });
+  }
+}
 
 function numbers(text: string): readonly number[] {
   return text.split(",").map(Number);
