@@ -6,6 +6,7 @@
 // Not here: how a pod's link is made (pod-network.ts), and what the Program says (program/).
 
 import { performance } from "node:perf_hooks";
+import process from "node:process";
 
 import type { Drift, Failure, Part, ReconcileReport } from "../apply/report.ts";
 import { reconcile, removeEverything } from "../apply/reconcile.ts";
@@ -50,6 +51,8 @@ export interface Clock {
   now(): number;
   /** RFC 3339, for logs. */
   date(): string;
+  /** What this process has computed so far, in milliseconds; where absent, all time counts as computed. */
+  processor?(): number;
   setTimer(delayMs: number, call: () => void): { cancel(): void };
 }
 
@@ -79,7 +82,10 @@ export interface Agent {
 
 const driftKeptMax = 1000;
 const retryDelayMs = { first: 100, max: 30_000 };
-/** After a reconciliation the next one waits as long as it took, but no longer than this: others get a turn. */
+/**
+ * After a reconciliation the next one waits as long as it took, but no longer than this: others get a turn. Of a few changes only what was
+ * computed counts: the kernel takes 20 ms to delete a link, and whoever deletes pods one after another would wait as long again for nothing.
+ */
 const pauseMsMax = 20;
 /**
  * Where many things come at once to a process that is busy, it waits twice as long as it came too late, to gather more of them: a
@@ -144,6 +150,7 @@ export function startAgent(options: AgentOptions): Agent {
     timer = undefined;
     if (stopped) return;
     const started = clock.now();
+    const computedBefore = clock.processor?.();
     const lateMs = Math.max(0, started - timerDueAt);
     const since = dirtySince ?? started;
     dirty = false;
@@ -168,10 +175,10 @@ export function startAgent(options: AgentOptions): Agent {
     spared.forgetGone();
     const tookMs = clock.now() - started;
     // Whatever happens outside, others get a turn.
+    const few = last.made.length < manyChanges;
+    const computed = computedBefore === undefined ? tookMs : (clock.processor?.() ?? 0) - computedBefore;
     notBefore =
-      clock.now() +
-      Math.min(tookMs, pauseMsMax) +
-      (last.made.length < manyChanges ? 0 : Math.min(2 * lateMs, gatherMsMax));
+      clock.now() + Math.min(few ? computed : tookMs, pauseMsMax) + (few ? 0 : Math.min(2 * lateMs, gatherMsMax));
     record(last, tookMs, clock.now() - since);
     for (const waiter of waiters) waiter.resolve(last);
     // Who waited knows what was made; the next reconciliation does not ask, and its bytes weigh as much as the Program.
@@ -273,6 +280,10 @@ function partsOf(event: MonitorEvent, program: Program | undefined): readonly Pa
 const systemClock: Clock = {
   now: () => performance.now(),
   date: () => new Date().toISOString(),
+  processor() {
+    const { user, system } = process.threadCpuUsage();
+    return (user + system) / 1000;
+  },
   setTimer(delayMs, call) {
     const timer = setTimeout(call, delayMs);
     return { cancel: () => clearTimeout(timer) };
