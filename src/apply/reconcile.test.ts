@@ -130,6 +130,18 @@ describe("reconcile", () => {
     assert.deepEqual(snapshot(kernel), snapshot(before));
   });
 
+  test("a node that loses its range and gets it again: what the kernel dropped with the last address is written again, and no drift", () => {
+    const { kernel, program, last } = installed();
+    const before = snapshot(kernel);
+    const isOfRange = ({ address }: { readonly address: string }): boolean => address.startsWith("10.244.1.");
+    const without = programOf(pods, { addresses: program.addresses.filter((entry) => !isOfRange(entry)) });
+    const lost = clean(reconcile(without, kernel, { last }));
+    assert.deepEqual(lost.drift, []);
+    const again = clean(reconcile(program, kernel, { last: lost }));
+    assert.deepEqual(again.drift, []);
+    assert.deepEqual(snapshot(kernel), before);
+  });
+
   test("what others own stays, also when everything of ours goes", () => {
     const kernel = nodeKernel();
     kernel.byHand.change(
@@ -194,7 +206,14 @@ describe("reconcile", () => {
     {
       what: "an address deleted",
       undo: (kernel) => kernel.byHand.change({ kind: "delete-address", link: "cbr0", address: "10.244.1.1", bits: 32 }),
-      drift: ["missing addr 10.244.1.1/32 dev cbr0"],
+      // The link's only one: what of IPv4 hung on the link went with it.
+      drift: [
+        "missing addr 10.244.1.1/32 dev cbr0",
+        "missing neigh 10.244.1.5 lladdr 0a:58:0a:f4:01:05 dev cbr0",
+        "missing neigh 10.244.1.6 lladdr 0a:58:0a:f4:01:06 dev cbr0",
+        "missing route 10.244.1.5/32 dev cbr0 metric 100",
+        "missing route 10.244.1.6/32 dev cbr0 metric 100",
+      ],
     },
     {
       what: "a neighbour changed",

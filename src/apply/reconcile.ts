@@ -11,6 +11,7 @@ import {
   type LinkState,
   type NetworkKernel,
 } from "../kernel/kernel.ts";
+import { familyOf } from "../ip/address.ts";
 import type { Program } from "../program/program.ts";
 import { describeChange } from "./change-text.ts";
 import { staleConnections } from "./connections.ts";
@@ -46,13 +47,19 @@ export function reconcile(program: Program, kernel: NetworkKernel, options: Reco
   work.send(ports);
   if (links.readBack && links.sets.length + links.removals.length > 0) work.readBackWhatHangsOnLinks();
 
+  const addresses = work.plan(
+    "addresses",
+    addressKind(ownLinkName),
+    (p) => p.addresses,
+    () => kernel.addresses(),
+  );
+  const [last4, removals] = partition(addresses.removals, (step) => work.isLastAddress(step));
+  if (last4.length > 0) {
+    work.send(last4);
+    work.relearn("neighbours", "routes");
+  }
   const plans = [
-    work.plan(
-      "addresses",
-      addressKind(ownLinkName),
-      (p) => p.addresses,
-      () => kernel.addresses(),
-    ),
+    { ...addresses, removals },
     work.plan(
       "neighbours",
       neighbourKind(ownLinkName),
@@ -121,6 +128,7 @@ class Work {
   readonly #failures: Failure[] = [];
   readonly #drift: Drift[] = [];
   readonly #suspect = new Set<Part>();
+  readonly #relearnt = new Set<Part>();
   /** Pods' links that are not there: what belongs on them waits until their sandbox's maker has made them again. */
   #lost: ReadonlySet<string> = new Set();
   readonly #spares: (match: ConnectionMatch) => boolean;
@@ -165,6 +173,24 @@ class Work {
       this.#readBack.add(part);
   }
 
+  /**
+   * Does this removal leave a link of ours without any IPv4 address? The kernel then drops all IPv4 neighbours and routes of the link
+   * (net/ipv4/fib_frontend.c, fib_disable_ip), permanent ones as well, and other nodes' entries on the tunnel are among them.
+   */
+  isLastAddress({ changes }: Step): boolean {
+    return changes.some(
+      (change) =>
+        change.kind === "delete-address" &&
+        familyOf(change.address) === 4 &&
+        !this.#program.addresses.some(({ link, address }) => link === change.link && familyOf(address) === 4),
+    );
+  }
+
+  /** The kernel is known to have dropped entries of these parts because of us: read back, and none of it is drift. */
+  relearn(...parts: readonly Part[]): void {
+    for (const part of parts) this.#relearnt.add(part);
+  }
+
   plan<E extends { readonly origin: Origin; readonly link?: string }, S>(
     part: Part,
     kind: EntryKind<E, S>,
@@ -172,6 +198,7 @@ class Work {
     dump: () => readonly S[],
   ): Plan {
     const wanted = this.#withoutLost(part, entries(this.#program));
+    if (this.#relearnt.has(part)) return planEntries(kind, wanted, dump(), undefined, this.#failed);
     const previous = this.#last && entries(this.#last.program);
     if (previous !== undefined && !this.#mustRead(part)) return diffEntries(kind, previous, wanted);
     const plan = planEntries(kind, wanted, dump(), previous, this.#failed);

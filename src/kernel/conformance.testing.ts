@@ -370,6 +370,25 @@ function routeRules(tools: () => Tools): void {
       assert.deepEqual(routesTo(bench.kernel, "10.8.0.0/16"), []);
     });
 
+    test("a link's last IPv4 address takes all IPv4 neighbours and routes of the link with it, and nothing of IPv6", () => {
+      const { bench, make } = tools();
+      make(bridge, bridgeUp, ...dressing, { kind: "set-address", link: "br", address: "10.0.0.9", bits: 32 });
+      make(route("10.8.0.0/16", { link: "br" }), route("fd08::/64", { link: "br" }));
+      const permanent = (): readonly string[] =>
+        bench.kernel
+          .neighbours()
+          .flatMap(({ link, address }) => (link === "br" ? [address] : []))
+          .filter((address) => address === "10.0.0.2" || address === "fd00::2")
+          .sort();
+      make({ kind: "delete-address", link: "br", address: "10.0.0.1", bits: 24 });
+      assert.deepEqual(permanent(), ["10.0.0.2", "fd00::2"]);
+      assert.equal(routesTo(bench.kernel, "10.8.0.0/16").length, 1);
+      make({ kind: "delete-address", link: "br", address: "10.0.0.9", bits: 32 });
+      assert.deepEqual(permanent(), ["fd00::2"]);
+      assert.deepEqual(routesTo(bench.kernel, "10.8.0.0/16"), []);
+      assert.equal(routesTo(bench.kernel, "fd08::/64").length, 1);
+    });
+
     test("deleting what is not there is no error", () => {
       const { make } = tools();
       make(bridge);

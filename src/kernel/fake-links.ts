@@ -394,6 +394,11 @@ function deleteAddress(state: FakeLinks, change: ChangeOf<"delete-address">): vo
     const { source: _source, ...rest } = route;
     return rest;
   });
+  const isBare = !state.addresses.some((a) => a.link === change.link && familyOf(a.address) === 4);
+  if (familyOf(change.address) !== 4 || !isBare) return;
+  // net/ipv4/fib_frontend.c, fib_disable_ip: without an address the link speaks no IPv4 any more.
+  state.neighbours = state.neighbours.filter((n) => n.link !== change.link || familyOf(n.address) !== 4);
+  state.routes = state.routes.filter((route) => route.link !== change.link || familyOf(route.to) !== 4);
 }
 
 // ---------------------------------------------------------------- routes

@@ -136,7 +136,9 @@ describe("for everything", () => {
     for (const { namespace } of pods) namespace.close();
   });
 
-  void test("a cluster that gives nodes no ranges: agents divide one among themselves, and say it again on a Node made anew", async () => {
+  void test("a cluster that gives nodes no ranges: agents divide one among themselves, and say it again on a Node made anew", async ({
+    signal,
+  }) => {
     const key = (name: string): ObjectKey => ({ group: "", resource: "nodes", name });
     const makeAnew = (name: string): void => {
       api.api.delete(key(name));
@@ -161,11 +163,17 @@ describe("for everything", () => {
     const pods = [...machines.keys()].map(addPod);
     const [one, two] = pods;
     assert.ok(one && two);
-    await reaches(one, two);
+    await reaches(one, two, signal);
     makeAnew("node-2");
-    while ((api.api.get(key("node-2")) as Node).metadata.annotations?.["fairlead.dev/pod-cidrs"] !== data["node-2"])
-      await new Promise((resolve) => void setImmediate(resolve));
-    await reaches(one, two);
+    const isSaid = (): boolean =>
+      (api.api.get(key("node-2")) as Node).metadata.annotations?.["fairlead.dev/pod-cidrs"] === data["node-2"];
+    await new Promise<void>((resolve) => {
+      const look = (): void => void (isSaid() && resolve());
+      const watch = api.api.watch({ group: "", resource: "nodes" }, api.api.revision, look);
+      signal.addEventListener("abort", () => watch.close());
+      look();
+    });
+    await reaches(one, two, signal);
     for (const agent of agents) await agent.end();
     for (const name of machines.keys())
       assert.equal(await runFairlead(machine(name).namespace, "uninstall", ...places(name)).ended, 0);
@@ -177,10 +185,11 @@ describe("for everything", () => {
   const reaches = async (
     from: { readonly namespace: NetworkNamespace },
     to: { readonly addresses: readonly string[] },
+    signal: AbortSignal,
   ): Promise<void> => {
     for (const address of to.addresses) {
       let outcome = "";
-      while (outcome !== "answered") ({ outcome } = await ask(from.namespace, address, 8080));
+      while (outcome !== "answered" && !signal.aborted) ({ outcome } = await ask(from.namespace, address, 8080));
     }
   };
 });
