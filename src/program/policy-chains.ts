@@ -108,7 +108,8 @@ function makeChains(family: Family, established: "keep" | "strict"): readonly Nf
             accept,
           ]),
         ];
-  const itself = rule("a pod to itself", [isIn("hairpin", source, destination), accept]);
+  // Asked last: it is rare, and what a policy lets through anyway is the policy's.
+  const itself = rule("a pod to itself", [isIn("hairpin", source, destination), ...forget, accept]);
   return [
     {
       name: "policy-egress",
@@ -210,7 +211,6 @@ function judgeChains(
     {
       name: judge,
       rules: [
-        itself,
         rule("who it is", [from(`${direction}-pods`, [own]), otherIs("none")]),
         rule("this very pod, by its labels", [from("identities", [other], "meta priority"), look]),
         rule("pods of this namespace", [from("identity-namespaces", ["meta priority"], "meta priority"), look]),

@@ -241,7 +241,7 @@ function elementsOf(identity: Identity, direction: Direction, terms: readonly Te
     for (const number of term.numbers) {
       if (all.has(number)) continue;
       const list = byNumber.get(number);
-      const ports = signed(term.ports, term);
+      const ports = signed(term.ports.flatMap(oneByOne), term);
       if (list === undefined) byNumber.set(number, [...ports]);
       else list.push(...ports);
     }
@@ -272,6 +272,19 @@ function elementsOf(identity: Identity, direction: Direction, terms: readonly Te
     served: [...served.values()],
   };
 }
+
+/** A look-up of ranges costs several of one port (which is looked for first): a few ports are said one by one. */
+function oneByOne(open: OpenPorts): readonly OpenPorts[] {
+  const count = open.last - open.first + 1;
+  if (count > fewPorts) return [open];
+  return Array.from({ length: count }, (_, index) => ({
+    ...open,
+    first: open.first + index,
+    last: open.first + index,
+  }));
+}
+
+const fewPorts = 4;
 
 /** A number for what some policies do together in a direction. Two that hash alike are counted as one: nothing else hangs on it. */
 export function groupMark(

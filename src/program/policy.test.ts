@@ -97,6 +97,29 @@ void test("whole namespaces and all pods are one element, however many pods ther
   assert.equal(elements(made, "ingress-all").length, 2);
 });
 
+void test("a few ports are said one by one, under all the policies that open them; more are a range", () => {
+  const few = policy({ podSelector: {}, ingress: [{ ports: [{ port: 8080, endPort: 8083 }] }] }, "few");
+  const one = policy({ podSelector: {}, ingress: [{ ports: [{ port: 8081 }] }] }, "one");
+  const many = policy({ podSelector: {}, ingress: [{ ports: [{ port: 8082, endPort: 8086 }] }] }, "many");
+  const made = table([few, one, many], { attachments: [place], pods: [db] });
+  const parts = (set: string): readonly (readonly string[])[] =>
+    elements(made, set).map((text) => text.split(/ [.:] /).slice(3));
+  const [alone, both, wide, again, ...more] = parts("ingress-ports");
+  assert.deepEqual(more, []);
+  assert.deepEqual(
+    [alone, both, wide, again].map((port) => port?.[0]),
+    ["8080", "8081", "8082", "8083"],
+  );
+  const range = parts("ingress-ranges");
+  assert.deepEqual(
+    range.map(([ports]) => ports),
+    ["8082-8086"],
+  );
+  // Each with the number of those that open it: few; few and one; few and many.
+  assert.equal(wide?.[1], again?.[1]);
+  assert.equal(new Set([alone?.[1], both?.[1], wide?.[1], range[0]?.[1]]).size, 4);
+});
+
 void test("what cannot be understood lets nothing through", () => {
   const broken = policy({
     podSelector: {},
