@@ -104,6 +104,7 @@ export function serveFd(
   const shares = createShares(randomInt(2 ** 32));
   let slot = 0;
   let queued = 0;
+  let isLater = false;
   const datagram: Datagram = {
     bytes: new Uint8Array(),
     cut: false,
@@ -113,6 +114,7 @@ export function serveFd(
       putReply(slot, queued++, length);
     },
     later() {
+      isLater = true;
       const reply = copyReplyAddress(slot);
       return (bytes) => {
         if (state.open && !sendOne(fd, reply, bytes)) state.unsent++;
@@ -121,6 +123,13 @@ export function serveFd(
     source: () => sourceOf(slot),
   };
   const turn = (): void => {
+    takeBatches();
+    // Koffi calls from outside of Node's own callbacks, behind which promises are settled: what `handle` began would stand still until the
+    // next event of another kind.
+    if (isLater) setImmediate(nothing);
+    isLater = false;
+  };
+  const takeBatches = (): void => {
     // A few batches, then others get their turn; the event loop comes back as long as there is more.
     for (let round = 0; round < roundsMax && state.open; round++) {
       const count = receive(fd);
@@ -155,6 +164,8 @@ export function serveFd(
     },
   };
 }
+
+function nothing(): void {}
 
 /** One system call takes and sends so many. More than 64 gains nothing measurable. */
 const batchMax = 64;

@@ -102,7 +102,8 @@ function receive(fd: number, timeoutMs: number): Promise<DatagramOutcome> {
     const finish = (outcome: DatagramOutcome): void => {
       callOff();
       poll.close();
-      resolve(outcome);
+      // Koffi calls from outside of Node's own callbacks: a promise settled there would wait for the next event of another kind.
+      setImmediate(resolve, outcome);
     };
     const callOff = afterWaiting(timeoutMs, () => finish({ kind: "timeout" }));
     const poll = koffi.node.poll(fd, { readable: true }, () => {
