@@ -1,11 +1,11 @@
-// The programs of others that tests hold as evidence beside our own: nft, ip, bridge, dig, openssl, CNI's plugins. The product needs none of them.
+// The programs of others that tests hold as evidence beside our own: nft, ip, bridge, dig, kdig, openssl, CNI's plugins. The product needs none of them.
 // A fresh machine may lack them. In CI, as root, they are installed by apt-get; otherwise their packages are unpacked below the user's cache,
 // and nothing of the machine is changed.
 //
 // Not here: which test needs what. A test file that cannot run at all without a tool says so in a line of its own: `// Needs: ip`.
 
 import { spawnSync } from "node:child_process";
-import { accessSync, chmodSync, constants, mkdirSync, readdirSync, writeFileSync } from "node:fs";
+import { accessSync, chmodSync, constants, existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import process from "node:process";
@@ -16,6 +16,9 @@ const packages = {
   ip: "iproute2",
   bridge: "iproute2",
   dig: "bind9-dnsutils",
+  delv: "bind9-dnsutils",
+  kdig: "knot-dnsutils",
+  "unbound-host": "unbound-host",
   openssl: "openssl",
   loopback: "containernetworking-plugins",
   tuning: "containernetworking-plugins",
@@ -109,9 +112,11 @@ function unpack(names: readonly string[], folder: string): string {
 function writeStarters(folder: string, root: string): void {
   const bin = path.join(folder, "bin");
   mkdirSync(bin, { recursive: true });
-  const libraries = readdirSync(path.join(root, "usr", "lib"), { withFileTypes: true })
+  const usrLib = path.join(root, "usr", "lib");
+  // Where all libraries are on the machine already, no package brought any.
+  const libraries = (existsSync(usrLib) ? readdirSync(usrLib, { withFileTypes: true }) : [])
     .filter((entry) => entry.isDirectory() && entry.name.includes("-linux-"))
-    .map((entry) => path.join(root, "usr", "lib", entry.name));
+    .map((entry) => path.join(usrLib, entry.name));
   const programs = ["usr/sbin", "usr/bin", "sbin", "bin", "usr/lib/cni"].map((place) => path.join(root, place));
   for (const tool of Object.keys(packages) as Tool[]) {
     const program = programs.find((place) => isThere(tool, [place]));

@@ -1,5 +1,4 @@
 import assert from "node:assert/strict";
-import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import dgram from "node:dgram";
 import net from "node:net";
@@ -358,38 +357,6 @@ await test("a port that is taken is an error with its name, and nothing stays op
   });
   namespace.close();
 });
-
-const digMissing = spawnSync("dig", ["-v"]).error === undefined ? false : "dig is not installed here";
-
-await test("dig reads our answers without a complaint", { skip: digMissing }, async () => {
-  const zone = testZone(100);
-  await withServer({ zone: () => zone }, async ({ namespace }) => {
-    const short = await dig(namespace, ["+short", apiName, "A"]);
-    assert.equal(short, "10.96.41.7\n");
-    assert.equal(await dig(namespace, ["+short", "-x", "10.96.41.7"]), `${apiName}.\n`);
-    assert.equal(await dig(namespace, ["+short", "dns-version.cluster.local", "TXT"]), '"1.1.0"\n');
-    assert.equal(await dig(namespace, ["+short", "+tcp", `_http._tcp.${apiName}`, "SRV"]), `0 100 80 ${apiName}.\n`);
-    // 100 addresses: dig itself turns to TCP.
-    const many = await dig(namespace, ["+short", "many.production.svc.cluster.local"]);
-    assert.equal(many.trim().split("\n").length, 100);
-    const full = await dig(namespace, ["+bufsize=1232", "+dnssec", `_http._tcp.${apiName}`, "SRV"]);
-    assert.match(full, /flags: qr aa rd ra;.*ANSWER: 1, AUTHORITY: 0, ADDITIONAL: 2/);
-    assert.doesNotMatch(full, /WARNING(?!: .local is reserved)|malformed|FORMERR|extra/i);
-    const missing = await dig(namespace, ["x.production.svc.cluster.local"]);
-    assert.match(missing, /status: NXDOMAIN/);
-    assert.match(missing, /cluster\.local\.\s+5\s+IN\s+SOA\s+ns\.dns\.cluster\.local\./);
-  });
-});
-
-/** dig's output, run inside the namespace: the kernel gives a new process the namespace of the thread that starts it. */
-async function dig(namespace: NetworkNamespace, rest: readonly string[]): Promise<string> {
-  const child = namespace.run(() => spawn("dig", ["@127.0.0.1", "+tries=1", "+time=5", ...rest]));
-  let output = "";
-  child.stdout.on("data", (chunk: Buffer) => (output += chunk.toString()));
-  child.stderr.on("data", (chunk: Buffer) => (output += chunk.toString()));
-  await once(child, "close");
-  return output;
-}
 
 async function connectTcp(namespace: NetworkNamespace): Promise<net.Socket> {
   const socket = new net.Socket({ fd: tcpSocketFd(namespace, 4) });
