@@ -8,8 +8,9 @@
 import { familyOf, type Address } from "../ip/address.ts";
 import type { ConnectionMatch, NetworkKernel } from "../kernel/kernel.ts";
 import type { Labels } from "../kube/object.ts";
-import type { Endpoint, Network, NetworkPod, NetworkService, ServicePort } from "../model/network.ts";
+import type { ClusterConfig, Endpoint, Network, NetworkPod, NetworkService, ServicePort } from "../model/network.ts";
 import type { NetworkSource } from "../model/source.ts";
+import { isSameValue } from "../model/table.ts";
 import { isServing } from "./spared.ts";
 
 /** Where a node's DNS server is. */
@@ -161,8 +162,14 @@ export function withDnsPods(
 /** The Network of a cluster that says nowhere where its DNS is: the Service's addresses, for the zone's own names (NS). */
 export function withDnsAddresses(network: Network): Network {
   const dnsAddresses = dnsServiceOf(network)?.clusterIps ?? [];
-  return { ...network, cluster: { ...network.cluster, dnsAddresses } };
+  let cluster = configured.get(network.cluster);
+  if (cluster === undefined || !isSameValue(cluster.dnsAddresses, dnsAddresses))
+    configured.set(network.cluster, (cluster = { ...network.cluster, dnsAddresses }));
+  return { ...network, cluster };
 }
+
+/** The same configuration as long as nothing of it changes: a zone is then made beside the one before. */
+const configured = new WeakMap<ClusterConfig, ClusterConfig>();
 
 /** What policies know DNS pods by: the labels that all of them have, but for those that tell generations apart. */
 function labelsOfDns(network: Network, service: NetworkService): Labels {

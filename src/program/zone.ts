@@ -120,7 +120,7 @@ export interface ZoneChange {
 /** Undefined where more than Services, pods and the existence of namespaces may be otherwise, or very many of them. */
 export function zoneChange(from: Zone, to: Zone): ZoneChange | undefined {
   const network = madeOf.get(to);
-  const changes = network && changesSince(from, network);
+  const changes = network && from.settings === to.settings ? changesSince(from, network) : undefined;
   if (changes === undefined) return undefined;
   const { services, namespaces } = changes;
   return {

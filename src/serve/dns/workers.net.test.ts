@@ -157,6 +157,47 @@ await test("a port that is taken is an error, with threads too", async () => {
   });
 });
 
+await test("a thread that dies leaves its clients to the others", async () => {
+  await withNamespace(async (namespace) => {
+    const log: string[] = [];
+    const ended = Promise.withResolvers<void>();
+    const workers = startWorkers(
+      1,
+      createDnsLog((line) => {
+        log.push(line);
+        if (line.includes("has ended")) ended.resolve();
+      }, performance),
+    );
+    const own = serveUdp(namespace, { port: 53, sharing: true }, (datagram) => {
+      const response = datagram.bytes.slice();
+      response[2] = 0x80;
+      datagram.room.set(response);
+      datagram.send(response.length);
+    });
+    try {
+      // It fails at this: there are no tables.
+      const memories = undefined as unknown as Parameters<typeof workers.open>[0]["memories"];
+      workers.open({ namespace, address: { port: 53 }, memories, handle() {} });
+      // The thread alone does not keep a process alive, so somebody has to.
+      const waiting = setInterval(() => {}, 1000);
+      await ended.promise;
+      clearInterval(waiting);
+      assert.match(
+        log.join("\n"),
+        /\[ERROR\] worker 2: .*\n\[ERROR\] worker 2 has ended: the others answer its clients/,
+      );
+      for (let times = 0; times < 20; times++)
+        assert.equal(essence(await queryDns(namespace, local, name, "A")), "NOERROR");
+      // Later sockets are closed at once.
+      workers.open({ namespace, address: { port: 54 }, memories: [], handle() {} });
+      serveUdp(namespace, { port: 54 }, () => {}).close();
+    } finally {
+      own.close();
+      await workers.close();
+    }
+  });
+});
+
 /** A page of the server's pages over HTTP. */
 async function page(
   namespace: NetworkNamespace,
