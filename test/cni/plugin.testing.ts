@@ -48,7 +48,8 @@ export async function startHost(options: HostOptions): Promise<CniHost> {
 /** A folder of the test's own, removed with it. */
 export function scratchFolder(t: { after(call: () => void): void }): string {
   const folder = mkdtempSync(path.join(os.tmpdir(), "cni-"));
-  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  // An agent that still runs makes new slots in it.
+  t.after(() => rmSync(folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 50 }));
   return folder;
 }
 

@@ -18,6 +18,7 @@ import {
   openSync,
   readFileSync,
   readdirSync,
+  renameSync,
   rmSync,
   statSync,
   unlinkSync,
@@ -50,7 +51,7 @@ export interface Slots {
 /** How many callers can come at one instant. */
 const spareSlots = 128;
 /** Taken slots are replaced when those who came at once have been served, if as many are left. */
-const spareSlotsMin = 32;
+const spareSlotsMin = 96;
 const replaceAfterMs = 50;
 const sweepIntervalMs = 10_000;
 /** From the creation of a request to its announcement a shell needs microseconds. */
@@ -79,21 +80,29 @@ export function openSlots({ directory, answer, rubbish }: SlotsOptions): Slots {
   let replacing: NodeJS.Timeout | undefined;
   const replaceSlots = (): void => {
     replacing = undefined;
-    while (free.size < spareSlots) addSlot();
+    try {
+      while (free.size < spareSlots) addSlot();
+    } catch (error) {
+      // Somebody took the folder away: callers find nobody, and the agent has more to do than this.
+      rubbish(`${slotsDirectory}: ${error instanceof Error ? error.message : String(error)}`);
+    }
   };
-  replaceSlots();
+  while (free.size < spareSlots) addSlot();
 
   function addSlot(): void {
     const number = ++lastNumber;
-    const path = join(slotsDirectory, String(number));
-    makeFifo(path);
+    // Nobody may find it before we hold it: he would read an ended pipe, and take us for dead.
+    const unseen = join(directory, "slot");
+    rmSync(unseen, { force: true });
+    makeFifo(unseen);
     // The writing end can be opened while there is a reader, and the reader is not needed after that.
-    const reader = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    const reader = openSync(unseen, constants.O_RDONLY | constants.O_NONBLOCK);
     try {
-      free.set(number, openSync(path, constants.O_WRONLY | constants.O_NONBLOCK));
+      free.set(number, openSync(unseen, constants.O_WRONLY | constants.O_NONBLOCK));
     } finally {
       closeSync(reader);
     }
+    renameSync(unseen, join(slotsDirectory, String(number)));
   }
   const takeSlot = (number: number): number | undefined => {
     const fd = free.get(number);
