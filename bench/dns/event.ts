@@ -25,22 +25,20 @@ async function measure(count: number, rounds: number): Promise<void> {
     uid: name,
     resourceVersion: String(version++),
   });
-  const service = (name: string, address: string): KubeObject =>
-    ({
-      apiVersion: "v1",
-      kind: "Service",
-      metadata: meta(name),
-      spec: { clusterIP: address, clusterIPs: [address], ports: [{ name: "http", port: 80, protocol: "TCP" }] },
-    }) as KubeObject;
-  const slice = (name: string, index: number): KubeObject =>
-    ({
-      apiVersion: "discovery.k8s.io/v1",
-      kind: "EndpointSlice",
-      metadata: { ...meta(name), labels: { "kubernetes.io/service-name": name } },
-      addressType: "IPv4",
-      ports: [{ name: "http", port: 80, protocol: "TCP" }],
-      endpoints: [1, 2, 3].map((n) => ({ addresses: [`10.${128 + n}.${index >> 8}.${index & 255}`] })),
-    }) as KubeObject;
+  const service = (name: string, address: string): KubeObject => ({
+    apiVersion: "v1",
+    kind: "Service",
+    metadata: meta(name),
+    spec: { clusterIP: address, clusterIPs: [address], ports: [{ name: "http", port: 80, protocol: "TCP" }] },
+  });
+  const slice = (name: string, index: number): KubeObject => ({
+    apiVersion: "discovery.k8s.io/v1",
+    kind: "EndpointSlice",
+    metadata: { ...meta(name), labels: { "kubernetes.io/service-name": name } },
+    addressType: "IPv4",
+    ports: [{ name: "http", port: 80, protocol: "TCP" }],
+    endpoints: [1, 2, 3].map((n) => ({ addresses: [`10.${128 + n}.${index >> 8}.${index & 255}`] })),
+  });
   const names = Array.from({ length: count }, (_, index) => `service-${index}`);
   const initial: Readonly<Record<string, readonly KubeObject[]>> = {
     namespaces: [
