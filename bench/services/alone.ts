@@ -6,29 +6,20 @@
 // It runs itself again in namespaces of its own. `PROXY=kube-proxy`: the real one (nftables mode) instead, its first sync and four changes;
 // it is looked for in $PEERS/bin (~/.cache/fairlead-peers). `FAIRLEAD`: another program than bin/fairlead.
 
-import { spawn, spawnSync, type ChildProcess } from "node:child_process";
+import { spawn, type ChildProcess } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { homedir, tmpdir } from "node:os";
+import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { performance } from "node:perf_hooks";
 import process from "node:process";
 import { setTimeout as delay } from "node:timers/promises";
-import { fileURLToPath } from "node:url";
 
 import { openKernel } from "../../src/kernel/linux.ts";
 import { currentNetworkNamespace } from "../../src/kernel/namespaces.ts";
 import { serviceObject, sliceObject, startGeneratedServer } from "./generated.ts";
+import { enterOwnNamespaces, spawnKubeProxy } from "./place.ts";
 
-const inside = "FAIRLEAD_BENCH_INSIDE";
-if (process.env[inside] === undefined) {
-  const again = [process.execPath, fileURLToPath(import.meta.url), ...process.argv.slice(2)];
-  const user = process.getuid?.() === 0 ? [] : ["-U", "--map-root-user"];
-  const { status } = spawnSync("unshare", [...user, "-nmpuif", "--mount-proc", "--kill-child", "--", ...again], {
-    stdio: "inherit",
-    env: { ...process.env, [inside]: "1" },
-  });
-  process.exit(status ?? 1);
-}
+enterOwnNamespaces(import.meta.url);
 
 const servicesCount = Number(process.argv[2] ?? 44_000);
 const endpointsCount = Number(process.argv[3] ?? 3);
@@ -125,22 +116,8 @@ function startFairlead(): ChildProcess {
 }
 
 function startKubeProxy(): ChildProcess {
-  const json = { acceptContentTypes: "application/json", contentType: "application/json" };
-  const config = join(folder, "kube-proxy.yaml");
-  writeFileSync(
-    config,
-    JSON.stringify({
-      apiVersion: "kubeproxy.config.k8s.io/v1alpha1",
-      kind: "KubeProxyConfiguration",
-      mode: "nftables",
-      clusterCIDR: "10.128.0.0/9",
-      hostnameOverride: "n1",
-      clientConnection: { kubeconfig, ...json },
-      conntrack: { maxPerCore: 0, min: 0 },
-    }),
-  );
-  const binaries = join(process.env.PEERS ?? join(homedir(), ".cache/fairlead-peers"), "bin");
-  return spawn(join(binaries, "kube-proxy"), ["--config", config, "--v", "2"], { stdio: ["ignore", "ignore", "pipe"] });
+  const stdio = ["ignore", "ignore", "pipe"] as const;
+  return spawnKubeProxy({ kubeconfig, node: "n1", clusterCidr: "10.128.0.0/9", folder, stdio: [...stdio], json: true });
 }
 
 async function measureKubeProxy(): Promise<void> {

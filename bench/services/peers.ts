@@ -12,36 +12,25 @@ import { generateKeyPairSync } from "node:crypto";
 import { once } from "node:events";
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, Socket } from "node:net";
-import { homedir, tmpdir } from "node:os";
+import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { performance } from "node:perf_hooks";
 import process from "node:process";
 import { setTimeout as delay } from "node:timers/promises";
-import { fileURLToPath } from "node:url";
 
 import { openKernel } from "../../src/kernel/linux.ts";
-import { createNetworkNamespace, currentNetworkNamespace, type NetworkNamespace } from "../../src/kernel/namespaces.ts";
+import { currentNetworkNamespace, type NetworkNamespace } from "../../src/kernel/namespaces.ts";
 import { listenTcpFd, tcpSocketFd } from "../../src/kernel/sockets.ts";
 import type { KubeObject } from "../../src/kube/object.ts";
 import { openCluster, resourcePath, type ClusterClient } from "../../src/watch/cluster/client.ts";
 import { startInformer } from "../../src/watch/cluster/informer.ts";
 import { readKubeconfig } from "../../src/watch/cluster/kubeconfig.ts";
+import { addVethPod, binaries, enterOwnNamespaces, spawnKubeProxy } from "./place.ts";
 
-const inside = "FAIRLEAD_BENCH_INSIDE";
-if (process.env[inside] === undefined && process.env.KUBECONFIG === undefined) {
-  const again = [process.execPath, fileURLToPath(import.meta.url), ...process.argv.slice(2)];
-  // nft sends its transaction in one piece, which only real root may make large: beyond some hundred Services kube-proxy needs it.
-  const user = process.getuid?.() === 0 ? [] : ["-U", "--map-root-user"];
-  const { status } = spawnSync("unshare", [...user, "-nmpuif", "--mount-proc", "--kill-child", "--", ...again], {
-    stdio: "inherit",
-    env: { ...process.env, [inside]: "1" },
-  });
-  process.exit(status ?? 1);
-}
+if (process.env.KUBECONFIG === undefined) enterOwnNamespaces(import.meta.url);
 
 const servicesCount = Number(process.argv[2] ?? 1000);
 const rounds = Number(process.argv[3] ?? 2);
-const binaries = join(process.env.PEERS ?? join(homedir(), ".cache/fairlead-peers"), "bin");
 const namespaceName = "load";
 const services = { group: "", version: "v1", resource: "services" };
 const slices = { group: "discovery.k8s.io", version: "v1", resource: "endpointslices" };
@@ -259,20 +248,7 @@ function startFairlead({ kubeconfig, node }: Place): Proxy {
 }
 
 function startKubeProxy({ kubeconfig, node }: Place): Proxy {
-  const config = join(folder, "kube-proxy.yaml");
-  writeFileSync(
-    config,
-    JSON.stringify({
-      apiVersion: "kubeproxy.config.k8s.io/v1alpha1",
-      kind: "KubeProxyConfiguration",
-      mode: "nftables",
-      clusterCIDR: "10.244.0.0/16",
-      hostnameOverride: node,
-      clientConnection: { kubeconfig },
-      conntrack: { maxPerCore: 0, min: 0 },
-    }),
-  );
-  const child = spawn(join(binaries, "kube-proxy"), ["--config", config, "--v", "2"]);
+  const child = spawnKubeProxy({ kubeconfig, node, clusterCidr: "10.244.0.0/16", folder, stdio: "pipe" });
   running.push(child);
   const said = listen(child, /"SyncProxyRules complete" ipFamily="IPv4" elapsed="([^"]+)"/);
   return {
@@ -390,47 +366,10 @@ interface BenchPod {
 /** A server in a namespace of its own, behind Service `echo`, and a client in another. */
 async function addPod({ client, node }: Place, address: string): Promise<BenchPod> {
   const kernel = openKernel("bench", currentNetworkNamespace());
-  const pods = [
-    { link: "bench-a", address },
-    { link: "bench-b", address: "10.244.1.6" },
-  ].map(({ link, address }) => {
-    const namespace = createNetworkNamespace();
-    kernel.change([
-      { kind: "create-veth", name: link, mtu: 1500, peer: { name: "eth0", namespaceFd: namespace.fd } },
-      { kind: "set-link", name: link, up: true },
-      { kind: "set-address", link, address: "169.254.1.1", bits: 32, scope: "link" },
-      { kind: "set-route", to: `${address}/32`, action: "forward", link, metric: 0, protocol: 4, scope: "link" },
-    ]);
-    const own = openKernel(link, namespace);
-    own.change([
-      { kind: "set-link", name: "eth0", up: true },
-      { kind: "set-address", link: "eth0", address, bits: 32 },
-      {
-        kind: "set-route",
-        to: "169.254.1.1/32",
-        action: "forward",
-        link: "eth0",
-        metric: 0,
-        protocol: 4,
-        scope: "link",
-      },
-      {
-        kind: "set-route",
-        to: "0.0.0.0/0",
-        action: "forward",
-        via: "169.254.1.1",
-        link: "eth0",
-        metric: 0,
-        protocol: 4,
-      },
-    ]);
-    own.close();
-    return namespace;
-  });
+  const server = addVethPod(kernel, "bench-a", address);
+  const caller = addVethPod(kernel, "bench-b", "10.244.1.6");
   kernel.writeSysctl("net/ipv4/ip_forward", "1");
   kernel.close();
-  const [server, caller] = pods;
-  if (server === undefined || caller === undefined) throw new Error("no pods");
   const listener = createServer((socket) => void socket.on("error", () => {}).destroy());
   listener.listen({ fd: listenTcpFd(server, { port: 8080 }) });
   for (const resource of [services, slices]) {
@@ -465,7 +404,7 @@ async function addPod({ client, node }: Place, address: string): Promise<BenchPo
     },
     close() {
       listener.close();
-      for (const namespace of pods) namespace.close();
+      for (const namespace of [server, caller]) namespace.close();
     },
   };
 }

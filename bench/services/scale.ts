@@ -2,11 +2,9 @@
 // endpoints that loses one, and memory. One node, IPv4. `node bench/services/scale.ts [SERVICES] [ENDPOINTS]`; 10,000 and 3 unless given.
 // It runs itself again in namespaces of its own.
 
-import { spawnSync } from "node:child_process";
 import { performance } from "node:perf_hooks";
 import process from "node:process";
 import { setTimeout as delay } from "node:timers/promises";
-import { fileURLToPath } from "node:url";
 
 import { startNode } from "../../src/agent/node.ts";
 import { openKernel } from "../../src/kernel/linux.ts";
@@ -16,17 +14,9 @@ import { createNetworkBuilder, type ClusterObjects } from "../../src/model/build
 import { clusterConfig } from "../../src/model/cluster.ts";
 import type { Network } from "../../src/model/network.ts";
 import { node, objects, service, slice } from "../../src/model/objects.testing.ts";
+import { enterOwnNamespaces } from "./place.ts";
 
-const inside = "FAIRLEAD_BENCH_INSIDE";
-if (process.env[inside] === undefined) {
-  const again = [process.execPath, fileURLToPath(import.meta.url), ...process.argv.slice(2)];
-  const { status } = spawnSync(
-    "unshare",
-    ["-Urnmpuif", "--map-root-user", "--mount-proc", "--kill-child", "--", ...again],
-    { stdio: "inherit", env: { ...process.env, [inside]: "1" } },
-  );
-  process.exit(status ?? 1);
-}
+enterOwnNamespaces(import.meta.url);
 
 const servicesCount = Number(process.argv[2] ?? 10_000);
 const endpointsCount = Number(process.argv[3] ?? 3);

@@ -8,11 +8,11 @@
 // The rolling update: a Service of 1,000 endpoints, 25 at a time replaced by others, which end like pods do (terminating, then gone); all
 // addresses answer all the time, so what fails is the proxy's doing.
 
-import { spawn, spawnSync, type ChildProcess } from "node:child_process";
+import { spawn, spawnSync, type ChildProcess, type StdioOptions } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, Socket } from "node:net";
-import { homedir, tmpdir } from "node:os";
+import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { performance } from "node:perf_hooks";
 import process from "node:process";
@@ -21,9 +21,10 @@ import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 
 import { openKernel } from "../../src/kernel/linux.ts";
-import { createNetworkNamespace, currentNetworkNamespace, type NetworkNamespace } from "../../src/kernel/namespaces.ts";
+import { currentNetworkNamespace, type NetworkNamespace } from "../../src/kernel/namespaces.ts";
 import { listenTcpFd, tcpSocketFd } from "../../src/kernel/sockets.ts";
 import { serviceObject, sliceObject, startGeneratedServer, type GeneratedServer } from "./generated.ts";
+import { addVethPod, spawnKubeProxy } from "./place.ts";
 
 const worker = process.env.FAIRLEAD_BENCH_WORKER;
 const connects = 500;
@@ -270,24 +271,8 @@ function startFairlead(kubeconfig: string): ChildProcess {
 }
 
 function startKubeProxy(kubeconfig: string, folder: string): ChildProcess {
-  const json = { acceptContentTypes: "application/json", contentType: "application/json" };
-  const config = join(folder, "kube-proxy.yaml");
-  writeFileSync(
-    config,
-    JSON.stringify({
-      apiVersion: "kubeproxy.config.k8s.io/v1alpha1",
-      kind: "KubeProxyConfiguration",
-      mode: "nftables",
-      clusterCIDR: "10.244.0.0/15",
-      hostnameOverride: "n1",
-      clientConnection: { kubeconfig, ...json },
-      conntrack: { maxPerCore: 0, min: 0 },
-    }),
-  );
-  const binaries = join(process.env.PEERS ?? join(homedir(), ".cache/fairlead-peers"), "bin");
-  return spawn(join(binaries, "kube-proxy"), ["--config", config, "--v", "2"], {
-    stdio: process.env.VERBOSE === undefined ? "ignore" : ["ignore", 2, 2],
-  });
+  const stdio: StdioOptions = process.env.VERBOSE === undefined ? "ignore" : ["ignore", 2, 2];
+  return spawnKubeProxy({ kubeconfig, node: "n1", clusterCidr: "10.244.0.0/15", folder, stdio, json: true });
 }
 
 /** User and system time, that of children included (kube-proxy runs nft). proc(5): utime 14 to cstime 17. */
@@ -319,38 +304,8 @@ async function restingCpuSeconds(pid: number | undefined): Promise<number> {
 
 /** A pod that echoes at every address of the rolling update and at its own, and one that asks. */
 function addPods(kernel: ReturnType<typeof openKernel>): { readonly caller: NetworkNamespace } {
-  const [server, caller] = [
-    { link: "bench-a", address: serverAddress },
-    { link: "bench-b", address: "10.244.1.6" },
-  ].map(({ link, address }) => {
-    const namespace = createNetworkNamespace();
-    kernel.change([
-      { kind: "create-veth", name: link, mtu: 1500, peer: { name: "eth0", namespaceFd: namespace.fd } },
-      { kind: "set-link", name: link, up: true },
-      { kind: "set-address", link, address: "169.254.1.1", bits: 32, scope: "link" },
-      { kind: "set-route", to: `${address}/32`, action: "forward", link, metric: 0, protocol: 4, scope: "link" },
-    ]);
-    const own = openKernel(link, namespace);
-    const gateway = { via: "169.254.1.1", link: "eth0", metric: 0, protocol: 4 } as const;
-    own.change([
-      { kind: "set-link", name: "lo", up: true },
-      { kind: "set-link", name: "eth0", up: true },
-      { kind: "set-address", link: "eth0", address, bits: 32 },
-      {
-        kind: "set-route",
-        to: "169.254.1.1/32",
-        action: "forward",
-        link: "eth0",
-        metric: 0,
-        protocol: 4,
-        scope: "link",
-      },
-      { kind: "set-route", to: "0.0.0.0/0", action: "forward", ...gateway },
-    ]);
-    own.close();
-    return namespace;
-  });
-  if (server === undefined || caller === undefined) throw new Error("no pods");
+  const server = addVethPod(kernel, "bench-a", serverAddress);
+  const caller = addVethPod(kernel, "bench-b", "10.244.1.6");
   // The server's namespace takes packets for the whole range as its own.
   kernel.change([
     {
