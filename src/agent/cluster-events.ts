@@ -1,5 +1,7 @@
 // Events of a real cluster (core/v1).
 
+import { createHash } from "node:crypto";
+
 import type { ObjectMeta } from "../kube/object.ts";
 import { ApiError, resourcePath, type ClusterClient } from "../watch/cluster/client.ts";
 
@@ -19,6 +21,12 @@ export interface ClusterEvent {
   readonly node: string;
   /** Milliseconds since 1970. */
   readonly atMs: number;
+}
+
+/** The same name for the same statement about the same object: after a change of the teller nothing is told twice while the first Event is kept. */
+export function eventName({ name, uid = "" }: Pick<ObjectMeta, "name" | "uid">, statement: string): string {
+  const hash = createHash("sha256").update(`${uid} ${statement}`).digest("hex").slice(0, 16);
+  return `${name.slice(0, 236)}.${hash}`;
 }
 
 /** core/v1 Event: messages of more than 1024 bytes are refused. */

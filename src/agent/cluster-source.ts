@@ -13,7 +13,7 @@ import type { ClusterClient, ResourceVersioned } from "../watch/cluster/client.t
 import type { IntervalClock } from "../watch/cluster/clock.ts";
 import { startInformer, type Change, type Informer, type InformerStatus } from "../watch/cluster/informer.ts";
 import { leanObject } from "../watch/cluster/lean.ts";
-import { createObjectsSource } from "./network-source.ts";
+import { createObjectsSource, createPoolConfig } from "./network-source.ts";
 
 /** What an agent does on its node. */
 export type AgentScope =
@@ -52,7 +52,7 @@ export interface ClusterSource extends NetworkSource {
   /** This node's object as last seen; it may be gone by now. */
   node(): Node | undefined;
   /** All of a kind, as last seen; none where it is not watched. */
-  objects(kind: keyof ClusterObjects): readonly KubeObject[];
+  objects(kind: keyof ClusterObjects | "loadBalancerPools"): readonly KubeObject[];
   /** Per resource. */
   status(): ReadonlyMap<string, InformerStatus>;
   /** When the changes of endpoints that came since the last call began, in milliseconds since 1970, where their controller says so. */
@@ -64,7 +64,7 @@ export interface ClusterSource extends NetworkSource {
 
 interface Watched {
   readonly resource: ResourceVersioned;
-  readonly exists?: "maybe";
+  readonly exists?: "maybe" | "where-allowed";
   readonly fieldSelector?: string;
 }
 
@@ -72,7 +72,7 @@ interface Watched {
 const triggerTime = "endpoints.kubernetes.io/last-change-trigger-time";
 const triggersMax = 10_000;
 
-type Kind = keyof ClusterObjects | "serviceCidrs";
+type Kind = keyof ClusterObjects | "serviceCidrs" | "loadBalancerPools";
 
 const core = (resource: string): Watched => ({ resource: { group: "", version: "v1", resource } });
 
@@ -87,6 +87,11 @@ function watchedBy(options: ClusterSourceOptions): Partial<Record<Kind, Watched>
         exists: "maybe" as const,
       },
     }),
+    loadBalancerPools: {
+      resource: { group: "fairlead.dev", version: "v1alpha1", resource: "loadbalancerpools" },
+      // kube-proxy's own permissions are enough for Services.
+      exists: "where-allowed",
+    },
   };
   switch (options.scope.kind) {
     case "services":
@@ -127,8 +132,12 @@ export function startClusterSource(options: ClusterSourceOptions): ClusterSource
     return self === undefined || informers.get("nodes")?.objects.has(node) === true ? all : [...all, self];
   };
   let configured: ClusterConfig | undefined;
-  const cluster = (): ClusterConfig =>
-    (configured = sameOr(configured, configOf(options, objectsOf("serviceCidrs"), self)));
+  const withPools = createPoolConfig();
+  const cluster = (): ClusterConfig => {
+    configured = sameOr(configured, configOf(options, objectsOf("serviceCidrs"), self));
+    const pools = objectsOf("loadBalancerPools");
+    return pools.length === 0 ? configured : withPools(configured, pools);
+  };
   const services = createChangeLog();
   const endpointSlices = createChangeLog();
   const source = createObjectsSource({

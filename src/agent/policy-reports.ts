@@ -3,16 +3,16 @@
 //
 // Not here: the statements (model/policy-status.ts), and when they are told (policy-status.ts).
 
-import { createHash, randomUUID } from "node:crypto";
+import { randomUUID } from "node:crypto";
 
 import type { Condition } from "../kube/kinds.ts";
 import type { KubeObject } from "../kube/object.ts";
 import type { ClusterNetworkPolicy } from "../kube/policy-kinds.ts";
 import { policiesAnnotation } from "../model/node.ts";
-import type { Force, Statement } from "../model/policy-status.ts";
+import type { Force } from "../model/policy-status.ts";
 import { ApiError, resourcePath, type ClusterClient } from "../watch/cluster/client.ts";
 import { holdLease } from "../watch/cluster/lease.ts";
-import { postEvent } from "./cluster-events.ts";
+import { eventName, postEvent } from "./cluster-events.ts";
 import type { ClusterSource } from "./cluster-source.ts";
 import { startPolicyStatus, type PolicyStatus } from "./policy-status.ts";
 
@@ -54,9 +54,9 @@ export function startPolicyReports(options: {
       objects: () => [...source.objects("networkPolicies"), ...source.objects("clusterNetworkPolicies")],
       force: () => Promise.resolve(forceOf(source.objects("nodes"))),
       tell(object, statement) {
-        const { name, namespace: place, uid = "" } = object.metadata;
+        const { name, namespace: place } = object.metadata;
         const about = { apiVersion: object.apiVersion, kind: object.kind, metadata: object.metadata };
-        const event = { ...statement, about, name: eventName(name, uid, statement), node, atMs: Date.now() };
+        const event = { ...statement, about, name: eventName(object.metadata, statement.id), node, atMs: Date.now() };
         postEvent(client, event).catch((error: unknown) =>
           failed(`tell ${object.kind} ${place === undefined ? "" : `${place}/`}${name} ${statement.reason}`, error),
         );
@@ -105,12 +105,6 @@ const statusClock = {
 function forceOf(nodes: readonly KubeObject[]): Force {
   const inForce = nodes.filter(({ metadata }) => metadata.annotations?.[policiesAnnotation] === "in-force");
   return { inForce: inForce.length, nodes: nodes.length };
-}
-
-/** The same for the same statement: after a change of the teller nothing is told twice while the first Event is kept. */
-function eventName(name: string, uid: string, { id }: Statement): string {
-  const hash = createHash("sha256").update(`${uid} ${id}`).digest("hex").slice(0, 16);
-  return `${name.slice(0, 236)}.${hash}`;
 }
 
 async function patchConditions(

@@ -31,6 +31,7 @@ import { installExecutables, removeCniFiles, rivals, writeConfiguration, type Cn
 import { readText } from "./files.ts";
 import { forwardDrops } from "./firewall.ts";
 import { hasKubeProxy, removeKubeProxy } from "./kube-proxy.ts";
+import { startLoadBalancers, type LoadBalancers } from "./load-balancers.ts";
 import { takeAgentLock } from "./lock.ts";
 import { settleMemory } from "./memory.ts";
 import { watchMachine, type MachineFacts } from "./machine.ts";
@@ -156,6 +157,7 @@ export async function startNodeProcess(options: ProcessOptions): Promise<NodePro
   let shower: { close(): void } | undefined;
   let plugin: { close(): Promise<void> } | undefined;
   let reports: PolicyReports | undefined;
+  let balancers: LoadBalancers | undefined;
   let stopped = false;
 
   const run = async (): Promise<void> => {
@@ -193,7 +195,12 @@ export async function startNodeProcess(options: ProcessOptions): Promise<NodePro
         namespace,
         isEligible: () => isToStay(source.node()),
         addresses: options.health,
-        moreMetrics: () => networkProgrammingText(arrivals) + watchMetricsText(source.status(), performance.now()),
+        moreMetrics: () =>
+          [
+            networkProgrammingText(arrivals),
+            watchMetricsText(source.status(), performance.now()),
+            balancers?.metrics() ?? "",
+          ].join(""),
         report: log,
         warn(message) {
           log(message);
@@ -214,7 +221,10 @@ export async function startNodeProcess(options: ProcessOptions): Promise<NodePro
       },
     });
     try {
-      shower = await startShowServer(places.show, () => shownNode(node, kernel, ownDns ?? source, network));
+      shower = await startShowServer(places.show, () => ({
+        ...shownNode(node, kernel, ownDns ?? source, network),
+        announced: balancers?.announced() ?? [],
+      }));
     } catch (error) {
       log(`answer fairlead show --here at ${places.show}: ${error instanceof Error ? error.message : String(error)}`);
     }
@@ -228,8 +238,12 @@ export async function startNodeProcess(options: ProcessOptions): Promise<NodePro
       log("a table could not be written: what another proxy left stays until it can");
     else handOver(kernel, { log, events, later });
     lookForFirewalls(kernel, scope.kind, { log, events, later });
+    const noteChanged = (): void => sayNotes();
+    const place = { client, node, scope: scope.kind, source, machine, namespace, kernel, noteChanged, log };
+    balancers = startLoadBalancers(place);
+    const layer2 = balancers.note;
     // Only now: whoever reads it may send packets as they are, and they are taken.
-    const notes = (): Pick<NodeNotes, "podCidrs" | "policies"> => ({ podCidrs, policies });
+    const notes = (): Omit<NodeNotes, "routing"> => ({ podCidrs, policies, layer2: layer2() });
     sayNotes = noteOnChange(options, { client, source, machine, later, notes });
     sayNotes();
     takeRanges(options, { client, source, later }, (taken) => {
@@ -251,6 +265,7 @@ export async function startNodeProcess(options: ProcessOptions): Promise<NodePro
       // While everything else still works: the Service's pods take over before this server goes.
       await dns?.close();
       ownDns?.close();
+      await balancers?.close();
       await reports?.close();
       await plugin?.close();
       network?.closeHealth();
@@ -356,7 +371,7 @@ function shownNode(
   kernel: NetworkKernel,
   source: NetworkSource,
   node: NodeNetwork | undefined,
-): ShownNode {
+): Omit<ShownNode, "announced"> {
   if (node === undefined) throw new Error("the agent does not know the cluster yet");
   const { agent, attachments } = node;
   const network = source.current();
@@ -368,7 +383,6 @@ function shownNode(
     program: agent.program(),
     ipam: node.ipam(),
     drift: agent.drift(),
-    announced: [],
   };
 }
 
@@ -406,7 +420,7 @@ function tell(event: AgentEvent, log: (line: string) => void, events: NodeEvents
   }
 }
 
-/** Says on the Node what the command line said and whether policies are in force, again and again until it stands there. */
+/** Says on the Node what the command line said, whether policies are in force and load balancers announced, again and again until it stands there. */
 function noteOnChange(
   { routing, log }: ProcessOptions,
   parts: {
@@ -414,7 +428,7 @@ function noteOnChange(
     readonly source: ClusterSource;
     readonly machine: MachineFacts;
     readonly later: Aids["later"];
-    readonly notes: () => Pick<NodeNotes, "podCidrs" | "policies">;
+    readonly notes: () => Omit<NodeNotes, "routing">;
   },
 ): () => void {
   const { client, source, machine, later, notes } = parts;
@@ -426,7 +440,9 @@ function noteOnChange(
     noteOnNode(client, node, { routing: way, ...notes() }).then(
       (words) => void (words !== "" && log(`said on the Node: ${words}`)),
       (error: unknown) => {
-        log(`say on the Node what others act upon (routing, pod ranges, policies): ${String(error)}; tried again`);
+        log(
+          `say on the Node what others act upon (routing, pod ranges, policies, layer 2): ${String(error)}; tried again`,
+        );
         later(retryMs, say);
       },
     );

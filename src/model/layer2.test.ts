@@ -3,7 +3,7 @@ import { test } from "node:test";
 
 import { buildNetwork } from "./build.ts";
 import { clusterConfig } from "./cluster.ts";
-import { holders } from "./layer2.ts";
+import { announcedAddresses, candidates, holders } from "./layer2.ts";
 import type { Network } from "./network.ts";
 import { node, objects, service, slice } from "./objects.testing.ts";
 
@@ -53,4 +53,17 @@ void test("no node, an excluded one, an address that is in no pool: nobody", () 
   const elsewhere = { ...service("x", { type: "LoadBalancer", clusterIPs: ["10.96.0.9"] }) };
   const given = { ...elsewhere, status: { loadBalancer: { ingress: [{ ip: "192.0.2.1" }] } } };
   assert.equal(holders(network({ services: [given] }), () => true).size, 0);
+});
+
+void test("candidates: the first one is the holder, and each next one is the holder without those before it", () => {
+  const all = network();
+  for (const each of all.services.filter(({ name }) => name !== "local")) {
+    for (const address of announcedAddresses(each, all.cluster)) {
+      const ranked = candidates(address, each, all.nodes, 3);
+      assert.equal(new Set(ranked).size, 3);
+      for (const [index, name] of ranked.entries())
+        assert.equal(holders(all, (node) => !ranked.slice(0, index).includes(node)).get(address), name);
+      assert.deepEqual(candidates(address, each, all.nodes.toReversed(), 2), ranked.slice(0, 2));
+    }
+  }
 });

@@ -2,32 +2,72 @@
 //
 // A function of what is there, without memory: every reader comes to the same answer, and nothing has to be agreed upon. Each address
 // ranks the nodes by a hash of its own (highest random weight), so that addresses spread and only those of a node that goes move.
-// Not here: how neighbours learn of it (the lab's underlay, an agent's ARP), and how addresses are given (lab/controllers).
+// Not here: how neighbours learn of it (lab/layer2.ts, agent/layer2.ts), and how addresses are given (load-balancer-pools.ts).
 
 import type { Address } from "../ip/address.ts";
 import { contains } from "../ip/prefix.ts";
-import type { Network, NetworkNode, NetworkService } from "./network.ts";
+import type { ClusterConfig, Network, NetworkNode, NetworkService } from "./network.ts";
 
 // core/v1 well-known label: cloud providers leave such nodes out as well.
 const excludeLabel = "node.kubernetes.io/exclude-from-external-load-balancers";
 
 /** Every announced address with the node that answers for it; absent where no node can. `isReachable`: does the node's link carry? */
 export function holders(network: Network, isReachable: (node: string) => boolean): ReadonlyMap<Address, string> {
-  const pools = network.cluster.loadBalancerCidrs ?? [];
   const found = new Map<Address, string>();
-  if (pools.length === 0) return found;
+  const nodes = network.nodes.filter((node) => isReachable(node.name) && isAnnouncer(node));
   for (const service of network.services) {
-    if (service.type !== "LoadBalancer") continue;
-    for (const { kind, address } of service.ports.flatMap(({ external }) => external ?? [])) {
-      if (kind !== "load-balancer" || found.has(address) || !pools.some((pool) => contains(pool, address))) continue;
-      const candidates = network.nodes.filter(
-        (node) => node.ready && isReachable(node.name) && node.labels[excludeLabel] === undefined,
-      );
-      const chosen = highest(address, preferred(service, candidates));
+    for (const address of announcedAddresses(service, network.cluster)) {
+      const [chosen] = found.has(address) ? [] : candidates(address, service, nodes, 1);
       if (chosen !== undefined) found.set(address, chosen);
     }
   }
   return found;
+}
+
+/** The addresses of a Service that nodes answer for: those that its status has from a pool. */
+export function announcedAddresses(
+  service: NetworkService,
+  { loadBalancerCidrs = [] }: ClusterConfig,
+): readonly Address[] {
+  if (service.type !== "LoadBalancer" || loadBalancerCidrs.length === 0) return [];
+  const found = new Set<Address>();
+  for (const { external = [] } of service.ports)
+    for (const { kind, address } of external)
+      if (kind === "load-balancer" && loadBalancerCidrs.some((pool) => contains(pool, address))) found.add(address);
+  return [...found];
+}
+
+/** May the node answer for anything? Whether its link carries is for the caller to know. */
+export function isAnnouncer({ ready, labels }: NetworkNode): boolean {
+  return ready && labels[excludeLabel] === undefined;
+}
+
+/** Of these nodes those that answer for an address, by rank: each while all before it are gone. At most so many. */
+export function candidates(
+  address: Address,
+  service: NetworkService,
+  nodes: readonly NetworkNode[],
+  most: number,
+): readonly string[] {
+  const best: Ranked[] = [];
+  for (const { name } of preferred(service, nodes)) {
+    const one = { name, weight: mix(`${address} ${name}`) };
+    const last = best.at(-1);
+    if (best.length === most && last !== undefined && !isBefore(one, last)) continue;
+    const at = best.findIndex((other) => isBefore(one, other));
+    best.splice(at < 0 ? best.length : at, 0, one);
+    best.length = Math.min(best.length, most);
+  }
+  return best.map(({ name }) => name);
+}
+
+interface Ranked {
+  readonly name: string;
+  readonly weight: number;
+}
+
+function isBefore(a: Ranked, b: Ranked): boolean {
+  return a.weight > b.weight || (a.weight === b.weight && a.name < b.name);
 }
 
 /** With policy Local only a node with endpoints of its own is of use; where none has any, any node may say so. */
@@ -40,16 +80,6 @@ function preferred(service: NetworkService, nodes: readonly NetworkNode[]): read
 
 function isUseful({ ready, terminating }: { readonly ready: boolean; readonly terminating: boolean }): boolean {
   return ready && !terminating;
-}
-
-function highest(address: Address, nodes: readonly NetworkNode[]): string | undefined {
-  let best: { readonly name: string; readonly weight: number } | undefined;
-  for (const { name } of nodes) {
-    const weight = mix(`${address} ${name}`);
-    if (best === undefined || weight > best.weight || (weight === best.weight && name < best.name))
-      best = { name, weight };
-  }
-  return best?.name;
 }
 
 /** FNV-1a, then the finalizer of MurmurHash3: neighbouring names must not get neighbouring weights. */

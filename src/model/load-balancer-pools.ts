@@ -1,10 +1,11 @@
 // Addresses for Services of type LoadBalancer, from LoadBalancerPools: one per family of the Service, kept for as long as it has it.
 //
-// Not here: who writes them to the Service's status (the lab's service-lb-controller), and which node answers for them (layer2.ts).
+// Not here: who writes them to the Service's status (lab/controllers/load-balancers.ts, agent/load-balancer-status.ts), and which node answers
+// for them (layer2.ts).
 
 import { addressFromValue, familyOf, parseAddress, type Address, type Family } from "../ip/address.ts";
 import { contains, parsePrefix, parseRanges, prefixRange, type Prefix } from "../ip/prefix.ts";
-import type { Service } from "../kube/kinds.ts";
+import type { LoadBalancerIngress, Service } from "../kube/kinds.ts";
 import { poolAnnotation, type LoadBalancerPool } from "../kube/load-balancer-pool.ts";
 import { selects } from "../kube/selector.ts";
 
@@ -17,6 +18,44 @@ export function isBalancedHere({ spec }: Pick<Service, "spec">): boolean {
     spec.type === "LoadBalancer" &&
     (spec.loadBalancerClass === undefined || spec.loadBalancerClass === loadBalancerClass)
   );
+}
+
+/** What a Service's status.loadBalancer should say. */
+export type Balance =
+  /** Another's business: its class says so. */
+  | { readonly kind: "others" }
+  /** No load balancer, and no addresses. */
+  | { readonly kind: "none"; readonly ingress: readonly [] }
+  | { readonly kind: "given"; readonly addresses: readonly Address[]; readonly ingress: readonly LoadBalancerIngress[] }
+  /** It keeps what a pool still has: what none has is announced by nobody. */
+  | { readonly kind: "refused"; readonly reason: string; readonly ingress: readonly LoadBalancerIngress[] };
+
+/** `isFree`: is the address nobody else's? */
+export function balanceOf(
+  service: Service,
+  { pools, isFree }: { readonly pools: readonly LoadBalancerPool[]; readonly isFree: (address: Address) => boolean },
+): Balance {
+  if (service.spec.type !== "LoadBalancer") return { kind: "none", ingress: [] };
+  if (!isBalancedHere(service)) return { kind: "others" };
+  const held = heldAddresses(service);
+  const addresses = chooseAddresses(service, { families: serviceFamilies(service), pools, held, isFree });
+  if (typeof addresses !== "string") return { kind: "given", addresses, ingress: ingressOf(addresses) };
+  const ranges = rangesOfPools(pools);
+  const kept = held.filter((address) => ranges.some((range) => contains(range, address)));
+  return { kind: "refused", reason: addresses, ingress: ingressOf(kept) };
+}
+
+/** The addresses in a Service's status. */
+export function heldAddresses(service: Pick<Service, "status"> | undefined): readonly Address[] {
+  return (service?.status?.loadBalancer?.ingress ?? []).flatMap(({ ip }) => parseAddress(ip ?? "") ?? []);
+}
+
+/** Those of a Service, the first one first: what it says, else those of its addresses; both where it has none. */
+export function serviceFamilies({ spec }: Pick<Service, "spec">): readonly Family[] {
+  const { ipFamilies = [], clusterIPs = [] } = spec;
+  if (ipFamilies.length > 0) return ipFamilies.map((name) => (name === "IPv4" ? 4 : 6));
+  const fromAddresses = clusterIPs.filter((ip) => ip !== "None" && ip !== "").map(familyOf);
+  return fromAddresses.length > 0 ? fromAddresses : [4, 6];
 }
 
 /** All pools' ranges, each once, in order. */
@@ -63,6 +102,10 @@ export function chooseAddresses(
     chosen.push(address);
   }
   return chosen;
+}
+
+function ingressOf(addresses: readonly Address[]): readonly LoadBalancerIngress[] {
+  return addresses.map((ip) => ({ ip, ipMode: "VIP" }));
 }
 
 /** The first of a prefix is the network's own address to many programs, and not given. */

@@ -20,6 +20,9 @@ export const podCidrsAnnotation = "fairlead.dev/pod-cidrs";
 /** Whether the node's kernel holds the policies as the agent knows them: `in-force` or `failing`; absent where Fairlead does not enforce them. */
 export const policiesAnnotation = "fairlead.dev/policies";
 
+/** `announces`: the node's agent answers for load balancers' addresses on the node's link; absent where it does not. */
+export const layer2Annotation = "fairlead.dev/layer2";
+
 /** All there are. */
 export const routings: readonly Routing[] = ["vxlan", "native", "mixed"];
 

@@ -5,15 +5,13 @@
 // Not here: which address that is (model/load-balancer-pools.ts), which node answers for it (model/layer2.ts), and how its neighbours learn
 // of it (lab/layer2.ts).
 
-import { parseAddress, type Address } from "../../ip/address.ts";
-import { contains } from "../../ip/prefix.ts";
+import type { Address } from "../../ip/address.ts";
 import { sameJson } from "../../kube/equal.ts";
 import type { LoadBalancerIngress, Service } from "../../kube/kinds.ts";
 import { keyOf } from "../../kube/object.ts";
-import { chooseAddresses, isBalancedHere, rangesOfPools } from "../../model/load-balancer-pools.ts";
+import { balanceOf, heldAddresses, isBalancedHere } from "../../model/load-balancer-pools.ts";
 import { loadBalancerPools, services } from "./resources.ts";
 import { on, type Cluster, type Controller } from "./runtime.ts";
-import { familiesOf } from "./service-endpoints.ts";
 
 /** KEP-980: a Service stays until its load balancer has been taken down. */
 const cleanupFinalizer = "service.kubernetes.io/load-balancer-cleanup";
@@ -23,8 +21,6 @@ export function loadBalancerController({ objects, ...cluster }: Cluster): Contro
   const owners = new Map<Address, string>();
   const waiting = new Set<string>();
 
-  const held = (service: Service | undefined): readonly Address[] =>
-    (service?.status?.loadBalancer?.ingress ?? []).flatMap(({ ip }) => parseAddress(ip ?? "") ?? []);
   const write = (service: Service, ingress: readonly LoadBalancerIngress[]): void => {
     const loadBalancer = ingress.length === 0 ? {} : { ingress };
     if (sameJson(service.status?.loadBalancer ?? {}, loadBalancer)) return;
@@ -51,8 +47,8 @@ export function loadBalancerController({ objects, ...cluster }: Cluster): Contro
       }),
       on(services, ({ object, previous }, enqueue) => {
         const key = keyOf((object ?? previous) as Service);
-        const before = held(previous);
-        const after = held(object);
+        const before = heldAddresses(previous);
+        const after = heldAddresses(object);
         for (const address of before) if (owners.get(address) === key) owners.delete(address);
         for (const address of after) if (!owners.has(address)) owners.set(address, key);
         if (object === undefined) waiting.delete(key);
@@ -65,33 +61,29 @@ export function loadBalancerController({ objects, ...cluster }: Cluster): Contro
       const service = objects.byKey(services, key);
       if (service === undefined) return;
       if (service.metadata.deletionTimestamp !== undefined) return letGo(service);
-      if (!isBalancedHere(service)) {
-        waiting.delete(key);
-        // Another class is somebody else's business; a Service that is no load balancer has no such addresses.
-        if (service.spec.type === "LoadBalancer") return;
-        write(service, []);
-        return letGo(objects.byKey(services, key) ?? service);
-      }
       const pools = objects.all(loadBalancerPools);
       const isFree = (address: Address): boolean => (owners.get(address) ?? key) === key;
-      const families = familiesOf(service).map((name) => (name === "IPv4" ? 4 : 6));
-      const chosen = chooseAddresses(service, { families, pools, held: held(service), isFree });
-      if (typeof chosen === "string") {
-        waiting.add(key);
-        events.record(service, "Warning", "SyncLoadBalancerFailed", `no address for the load balancer: ${chosen}`);
-        // What no pool has any more is announced by nobody.
-        const ranges = rangesOfPools(pools);
-        const kept = held(service).filter((address) => ranges.some((range) => contains(range, address)));
-        write(service, ingressOf(kept));
-        return;
+      const balance = balanceOf(service, { pools, isFree });
+      if (balance.kind === "refused") waiting.add(key);
+      else waiting.delete(key);
+      switch (balance.kind) {
+        case "others":
+          return;
+        case "none":
+          write(service, balance.ingress);
+          return letGo(objects.byKey(services, key) ?? service);
+        case "refused":
+          events.record(
+            service,
+            "Warning",
+            "SyncLoadBalancerFailed",
+            `no address for the load balancer: ${balance.reason}`,
+          );
+          return write(service, balance.ingress);
+        case "given":
+          for (const address of balance.addresses) owners.set(address, key);
+          return write(hold(service), balance.ingress);
       }
-      waiting.delete(key);
-      for (const address of chosen) owners.set(address, key);
-      write(hold(service), ingressOf(chosen));
     },
   };
-}
-
-function ingressOf(addresses: readonly Address[]): readonly LoadBalancerIngress[] {
-  return addresses.map((ip) => ({ ip, ipMode: "VIP" }));
 }

@@ -2,6 +2,7 @@
 
 import { familyOf, type Family } from "../../ip/address.ts";
 import type { Endpoint, EndpointSlicePort, IpFamily, Node, Pod, Service, ServicePort } from "../../kube/kinds.ts";
+import { serviceFamilies } from "../../model/load-balancer-pools.ts";
 import type { Objects } from "./objects.ts";
 import { isFinished, isReady, isTerminating } from "./pod-state.ts";
 import { nodes } from "./resources.ts";
@@ -20,10 +21,7 @@ export function isHeadless(service: Service): boolean {
 
 /** The families in which a Service has endpoints; the first one is its primary family. */
 export function familiesOf(service: Service): readonly IpFamily[] {
-  const { ipFamilies = [], clusterIPs = [] } = service.spec;
-  if (ipFamilies.length > 0) return ipFamilies;
-  const fromAddresses = clusterIPs.filter((ip) => ip !== "None" && ip !== "").map((ip) => familyName(familyOf(ip)));
-  return fromAddresses.length > 0 ? fromAddresses : ["IPv4", "IPv6"];
+  return serviceFamilies(service).map(familyName);
 }
 
 export function familyName(family: Family): IpFamily {

@@ -206,6 +206,35 @@ void test("a resource that may be missing has no objects while it is, and is fou
   informer.close();
 });
 
+void test("a resource that is followed where that is allowed: none before it is, and the last known ones after it was", async () => {
+  const server = fakeServer();
+  server.forbidden = true;
+  const clock = fakeClock();
+  const lines: string[] = [];
+  const informer = startInformer<KubeObject>({
+    client: server.client,
+    resource: { group: "fairlead.dev", version: "v1alpha1", resource: "loadbalancerpools" },
+    exists: "where-allowed",
+    clock,
+    random: () => 0,
+    log: (line) => lines.push(line),
+  });
+  await clock.pass(0);
+  await informer.synced;
+  await clock.pass(60_000);
+  assert.deepEqual([informer.objects.size, lines], [0, []]);
+  server.forbidden = false;
+  server.put("a", "1");
+  await clock.pass(30_000);
+  assert.equal(informer.objects.size, 1);
+  server.forbidden = true;
+  server.cut("end");
+  await clock.pass(30_000);
+  assert.equal(informer.objects.size, 1);
+  assert.match(lines[0] ?? "", /forbidden; the last known objects stay/);
+  informer.close();
+});
+
 void test("whatever is cut, forgotten or refused: in the end the objects are the server's, and the changes told lead there", async () => {
   for (let seed = 1; seed <= 60; seed++) {
     const random = dice(seed);

@@ -30,6 +30,8 @@ export interface FakeServer {
   down: boolean;
   /** The resource is not known. */
   absent: boolean;
+  /** Nobody may read it. */
+  forbidden: boolean;
   watchList: boolean;
   /** After so many initial objects the stream breaks, once. */
   breakAfter: number | undefined;
@@ -51,6 +53,7 @@ export function fakeServer(): FakeServer {
     const query = new URL(path, "http://fake").searchParams;
     asked.push(query.toString());
     if (server.down) throw new ClusterUnreachable("connect ECONNREFUSED");
+    if (server.forbidden) throw new ApiError("services is forbidden", { status: 403, reason: "Forbidden" });
     if (server.absent) throw new ApiError("404 page not found", { status: 404, reason: "" });
     const isList = query.get("sendInitialEvents") === "true";
     if (isList && !server.watchList)
@@ -148,6 +151,7 @@ export function fakeServer(): FakeServer {
     },
     down: false,
     absent: false,
+    forbidden: false,
     watchList: true,
     breakAfter: undefined,
   };

@@ -31,8 +31,11 @@ export interface InformerOptions<T extends KubeObject> {
   /** `metadata.name=node-1` */
   readonly fieldSelector?: string;
   readonly labelSelector?: string;
-  /** `maybe`: a server that does not know the resource (404) has no objects of it; asked again from time to time. `yes` where absent. */
-  readonly exists?: "yes" | "maybe";
+  /**
+   * `maybe`: a server that does not know the resource (404) has no objects of it; asked again from time to time. `where-allowed`: nor has
+   * one that has never let us read it (403). `yes` where absent.
+   */
+  readonly exists?: "yes" | "maybe" | "where-allowed";
   /** What is kept of an object; leanObject where absent. */
   readonly keep?: (object: T) => T;
   /** Objects came, changed or went; in one call what one line, or one relist, brought. */
@@ -190,8 +193,16 @@ export function startInformer<T extends KubeObject>(options: InformerOptions<T>)
     synced.resolve();
   };
 
+  let wasAllowed = false;
+  const isAbsent = (error: unknown): boolean => {
+    const { exists = "yes" } = options;
+    if (!(error instanceof ApiError) || exists === "yes") return false;
+    return error.status === 404 || (error.status === 403 && exists === "where-allowed" && !wasAllowed);
+  };
+
   const opened = (): void => {
     connected = true;
+    wasAllowed = true;
     heard();
     if (trouble !== undefined) log(`watch ${what}: the API server answers again`);
     trouble = undefined;
@@ -284,7 +295,7 @@ export function startInformer<T extends KubeObject>(options: InformerOptions<T>)
         else delayMs = backOff();
       } catch (error) {
         connected = false;
-        if (options.exists === "maybe" && error instanceof ApiError && error.status === 404) {
+        if (isAbsent(error)) {
           revision = undefined;
           replaceAll(new Map());
           await wait(absentRetryMs * (1 + random()));

@@ -1,0 +1,375 @@
+// Load balancers on real nodes: `fairlead agent` on three nodes of one link gives Services addresses from a pool, one node answers for each
+// by ARP and Neighbour Discovery, and another one goes on when its wire is pulled. A client on the same link knows nothing but the link.
+// Needs: nft
+
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { after, before, describe, test, type TestContext } from "node:test";
+
+import { familyOf, type Address } from "../../src/ip/address.ts";
+import type { Mac } from "../../src/ip/mac.ts";
+import type { NetworkNamespace } from "../../src/kernel/namespaces.ts";
+import { openPacketSocket, type PacketSocket } from "../../src/kernel/packet-socket.ts";
+import type { Service } from "../../src/kube/kinds.ts";
+import { probeTcp } from "../../src/lab/network/probe.ts";
+import { createTopology, type Machine, type Topology } from "../../src/lab/network/topology.ts";
+import { arpRequest, decodeArp, encodeArp, nobody } from "../../src/wire/layer2/arp.ts";
+import {
+  decodeNeighbourMessage,
+  encodeNeighbourMessage,
+  neighbourSolicitation,
+} from "../../src/wire/layer2/neighbour-discovery.ts";
+import { closeServers, serve } from "./agent-node.testing.ts";
+import {
+  endAll,
+  nodeObject,
+  runFairlead,
+  serviceObjects,
+  startApi,
+  type AgentProcess,
+  type TestApi,
+} from "./agent.testing.ts";
+
+const names = ["node-1", "node-2", "node-3"] as const;
+const serverOf = { 4: "172.18.0.1", 6: "fd00:172:18::1" } as const;
+
+for (const scope of ["services"] as const)
+  describe(`three nodes and a client on one link, --only ${scope}`, () => threeNodes(scope));
+
+function threeNodes(scope: "services" | "all"): void {
+  let topology: Topology;
+  let api: TestApi;
+  let client: Machine;
+  let asker: Asker;
+  const agents = new Map<string, AgentProcess>();
+
+  before(async () => {
+    topology = createTopology({ families: [4, 6], nodeCidrs: ["172.18.0.0/16", "fd00:172:18::/64"] });
+    const machines = names.map((name, index) =>
+      topology.addNode(name, [`172.18.0.1${index + 1}`, `fd00:172:18::1${index + 1}`]),
+    );
+    client = topology.addNode("client", ["172.18.0.99", "fd00:172:18::99"]);
+    // Only its own link: who answers there, or nobody.
+    for (const to of ["0.0.0.0/0", "::/0"])
+      client.kernel.change([{ kind: "delete-route", to, metric: 1024, protocol: 4 }]);
+    serve(topology.underlay.namespace, "web");
+    api = await startApi(machines.map(({ namespace }) => namespace));
+    api.api.create({ apiVersion: "v1", kind: "Namespace", metadata: { name: "kube-system" } });
+    for (const [index, { name, addresses }] of machines.entries())
+      api.api.create(nodeObject(name, addresses, [`10.244.${index}.0/24`, `fd00:10:244:${index}::/64`]));
+    for (const { name, namespace, kernel } of machines) {
+      for (const path of ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"]) kernel.writeSysctl(path, "1");
+      start(name, namespace);
+    }
+    for (const agent of agents.values()) await agent.says(/programmed \d+ changes/);
+    asker = openAsker(client);
+  });
+  after(async () => {
+    asker.close();
+    await endAll();
+    closeServers();
+    api.close();
+    topology.close();
+  });
+
+  const start = (name: string, namespace: NetworkNamespace): void => {
+    const agent = runFairlead(
+      namespace,
+      "agent",
+      `--kubeconfig=${api.kubeconfig}`,
+      `--node=${name}`,
+      "--cluster-cidr=10.244.0.0/16,fd00:10:244::/56",
+      ...(scope === "services" ? ["--only=services"] : []),
+      ...["cni-dir", "state-dir", "cni-bin-dir", "cni-conf-dir"].map(
+        (flag) => `--${flag}=${join(api.folder, name, flag)}`,
+      ),
+    );
+    agents.set(name, agent);
+  };
+  const machine = (name: string): Machine => {
+    const found = topology.nodes.get(name);
+    assert.ok(found);
+    return found;
+  };
+  const macOf = (name: string): Mac =>
+    machine(name)
+      .kernel.links()
+      .find((link) => link.name === "eth0")?.mac ?? "";
+  const ends = (name: string, family: 4 | 6): { mac: Mac; address: Address } => ({
+    mac: macOf(name),
+    address: machine(name).addresses.find((each) => familyOf(each) === family) ?? "",
+  });
+  const nameOf = (mac: Mac | undefined): string | undefined => names.find((name) => macOf(name) === mac);
+  const service = (name: string): Service | undefined =>
+    api.api.get({ group: "", resource: "services", namespace: "default", name }) as Service | undefined;
+  const addressesOf = (name: string): readonly Address[] =>
+    (service(name)?.status?.loadBalancer?.ingress ?? []).map(({ ip }) => ip ?? "");
+  const addressOf = (name: string, family: 4 | 6): Address =>
+    addressesOf(name).find((address) => familyOf(address) === family) ?? "";
+  /** Whose hardware address the client remembers. */
+  const remembered = (address: Address): string | undefined =>
+    nameOf(client.kernel.neighbours().find((entry) => entry.address === address)?.mac);
+  const create = (name: string, clusterIps: readonly Address[]): void => {
+    const [first = "", second = ""] = clusterIps;
+    const endpoints = (family: 4 | 6): { address: Address; node: string }[] => [
+      { address: serverOf[family], node: "elsewhere" },
+    ];
+    const [, slice] = serviceObjects(name, first, endpoints(4));
+    const [, slice6] = serviceObjects(name, second, endpoints(6));
+    const [object] = serviceObjects(name, first, [], {
+      type: "LoadBalancer",
+      clusterIPs: clusterIps,
+      ipFamilies: ["IPv4", "IPv6"],
+      ipFamilyPolicy: "RequireDualStack",
+    });
+    assert.ok(object && slice && slice6);
+    const { metadata } = slice6;
+    for (const each of [object, slice, { ...slice6, metadata: { ...metadata, name: `${name}-6` } }])
+      api.api.create(each);
+  };
+  /** Asks for an address, and knows that all who would have answered have: each agent has answered a question that came after. */
+  const whoAnswers = async (address: Address, fence = addressOf("fence", familyOf(address))): Promise<string[]> => {
+    for (;;) {
+      const before = asker.answers.length;
+      asker.ask(address);
+      let tries = 0;
+      for (const name of names) tries = Math.max(tries, await asker.askAgent(fence, ends(name, familyOf(address))));
+      // Who asks too often is not answered: then the first question may not have been, either.
+      if (tries > 1) continue;
+      const answers = asker.answers.slice(before).filter((answer) => answer.address === address && !answer.isProbe);
+      return answers.map(({ mac }) => nameOf(mac) ?? mac);
+    }
+  };
+  const holderOf = async (address: Address): Promise<string> => {
+    for (;;) {
+      const [holder, ...more] = await whoAnswers(address);
+      if (holder !== undefined && more.length === 0) return holder;
+    }
+  };
+  const connects = async (address: Address): Promise<boolean> => {
+    const result = await probeTcp(client.namespace, { address, port: 80, read: true, timeoutMs: 250 });
+    if (result.outcome !== "answered") return false;
+    assert.match(result.said ?? "", /^web /);
+    return true;
+  };
+
+  void test("a pool is made: Services get their addresses, one node answers for each, the client reaches them", async () => {
+    create("fence", ["10.96.0.101", "fd00:10:96::65"]);
+    create("web", ["10.96.0.100", "fd00:10:96::64"]);
+    assert.deepEqual(addressesOf("web"), []);
+    api.api.create({
+      apiVersion: "fairlead.dev/v1alpha1",
+      kind: "LoadBalancerPool",
+      metadata: { name: "default" },
+      spec: { addresses: ["172.18.255.0/24", "fd00:172:18::ff00/120"] },
+    });
+    await until(api, () => addressesOf("web").length === 2 && addressesOf("fence").length === 2);
+    for (const family of [4, 6] as const) {
+      const address = addressOf("web", family);
+      for (const name of names) await asker.askAgent(address, ends(name, family));
+      const holder = await holderOf(address);
+      assert.ok(await connects(address));
+      assert.equal(remembered(address), holder);
+      const shown = runFairlead(
+        machine(holder).namespace,
+        "show",
+        "services",
+        "--here",
+        "--cni-dir",
+        join(api.folder, holder, "cni-dir"),
+      );
+      assert.equal(await shown.ended, 0, shown.lines.join("\n"));
+      const from = shown.lines.findIndex((line) => line.startsWith("announced by this node"));
+      assert.ok(from >= 0 && shown.lines.slice(from).includes(`  ${address}`), shown.lines.join("\n"));
+      // Another port of the address is refused, not swallowed.
+      const other = await probeTcp(client.namespace, { address, port: 81 });
+      assert.equal(other.outcome, "refused");
+    }
+    const counts = await Promise.all(names.map((name) => announcedCount(machine(name))));
+    assert.equal(
+      counts.reduce((sum, count) => sum + count, 0),
+      4,
+    );
+  });
+
+  const cases = [
+    { family: 4, what: "wire" },
+    { family: 6, what: "wire" },
+  ] as const;
+  for (const { family, what } of cases)
+    void test(`IPv${family}: the holder's ${what} goes down, another node goes on; it comes back, and the address with it`, async (context) => {
+      const address = addressOf("web", family);
+      const holder = await holderOf(address);
+      const set = (state: "up" | "down"): void => {
+        if (what === "wire") topology.setUplink(holder, state);
+        else machine(holder).kernel.change([{ kind: "set-link", name: "eth0", up: state === "up" }]);
+      };
+      assert.ok(await connects(address));
+      assert.equal(remembered(address), holder);
+      await moves(context, `IPv${family}, ${what} down`, address, () => set("down"), holder);
+      set("up");
+      while (remembered(address) !== holder) await connects(address);
+      assert.equal(await holderOf(address), holder);
+    });
+
+  /** Connects again and again until another node answers than before; says how long it took. */
+  const moves = async (
+    context: TestContext,
+    what: string,
+    address: Address,
+    cause: () => void,
+    from: string,
+  ): Promise<void> => {
+    cause();
+    const began = performance.now();
+    let tries = 0;
+    while (!(await connects(address))) tries++;
+    assert.notEqual(remembered(address), from);
+    context.diagnostic(`${what}: connected again after ${(performance.now() - began).toFixed(0)} ms, ${tries} tries`);
+  };
+
+  // The rest is the same code in both.
+  if (scope === "all") return;
+
+  void test("an agent that is started anew leaves its addresses where they are; one that stays away loses them", async (context) => {
+    const address = addressOf("web", 4);
+    const holder = await holderOf(address);
+    const agent = agents.get(holder);
+    assert.ok(agent);
+    assert.ok(await connects(address));
+    const others = [...agents].flatMap(([name, { lines }]) => (name === holder ? [] : [{ lines, from: lines.length }]));
+    await agent.end("SIGKILL");
+    const began = performance.now();
+    const moved = new RegExp(`${address.replaceAll(".", "\\.")}: announced here, for nothing is heard of ${holder}`);
+    // Its kernel goes on: connections do not notice.
+    assert.ok(await connects(address));
+    while (!others.some(({ lines, from }) => lines.slice(from).some((line) => moved.test(line))))
+      assert.ok(await connects(address));
+    context.diagnostic(`an agent that is gone: its address moved after ${(performance.now() - began).toFixed(0)} ms`);
+    assert.ok(await connects(address));
+    assert.notEqual(remembered(address), holder);
+    start(holder, machine(holder).namespace);
+    while (remembered(address) !== holder) await connects(address);
+    assert.equal(await holderOf(address), holder);
+  });
+
+  void test("a Service is deleted: nobody answers any more", async () => {
+    const addresses = addressesOf("web");
+    assert.equal(addresses.length, 2);
+    api.api.delete({ group: "", resource: "services", namespace: "default", name: "web" });
+    for (const address of addresses) while ((await whoAnswers(address)).length > 0);
+  });
+}
+
+interface Answer {
+  readonly address: Address;
+  readonly mac: Mac;
+  readonly isProbe: boolean;
+}
+
+/** Asks on the client's link, and remembers all answers. */
+interface Asker {
+  readonly answers: readonly Answer[];
+  /** As any neighbour does. */
+  ask(address: Address): void;
+  /** As agents ask each other, until there is an answer; how often it was asked. */
+  askAgent(address: Address, node: { readonly mac: Mac; readonly address: Address }): Promise<number>;
+  close(): void;
+}
+
+function openAsker(client: Machine): Asker {
+  const link = client.kernel.links().find(({ name }) => name === "eth0");
+  assert.ok(link?.mac);
+  const { mac, index } = link;
+  const answers: Answer[] = [];
+  const waiting = new Set<() => void>();
+  const note = (answer: Answer): void => {
+    answers.push(answer);
+    for (const look of waiting) look();
+  };
+  const open = (protocol: "arp" | "ipv6", came: (frame: Uint8Array) => void): PacketSocket =>
+    openPacketSocket(client.namespace, {
+      link: index,
+      linkName: "eth0",
+      wanted: { kind: "answered", protocol, about: [protocol === "arp" ? "0.0.0.0/0" : "::/0"] },
+      came,
+    });
+  // Agents are asked in another name, so that their answers are told from those to neighbours.
+  const probing = "fd00:172:18::98";
+  const sockets = {
+    4: open("arp", (frame) => {
+      const packet = decodeArp(frame);
+      assert.ok(packet);
+      note({ address: packet.senderAddress, mac: packet.senderMac, isProbe: packet.targetAddress === nobody });
+    }),
+    6: open("ipv6", (frame) => {
+      const message = decodeNeighbourMessage(frame);
+      if (message?.kind !== "advertisement" || !message.solicited) return;
+      const isProbe = message.destinationAddress === probing;
+      note({ address: message.target, mac: message.targetMac ?? message.source, isProbe });
+    }),
+  } as const;
+  const has = (from: number, isIt: (answer: Answer) => boolean): Promise<void> =>
+    new Promise((resolve) => {
+      const look = (): void => {
+        if (!answers.slice(from).some(isIt)) return;
+        waiting.delete(look);
+        resolve();
+      };
+      waiting.add(look);
+      look();
+    });
+  const ownOf = { 4: "172.18.0.99", 6: "fd00:172:18::99" } as const;
+  const send = (address: Address, node?: { readonly mac: Mac; readonly address: Address }): void => {
+    const family = familyOf(address);
+    const frame =
+      family === 4
+        ? encodeArp(arpRequest({ mac, address: node === undefined ? ownOf[4] : nobody }, address, node?.mac))
+        : encodeNeighbourMessage(
+            neighbourSolicitation({ mac, address: node === undefined ? ownOf[6] : probing }, address, node),
+          );
+    assert.ok(sockets[family].send(frame));
+  };
+  return {
+    answers,
+    ask: (address) => send(address),
+    async askAgent(address, node) {
+      const from = answers.length;
+      let tries = 0;
+      const ask = (): void => {
+        tries++;
+        send(address, node);
+      };
+      const again = setInterval(ask, 500);
+      ask();
+      await has(from, (answer) => answer.isProbe && answer.mac === node.mac && answer.address === address);
+      clearInterval(again);
+      return tries;
+    },
+    close() {
+      for (const socket of Object.values(sockets)) socket.close();
+    },
+  };
+}
+
+async function announcedCount({ namespace }: Machine): Promise<number> {
+  const answer = await probeTcp(namespace, {
+    address: "127.0.0.1",
+    port: 10_249,
+    send: "GET /metrics HTTP/1.0\r\n\r\n",
+    read: true,
+  });
+  return Number(/^fairlead_load_balancer_addresses (\d+)$/m.exec(answer.said ?? "")?.[1]);
+}
+
+/** Resolves when it is so; looks after every write of a Service. The test's own limit says when it is too late. */
+async function until(api: TestApi, isSo: () => boolean): Promise<void> {
+  if (isSo()) return;
+  await new Promise<void>((resolve) => {
+    const watch = api.api.watch({ group: "", resource: "services" }, api.api.revision, () => {
+      if (!isSo()) return;
+      watch.close();
+      resolve();
+    });
+  });
+}
