@@ -39,7 +39,7 @@ export interface Layer2Port extends Closable {
   askNode(address: Address, mac: Mac | undefined): void;
   /** Asks an agent whether it answers for an address when it is its turn. */
   askAgent(address: Address, node: { readonly mac: Mac; readonly address: Address }): void;
-  /** Takes the answers that have arrived by now. */
+  /** Takes what has arrived by now. */
   look(): void;
 }
 
@@ -114,7 +114,10 @@ export function openLayer2Port(namespace: NetworkNamespace, place: PortPlace, ev
     announce: (address) => void asked.send(dialect.announcement(address)),
     askNode: (address, mac) => void answered.send(dialect.nodeProbe(address, mac)),
     askAgent: (address, node) => void answered.send(dialect.agentProbe(address, node)),
-    look: () => answered.look(),
+    look() {
+      answered.look();
+      asked.look();
+    },
     close() {
       asked.close();
       answered.close();

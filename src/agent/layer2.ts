@@ -59,8 +59,8 @@ export function startLayer2({ node, namespace, kernel, log }: Layer2Options): La
   const due = new Map<Address, number[]>();
   let view: Layer2View = { places: [], candidates: new Map(), ranges: [], nodes: new Map() };
   let known: ReadonlySet<Address> = new Set();
-  /** The nodes before us, each with an address that it would answer for. */
-  let rivals: ReadonlyMap<string, Address> = new Map();
+  let rivals: ReadonlyMap<string, Rival> = new Map();
+  /** By the node's own address. */
   let owners: ReadonlyMap<Address, string> = new Map();
   let timer: NodeJS.Timeout | undefined;
   let nextProbeMs = 0;
@@ -94,34 +94,34 @@ export function startLayer2({ node, namespace, kernel, log }: Layer2Options): La
       if (!peers.isThere(owner)) askAgent(owner);
       return;
     }
-    for (const name of view.candidates.get(address) ?? []) if (macs.get(name) === mac) peers.heard(name, "agent", now);
+    for (const name of view.candidates.get(address) ?? []) {
+      const key = rivalKey(name, familyOf(address));
+      if (macs.get(key) === mac) peers.heard(key, "agent", now);
+    }
     // What another node takes back is let go at once: it has told everybody.
     if (peers.judge(now).length > 0) decide();
   };
 
-  const askAgent = (name: string): void => {
-    const [mac, about] = [macs.get(name), rivals.get(name)];
-    if (mac === undefined || about === undefined) return;
-    const address = view.nodes.get(name)?.find((each) => familyOf(each) === familyOf(about));
-    if (address === undefined) return;
-    portOf(about)?.askAgent(about, { mac, address });
-    peers.probed(name, "agent");
+  const askAgent = (key: string): void => {
+    const [mac, rival] = [macs.get(key), rivals.get(key)];
+    if (mac === undefined || rival === undefined) return;
+    portOf(rival.about)?.askAgent(rival.about, { mac, address: rival.address });
+    peers.probed(key, "agent");
   };
   const probe = (): void => {
-    for (const name of rivals.keys()) {
-      const address = view.nodes.get(name)?.find((each) => ports.has(familyOf(each)));
-      if (address === undefined) continue;
+    for (const [key, { address }] of rivals) {
       // To all, once one question to it alone was for nothing: its card may be another one.
-      portOf(address)?.askNode(address, peers.isSilent(name) ? undefined : macs.get(name));
-      peers.probed(name, "node");
-      askAgent(name);
+      portOf(address)?.askNode(address, peers.isSilent(key) ? undefined : macs.get(key));
+      peers.probed(key, "node");
+      askAgent(key);
     }
   };
 
+  const isThere = (name: string, address: Address): boolean => peers.isThere(rivalKey(name, familyOf(address)));
   const turnOf = (address: Address): boolean => {
     const ranked = view.candidates.get(address) ?? [];
     const own = ranked.indexOf(node);
-    return own >= 0 && portOf(address) !== undefined && ranked.slice(0, own).every((name) => !peers.isThere(name));
+    return own >= 0 && portOf(address) !== undefined && ranked.slice(0, own).every((name) => !isThere(name, address));
   };
   const decide = (): void => {
     const now = performance.now();
@@ -145,7 +145,7 @@ export function startLayer2({ node, namespace, kernel, log }: Layer2Options): La
     if (!carries) return "the link carries nothing";
     const ranked = view.candidates.get(address) ?? [];
     if (ranked.length === 0) return "nobody asks for it";
-    const next = ranked.find((name) => name !== node && peers.isThere(name));
+    const next = ranked.find((name) => name !== node && isThere(name, address));
     return next === undefined ? "this node cannot" : `${next} does`;
   };
 
@@ -200,7 +200,7 @@ export function startLayer2({ node, namespace, kernel, log }: Layer2Options): La
             },
             // Without waiting for the next round: if it is one before us, its agent says so.
             announced(mac) {
-              for (const name of rivals.keys()) if (macs.get(name) === mac && !peers.isThere(name)) askAgent(name);
+              for (const key of rivals.keys()) if (macs.get(key) === mac && !peers.isThere(key)) askAgent(key);
             },
             answered,
             report: log,
@@ -220,20 +220,24 @@ export function startLayer2({ node, namespace, kernel, log }: Layer2Options): La
     view = next;
     known = new Set([...view.candidates].flatMap(([address, names]) => (names.includes(node) ? [address] : [])));
     openPorts(known.size === 0 ? [] : view.places);
-    const before = new Map<string, Address>();
-    for (const address of known) {
-      const ranked = view.candidates.get(address) ?? [];
-      for (const name of ranked.slice(0, ranked.indexOf(node))) if (!before.has(name)) before.set(name, address);
+    const before = new Map<string, Rival>();
+    for (const about of known) {
+      const ranked = view.candidates.get(about) ?? [];
+      for (const name of ranked.slice(0, ranked.indexOf(node))) {
+        const address = view.nodes.get(name)?.find((each) => familyOf(each) === familyOf(about));
+        const key = rivalKey(name, familyOf(about));
+        if (address !== undefined && !before.has(key)) before.set(key, { address, about });
+      }
     }
     rivals = before;
-    owners = new Map([...rivals.keys()].flatMap((name) => (view.nodes.get(name) ?? []).map((each) => [each, name])));
+    owners = new Map([...rivals].map(([key, { address }]) => [address, key]));
     peers.watch(new Set(rivals.keys()), now);
     for (const [family, port] of ports) {
       const ofFamily = (address: Address): boolean => familyOf(address) === family;
       port.listen(
         [...known].filter(ofFamily),
         view.ranges.filter(ofFamily),
-        [...owners.keys(), ...rivals.values()].filter(ofFamily),
+        [...rivals.values()].flatMap(({ address, about }) => [address, about]).filter(ofFamily),
       );
     }
     checkCarrier(now);
@@ -258,6 +262,18 @@ export function startLayer2({ node, namespace, kernel, log }: Layer2Options): La
       held.clear();
     },
   };
+}
+
+/** A node before us, in one family: it may have lost the other one. */
+interface Rival {
+  /** Its own. */
+  readonly address: Address;
+  /** One that it would answer for. */
+  readonly about: Address;
+}
+
+function rivalKey(name: string, family: Family): string {
+  return `${name} IPv${family}`;
 }
 
 function samePlace(a: PortPlace | undefined, b: PortPlace): boolean {

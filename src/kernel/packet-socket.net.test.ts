@@ -9,6 +9,7 @@ import {
   neighbourSolicitation,
   solicitedNode,
 } from "../wire/layer2/neighbour-discovery.ts";
+import { carriersUp } from "./carrier.ts";
 import type { NetworkKernel } from "./kernel.ts";
 import { KernelError } from "./kernel.ts";
 import { openKernel } from "./linux.ts";
@@ -147,6 +148,33 @@ void test("a flood takes its share and no more; what is asked later is seen", as
   asker.send(encodeArp(arpRequest({ mac: left.mac, address: "192.0.2.1" }, "192.0.2.99")));
   await last.promise;
   assert.equal(count, 26);
+  listener.close();
+  asker.close();
+});
+
+void test("a link that was set down and up again is listened to as before", async () => {
+  const seen = Promise.withResolvers<void>();
+  const listener = openPacketSocket(right.namespace, {
+    link: right.link,
+    linkName: "eth0",
+    wanted: { kind: "asked", protocol: "arp", about: ["192.0.2.9/32"] },
+    came: () => seen.resolve(),
+  });
+  const asker = openPacketSocket(left.namespace, {
+    link: left.link,
+    linkName: "eth0",
+    wanted: { kind: "answered", protocol: "arp", about: [] },
+    came: () => {},
+  });
+  must(right.kernel, [{ kind: "set-link", name: "eth0", up: false }]);
+  // The event loop learns of it.
+  for (let turn = 0; turn < 10; turn++) await new Promise((resolve) => setImmediate(resolve));
+  listener.look();
+  must(right.kernel, [{ kind: "set-link", name: "eth0", up: true }]);
+  assert.deepEqual(await carriersUp(right.kernel, ["eth0"]), []);
+  assert.deepEqual(await carriersUp(left.kernel, ["eth0"]), []);
+  asker.send(encodeArp(arpRequest({ mac: left.mac, address: "192.0.2.1" }, "192.0.2.9")));
+  await seen.promise;
   listener.close();
   asker.close();
 });

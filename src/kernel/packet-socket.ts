@@ -77,8 +77,12 @@ export function openPacketSocket(namespace: NetworkNamespace, options: PacketSoc
     }
     for (let turn = 0; turn < batchMax && left > 0 && isOpen; turn++, left--) {
       const length = recv(fd, buffer, buffer.length, 0);
-      // An error that the link left (ENETDOWN) is told once, and then there is nothing.
-      if (length === -errno.EAGAIN || length < 0) return;
+      if (length === -errno.EAGAIN) return;
+      // ENETDOWN, told once when the link was set down. libuv has stopped waiting then (uv__poll_io on POLLERR), and is to go on.
+      if (length < 0) {
+        if (rest === undefined) listen();
+        return;
+      }
       came(buffer.subarray(0, length));
     }
     if (left > 0 || !isOpen || rest !== undefined) return;
@@ -94,6 +98,7 @@ export function openPacketSocket(namespace: NetworkNamespace, options: PacketSoc
     rest.unref();
   };
   const listen = (): void => {
+    poll?.close();
     poll = koffi.node.poll(fd, { readable: true }, () => {
       look();
       // What a caller promised itself goes on now, and not with the event loop's next work: koffi's callbacks drain no microtasks.
