@@ -33,7 +33,7 @@ import {
 const names = ["node-1", "node-2", "node-3"] as const;
 const serverOf = { 4: "172.18.0.1", 6: "fd00:172:18::1" } as const;
 
-for (const scope of ["services"] as const)
+for (const scope of ["services", "all"] as const)
   describe(`three nodes and a client on one link, --only ${scope}`, () => threeNodes(scope));
 
 function threeNodes(scope: "services" | "all"): void {
@@ -146,8 +146,8 @@ function threeNodes(scope: "services" | "all"): void {
       if (holder !== undefined && more.length === 0) return holder;
     }
   };
-  const connects = async (address: Address): Promise<boolean> => {
-    const result = await probeTcp(client.namespace, { address, port: 80, read: true, timeoutMs: 250 });
+  const connects = async (address: Address, timeoutMs = 250): Promise<boolean> => {
+    const result = await probeTcp(client.namespace, { address, port: 80, read: true, timeoutMs });
     if (result.outcome !== "answered") return false;
     assert.match(result.said ?? "", /^web /);
     return true;
@@ -168,7 +168,7 @@ function threeNodes(scope: "services" | "all"): void {
       const address = addressOf("web", family);
       for (const name of names) await asker.askAgent(address, ends(name, family));
       const holder = await holderOf(address);
-      assert.ok(await connects(address));
+      assert.ok(await connects(address, 5000));
       assert.equal(remembered(address), holder);
       const shown = runFairlead(
         machine(holder).namespace,
@@ -195,6 +195,7 @@ function threeNodes(scope: "services" | "all"): void {
   const cases = [
     { family: 4, what: "wire" },
     { family: 6, what: "wire" },
+    { family: 4, what: "link" },
   ] as const;
   for (const { family, what } of cases)
     void test(`IPv${family}: the holder's ${what} goes down, another node goes on; it comes back, and the address with it`, async (context) => {
@@ -204,10 +205,13 @@ function threeNodes(scope: "services" | "all"): void {
         if (what === "wire") topology.setUplink(holder, state);
         else machine(holder).kernel.change([{ kind: "set-link", name: "eth0", up: state === "up" }]);
       };
-      assert.ok(await connects(address));
+      assert.ok(await connects(address, 5000));
       assert.equal(remembered(address), holder);
       await moves(context, `IPv${family}, ${what} down`, address, () => set("down"), holder);
       set("up");
+      // Setting a link down takes its IPv6 addresses away; whoever configures the node puts them back.
+      const own = machine(holder).addresses.find((each) => familyOf(each) === 6) ?? "";
+      machine(holder).kernel.change([{ kind: "set-address", link: "eth0", address: own, bits: 64 }]);
       while (remembered(address) !== holder) await connects(address);
       assert.equal(await holderOf(address), holder);
     });
@@ -236,17 +240,17 @@ function threeNodes(scope: "services" | "all"): void {
     const holder = await holderOf(address);
     const agent = agents.get(holder);
     assert.ok(agent);
-    assert.ok(await connects(address));
+    assert.ok(await connects(address, 5000));
     const others = [...agents].flatMap(([name, { lines }]) => (name === holder ? [] : [{ lines, from: lines.length }]));
     await agent.end("SIGKILL");
     const began = performance.now();
     const moved = new RegExp(`${address.replaceAll(".", "\\.")}: announced here, for nothing is heard of ${holder}`);
     // Its kernel goes on: connections do not notice.
-    assert.ok(await connects(address));
+    assert.ok(await connects(address, 5000));
     while (!others.some(({ lines, from }) => lines.slice(from).some((line) => moved.test(line))))
-      assert.ok(await connects(address));
+      await connects(address);
     context.diagnostic(`an agent that is gone: its address moved after ${(performance.now() - began).toFixed(0)} ms`);
-    assert.ok(await connects(address));
+    assert.ok(await connects(address, 5000));
     assert.notEqual(remembered(address), holder);
     start(holder, machine(holder).namespace);
     while (remembered(address) !== holder) await connects(address);
