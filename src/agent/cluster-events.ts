@@ -1,6 +1,6 @@
 // Events of a real cluster (core/v1).
 
-import { createHash } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 
 import type { ObjectMeta } from "../kube/object.ts";
 import { ApiError, resourcePath, type ClusterClient } from "../watch/cluster/client.ts";
@@ -42,7 +42,7 @@ export async function postEvent(client: ClusterClient, event: ClusterEvent): Pro
     apiVersion: "v1",
     kind: "Event",
     metadata: {
-      ...(event.name === undefined ? { generateName: `${metadata.name}.` } : { name: event.name }),
+      name: event.name ?? `${metadata.name}.${event.atMs.toString(16)}${randomBytes(4).toString("hex")}`,
       namespace,
     },
     involvedObject: {

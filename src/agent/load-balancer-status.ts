@@ -114,15 +114,11 @@ export function startLoadBalancerStatus(options: LoadBalancerStatusOptions): Loa
     }
   };
   const refuse = (service: Service, reason: string): void => {
-    const { metadata, apiVersion, kind } = service;
     if (told.get(keyOf(service)) === reason) return;
     told.set(keyOf(service), reason);
     const message = `no address for the load balancer: ${reason}`;
     log(`Service ${keyOf(service)}: ${message}`);
-    const name = eventName(metadata, `SyncLoadBalancerFailed ${reason}`);
-    const about = { apiVersion, kind, metadata };
-    const event = { type: "Warning", reason: "SyncLoadBalancerFailed", message, about, name, node } as const;
-    postEvent(client, { ...event, atMs: Date.now() }).catch((error: unknown) =>
+    tellRefusal(client, { node, service, message }).catch((error: unknown) =>
       fail(`tell Service ${keyOf(service)} SyncLoadBalancerFailed`, error),
     );
   };
@@ -207,14 +203,36 @@ function leanSpec(service: Service): Service["spec"] {
  * Writes the status of the Service as it is now, if that is still the one that was looked at. What is watched is not all of it
  * (watch/cluster/lean.ts): versions and finalizers are read here.
  */
+/** With the Service's uid, by which `kubectl describe` finds its Events; what is watched is kept without. */
+async function tellRefusal(
+  client: ClusterClient,
+  { node, service, message }: { readonly node: string; readonly service: Service; readonly message: string },
+): Promise<void> {
+  const { apiVersion, kind } = service;
+  const { metadata } = await client.request<Service>({ path: pathOf(service) });
+  await postEvent(client, {
+    type: "Warning",
+    reason: "SyncLoadBalancerFailed",
+    message,
+    about: { apiVersion, kind, metadata },
+    name: eventName(metadata, message),
+    node,
+    atMs: Date.now(),
+  });
+}
+
+function pathOf({ metadata }: Service, subresource?: string): string {
+  const resource = { group: "", version: "v1", resource: "services" };
+  const { namespace = "default", name } = metadata;
+  return resourcePath(resource, { namespace, name, ...(subresource === undefined ? {} : { subresource }) });
+}
+
 async function patch(
   client: ClusterClient,
   seen: Service,
   ingress: readonly LoadBalancerIngress[],
 ): Promise<"written" | "as it was" | "another's"> {
-  const resource = { group: "", version: "v1", resource: "services" };
-  const place = { namespace: seen.metadata.namespace ?? "default", name: seen.metadata.name };
-  const service = await client.request<Service>({ path: resourcePath(resource, place) });
+  const service = await client.request<Service>({ path: pathOf(seen) });
   const { resourceVersion, finalizers = [], deletionTimestamp } = service.metadata;
   // The uid is none of what is watched.
   const isSame =
@@ -224,7 +242,7 @@ async function patch(
   if (finalizers.includes(cloudFinalizer)) return "another's";
   await client.request({
     method: "PATCH",
-    path: resourcePath(resource, { ...place, subresource: "status" }),
+    path: pathOf(seen, "status"),
     contentType: "application/merge-patch+json",
     body: {
       metadata: { resourceVersion },
