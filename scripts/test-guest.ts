@@ -1,7 +1,8 @@
 // Tests on another kernel: `npm run test:guest`. Boots Debian's own kernel in qemu (software emulation, no KVM needed) with this machine's
-// files read-only below a scratch overlay, and runs the kernel conformance suite there: what we say to the kernel is said to 6.1 too.
+// files read-only below a scratch overlay, and runs the kernel conformance suite there: what we say to the kernel is said to 6.1 too; and
+// SCTP through Services, which other kernels may not have.
 //
-//   npm run test:guest                    src/kernel/conformance
+//   npm run test:guest                    src/kernel/conformance, test/kernel/sctp
 //   npm run test:guest -- src/kernel      other test files, by words of their paths
 //
 // Kernel, qemu and busybox come as Debian packages, unpacked below the user's cache once (650 MB); nothing is installed. Everything is
@@ -128,7 +129,7 @@ exec $B switch_root /new /bin/sh $second
 
 /** The second: modules on demand, a place to run in, the tests, their result on the third serial line. */
 function secondProgram(words: readonly string[]): string {
-  const test = [process.execPath, "scripts/test.ts", ...(words.length === 0 ? ["src/kernel/conformance"] : words)];
+  const test = [process.execPath, "scripts/test.ts", ...(words.length === 0 ? ["src/kernel/conformance", "test/kernel/sctp"] : words)];
   return `export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root FAIRLEAD_TEST_SECONDS=900
 mkdir -p /dev/pts /dev/shm
 mount -t devpts devpts /dev/pts; mount -t tmpfs shm /dev/shm; mount -t tmpfs run /run; mkdir -p /run/netns /run/lock

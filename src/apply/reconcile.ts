@@ -41,9 +41,11 @@ export function reconcile(program: Program, kernel: NetworkKernel, options: Reco
   const links = work.planLinks();
   const [ports, makers] = partition(links.sets, (step) => work.isPod(step.key));
   work.send(makers);
-  work.sysctls();
+  work.sysctls((path) => !isOfTracking(path));
   // Before pods are let onto the bridge: who is attached is already guarded.
   work.tables();
+  // Where connection tracking is a module, the first rule that asks for it loads it, and its settings are there only then.
+  work.sysctls(isOfTracking);
   work.send(ports);
   if (links.readBack && links.sets.length + links.removals.length > 0) work.readBackWhatHangsOnLinks();
 
@@ -242,8 +244,9 @@ class Work {
     }
   }
 
-  sysctls(): void {
-    const { part, made, failures, drift } = reconcileSysctls(this.#program.sysctls, this.#kernel, {
+  sysctls(isNow: (path: string) => boolean): void {
+    const wanted = this.#program.sysctls.filter(({ path }) => isNow(path));
+    const { part, made, failures, drift } = reconcileSysctls(wanted, this.#kernel, {
       previous: this.#last?.program.sysctls,
       readBack: this.#mustRead("sysctls"),
       failed: this.#failed,
@@ -325,6 +328,10 @@ function sameMakers(previous: readonly OurLink[], next: readonly OurLink[]): boo
   const makers = (links: readonly OurLink[]): readonly OurLink[] => links.filter((link) => link.kind !== "pod");
   const plan = diffEntries(linkKind([]), makers(previous), makers(next));
   return plan.sets.length === 0 && plan.removals.length === 0;
+}
+
+function isOfTracking(path: string): boolean {
+  return path.startsWith("net/netfilter/");
 }
 
 /** A link that cannot be marked because it is not there needs no deletion. */
