@@ -129,7 +129,11 @@ exec $B switch_root /new /bin/sh $second
 
 /** The second: modules on demand, a place to run in, the tests, their result on the third serial line. */
 function secondProgram(words: readonly string[]): string {
-  const test = [process.execPath, "scripts/test.ts", ...(words.length === 0 ? ["src/kernel/conformance", "test/kernel/sctp"] : words)];
+  const test = [
+    process.execPath,
+    "scripts/test.ts",
+    ...(words.length === 0 ? ["src/kernel/conformance", "test/kernel/sctp"] : words),
+  ];
   return `export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root FAIRLEAD_TEST_SECONDS=900
 mkdir -p /dev/pts /dev/shm
 mount -t devpts devpts /dev/pts; mount -t tmpfs shm /dev/shm; mount -t tmpfs run /run; mkdir -p /run/netns /run/lock
