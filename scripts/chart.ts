@@ -37,11 +37,17 @@ export function renderChart(values: Readonly<Record<string, unknown>> = {}): str
     .concat("\n");
 }
 
-/** What `deploy/fairlead.yaml` must say: definitions first, as Helm installs them. */
-export function renderPlain(): string {
+/** The definitions of our own kinds, which Helm installs before the rest. */
+export function chartDefinitions(): string {
   const folder = path.join(chart, "crds");
-  const definitions = readdirSync(folder).map((name) => readFileSync(path.join(folder, name), "utf8").trim());
-  return [head.trimEnd(), ...definitions, "---", renderChart({ apiServer: { host: "API_SERVER" } })].join("\n");
+  return readdirSync(folder)
+    .map((name) => readFileSync(path.join(folder, name), "utf8").trim())
+    .join("\n---\n");
+}
+
+/** What `deploy/fairlead.yaml` must say. */
+export function renderPlain(): string {
+  return [head.trimEnd(), chartDefinitions(), "---", renderChart({ apiServer: { host: "API_SERVER" } })].join("\n");
 }
 
 function renderTemplate(text: string, values: unknown, file: string): string {

@@ -2,14 +2,14 @@
 // through restarts, an upgrade, a lost node and a lost API server, and away again.
 
 import assert from "node:assert/strict";
-import { execFileSync, spawn } from "node:child_process";
+import { execFileSync, spawn, spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import process from "node:process";
 import { after, before, test } from "node:test";
 
-import { renderChart } from "../../scripts/chart.ts";
+import { chartDefinitions, renderChart } from "../../scripts/chart.ts";
 import type { KubeObject } from "../../src/kube/object.ts";
 import { parseManifests } from "../../src/watch/manifests.ts";
 import { ranges, startRealCluster, underlay, until, type RealCluster, type RealNode } from "./cluster.testing.ts";
@@ -67,7 +67,7 @@ function install(dns: Readonly<Record<string, unknown>> = {}): Promise<void> {
     agent: { flags: ["--cluster-cidr", ranges.pods.join(",")] },
     dns: { clusterIP: ranges.dns, ...dns },
   });
-  return cluster.apply(parseManifests(text, "deploy/chart").objects);
+  return cluster.apply(parseManifests(`${chartDefinitions()}\n---\n${text}`, "deploy/chart").objects);
 }
 
 test("installed by the chart: nodes get ready, agents and DNS run", async () => {
@@ -274,6 +274,47 @@ test("Services by name and in both families; node ports from outside; pods reach
     }
   } finally {
     server.kill("SIGKILL");
+  }
+});
+
+test("a LoadBalancerPool gives a Service its addresses, and one node answers for each on the link", async () => {
+  interface LoadBalanced {
+    readonly status: { readonly loadBalancer?: { readonly ingress?: readonly { readonly ip: string }[] } };
+  }
+  await cluster.apply([
+    {
+      apiVersion: "fairlead.dev/v1alpha1",
+      kind: "LoadBalancerPool",
+      metadata: { name: "link" },
+      spec: { addresses: ["10.77.0.100-10.77.0.109", "fd77::100-fd77::109"] },
+    },
+    {
+      apiVersion: "v1",
+      kind: "Service",
+      metadata: { name: "balanced", namespace },
+      spec: {
+        type: "LoadBalancer",
+        selector: { app: "web" },
+        ipFamilyPolicy: "RequireDualStack",
+        ports: [{ name: "http", port: 80, targetPort: 8080 }],
+      },
+    },
+  ]);
+  let addresses: readonly string[] = [];
+  await until("the Service to have an address of each family", 60, async () => {
+    const service = await cluster.client.request<LoadBalanced>({
+      path: `/api/v1/namespaces/${namespace}/services/balanced`,
+    });
+    addresses = (service.status.loadBalancer?.ingress ?? []).map(({ ip }) => ip);
+    return addresses.length === 2 || addresses;
+  });
+  for (const address of addresses) {
+    const url = `http://${bracketed(address)}/hostname`;
+    const ask = (): string =>
+      spawnSync("nsenter", ["--net=/run/netns/outside", process.execPath, "-e", getter, url], {
+        encoding: "utf8",
+      }).stdout.trim();
+    await until(`an answer at ${address}`, 30, () => /^web-node-[123]$/.test(ask()) || ask());
   }
 });
 
