@@ -137,22 +137,15 @@ function startKnot(
   return spawn("knotd", ["-c", lab.file("knot.conf", text)], { stdio: "ignore" });
 }
 
+/** Eight clients of one thread. */
+function dnsperfWords(port: number, questions: string, seconds: number): readonly string[] {
+  const clients = ["-c", "8", "-T", "1"];
+  return ["-s", "127.0.0.1", "-p", String(port), "-d", questions, "-l", String(seconds), ...clients];
+}
+
 /** The slowest hundredth. */
 function wait(server: { readonly label: string; readonly port: number }, questions: string, seconds: number): void {
-  const words = [
-    "-s",
-    "127.0.0.1",
-    "-p",
-    String(server.port),
-    "-d",
-    questions,
-    "-l",
-    String(seconds),
-    "-c",
-    "8",
-    "-T",
-    "1",
-  ];
+  const words = dnsperfWords(server.port, questions, seconds);
   const { stdout } = spawnSync("dnsperf", [...words, "-Q", String(halfLoad), "-v"], {
     encoding: "utf8",
     maxBuffer: 1 << 30,
@@ -171,21 +164,7 @@ function run(
   round: number,
 ): void {
   const before = cpuSeconds(server.pid);
-  const words = [
-    "-s",
-    "127.0.0.1",
-    "-p",
-    String(server.port),
-    "-d",
-    questions,
-    "-l",
-    String(round === 0 ? 2 : seconds),
-    "-c",
-    "8",
-    "-T",
-    "1",
-    "-e",
-  ];
+  const words = [...dnsperfWords(server.port, questions, round === 0 ? 2 : seconds), "-e"];
   const { stdout, stderr } = spawnSync("dnsperf", words, { encoding: "utf8" });
   const used = cpuSeconds(server.pid) - before;
   const number = (pattern: RegExp): number => Number(pattern.exec(stdout)?.[1] ?? NaN);

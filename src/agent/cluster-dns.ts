@@ -10,7 +10,7 @@ import type { Address } from "../ip/address.ts";
 import type { Service } from "../kube/kinds.ts";
 import type { KubeObject } from "../kube/object.ts";
 import type { NetworkNamespace } from "../kernel/namespaces.ts";
-import type { ClusterObjects } from "../model/build.ts";
+import type { ClusterObjects, ObjectChanges } from "../model/build.ts";
 import type { ClusterConfig } from "../model/network.ts";
 import { compileZone, type Zone } from "../program/zone.ts";
 import { followCorefile } from "../serve/dns/corefile-file.ts";
@@ -19,7 +19,8 @@ import type { ApiServer } from "../serve/dns/corefile-plugins.ts";
 import { defaultCorefile, startDnsServer, type DnsServer, type DnsServerOptions } from "../serve/dns/server.ts";
 import type { ClusterClient, ResourceVersioned } from "../watch/cluster/client.ts";
 import { findAccess, readKubeconfig, type ClusterAccess } from "../watch/cluster/kubeconfig.ts";
-import { startInformer, type Change, type Informer } from "../watch/cluster/informer.ts";
+import { startInformer, type Informer } from "../watch/cluster/informer.ts";
+import { createChangeLog } from "./change-log.ts";
 import { dnsObject } from "./dns-objects.ts";
 import { createObjectsSource } from "./network-source.ts";
 
@@ -196,6 +197,8 @@ function followObjects(parts: {
 }): FollowedObjects {
   const informers = new Map<Kind, Informer<KubeObject>>();
   const lists = new Map<Kind, readonly KubeObject[]>();
+  const services = createChangeLog();
+  const endpointSlices = createChangeLog();
   let isSynced = false;
   let cluster: ClusterConfig | undefined;
   let made: { readonly network: ReturnType<typeof source.current>; readonly zone: Zone } | undefined;
@@ -218,11 +221,18 @@ function followObjects(parts: {
         nodes: [],
         namespaces: all("namespaces"),
         pods: all("pods"),
-        services: all("services"),
-        endpointSlices: all("endpointSlices"),
+        // Lists of ten thousands: made where they are asked for.
+        get services() {
+          return all("services");
+        },
+        get endpointSlices() {
+          return all("endpointSlices");
+        },
         networkPolicies: [],
         clusterNetworkPolicies: [],
       }) as unknown as ClusterObjects,
+    takeChanges: () =>
+      ({ services: services.take(), endpointSlices: endpointSlices.take() }) as unknown as ObjectChanges,
   });
   const synced = async (): Promise<void> => {
     await Promise.all([...informers.values()].map((informer) => informer.synced));
@@ -240,9 +250,9 @@ function followObjects(parts: {
             keep: dnsObject,
             log: parts.log,
             changed(changes) {
-              const list = lists.get(kind);
-              if (changes.length > fewChanges) lists.delete(kind);
-              else if (list !== undefined) lists.set(kind, changedList(list, changes));
+              lists.delete(kind);
+              if (kind === "services") services.note(changes);
+              if (kind === "endpointSlices") endpointSlices.note(changes);
               source.changed();
             },
           }),
@@ -262,21 +272,6 @@ function followObjects(parts: {
       source.close();
     },
   };
-}
-
-/** Each is looked for in the list. */
-const fewChanges = 64;
-
-/** The list after the changes: a copy of all of it costs a hundredth of listing ten thousand anew. */
-function changedList<T>(list: readonly T[], changes: readonly Change<T>[]): readonly T[] {
-  const after = list.slice();
-  for (const change of changes) {
-    const at = change.kind === "added" ? -1 : after.indexOf(change.before);
-    if (change.kind === "deleted") after.splice(at, at < 0 ? 0 : 1);
-    else if (at < 0) after.push(change.object);
-    else after[at] = change.object;
-  }
-  return after;
 }
 
 function addressesOf(service: Service | undefined): readonly Address[] {

@@ -3,6 +3,7 @@
 import { createHash, randomBytes } from "node:crypto";
 
 import type { ObjectMeta } from "../kube/object.ts";
+import { timeText } from "../watch/clock.ts";
 import { ApiError, resourcePath, type ClusterClient } from "../watch/cluster/client.ts";
 
 export interface ClusterEvent {
@@ -37,7 +38,7 @@ export async function postEvent(client: ClusterClient, event: ClusterEvent): Pro
   const { apiVersion, kind, metadata } = event.about;
   // Events about what has no namespace are in `default`.
   const namespace = metadata.namespace ?? "default";
-  const time = `${new Date(event.atMs).toISOString().slice(0, 19)}Z`;
+  const time = timeText(event.atMs);
   const body = {
     apiVersion: "v1",
     kind: "Event",

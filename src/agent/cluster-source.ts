@@ -3,7 +3,7 @@
 // Not here: how watches are kept going (watch/cluster/informer.ts), and what the objects mean (model/).
 
 import { familyOf, type Address, type Family } from "../ip/address.ts";
-import { contains, parsePrefix, type Prefix } from "../ip/prefix.ts";
+import { contains, outermost, parsePrefix, type Prefix } from "../ip/prefix.ts";
 import type { KubeObject } from "../kube/object.ts";
 import type { Node } from "../kube/kinds.ts";
 import type { ClusterObjects, ObjectChanges } from "../model/build.ts";
@@ -13,6 +13,7 @@ import type { ClusterClient, ResourceVersioned } from "../watch/cluster/client.t
 import type { IntervalClock } from "../watch/cluster/clock.ts";
 import { startInformer, type Change, type Informer, type InformerStatus } from "../watch/cluster/informer.ts";
 import { leanObject } from "../watch/cluster/lean.ts";
+import { createChangeLog } from "./change-log.ts";
 import { createObjectsSource, createPoolConfig } from "./network-source.ts";
 
 /** What an agent does on its node. */
@@ -225,35 +226,6 @@ export function startClusterSource(options: ClusterSourceOptions): ClusterSource
   };
 }
 
-/** What became of the objects of a kind since somebody asked. */
-interface ChangeLog {
-  note(changes: readonly Change<KubeObject>[]): void;
-  /** Nothing is noted before the first call: who asks then knows nothing, and reads everything. */
-  take(): { readonly removed: readonly KubeObject[]; readonly added: readonly KubeObject[] };
-}
-
-function createChangeLog(): ChangeLog {
-  let isAsked = false;
-  /** Of each object that changed: what it was when it was asked last, and what it is. */
-  let noted = new Map<string, { readonly before: KubeObject | undefined; readonly after: KubeObject | undefined }>();
-  return {
-    note(changes) {
-      if (!isAsked) return;
-      for (const change of changes) {
-        const known = noted.get(change.key);
-        const before = known === undefined ? ("before" in change ? change.before : undefined) : known.before;
-        noted.set(change.key, { before, after: "object" in change ? change.object : undefined });
-      }
-    },
-    take() {
-      const all = [...noted.values()].filter(({ before, after }) => before !== after);
-      isAsked = true;
-      noted = new Map();
-      return { removed: all.flatMap(({ before }) => before ?? []), added: all.flatMap(({ after }) => after ?? []) };
-    },
-  };
-}
-
 function configOf(
   options: ClusterSourceOptions,
   serviceCidrObjects: readonly KubeObject[],
@@ -286,14 +258,7 @@ function configOf(
 /** ServiceCIDR (networking.k8s.io/v1, KEP-1880): spec.cidrs; those that are going away too, as long as they are there. Without overlaps. */
 function rangesOf(objects: readonly KubeObject[]): readonly Prefix[] {
   const texts = objects.flatMap((object) => (object as { spec?: { cidrs?: readonly string[] } }).spec?.cidrs ?? []);
-  const ranges = [...new Set(texts.flatMap((text) => parsePrefix(text) ?? []))].sort();
-  const isInside = (range: Prefix, other: Prefix): boolean =>
-    range !== other && contains(other, range.slice(0, range.indexOf("/"))) && bitsOf(other) <= bitsOf(range);
-  return ranges.filter((range) => !ranges.some((other) => isInside(range, other)));
-}
-
-function bitsOf(range: Prefix): number {
-  return Number(range.slice(range.indexOf("/") + 1));
+  return outermost(texts.flatMap((text) => parsePrefix(text) ?? []));
 }
 
 /** The families that Services can have; both where nothing says so. */

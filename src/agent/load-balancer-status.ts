@@ -5,8 +5,6 @@
 // the finalizer that cloud controllers set) is left alone.
 // Not here: which address that is (model/load-balancer-pools.ts), and who answers for it (layer2.ts).
 
-import { randomUUID } from "node:crypto";
-
 import type { Address } from "../ip/address.ts";
 import { contains } from "../ip/prefix.ts";
 import { sameJson } from "../kube/equal.ts";
@@ -16,15 +14,12 @@ import { keyOf } from "../kube/object.ts";
 import { balanceOf, heldAddresses, rangesOfPools } from "../model/load-balancer-pools.ts";
 import { ApiError, resourcePath, type ClusterClient } from "../watch/cluster/client.ts";
 import { leanObject } from "../watch/cluster/lean.ts";
-import { holdLease } from "../watch/cluster/lease.ts";
+import { takeDuty, tellOnce } from "./cluster-duty.ts";
 import { eventName, postEvent } from "./cluster-events.ts";
 import type { ClusterSource } from "./cluster-source.ts";
 
-/** The Lease's name; the chart's Role names it too. */
-const leaseName = "fairlead-load-balancers";
-const leaseSeconds = 15;
-/** Who does not hold it asks every so often, and less often in large clusters. */
-const lookMs = { least: 3_000, perNode: 12 };
+const lease = { name: "fairlead-load-balancers", seconds: 15 };
+const lookMs = 3_000;
 /** Changes are gathered for so long. */
 const gatherMs = 50;
 const retryMs = 5_000;
@@ -54,7 +49,7 @@ export interface LoadBalancerStatusOptions {
 
 /** Takes part until closed; gives addresses while it holds the Lease. */
 export function startLoadBalancerStatus(options: LoadBalancerStatusOptions): LoadBalancerStatus {
-  const { client, node, source, nodeCount, namespace = "kube-system", log } = options;
+  const { client, node, source, nodeCount, namespace, log } = options;
   let isHolder = false;
   let timer: NodeJS.Timeout | undefined;
   /** Being written, or written and not seen yet: what the Service gets, and the object that was to be changed. */
@@ -65,7 +60,7 @@ export function startLoadBalancerStatus(options: LoadBalancerStatusOptions): Loa
   /** Services that others look after, as long as they are these objects. */
   const others = new WeakSet<Service>();
   const told = new Map<string, string>();
-  const said = new Set<string>();
+  const fail = tellOnce(log);
 
   const later = (delayMs: number): void => {
     timer ??= setTimeout(() => {
@@ -147,20 +142,13 @@ export function startLoadBalancerStatus(options: LoadBalancerStatusOptions): Loa
       },
     );
   };
-  /** Why something cannot be done; each reason once. */
-  const fail = (what: string, error: unknown): void => {
-    const text = error instanceof Error ? error.message : String(error);
-    if (!said.has(text) && said.size < 1000) log(`${what}: ${text}`);
-    said.add(text);
-  };
-
-  const lease = holdLease({
+  const duty = takeDuty({
     client,
+    node,
+    lease,
     namespace,
-    name: leaseName,
-    identity: `${node}_${randomUUID()}`,
-    seconds: leaseSeconds,
-    lookEveryMs: () => lookMs.least + lookMs.perNode * nodeCount(),
+    lookMs,
+    nodeCount,
     acquired() {
       log("gives Services of type LoadBalancer their addresses, for all nodes");
       isHolder = true;
@@ -179,7 +167,7 @@ export function startLoadBalancerStatus(options: LoadBalancerStatusOptions): Loa
     async close() {
       isHolder = false;
       clearTimeout(timer);
-      await lease.close();
+      await duty.close();
     },
   };
 }
@@ -199,10 +187,6 @@ function leanSpec(service: Service): Service["spec"] {
   return (leanObject(service) as Service).spec;
 }
 
-/**
- * Writes the status of the Service as it is now, if that is still the one that was looked at. What is watched is not all of it
- * (watch/cluster/lean.ts): versions and finalizers are read here.
- */
 /** With the Service's uid, by which `kubectl describe` finds its Events; what is watched is kept without. */
 async function tellRefusal(
   client: ClusterClient,
@@ -227,6 +211,10 @@ function pathOf({ metadata }: Service, subresource?: string): string {
   return resourcePath(resource, { namespace, name, ...(subresource === undefined ? {} : { subresource }) });
 }
 
+/**
+ * Writes the status of the Service as it is now, if that is still the one that was looked at. What is watched is not all of it
+ * (watch/cluster/lean.ts): versions and finalizers are read here.
+ */
 async function patch(
   client: ClusterClient,
   seen: Service,

@@ -3,24 +3,20 @@
 //
 // Not here: the statements (model/policy-status.ts), and when they are told (policy-status.ts).
 
-import { randomUUID } from "node:crypto";
-
 import type { Condition } from "../kube/kinds.ts";
 import type { KubeObject } from "../kube/object.ts";
 import type { ClusterNetworkPolicy } from "../kube/policy-kinds.ts";
 import { policiesAnnotation } from "../model/node.ts";
 import type { Force } from "../model/policy-status.ts";
+import { systemClock } from "../watch/clock.ts";
 import { ApiError, resourcePath, type ClusterClient } from "../watch/cluster/client.ts";
-import { holdLease } from "../watch/cluster/lease.ts";
+import { takeDuty, tellOnce } from "./cluster-duty.ts";
 import { eventName, postEvent } from "./cluster-events.ts";
 import type { ClusterSource } from "./cluster-source.ts";
 import { startPolicyStatus, type PolicyStatus } from "./policy-status.ts";
 
-/** The Lease's name; the chart's Role names it too. */
-const leaseName = "fairlead-policy-status";
-const leaseSeconds = 30;
-/** Who does not hold it asks every so often, and less often in large clusters: 5,000 agents ask 80 times a second. */
-const lookMs = { least: 4_000, perNode: 12 };
+const lease = { name: "fairlead-policy-status", seconds: 30 };
+const lookMs = 4_000;
 
 export interface PolicyReports {
   /** Another agent may go on at once. */
@@ -37,20 +33,14 @@ export function startPolicyReports(options: {
   readonly namespace?: string;
   readonly log: (line: string) => void;
 }): PolicyReports {
-  const { client, node, source, namespace = "kube-system", log } = options;
-  const told = new Set<string>();
-  /** Why something cannot be told; each reason once. */
-  const failed = (what: string, error: unknown): void => {
-    const text = error instanceof Error ? error.message : String(error);
-    if (!told.has(text)) log(`${what}: ${text}`);
-    told.add(text);
-  };
+  const { client, node, source, namespace, log } = options;
+  const failed = tellOnce(log);
   let status: PolicyStatus | undefined;
   const start = (): void => {
     log("tells all policies' owners what is in force, for all nodes");
     status = startPolicyStatus({
       source,
-      clock: statusClock,
+      clock: systemClock,
       objects: () => [...source.objects("networkPolicies"), ...source.objects("clusterNetworkPolicies")],
       force: () => Promise.resolve(forceOf(source.objects("nodes"))),
       tell(object, statement) {
@@ -71,13 +61,13 @@ export function startPolicyReports(options: {
       log,
     });
   };
-  const lease = holdLease({
+  const duty = takeDuty({
     client,
+    node,
+    lease,
     namespace,
-    name: leaseName,
-    identity: `${node}_${randomUUID()}`,
-    seconds: leaseSeconds,
-    lookEveryMs: () => lookMs.least + lookMs.perNode * source.objects("nodes").length,
+    lookMs,
+    nodeCount: () => source.objects("nodes").length,
     acquired: start,
     lost() {
       log("another agent tells policies' owners from now on");
@@ -88,19 +78,10 @@ export function startPolicyReports(options: {
   return {
     async close() {
       status?.close();
-      await lease.close();
+      await duty.close();
     },
   };
 }
-
-const statusClock = {
-  now: () => Date.now(),
-  after(delayMs: number, run: () => void) {
-    const timer = setTimeout(run, delayMs);
-    timer.unref();
-    return { cancel: () => clearTimeout(timer) };
-  },
-};
 
 function forceOf(nodes: readonly KubeObject[]): Force {
   const inForce = nodes.filter(({ metadata }) => metadata.annotations?.[policiesAnnotation] === "in-force");

@@ -16,17 +16,11 @@ import {
   type Statement,
 } from "../model/policy-status.ts";
 import type { NetworkSource } from "../model/source.ts";
-
-/** What tells the time and wakes up later. */
-export interface StatusClock {
-  /** Milliseconds since 1970. */
-  now(): number;
-  after(delayMs: number, run: () => void): { cancel(): void };
-}
+import { timeText, type Clock } from "../watch/clock.ts";
 
 export interface PolicyStatusOptions {
   readonly source: NetworkSource;
-  readonly clock: StatusClock;
+  readonly clock: Clock;
   /** Every object there is to tell about. */
   objects(): readonly KubeObject[];
   force(): Promise<Force>;
@@ -93,7 +87,7 @@ export function startPolicyStatus(options: PolicyStatusOptions): PolicyStatus {
         const policy = object as ClusterNetworkPolicy;
         const before = policy.status?.conditions ?? [];
         const wanted = clusterPolicyConditions(network, policy, force);
-        const conditions = withConditions(before, wanted, `${new Date(clock.now()).toISOString().slice(0, 19)}Z`);
+        const conditions = withConditions(before, wanted, timeText(clock.now()));
         if (!sameJson(conditions, before)) options.writeConditions(policy, conditions);
       }
       return tell(object, options.others?.(object) ?? policyStatements(network, object, force));

@@ -126,3 +126,13 @@ export function parseRanges(text: string): readonly Prefix[] | undefined {
   }
   return prefixes;
 }
+
+/** Each range once, in order, without those that lie inside of another one. */
+export function outermost(ranges: readonly Prefix[]): readonly Prefix[] {
+  const all = [...new Set(ranges)].sort();
+  const isInside = (range: Prefix, other: Prefix): boolean => {
+    const [inner, outer] = [prefixRange(range), prefixRange(other)];
+    return range !== other && inner.family === outer.family && inner.first >= outer.first && inner.last <= outer.last;
+  };
+  return all.filter((range) => !all.some((other) => isInside(range, other)));
+}

@@ -6,7 +6,7 @@ import type { ObjectApi } from "./api/api.ts";
 import { openStore } from "./api/sqlite-store.ts";
 import { StatusError } from "./api/store.ts";
 import { createObjectApi } from "./api/write.ts";
-import { systemClock, type Clock } from "./controllers/clock.ts";
+import { systemClock, type Clock } from "../watch/clock.ts";
 import { createServiceAllocator } from "./controllers/service-addresses.ts";
 import { admissions } from "./controllers/admissions.ts";
 import { startControllers } from "./controllers/start.ts";

@@ -5,7 +5,7 @@
 
 import type { PolicyFlow } from "../agent/policy-flows.ts";
 import type { ObjectApi } from "./api/api.ts";
-import { systemClock } from "./controllers/clock.ts";
+import { systemClock } from "../watch/clock.ts";
 import { createEventSink } from "./controllers/events.ts";
 
 export interface PolicyTelling {

@@ -13,7 +13,7 @@ import type { NetworkSource } from "../model/source.ts";
 import type { ObjectApi } from "./api/api.ts";
 import { StatusError } from "./api/store.ts";
 import { unhandled } from "./api/unhandled.ts";
-import { systemClock, type Clock } from "./controllers/clock.ts";
+import { systemClock, type Clock } from "../watch/clock.ts";
 import { createEventSink } from "./controllers/events.ts";
 
 const group = "policy.networking.k8s.io";

@@ -11,7 +11,7 @@ import type { Address } from "../ip/address.ts";
 import type { Pod } from "../kube/kinds.ts";
 import type { ObjectApi } from "./api/api.ts";
 import { StatusError } from "./api/store.ts";
-import { systemClock } from "./controllers/clock.ts";
+import { systemClock } from "../watch/clock.ts";
 import { podCidrsOf } from "./node-object.ts";
 import { keepNode, nodeCapacity } from "./pods/node-status.ts";
 

@@ -4,7 +4,7 @@
 // for them (layer2.ts).
 
 import { addressFromValue, familyOf, parseAddress, type Address, type Family } from "../ip/address.ts";
-import { contains, parsePrefix, parseRanges, prefixRange, type Prefix } from "../ip/prefix.ts";
+import { contains, parsePrefix, outermost, parseRanges, prefixRange, type Prefix } from "../ip/prefix.ts";
 import type { LoadBalancerIngress, Service } from "../kube/kinds.ts";
 import { poolAnnotation, type LoadBalancerPool } from "../kube/load-balancer-pool.ts";
 import { selects } from "../kube/selector.ts";
@@ -61,7 +61,7 @@ export function serviceFamilies({ spec }: Pick<Service, "spec">): readonly Famil
 /** All pools' ranges, each once, in order. */
 export function rangesOfPools(pools: readonly LoadBalancerPool[]): readonly Prefix[] {
   const ranges = pools.flatMap(({ spec }) => spec.addresses.flatMap((entry) => parseRanges(entry) ?? []));
-  return withoutOverlaps([...new Set(ranges)].sort());
+  return outermost(ranges);
 }
 
 /**
@@ -121,12 +121,4 @@ function firstFree(entries: readonly string[], isFree: (address: Address) => boo
     }
   }
   return undefined;
-}
-
-function withoutOverlaps(ranges: readonly Prefix[]): readonly Prefix[] {
-  const isInside = (range: Prefix, other: Prefix): boolean => {
-    const [inner, outer] = [prefixRange(range), prefixRange(other)];
-    return range !== other && inner.family === outer.family && inner.first >= outer.first && inner.last <= outer.last;
-  };
-  return ranges.filter((range) => !ranges.some((other) => isInside(range, other)));
 }

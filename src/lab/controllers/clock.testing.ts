@@ -1,6 +1,6 @@
 // A clock that stands still until a test moves it.
 
-import type { Clock } from "./clock.ts";
+import type { Clock } from "../../watch/clock.ts";
 
 export interface FakeClock extends Clock {
   /** Moves on and runs what became due, in order of time. */

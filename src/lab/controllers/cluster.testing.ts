@@ -8,7 +8,7 @@ import type { Admission, ObjectApi } from "../api/api.ts";
 import type { Store } from "../api/store.ts";
 import { openStore } from "../api/sqlite-store.ts";
 import { createObjectApi } from "../api/write.ts";
-import { microTimeText, timeText } from "./clock.ts";
+import { microTimeText, timeText } from "../../watch/clock.ts";
 import { createFakeClock, type FakeClock } from "./clock.testing.ts";
 import type { EventRetention } from "./event-retention.ts";
 import { leaseNamespace } from "./node-lifecycle.ts";

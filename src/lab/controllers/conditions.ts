@@ -1,7 +1,7 @@
 // Status conditions: finding and setting them the way Kubernetes does.
 
 import type { Condition } from "../../kube/kinds.ts";
-import { timeText } from "./clock.ts";
+import { timeText } from "../../watch/clock.ts";
 
 export function conditionOf(conditions: readonly Condition[] | undefined, type: string): Condition | undefined {
   return conditions?.find((condition) => condition.type === type);

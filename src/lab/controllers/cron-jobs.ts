@@ -4,7 +4,7 @@ import { sameJson } from "../../kube/equal.ts";
 import type { CronJob, CronJobStatus, Job } from "../../kube/kinds.ts";
 import { keyOf } from "../../kube/object.ts";
 import { StatusError } from "../api/store.ts";
-import { timeMs, timeText } from "./clock.ts";
+import { timeMs, timeText } from "../../watch/clock.ts";
 import { parseSchedule, type CronSchedule } from "./cron-schedule.ts";
 import type { EventRecorder } from "./events.ts";
 import { controllerOf, controllerReference } from "./pod-state.ts";

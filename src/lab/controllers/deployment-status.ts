@@ -2,7 +2,7 @@
 // Upstream: pkg/controller/deployment/progress.go, sync.go calculateStatus, util/deployment_util.go.
 
 import type { Condition, Deployment, DeploymentStatus, ReplicaSet } from "../../kube/kinds.ts";
-import { timeMs, timeText } from "./clock.ts";
+import { timeMs, timeText } from "../../watch/clock.ts";
 import { conditionOf, withoutCondition } from "./conditions.ts";
 import { replicasOf } from "./deployment-revisions.ts";
 import { maxUnavailableOf } from "./rolling-update.ts";

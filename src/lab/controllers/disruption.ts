@@ -5,7 +5,7 @@ import type { Pod, PodDisruptionBudget, PodDisruptionBudgetStatus } from "../../
 import { sameJson } from "../../kube/equal.ts";
 import { keyOf, type KubeObject } from "../../kube/object.ts";
 import { selects } from "../../kube/selector.ts";
-import { timeMs } from "./clock.ts";
+import { timeMs } from "../../watch/clock.ts";
 import { withCondition } from "./conditions.ts";
 import type { Objects } from "./objects.ts";
 import { controllerOf, isReady, isTerminating } from "./pod-state.ts";

@@ -4,7 +4,7 @@
 import type { Event } from "../../kube/kinds.ts";
 import { keyOf } from "../../kube/object.ts";
 import { StatusError } from "../api/store.ts";
-import { timeMs } from "./clock.ts";
+import { timeMs } from "../../watch/clock.ts";
 import { events } from "./resources.ts";
 import { on, type Cluster, type Controller } from "./runtime.ts";
 

@@ -6,7 +6,7 @@ import type { KubeObject } from "../../kube/object.ts";
 import { openStore } from "../api/sqlite-store.ts";
 import { createObjectApi } from "../api/write.ts";
 import { createFakeClock } from "./clock.testing.ts";
-import { timeText } from "./clock.ts";
+import { timeText } from "../../watch/clock.ts";
 import { namespace, seededRandom, testCluster, type TestCluster } from "./cluster.testing.ts";
 import { createEventSink, type EventRecorder } from "./events.ts";
 import { events } from "./resources.ts";

@@ -8,7 +8,7 @@ import type { Event, ObjectReference } from "../../kube/kinds.ts";
 import type { KubeObject } from "../../kube/object.ts";
 import type { ObjectApi } from "../api/api.ts";
 import { StatusError } from "../api/store.ts";
-import { timeText, type Clock } from "./clock.ts";
+import { timeText, type Clock } from "../../watch/clock.ts";
 import { events } from "./resources.ts";
 
 export interface EventRecorder {

@@ -6,7 +6,7 @@ import { familyOf } from "../../ip/address.ts";
 import { sameJson } from "../../kube/equal.ts";
 import type { IPAddress, Service, ServiceCIDR } from "../../kube/kinds.ts";
 import { keyOf } from "../../kube/object.ts";
-import { timeMs } from "./clock.ts";
+import { timeMs } from "../../watch/clock.ts";
 import { withCondition } from "./conditions.ts";
 import type { Change } from "./objects.ts";
 import { ipAddresses, serviceCidrs, services } from "./resources.ts";

@@ -4,7 +4,7 @@ import { describe, test } from "node:test";
 import type { Job, Pod } from "../../kube/kinds.ts";
 import type { KubeObject } from "../../kube/object.ts";
 import { job, testCluster, type TestCluster } from "./cluster.testing.ts";
-import { timeText } from "./clock.ts";
+import { timeText } from "../../watch/clock.ts";
 import { conditionOf } from "./conditions.ts";
 import { formatIndexes, parseIndexes } from "./job-indexes.ts";
 import { isFinished, isTerminating } from "./pod-state.ts";

@@ -7,7 +7,7 @@ import { sameJson } from "../../kube/equal.ts";
 import type { Condition, Job, JobStatus, Pod } from "../../kube/kinds.ts";
 import { keyOf } from "../../kube/object.ts";
 import { selects } from "../../kube/selector.ts";
-import { timeMs, timeText } from "./clock.ts";
+import { timeMs, timeText } from "../../watch/clock.ts";
 import { conditionOf, withCondition } from "./conditions.ts";
 import type { EventRecorder } from "./events.ts";
 import { formatIndexes, indexLabel, indexOf, parseIndexes } from "./job-indexes.ts";

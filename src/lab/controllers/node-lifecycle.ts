@@ -4,7 +4,7 @@
 
 import { sameJson } from "../../kube/equal.ts";
 import type { Condition, Node, Pod, Taint } from "../../kube/kinds.ts";
-import { timeMs, timeText } from "./clock.ts";
+import { timeMs, timeText } from "../../watch/clock.ts";
 import { conditionOf, withCondition } from "./conditions.ts";
 import { isFinished, isReady } from "./pod-state.ts";
 import { leases, nodes, pods } from "./resources.ts";

@@ -6,7 +6,7 @@ import * as fc from "fast-check";
 import { overlaps } from "../../ip/prefix.ts";
 import type { Pod } from "../../kube/kinds.ts";
 import { deployment, service, testCluster, testNode, type TestCluster } from "./cluster.testing.ts";
-import { timeText } from "./clock.ts";
+import { timeText } from "../../watch/clock.ts";
 import { conditionOf } from "./conditions.ts";
 import { freeNodeRanges } from "./node-ranges.ts";
 import { endpointSlices, events, nodes, pods } from "./resources.ts";

@@ -2,7 +2,7 @@
 
 import type { Pod, PodTemplateSpec } from "../../kube/kinds.ts";
 import type { KubeObject, Labels, OwnerReference } from "../../kube/object.ts";
-import { timeMs } from "./clock.ts";
+import { timeMs } from "../../watch/clock.ts";
 import { conditionOf } from "./conditions.ts";
 import { generateName } from "./names.ts";
 import type { TypedResource } from "./resources.ts";

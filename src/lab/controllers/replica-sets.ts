@@ -5,7 +5,7 @@ import type { LabelSelector, Pod, ReplicaSet, ReplicaSetStatus, ReplicationContr
 import { keyOf } from "../../kube/object.ts";
 import { selects } from "../../kube/selector.ts";
 import { StatusError } from "../api/store.ts";
-import { timeMs } from "./clock.ts";
+import { timeMs } from "../../watch/clock.ts";
 import { conditionOf, withCondition, withoutCondition } from "./conditions.ts";
 import { isNamespaceTerminating, messageOf } from "./errors.ts";
 import type { EventRecorder } from "./events.ts";

@@ -14,7 +14,7 @@ import { AdmissionPending } from "../api/admission/pending.ts";
 import type { ObjectApi, ServedApi } from "../api/api.ts";
 import type { Kinds } from "../api/kinds.ts";
 import type { ResourceName } from "../api/store.ts";
-import type { Clock } from "./clock.ts";
+import type { Clock } from "../../watch/clock.ts";
 import { isConflict, isNamespaceTerminating } from "./errors.ts";
 import { createEventSink, type EventRecorder } from "./events.ts";
 import { followObjects, type Change, type Objects } from "./objects.ts";

@@ -3,7 +3,7 @@
 
 import type { ClusterConfig } from "../../model/network.ts";
 import type { ObjectApi } from "../api/api.ts";
-import { systemClock, type Clock } from "./clock.ts";
+import { systemClock, type Clock } from "../../watch/clock.ts";
 import { cronJobController } from "./cron-jobs.ts";
 import { daemonSetController } from "./daemon-sets.ts";
 import { deploymentController } from "./deployments.ts";

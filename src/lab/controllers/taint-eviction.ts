@@ -5,7 +5,7 @@ import type { Node, Pod, Taint, Toleration } from "../../kube/kinds.ts";
 import { keyOf } from "../../kube/object.ts";
 import { sameJson } from "../../kube/equal.ts";
 import type { Admission } from "../api/api.ts";
-import { timeMs } from "./clock.ts";
+import { timeMs } from "../../watch/clock.ts";
 import { withCondition } from "./conditions.ts";
 import { isFinished, isTerminating } from "./pod-state.ts";
 import { nodes, pods } from "./resources.ts";

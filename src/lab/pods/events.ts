@@ -2,7 +2,7 @@
 // A cluster coming up must not wait for its own diary.
 
 import type { Event, ObjectReference, Pod } from "../../kube/kinds.ts";
-import { timeText, type Clock } from "../controllers/clock.ts";
+import { timeText, type Clock } from "../../watch/clock.ts";
 import type { ObjectApi } from "../api/api.ts";
 import { StatusError } from "../api/store.ts";
 

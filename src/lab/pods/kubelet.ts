@@ -13,7 +13,7 @@ import { openHome } from "../../kernel/process.ts";
 import type { ConfigMap, Pod, Secret, Service } from "../../kube/kinds.ts";
 import type { ObjectApi } from "../api/api.ts";
 import type { WatchEvent } from "../api/store.ts";
-import { systemClock, type Clock } from "../controllers/clock.ts";
+import { systemClock, type Clock } from "../../watch/clock.ts";
 import { isFinished } from "../controllers/pod-state.ts";
 import { hostPortsClash, hostPortsOf } from "../controllers/scheduler/placements.ts";
 import { createBackoff } from "./backoff.ts";

@@ -8,7 +8,7 @@ import type { Condition, Lease, Node, Quantity } from "../../kube/kinds.ts";
 import type { KubeObject } from "../../kube/object.ts";
 import type { ObjectApi } from "../api/api.ts";
 import { StatusError } from "../api/store.ts";
-import { microTimeText, timeText, type Clock } from "../controllers/clock.ts";
+import { microTimeText, timeText, type Clock } from "../../watch/clock.ts";
 
 // The kubelet's defaults: nodeLeaseDurationSeconds 40, renewed every quarter of it; status at least every 5 minutes.
 const leaseSeconds = 40;

@@ -3,7 +3,7 @@
 // "not yet known"; `threshold` results in a row change the verdict.
 
 import type { Probe } from "../../kube/kinds.ts";
-import type { Clock } from "../controllers/clock.ts";
+import type { Clock } from "../../watch/clock.ts";
 
 export type ProbeKind = "startup" | "liveness" | "readiness";
 

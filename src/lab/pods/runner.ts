@@ -9,7 +9,7 @@ import { PassThrough, Readable } from "node:stream";
 import { finished } from "node:stream/promises";
 import type { NetworkNamespace } from "../../kernel/namespaces.ts";
 import type { Container, ContainerState, LifecycleHandler, Pod, Probe } from "../../kube/kinds.ts";
-import { timeText, type Clock } from "../controllers/clock.ts";
+import { timeText, type Clock } from "../../watch/clock.ts";
 import { durationText, type Backoff } from "./backoff.ts";
 import { checkGrpc, checkHttp, checkTcp, type CheckTarget } from "./checks.ts";
 import {

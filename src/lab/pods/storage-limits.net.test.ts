@@ -3,7 +3,7 @@
 import { test } from "node:test";
 import assert from "node:assert/strict";
 import type { Pod } from "../../kube/kinds.ts";
-import { systemClock } from "../controllers/clock.ts";
+import { systemClock } from "../../watch/clock.ts";
 import { startTestNode } from "./kubelet.testing.ts";
 
 test("a container beyond its limit of ephemeral-storage, or an emptyDir beyond its size, evicts the pod", async () => {

@@ -14,7 +14,7 @@ import { sameJson } from "../../kube/equal.ts";
 import type { ContainerState, ContainerStatus, Pod, Quantity, Volume } from "../../kube/kinds.ts";
 import type { ObjectApi } from "../api/api.ts";
 import { StatusError } from "../api/store.ts";
-import { timeText, type Clock } from "../controllers/clock.ts";
+import { timeText, type Clock } from "../../watch/clock.ts";
 import type { NamespacedProcess } from "../../kernel/process.ts";
 import type { Backoff } from "./backoff.ts";
 import { holdContainer, rightsOf } from "./container.ts";

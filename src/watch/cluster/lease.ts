@@ -3,6 +3,7 @@
 // As client-go's leaderelection: a holder that has not renewed for the lease's time, by the clock of who watches and since it saw the last
 // change, has lost it; so that no two clocks are compared. Not here: what the holder does.
 
+import { microTimeText } from "../clock.ts";
 import { ApiError, resourcePath, type ClusterClient } from "./client.ts";
 import { systemClock, type IntervalClock } from "./clock.ts";
 
@@ -62,7 +63,7 @@ export function holdLease(options: LeaseOptions): HeldLease {
     }
   };
   const leaseOf = (before: Lease | undefined, holderIdentity: string): Lease => {
-    const now = new Date().toISOString().replace("Z", "000Z");
+    const now = microTimeText(Date.now());
     const isSame = before?.spec?.holderIdentity === identity;
     return {
       apiVersion: "coordination.k8s.io/v1",

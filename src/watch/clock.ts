@@ -1,4 +1,6 @@
-// Time as the controllers know it: a parameter, so that tests and simulations decide how late it is.
+// Time of the day, as objects have it: a parameter, so that tests and simulations decide how late it is.
+//
+// Not here: intervals of watches, which no change of the machine's time may touch (cluster/clock.ts).
 
 /** What tells the time and wakes up later. */
 export interface Clock {
