@@ -16,7 +16,7 @@ import type { Access } from "./apiserver/access.ts";
 import { kubeconfigText } from "./apiserver/kubeconfig.ts";
 import { startApiServer } from "./apiserver/server.ts";
 import { createPodStreams, type StreamNode } from "./apiserver/streams/pod-streams.ts";
-import { openCertificates, serviceNames, type Certificates } from "./apiserver/tls.ts";
+import { openCertificates, serviceNames, tlsOptions, type Certificates } from "./apiserver/tls.ts";
 import type { LabPaths } from "./paths.ts";
 
 export interface ApiDoorOptions {
@@ -89,14 +89,7 @@ export async function openApiDoor(options: ApiDoorOptions): Promise<{ close(): v
  * it would save is connections: Go's clients open one a watch instead.
  */
 function listen(certificates: Certificates, fd: number): Promise<Server> {
-  const server = createServer({
-    key: certificates.server.key,
-    cert: certificates.server.certificate,
-    ca: certificates.authority,
-    // Certificates are asked for and judged by authn.ts, so that tokens work too.
-    requestCert: true,
-    rejectUnauthorized: false,
-  });
+  const server = createServer(tlsOptions(certificates));
   return new Promise((resolve, reject) => {
     server.once("error", reject);
     server.listen({ fd }, () => resolve(server));

@@ -10,7 +10,7 @@ import { openStore } from "../../../src/lab/api/sqlite-store.ts";
 import { createObjectApi } from "../../../src/lab/api/write.ts";
 import { openAccess } from "../../../src/lab/apiserver/access.ts";
 import { startApiServer } from "../../../src/lab/apiserver/server.ts";
-import { openCertificates } from "../../../src/lab/apiserver/tls.ts";
+import { openCertificates, tlsOptions } from "../../../src/lab/apiserver/tls.ts";
 import { admissions } from "../../../src/lab/controllers/admissions.ts";
 import { collectEarly } from "../../../src/lab/memory.ts";
 
@@ -18,13 +18,7 @@ const [folder = "", port = ""] = process.argv.slice(2);
 const store = openStore({ path: join(folder, "store.db") });
 const certificates = openCertificates({ folder: join(folder, "pki"), names: ["localhost"], addresses: [] });
 // Clients that come early wait, as they do where the launcher has opened the listener.
-const server = createServer({
-  key: certificates.server.key,
-  cert: certificates.server.certificate,
-  ca: certificates.authority,
-  requestCert: true,
-  rejectUnauthorized: false,
-});
+const server = createServer(tlsOptions(certificates));
 server.listen(Number(port), "127.0.0.1");
 const access = openAccess({ store, certificates, domain: "cluster.local" });
 const plugins = admissionPlugins();

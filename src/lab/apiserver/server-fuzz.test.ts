@@ -5,42 +5,19 @@ import { test } from "node:test";
 
 import * as fc from "fast-check";
 
-import { startTestServer } from "./server.testing.ts";
+import { customDefinition } from "../api/custom-definition.testing.ts";
+import { bodyTypes, startTestServer } from "./server.testing.ts";
 
-const contentTypes = [
-  "application/json",
-  "application/yaml",
-  "application/vnd.kubernetes.protobuf",
-  "application/json-patch+json",
-  "application/merge-patch+json",
-  "application/strategic-merge-patch+json",
-  "application/apply-patch+yaml",
-  "text/plain",
-];
+const contentTypes = [...bodyTypes, "text/plain"];
 
-const definition = {
-  apiVersion: "apiextensions.k8s.io/v1",
-  kind: "CustomResourceDefinition",
-  metadata: { name: "things.example.com" },
-  spec: {
-    group: "example.com",
-    scope: "Namespaced",
-    names: { plural: "things", kind: "Thing" },
-    versions: [
-      {
-        name: "v1",
-        served: true,
-        storage: true,
-        schema: {
-          openAPIV3Schema: {
-            type: "object",
-            properties: { spec: { type: "object", properties: { a: { type: "array", items: { type: "integer" } } } } },
-          },
-        },
-      },
-    ],
+const definition = customDefinition("Thing", {
+  schema: {
+    openAPIV3Schema: {
+      type: "object",
+      properties: { spec: { type: "object", properties: { a: { type: "array", items: { type: "integer" } } } } },
+    },
   },
-};
+});
 
 const resource = fc.constantFrom(
   ["v1", "Pod", "api/v1/namespaces/default/pods"],

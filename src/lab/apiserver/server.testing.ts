@@ -23,6 +23,17 @@ export interface TestServer {
   close(): void;
 }
 
+/** What the API takes, of any method. */
+export const bodyTypes: readonly string[] = [
+  "application/json",
+  "application/yaml",
+  "application/vnd.kubernetes.protobuf",
+  "application/json-patch+json",
+  "application/merge-patch+json",
+  "application/strategic-merge-patch+json",
+  "application/apply-patch+yaml",
+];
+
 export const testTime: number = Date.UTC(2026, 0, 31, 12);
 
 /** Starts a server with the namespaces `default` and `other`. */

@@ -1,5 +1,7 @@
 // A sound object of many kinds, with the fields people write: what tests change at random. Not here: what they change (hostile.test.ts).
 
+import { customDefinition } from "../api/custom-definition.testing.ts";
+
 const template = {
   metadata: { labels: { app: "a" }, annotations: { note: "x" } },
   spec: {
@@ -154,49 +156,34 @@ export const soundObjects: readonly {
   },
   {
     path: "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
-    object: {
-      apiVersion: "apiextensions.k8s.io/v1",
-      kind: "CustomResourceDefinition",
-      metadata: { name: "things.example.com" },
-      spec: {
-        group: "example.com",
-        scope: "Namespaced",
-        names: { plural: "things", kind: "Thing" },
-        versions: [
-          {
-            name: "v1",
-            served: true,
-            storage: true,
-            subresources: { status: {}, scale: { specReplicasPath: ".spec.n", statusReplicasPath: ".status.n" } },
-            additionalPrinterColumns: [{ name: "N", type: "integer", jsonPath: ".spec.n" }],
-            schema: {
-              openAPIV3Schema: {
-                type: "object",
-                properties: {
-                  spec: {
-                    type: "object",
-                    "x-kubernetes-validations": [{ rule: "!has(self.n) || self.n < 100", message: "small" }],
-                    properties: {
-                      n: { type: "integer", default: 1 },
-                      list: {
-                        type: "array",
-                        maxItems: 10,
-                        "x-kubernetes-list-type": "map",
-                        "x-kubernetes-list-map-keys": ["k"],
-                        items: { type: "object", required: ["k"], properties: { k: { type: "string", maxLength: 9 } } },
-                      },
-                      either: { "x-kubernetes-int-or-string": true },
-                      any: { type: "object", "x-kubernetes-preserve-unknown-fields": true },
-                    },
-                  },
-                  status: { type: "object", "x-kubernetes-preserve-unknown-fields": true },
+    object: customDefinition("Thing", {
+      subresources: { status: {}, scale: { specReplicasPath: ".spec.n", statusReplicasPath: ".status.n" } },
+      additionalPrinterColumns: [{ name: "N", type: "integer", jsonPath: ".spec.n" }],
+      schema: {
+        openAPIV3Schema: {
+          type: "object",
+          properties: {
+            spec: {
+              type: "object",
+              "x-kubernetes-validations": [{ rule: "!has(self.n) || self.n < 100", message: "small" }],
+              properties: {
+                n: { type: "integer", default: 1 },
+                list: {
+                  type: "array",
+                  maxItems: 10,
+                  "x-kubernetes-list-type": "map",
+                  "x-kubernetes-list-map-keys": ["k"],
+                  items: { type: "object", required: ["k"], properties: { k: { type: "string", maxLength: 9 } } },
                 },
+                either: { "x-kubernetes-int-or-string": true },
+                any: { type: "object", "x-kubernetes-preserve-unknown-fields": true },
               },
             },
+            status: { type: "object", "x-kubernetes-preserve-unknown-fields": true },
           },
-        ],
+        },
       },
-    },
+    }),
   },
   {
     path: "/apis/example.com/v1/namespaces/default/things",

@@ -5,6 +5,7 @@
 
 import { createPrivateKey, generateKeyPairSync, X509Certificate, type KeyObject } from "node:crypto";
 import { chmodSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import type { ServerOptions } from "node:https";
 import { join } from "node:path";
 import process from "node:process";
 import type { Address } from "../../ip/address.ts";
@@ -179,4 +180,9 @@ function write(folder: string, name: string, text: string): void {
   const draft = join(folder, `${name}.${process.pid}`);
   writeFileSync(draft, text, { mode: 0o600 });
   renameSync(draft, join(folder, name));
+}
+
+/** Certificates are asked for and judged by authn.ts, so that tokens work too. */
+export function tlsOptions({ server, authority }: Certificates): ServerOptions {
+  return { key: server.key, cert: server.certificate, ca: authority, requestCert: true, rejectUnauthorized: false };
 }

@@ -3,6 +3,7 @@ import { describe, test } from "node:test";
 
 import type { ConfigMap } from "../../kube/kinds.ts";
 import type { OwnerReference } from "../../kube/object.ts";
+import { customDefinition } from "../api/custom-definition.testing.ts";
 import { deployment, testCluster, type TestCluster } from "./cluster.testing.ts";
 import { configMaps, deployments, pods, replicaSets } from "./resources.ts";
 
@@ -124,17 +125,7 @@ void describe("garbage collector", () => {
 
   void test("an owner may be of a custom kind", async () => {
     const cluster = await testCluster();
-    cluster.create({
-      apiVersion: "apiextensions.k8s.io/v1",
-      kind: "CustomResourceDefinition",
-      metadata: { name: "foos.example.com" },
-      spec: {
-        group: "example.com",
-        scope: "Namespaced",
-        names: { plural: "foos", kind: "Foo" },
-        versions: [{ name: "v1", served: true, storage: true, schema: { openAPIV3Schema: { type: "object" } } }],
-      },
-    });
+    cluster.create(customDefinition("Foo"));
     const resource = { group: "example.com", resource: "foos" };
     const foo = cluster.api.create({
       apiVersion: "example.com/v1",

@@ -60,13 +60,18 @@ function candidate(
   });
 }
 
-void test("one holds it for as long as it renews; given up, the next has it at its next look", async () => {
+/** `a` holds it, and `b` asks. */
+async function holderAndNext() {
   const server = leaseServer();
   const clock = fakeClock();
   const told: string[] = [];
   const a = candidate(server, clock, "a", told);
   await clock.pass(1);
-  const b = candidate(server, clock, "b", told);
+  return { server, clock, told, a, b: candidate(server, clock, "b", told) };
+}
+
+void test("one holds it for as long as it renews; given up, the next has it at its next look", async () => {
+  const { server, clock, told, a, b } = await holderAndNext();
   await clock.pass(600_000);
   assert.deepEqual(told.splice(0), ["a has it"]);
   await a.close();
@@ -88,12 +93,7 @@ void test("who asks at the same moment comes second, without a word", async () =
 });
 
 void test("a holder that cannot reach the server stops before another may begin", async () => {
-  const server = leaseServer();
-  const clock = fakeClock();
-  const told: string[] = [];
-  const a = candidate(server, clock, "a", told);
-  await clock.pass(1);
-  const b = candidate(server, clock, "b", told);
+  const { server, clock, told, a, b } = await holderAndNext();
   assert.deepEqual(told.splice(0), ["a has it"]);
   server.down.add("a");
   await clock.pass(29_000);

@@ -5,6 +5,7 @@ import { after, before, test } from "node:test";
 import { issueCertificate } from "../../apiserver/tls-certificate.ts";
 import { startTestServer, type Answered, type TestServer } from "../../apiserver/server.testing.ts";
 import { controllerActor } from "../../actors.ts";
+import { customDefinition } from "../custom-definition.testing.ts";
 import { AdmissionPending } from "./pending.ts";
 import { admissionPlugins } from "./plugins.ts";
 
@@ -152,17 +153,7 @@ test("what a webhook makes of an object is stored, what another refuses is not",
 });
 
 test("what a webhook adds to a custom resource and its schema does not know goes before the next one sees it", async () => {
-  const crd = {
-    apiVersion: "apiextensions.k8s.io/v1",
-    kind: "CustomResourceDefinition",
-    metadata: { name: "things.example.com" },
-    spec: {
-      group: "example.com",
-      scope: "Namespaced",
-      names: { plural: "things", kind: "Thing" },
-      versions: [{ name: "v1", served: true, storage: true, schema: { openAPIV3Schema: { type: "object" } } }],
-    },
-  };
+  const crd = customDefinition("Thing");
   assert.equal((await server.send("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", crd)).status, 201);
   const rules = [{ apiGroups: ["example.com"], apiVersions: ["v1"], operations: ["*"], resources: ["things"] }];
   const forget = [await configure("Mutating", "m", { rules }), await configure("Validating", "v", { rules })];

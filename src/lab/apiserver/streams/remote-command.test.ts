@@ -207,39 +207,42 @@ test("SPDY: streams by type, v4 and older", async () => {
   }
 });
 
-test("SPDY with a terminal: sizes on their own stream, and an output for errors that stays empty", async () => {
+/** A command with a terminal, by SPDY: three streams, of which the last is of the given type. */
+async function spdyTerminal(lastType: string) {
   const process = fakeProcess({ tty: true });
   const { server } = await execServer(process);
   const { client } = await server.spdy(path("stdout=true&stderr=true&tty=true&command=sh"), ["v4.channel.k8s.io"]);
   const errors = await client.open({ streamType: "error" });
   const stdout = await client.open({ streamType: "stdout" });
-  const resize = await client.open({ streamType: "resize" });
-  resize.write('{"Width":100,"Height":40}\n');
-  process.say("hi");
-  for await (const chunk of stdout.received) {
-    assert.equal(String(chunk), "hi");
-    break;
-  }
-  process.end(0);
-  assert.equal(JSON.parse(await errors.text()).status, "Success");
+  const last = await client.open({ streamType: lastType });
+  return {
+    process,
+    client,
+    last,
+    /** It says hi, is heard, and ends well. */
+    async saysHi(): Promise<void> {
+      process.say("hi");
+      for await (const chunk of stdout.received) {
+        assert.equal(String(chunk), "hi");
+        break;
+      }
+      process.end(0);
+      assert.equal(JSON.parse(await errors.text()).status, "Success");
+    },
+  };
+}
+
+test("SPDY with a terminal: sizes on their own stream, and an output for errors that stays empty", async () => {
+  const { process, client, last, saysHi } = await spdyTerminal("resize");
+  last.write('{"Width":100,"Height":40}\n');
+  await saysHi();
   assert.deepEqual(process.sizes, [{ columns: 100, rows: 40 }]);
   await client.closed;
 });
 
 test("SPDY with a terminal and a stream for errors instead of one for sizes: what some clients open", async () => {
-  const process = fakeProcess({ tty: true });
-  const { server } = await execServer(process);
-  const { client } = await server.spdy(path("stdout=true&stderr=true&tty=true&command=sh"), ["v4.channel.k8s.io"]);
-  const errors = await client.open({ streamType: "error" });
-  const stdout = await client.open({ streamType: "stdout" });
-  await client.open({ streamType: "stderr" });
-  process.say("hi");
-  for await (const chunk of stdout.received) {
-    assert.equal(String(chunk), "hi");
-    break;
-  }
-  process.end(0);
-  assert.equal(JSON.parse(await errors.text()).status, "Success");
+  const { client, saysHi } = await spdyTerminal("stderr");
+  await saysHi();
   await client.closed;
 });
 
