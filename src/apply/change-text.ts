@@ -12,6 +12,8 @@ export function describeChange(change: Change): string {
       return `link add ${change.name} type vxlan id ${change.vni} dstport ${change.port} local ${change.local} mtu ${change.mtu}`;
     case "create-veth":
       return `link add ${change.name} type veth peer ${change.peer.name} mtu ${change.mtu}`;
+    case "create-macvlan":
+      return `link add ${change.name} link ${change.lower} type macvlan mode bridge address ${change.mac} mtu ${change.mtu}`;
     case "set-link":
       return `link set ${change.name}${linkSettings(change)}`;
     case "set-bridge-port":

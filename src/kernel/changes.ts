@@ -132,6 +132,13 @@ function requestsOf(change: Change, indexOf: (link: string) => number): Requests
       const identity = { name, mtu, ...(change.mac === undefined ? {} : { mac: change.mac }) };
       return createAndAlias(change, identity, { kind: "veth", queues: 1, peer: { mtu, ...peer } });
     }
+    case "create-macvlan": {
+      const { name, mac, mtu, lower, namespaceFd } = change;
+      const kind: LinkKind = { kind: "macvlan", lower: indexOf(lower), mode: "bridge" };
+      return {
+        requests: [createLink({ name, mac, mtu }, namespaceFd === undefined ? kind : { ...kind, namespaceFd })],
+      };
+    }
     case "set-link": {
       const { kind: _, name, master, ...settings } = change;
       const link = settings.rename === undefined ? { name } : { index: indexOf(name) };
@@ -265,6 +272,8 @@ function linksByIndex(change: Change): readonly string[] {
       ];
     case "set-bridge-port":
       return [change.name];
+    case "create-macvlan":
+      return [change.lower];
     case "set-address":
     case "delete-address":
     case "set-neighbour":
@@ -289,6 +298,7 @@ function linksRenumbered(change: Change): readonly string[] {
   switch (change.kind) {
     case "create-bridge":
     case "create-vxlan":
+    case "create-macvlan":
     case "delete-link":
       return [change.name];
     case "create-veth":
@@ -328,6 +338,7 @@ function isGone(change: Change, code: string): boolean {
     case "create-bridge":
     case "create-vxlan":
     case "create-veth":
+    case "create-macvlan":
     case "set-link":
     case "set-bridge-port":
     case "set-address":
@@ -354,7 +365,7 @@ function missingLinkError(kernelName: string, change: Change, cause: KernelError
 
 /** The likely reason and cure of a refusal, where we know one. */
 function cureOf(change: Change, code: string): string | undefined {
-  const creates = change.kind === "create-bridge" || change.kind === "create-vxlan" || change.kind === "create-veth";
+  const creates = change.kind.startsWith("create-");
   switch (code) {
     case "EPERM":
       return "changing a network needs CAP_NET_ADMIN in the user namespace that owns it";
@@ -364,7 +375,7 @@ function cureOf(change: Change, code: string): string | undefined {
       return creates ? "another program owns it: delete it or choose another name" : undefined;
     case "EOPNOTSUPP":
       return creates
-        ? "this kernel has no such kind of link: load its module (modprobe bridge, veth, vxlan)"
+        ? "this kernel has no such kind of link: load its module (modprobe bridge, veth, vxlan, macvlan)"
         : undefined;
     case "ENODEV":
       return "a link it names is missing: it was deleted or moved to another namespace meanwhile";
@@ -395,6 +406,8 @@ function describe(change: Change): string {
       return `create vxlan link ${change.name}`;
     case "create-veth":
       return `create veth links ${change.name} and ${change.peer.name}`;
+    case "create-macvlan":
+      return `create macvlan link ${change.name} on ${change.lower}`;
     case "set-link":
       return `set link ${change.name}`;
     case "set-bridge-port":

@@ -170,6 +170,38 @@ function linkRules(tools: () => Tools): void {
       assert.deepEqual(bench.kernel.idleLinks(["near", "far"]), []);
     });
 
+    test("a macvlan link has its lower one's carrier but for its own being taken, and goes with it", async () => {
+      const { bench, make, codeOf } = tools();
+      const far = () => bench.other.links().find(({ name }) => name === "eth0");
+      const mac = "02:00:00:00:00:05";
+      const shared: Change = {
+        kind: "create-macvlan",
+        name: "eth0",
+        mac,
+        mtu: 1400,
+        lower: "near",
+        namespaceFd: bench.otherFd,
+      };
+      assert.equal(codeOf(shared), "ENODEV");
+      make(pair, shared, { kind: "set-link", name: "near", up: true }, { kind: "set-link", name: "far", up: true });
+      assert.deepEqual([far()?.kind, far()?.mac, far()?.mtu], ["macvlan", mac, 1400]);
+      for (const settings of [{ up: true }, { protoDown: true, macvlanMode: "private" as const }])
+        assert.ok(bench.other.change([{ kind: "set-link", name: "eth0", ...settings }])[0]?.ok);
+      assert.equal(far()?.running, false);
+      bench.other.change([{ kind: "set-link", name: "eth0", protoDown: false, macvlanMode: "bridge" }]);
+      assert.deepEqual(await carriersUp(bench.other, ["eth0"]), []);
+      assert.equal(far()?.running, true);
+      make({ kind: "delete-link", name: "near" });
+      assert.equal(far(), undefined);
+    });
+
+    test("carriers are taken of macvlan and vxlan links only, and modes given to the former", () => {
+      const { make, codeOf } = tools();
+      make(pair);
+      assert.equal(codeOf({ kind: "set-link", name: "near", protoDown: true }), "EOPNOTSUPP");
+      assert.equal(codeOf({ kind: "set-link", name: "near", macvlanMode: "private" }), "EOPNOTSUPP");
+    });
+
     test("port settings need a bridge, and are lost with it", () => {
       const { make, codeOf, link } = tools();
       make(pair, bridge);

@@ -43,6 +43,11 @@ interface FakeLink {
   group?: number;
   master?: number;
   peer?: { readonly home: FakeLinks; readonly link: FakeLink };
+  /** Of a macvlan link: the one whose wire it shares. */
+  lower?: FakeLink;
+  /** Macvlan links that share its wire, and go when it goes. */
+  uppers?: { home: FakeLinks; readonly link: FakeLink }[];
+  protoDown?: boolean;
   bridgePort?: BridgePortSettings;
   vxlan?: { vni: number; port: number; local: Address; learning: boolean };
 }
@@ -95,6 +100,8 @@ export function applyChange(state: FakeLinks, change: Change): void {
       return createVxlan(state, change);
     case "create-veth":
       return createVeth(state, change);
+    case "create-macvlan":
+      return createMacvlan(state, change);
     case "set-link":
       return setLink(state, change);
     case "set-bridge-port":
@@ -135,13 +142,20 @@ export function linkStates(state: FakeLinks): LinkState[] {
     mac: link.mac,
     mtu: link.mtu,
     up: link.up,
-    running: link.up && (link.peer === undefined || link.peer.link.up),
+    running: isRunning(link),
     ...(link.alias === undefined ? {} : { alias: link.alias }),
     ...(link.master === undefined ? {} : { master: link.master }),
     ...(link.peer === undefined ? {} : { peer: link.peer.link.index }),
+    ...(link.lower === undefined ? {} : { peer: link.lower.index }),
     ...(link.bridgePort === undefined ? {} : { bridgePort: link.bridgePort }),
     ...(link.vxlan === undefined ? {} : { vxlan: link.vxlan }),
   }));
+}
+
+function isRunning(link: FakeLink): boolean {
+  if (!link.up || link.protoDown === true) return false;
+  if (link.lower !== undefined) return isRunning(link.lower);
+  return link.peer === undefined || link.peer.link.up;
 }
 
 /** The namespace ends: its links go, and the other ends of its veth pairs with them. */
@@ -206,10 +220,24 @@ function createVeth(state: FakeLinks, change: ChangeOf<"create-veth">): void {
   if (home !== state) state.touched(home);
 }
 
+function createMacvlan(state: FakeLinks, change: ChangeOf<"create-macvlan">): void {
+  const lower = must(state, change, change.lower);
+  const home = change.namespaceFd === undefined ? state : state.namespaceOf(change.namespaceFd);
+  if (home === undefined) throw refuse(change, "EBADF");
+  if (lower.kind === "loopback") throw refuse(change, "EINVAL");
+  const link = addLink(home, change, { kind: "macvlan", mac: change.mac, mtu: change.mtu, alias: undefined });
+  link.lower = lower;
+  (lower.uppers ??= []).push({ home, link });
+  if (home !== state) state.touched(home);
+}
+
 function setLink(state: FakeLinks, change: ChangeOf<"set-link">): void {
   const link = must(state, change, change.name);
   const master = typeof change.master === "string" ? must(state, change, change.master) : undefined;
   if (master && master.kind !== "bridge") throw refuse(change, "EOPNOTSUPP");
+  if (change.macvlanMode !== undefined && link.kind !== "macvlan") throw refuse(change, "EOPNOTSUPP");
+  // net/core/dev.c, dev_change_proto_down: only macvlan and vxlan links take it.
+  if (change.protoDown !== undefined && !["macvlan", "vxlan"].includes(link.kind)) throw refuse(change, "EOPNOTSUPP");
   if (change.rename !== undefined && change.rename !== link.name && find(state, change.rename))
     throw refuse(change, "EEXIST");
   const destination = change.namespaceFd === undefined ? undefined : state.namespaceOf(change.namespaceFd);
@@ -221,6 +249,7 @@ function setLink(state: FakeLinks, change: ChangeOf<"set-link">): void {
   if (change.mac !== undefined) link.mac = change.mac;
   if (change.rename !== undefined) rename(state, link, change.rename);
   if (change.master !== undefined) enslave(state, link, master);
+  if (change.protoDown !== undefined) link.protoDown = change.protoDown;
   if (destination !== undefined && destination !== state) return moveLink(state, link, destination);
   if (change.up !== undefined && change.up !== link.up) setUp(state, link, change.up);
 }
@@ -286,6 +315,8 @@ function moveLink(state: FakeLinks, link: FakeLink, destination: FakeLinks): voi
     // The other end must find this one in its new home.
     link.peer.link.peer = { home: destination, link };
   }
+  const shared = link.lower?.uppers?.find((upper) => upper.link === link);
+  if (shared) shared.home = destination;
   state.touched(destination);
 }
 
@@ -313,10 +344,11 @@ function removeLink(state: FakeLinks, link: FakeLink): void {
   state.links.splice(at, 1);
   dropEverythingOf(state, link);
   for (const port of state.links.filter((other) => other.master === link.index)) enslave(state, port, undefined);
-  if (link.peer === undefined) return;
-  const { home, link: far } = link.peer;
-  removeLink(home, far);
-  if (home !== state) state.touched(home);
+  const going = [...(link.peer === undefined ? [] : [link.peer]), ...(link.uppers ?? [])];
+  for (const { home, link: other } of going) {
+    removeLink(home, other);
+    if (home !== state) state.touched(home);
+  }
 }
 
 function dropEverythingOf(state: FakeLinks, link: FakeLink): void {

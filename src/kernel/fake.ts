@@ -275,6 +275,7 @@ function monitorKind(change: Change): MonitorEvent["kind"] {
     case "create-bridge":
     case "create-vxlan":
     case "create-veth":
+    case "create-macvlan":
     case "set-link":
     case "set-bridge-port":
     case "delete-link":

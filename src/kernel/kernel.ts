@@ -187,6 +187,15 @@ export type Change =
       readonly alias?: string;
       readonly peer: { readonly name: string; readonly mac?: Mac; readonly namespaceFd?: number };
     }
+  /** A link with a hardware address of its own on another one's wire; `namespaceFd` puts it into that namespace at once, `lower` stays. Of those of one wire, all that are in mode bridge reach each other. */
+  | {
+      readonly kind: "create-macvlan";
+      readonly name: string;
+      readonly mac: Mac;
+      readonly mtu: number;
+      readonly lower: string;
+      readonly namespaceFd?: number;
+    }
   | {
       readonly kind: "set-link";
       readonly name: string;
@@ -200,6 +209,10 @@ export type Change =
       readonly addressGeneration?: "none" | "eui64";
       /** For `delete-link-group`. */
       readonly group?: number;
+      /** Of a macvlan link; `private` ones reach none of their wire, and none reaches them. */
+      readonly macvlanMode?: "bridge" | "private";
+      /** No carrier, whatever the wire says. */
+      readonly protoDown?: boolean;
     }
   | { readonly kind: "set-bridge-port"; readonly name: string; readonly settings: Partial<BridgePortSettings> }
   | { readonly kind: "delete-link"; readonly name: string }

@@ -1,4 +1,4 @@
-// The machines of the lab and the wires between them: a namespace per node, one for the underlay (switch and router), one for the
+// The machines of the lab and what joins them: a namespace per node, one for the underlay (switch and router), one for the
 // internet beyond it, where external clients and servers live.
 //
 //   internet 203.0.113.10 ── router ── underlay switch ── node-1 eth0, node-2 eth0, …
@@ -6,7 +6,7 @@
 //
 // The router knows nodes and internet and nothing of pods or Services: what leaves a node with a pod's address gets no answer,
 // just as in a real network. Every neighbour is permanent: the kernel's table is shared by all namespaces of the machine and small.
-// Not here: what a node does with its packets (program/, apply/), pods' namespaces (lab/pods), the way to the real internet (lab/outside).
+// Not here: what a wire is (wires.ts), what a node does with its packets (program/, apply/), pods' namespaces (lab/pods), the way to the real internet (lab/outside).
 
 import { familyOf, type Address, type Family } from "../../ip/address.ts";
 import { macOfName, type Mac } from "../../ip/mac.ts";
@@ -16,6 +16,7 @@ import { openKernel } from "../../kernel/linux.ts";
 import { createNetworkNamespace, type NetworkNamespace } from "../../kernel/namespaces.ts";
 import { outsideAddresses, uplinkName } from "../node-object.ts";
 import { openNodeKernel } from "./node-kernel.ts";
+import { openWires, type Wires } from "./wires.ts";
 
 export interface TopologyOptions {
   readonly families: readonly Family[];
@@ -81,14 +82,15 @@ export function createTopology({ families, nodeCidrs, subnets, mtu = 1500 }: Top
     ),
   );
   const nodes = new Map<string, Plugged>();
-  let portsMade = 0;
 
   const close = (): void => {
     for (const machine of [...nodes.values(), internet, underlay]) closeMachine(machine);
     nodes.clear();
   };
+  let wires: Wires;
   try {
-    makeRouter(underlay, switches, mtu);
+    wires = openWires(underlay.kernel, mtu);
+    makeRouter(underlay, wires, switches);
     makeInternet(underlay, internet, internetRanges, mtu);
   } catch (error) {
     close();
@@ -105,19 +107,18 @@ export function createTopology({ families, nodeCidrs, subnets, mtu = 1500 }: Top
       throw new Error(`add node ${name}: ${outside} lies in none of the underlay's ranges (${nodeRanges.join(", ")})`);
     }
     const machine = openMachine(name, addresses, openNodeKernel);
-    const port = `port${++portsMade}`;
     try {
-      plug(underlay, machine, { port, at, mtu });
+      plug(underlay, machine, { wires, at });
       introduce(
         machine,
         [...nodes.values()].filter((other) => other.at === at),
       );
     } catch (error) {
-      underlay.kernel.change([{ kind: "delete-link", name: port }]);
+      wires.unplug(machine);
       closeMachine(machine);
       throw error;
     }
-    nodes.set(name, { ...machine, port, at });
+    nodes.set(name, { ...machine, at });
     return machine;
   };
 
@@ -130,19 +131,19 @@ export function createTopology({ families, nodeCidrs, subnets, mtu = 1500 }: Top
       const node = nodes.get(name);
       if (node === undefined) return;
       nodes.delete(name);
-      must(underlay.kernel, [{ kind: "delete-link", name: node.port }, ...forget(node.at.name, node)]);
+      wires.unplug(node);
+      must(underlay.kernel, forget(node.at.name, node));
       for (const other of nodes.values()) if (other.at === node.at) must(other.kernel, forget(uplinkName, node));
       closeMachine(node);
     },
     setUplink(name, state) {
       const node = nodes.get(name);
       if (node === undefined) throw new Error(`switch the uplink of ${name} ${state}: there is no such node`);
-      must(underlay.kernel, [{ kind: "set-link", name: node.port, up: state === "up" }]);
-      settle(underlay, [node.port, node.at.name], node);
+      wires.setUplink(node, state);
+      settle(underlay, [...wires.portsOf(node), node.at.name], node);
     },
     carrying() {
-      const ports = new Set(underlay.kernel.links().flatMap(({ name, up, running }) => (up && running ? [name] : [])));
-      return new Set([...nodes.values()].flatMap(({ name, port }) => (ports.has(port) ? [name] : [])));
+      return new Set([...nodes.values()].flatMap((node) => (wires.carries(node) ? [node.name] : [])));
     },
     announce(address, node) {
       const holder = node === undefined ? undefined : nodes.get(node);
@@ -165,7 +166,7 @@ export function createTopology({ families, nodeCidrs, subnets, mtu = 1500 }: Top
 
 // ---------------------------------------------------------------- the underlay
 
-/** A link of the underlay: a bridge in its namespace. */
+/** A link of the underlay. */
 interface Switch {
   readonly name: string;
   /** The router's hardware address there. */
@@ -175,7 +176,6 @@ interface Switch {
 }
 
 interface Plugged extends Machine {
-  readonly port: string;
   readonly at: Switch;
 }
 
@@ -198,10 +198,10 @@ function announcement({ name }: Switch, address: Address, holder: Plugged | unde
   return [{ kind: "delete-neighbour", link: name, address }];
 }
 
-function makeRouter(underlay: Machine, switches: readonly Switch[], mtu: number): void {
+function makeRouter(underlay: Machine, wires: Wires, switches: readonly Switch[]): void {
   for (const { name, mac, ranges } of switches) {
+    wires.addSwitch(name, mac);
     must(underlay.kernel, [
-      { kind: "create-bridge", name, mac, mtu },
       up(name),
       ...ranges.map((range): Change => ({
         kind: "set-address",
@@ -267,22 +267,9 @@ function routeAsMachine(kernel: NetworkKernel): void {
 
 // ---------------------------------------------------------------- nodes
 
-function plug(
-  underlay: Machine,
-  node: Machine,
-  { port, at, mtu }: { readonly port: string; readonly at: Switch; readonly mtu: number },
-): void {
-  must(underlay.kernel, [
-    {
-      kind: "create-veth",
-      name: port,
-      mtu,
-      alias: `to ${node.name}`,
-      peer: { name: uplinkName, mac: macOf(node.name), namespaceFd: node.namespace.fd },
-    },
-    { kind: "set-link", name: port, master: at.name, addressGeneration: "none", up: true },
-    ...know(at.name, node),
-  ]);
+function plug(underlay: Machine, node: Machine, { wires, at }: { readonly wires: Wires; readonly at: Switch }): void {
+  wires.plug(node, at.name, macOf(node.name));
+  must(underlay.kernel, know(at.name, node));
   must(node.kernel, [
     up(uplinkName),
     ...at.ranges.flatMap((range) => [
@@ -291,7 +278,7 @@ function plug(
     ]),
   ]);
   const paths = ["iptables", "ip6tables", "arptables"].map((table) => `net/bridge/bridge-nf-call-${table}`);
-  settle(underlay, [port, at.name], node);
+  settle(underlay, [...wires.portsOf(node), at.name], node);
   for (const path of paths) if (node.kernel.readSysctl(path) === "1") node.kernel.writeSysctl(path, "0");
 }
 

@@ -1,5 +1,5 @@
 // Links by rtnetlink (linux/rtnetlink.h, linux/if_link.h): create, set and delete messages, and what a dump says.
-// Here are bridges, veth pairs, VXLAN links and bridge ports; of other kinds a dump gives what all links have in common.
+// Here are bridges, veth pairs, VXLAN and macvlan links and bridge ports; of other kinds a dump gives what all links have in common.
 //
 // Not here: addresses and routes (route.ts), neighbours and forwarding entries (neighbour.ts), names to indexes (kernel/linux.ts).
 
@@ -39,7 +39,18 @@ export type LinkKind =
       /** Of each end; a pair a processor unless said. */
       readonly queues?: number;
       readonly peer: LinkIdentity & { readonly namespaceFd?: number };
+    }
+  | {
+      readonly kind: "macvlan";
+      /** Index of the link whose wire it shares. */
+      readonly lower: number;
+      readonly mode: MacvlanMode;
+      /** Descriptor of the network namespace it is made in. */
+      readonly namespaceFd?: number;
     };
+
+/** To whom of the same wire a macvlan link speaks at once: to all others of mode bridge, or to none. */
+export type MacvlanMode = "bridge" | "private";
 
 /** What may be said of any link at its creation. */
 export interface LinkIdentity {
@@ -63,6 +74,10 @@ export interface LinkSettings {
   readonly addressGeneration?: "none" | "eui64";
   /** A number shared by links that are treated together; 0 at first. */
   readonly group?: number;
+  /** Of a macvlan link. */
+  readonly macvlanMode?: MacvlanMode;
+  /** The link has no carrier, whatever its wire says. */
+  readonly protoDown?: boolean;
 }
 
 /** Switches of a bridge port. */
@@ -110,7 +125,11 @@ export function createLink(identity: LinkIdentity, kind: LinkKind): NetlinkReque
     type: linkMessage.new,
     flags: flag.create | flag.exclusive,
     body: buildBody(linkHeader({}), (writer) => {
-      writeIdentity(writer, identity);
+      writeIdentity(writer, identity, () => {
+        if (kind.kind !== "macvlan") return;
+        if (kind.namespaceFd !== undefined) writer.u32(IFLA_NET_NS_FD, kind.namespaceFd);
+        writer.u32(IFLA_LINK, kind.lower);
+      });
       if (kind.kind === "veth") writeQueues(writer, kind.queues);
       writer.group(IFLA_LINKINFO, (info) => {
         info.text(IFLA_INFO_KIND, kind.kind);
@@ -259,6 +278,7 @@ const IFLA_EXT_MASK = 29;
 const IFLA_NUM_TX_QUEUES = 31;
 const IFLA_NUM_RX_QUEUES = 32;
 const IFLA_LINK_NETNSID = 37;
+const IFLA_PROTO_DOWN = 39;
 // linux/if_link.h: IFLA_INFO_*
 const IFLA_INFO_KIND = 1;
 const IFLA_INFO_DATA = 2;
@@ -266,6 +286,9 @@ const IFLA_INFO_SLAVE_KIND = 4;
 const IFLA_INFO_SLAVE_DATA = 5;
 // linux/veth.h
 const VETH_INFO_PEER = 1;
+// linux/if_link.h: IFLA_MACVLAN_MODE; MACVLAN_MODE_PRIVATE 1, MACVLAN_MODE_BRIDGE 4
+const IFLA_MACVLAN_MODE = 1;
+const macvlanModes: Readonly<Record<MacvlanMode, number>> = { private: 1, bridge: 4 };
 // linux/if_link.h: IFLA_VXLAN_*
 const IFLA_VXLAN_ID = 1;
 const IFLA_VXLAN_LOCAL = 4;
@@ -300,9 +323,11 @@ function linkHeader(fields: { family?: number; index?: number; flags?: number; c
   return header;
 }
 
-function writeIdentity(writer: AttributeWriter, identity: LinkIdentity): void {
+/** `place` writes where it is, between the two as `ip` does. */
+function writeIdentity(writer: AttributeWriter, identity: LinkIdentity, place = (): void => {}): void {
   if (identity.mac !== undefined) writer.bytes(IFLA_ADDRESS, macBytes(identity.mac));
   if (identity.mtu !== undefined) writer.u32(IFLA_MTU, identity.mtu);
+  place();
   writer.string(IFLA_IFNAME, identity.name);
 }
 
@@ -314,7 +339,14 @@ function writeSettings(writer: AttributeWriter, settings: LinkSettings): void {
   if (settings.alias !== undefined) writer.text(IFLA_IFALIAS, settings.alias);
   if (settings.namespaceFd !== undefined) writer.u32(IFLA_NET_NS_FD, settings.namespaceFd);
   if (settings.group !== undefined) writer.u32(IFLA_GROUP, settings.group);
-  const { addressGeneration } = settings;
+  if (settings.protoDown !== undefined) writer.u8(IFLA_PROTO_DOWN, settings.protoDown ? 1 : 0);
+  const { addressGeneration, macvlanMode } = settings;
+  if (macvlanMode !== undefined) {
+    writer.group(IFLA_LINKINFO, (info) => {
+      info.text(IFLA_INFO_KIND, "macvlan");
+      writeMacvlan(info, macvlanMode);
+    });
+  }
   if (addressGeneration === undefined) return;
   writer.group(IFLA_AF_SPEC, (families) => {
     families.group(AF_INET6, (inet6) => inet6.u8(IFLA_INET6_ADDR_GEN_MODE, addressGeneration === "none" ? 1 : 0));
@@ -323,6 +355,10 @@ function writeSettings(writer: AttributeWriter, settings: LinkSettings): void {
 
 function writeQueues(writer: AttributeWriter, queues: number | undefined): void {
   if (queues !== undefined) writer.u32(IFLA_NUM_TX_QUEUES, queues).u32(IFLA_NUM_RX_QUEUES, queues);
+}
+
+function writeMacvlan(info: AttributeWriter, mode: MacvlanMode): void {
+  info.group(IFLA_INFO_DATA, (data) => data.u32(IFLA_MACVLAN_MODE, macvlanModes[mode]));
 }
 
 function writeKind(info: AttributeWriter, kind: LinkKind): void {
@@ -337,6 +373,8 @@ function writeKind(info: AttributeWriter, kind: LinkKind): void {
         data.be16(IFLA_VXLAN_PORT, kind.port);
       });
       return;
+    case "macvlan":
+      return writeMacvlan(info, kind.mode);
     case "veth":
       info.group(IFLA_INFO_DATA, (data) => {
         data.group(VETH_INFO_PEER, (peer) => {
