@@ -89,9 +89,13 @@ const ip6 = ofEach((attachment) => senders(attachment, 6));
 
 /**
  * Chains of an IP table that keep the node and its tunnel from strangers; they look at sets `nodes`, `pod-ranges`, `service-ranges`. `direct`:
- * other nodes' pods' packets may come by the underlay as they are, from the ranges in set `direct-ranges`.
+ * other nodes' pods' packets may come by the underlay as they are, from the ranges in set `direct-ranges`. `established`: policies' rules
+ * follow, and judge connections that go on, too (`strict`).
  */
-export function guardChains(family: Family, direct: "taken" | "refused"): readonly NftChain[] {
+export function guardChains(
+  family: Family,
+  { direct, established }: { readonly direct: "taken" | "refused"; readonly established: "keep" | "strict" },
+): readonly NftChain[] {
   const source = family === 4 ? "ip saddr" : "ip6 saddr";
   const destination = family === 4 ? "ip daddr" : "ip6 daddr";
   const isVxlan = [is("meta l4proto", "udp"), is("th dport", String(vxlan.port))];
@@ -131,7 +135,7 @@ export function guardChains(family: Family, direct: "taken" | "refused"): readon
         rule("no pod speaks VXLAN to a node", [...isVxlan, isIn("nodes", destination), counter, drop]),
         // Senders are known here: of the bridge by its own guard, of the tunnel by guard-input. What began is done with the rest of this chain;
         // a name beside a name is cheaper than a set of both.
-        ...[names.bridge, names.vxlan].map((link) =>
+        ...(established === "keep" ? [names.bridge, names.vxlan] : []).map((link) =>
           rule("connections go on", [is("meta iifname", link), is("ct state", "established"), accept]),
         ),
         // Conntrack calls some packets invalid and translates none of those; each would leave an entry in the machine-wide neighbour table.

@@ -8,7 +8,7 @@ import { hostPortTranslation } from "./hostports.ts";
 import { masqueradeChain } from "./masquerade.ts";
 import { memoized } from "./memo.ts";
 import { arrayList } from "./nftables/element-list.ts";
-import type { NftElement, NftSet, NftTable } from "./nftables/ruleset.ts";
+import type { NftChain, NftElement, NftRule, NftSet, NftTable } from "./nftables/ruleset.ts";
 import { othersPodPart, type PodPart } from "./others-pods.ts";
 import { takesDirect } from "./places.ts";
 import { policyPart, type PolicyPart } from "./policy.ts";
@@ -30,6 +30,7 @@ function createIpTable(
   );
   const podPart = createPodPart(family);
   const servicePart = createServicePart(family);
+  const guards = memoized(endingWith);
   const table = memoized(
     (
       cluster: Network["cluster"],
@@ -42,7 +43,7 @@ function createIpTable(
       return {
         family: family === 4 ? "ip" : "ip6",
         name: names.table,
-        chains: [...pods.guard, ...policies.chains, pods.source, ...services.chains],
+        chains: [...guards(pods.guard, policies.jumps), ...policies.chains, pods.source, ...services.chains],
         sets: [...clusterPart(cluster, nodes), ...pods.sets, ...policies.sets, ...services.sets],
       };
     },
@@ -57,27 +58,44 @@ function createIpTable(
     );
 }
 
+/** Chains with more rules behind their own. */
+function endingWith(
+  chains: readonly NftChain[],
+  more: Readonly<Record<string, readonly NftRule[]>>,
+): readonly NftChain[] {
+  return chains.map((chain) => {
+    const rules = more[chain.name];
+    return rules === undefined ? chain : { ...chain, rules: [...chain.rules, ...rules] };
+  });
+}
+
 /** What the table has because of whoever connects the pods: we, or another program. */
 function createPodPart(
   family: Family,
 ): (network: Network, node: NetworkNode, attachments: readonly Attachment[]) => PodPart {
-  const guards = { taken: guardChains(family, "taken"), refused: guardChains(family, "refused") };
+  const guardsFor = (established: "keep" | "strict"): Record<"taken" | "refused", readonly NftChain[]> => ({
+    taken: guardChains(family, { direct: "taken", established }),
+    refused: guardChains(family, { direct: "refused", established }),
+  });
+  const guards = { keep: guardsFor("keep"), strict: guardsFor("strict") };
   const source = masqueradeChain(family);
   const refused: readonly NftSet[] = [];
   const direct = memoized((cluster: Network["cluster"], nodes: Network["nodes"], node: NetworkNode) =>
     takesDirect(cluster, nodes) ? [directSet(cluster, node, nodes, family)] : refused,
   );
-  const own = memoized((directSets: readonly NftSet[], attachments: readonly Attachment[]): PodPart => ({
-    guard: guards[directSets.length > 0 ? "taken" : "refused"],
-    source,
-    sets: [...directSets, ...podSets(attachments, family)],
-  }));
+  const own = memoized(
+    (cluster: Network["cluster"], directSets: readonly NftSet[], attachments: readonly Attachment[]): PodPart => ({
+      guard: guards[cluster.establishedConnections ?? "keep"][directSets.length > 0 ? "taken" : "refused"],
+      source,
+      sets: [...directSets, ...podSets(attachments, family)],
+    }),
+  );
   const others = othersPodPart(family);
   return (network, node, attachments) => {
     const { podNetwork = { kind: "own" } } = network.cluster;
     switch (podNetwork.kind) {
       case "own":
-        return own(direct(network.cluster, network.nodes, node), attachments);
+        return own(network.cluster, direct(network.cluster, network.nodes, node), attachments);
       case "others":
         return others(network, node, podNetwork);
     }

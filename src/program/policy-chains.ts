@@ -21,12 +21,12 @@ export const policyLogGroup = 0xf1;
 /** What NFLOG says before a packet; its mark is the decision's number. */
 export const policyLogPrefixes = { drop: "policy drop ", accept: "policy accept " } as const;
 
-/** Names of the chains that decide, for those who read a packet's way. */
+/** Names of the chains that decide, for those who read a packet's way; `entry` are those where it begins. */
 export const policyChainNames: Readonly<
   Record<
     Direction,
     {
-      readonly base: readonly string[];
+      readonly entry: readonly string[];
       readonly tiers: string;
       readonly ends: string;
       readonly judge: string;
@@ -47,9 +47,9 @@ export const sharedPolicyChains = {
   dropped: "policy-dropped",
 } as const;
 
-function namesOf(direction: Direction, base: readonly string[]): (typeof policyChainNames)[Direction] {
+function namesOf(direction: Direction, entry: readonly string[]): (typeof policyChainNames)[Direction] {
   return {
-    base,
+    entry,
     tiers: `tiers-${direction}`,
     ends: `ends-${direction}`,
     judge: `judge-${direction}`,
@@ -57,6 +57,21 @@ function namesOf(direction: Direction, base: readonly string[]): (typeof policyC
     denied: `denied-${direction}`,
   };
 }
+
+/**
+ * The last rules of the guards (guard.ts), by chain: egress is judged there, so that a packet of a connection that goes on pays for no
+ * hook of its own. Accepting ends the guard, and ingress is judged by the next chain of the hook.
+ */
+export const policyJumps: Readonly<Record<string, readonly NftRule[]>> = {
+  "guard-forward": [rule("what pods of this node send", [verdict({ kind: "jump", chain: "policy-egress" })])],
+  // Only pods are judged here, and they come by the bridge.
+  "guard-input": [
+    rule("what pods send to their own node", [
+      is("meta iifname", names.bridge),
+      verdict({ kind: "jump", chain: "policy-egress-node" }),
+    ]),
+  ],
+};
 
 /** The chains of one family. The same value each time. */
 export function policyChainsOf(family: Family, established: "keep" | "strict"): readonly NftChain[] {
@@ -83,13 +98,10 @@ function makeChains(family: Family, established: "keep" | "strict"): readonly Nf
           rule("ICMP errors of connections", [is("ct state", "related"), accept]),
           rule("answers", [is("ct direction", "reply"), accept]),
         ];
-  const judged = (direction: Direction): readonly NftRule[] => {
-    const own = key([direction === "egress" ? source : destination]);
-    return [
-      rule("pods of cluster policies", [{ kind: "vmap", key: own, map: `${direction}-tiers` }]),
-      rule("pods that policies isolate", [{ kind: "vmap", key: own, map: `${direction}-isolated` }]),
-    ];
-  };
+  const judged = (direction: Direction): NftRule =>
+    rule("pods that policies mean", [
+      { kind: "vmap", key: key([direction === "egress" ? source : destination]), map: `${direction}-judged` },
+    ]);
   // RFC 4861 and RFC 3810: without these an IPv6 node is not there at all.
   const neighbours =
     family === 4
@@ -113,27 +125,19 @@ function makeChains(family: Family, established: "keep" | "strict"): readonly Nf
   return [
     {
       name: "policy-egress",
-      // After the guard; destinations are final. Accepting here ends this chain only: ingress is judged by the next.
-      base: { type: "filter", hook: "forward", priority: 10, policy: "accept" },
-      rules: [...ended, ...judged("egress")],
+      rules: [...ended, judged("egress")],
       comment: "what pods of this node may send",
     },
     {
       name: "policy-ingress",
+      // After the guard and egress; destinations are final.
       base: { type: "filter", hook: "forward", priority: 20, policy: "accept" },
-      rules: [...ended, ...judged("ingress")],
+      rules: [...ended, judged("ingress")],
       comment: "what pods of this node may get; the node itself sends by output and always may",
     },
     {
       name: "policy-egress-node",
-      base: { type: "filter", hook: "input", priority: 10, policy: "accept" },
-      rules: [
-        // First, for the sake of the tunnel's packets: theirs are connections without answers, never established.
-        rule("only pods are judged here, and they come by the bridge", [isNot("meta iifname", names.bridge), accept]),
-        ...ended,
-        ...neighbours,
-        ...judged("egress"),
-      ],
+      rules: [...ended, ...neighbours, judged("egress")],
       comment: "what pods may send to their own node",
     },
     ...tierChains("egress", source, destination),

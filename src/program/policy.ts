@@ -13,9 +13,9 @@ import { namespaceLabels } from "../model/policy-match.ts";
 import { isSameValue } from "../model/table.ts";
 import { createAssembler, type Piece } from "./assemble.ts";
 import { memoized } from "./memo.ts";
-import type { KeyType, NftChain, NftElement, NftSet } from "./nftables/ruleset.ts";
+import type { KeyType, NftChain, NftElement, NftRule, NftSet } from "./nftables/ruleset.ts";
 import { linkLocalOf } from "./places.ts";
-import { policyChainNames, policyChainsOf } from "./policy-chains.ts";
+import { policyChainNames, policyChainsOf, policyJumps } from "./policy-chains.ts";
 import { decisionSets, type Decision } from "./policy-decisions.ts";
 import { grantsOf, groupMark, type Direction, type Grants } from "./policy-grants.ts";
 import { createIdentities, markOf, type Identities, type Identity } from "./policy-identities.ts";
@@ -25,6 +25,8 @@ import { tierVerdicts, type Local, type TierVerdicts } from "./policy-tiers.ts";
 /** What policies add to the table of one family. Nothing where there are no policies. */
 export interface PolicyPart {
   readonly chains: readonly NftChain[];
+  /** Rules that other chains end with. */
+  readonly jumps: Readonly<Record<string, readonly NftRule[]>>;
   readonly sets: readonly NftSet[];
 }
 
@@ -52,7 +54,7 @@ export function policyDecisions(
   return new Map(verdictsOf(network, node, attachments).decisions.map((decision) => [decision.mark, decision]));
 }
 
-const nothing: PolicyPart = { chains: [], sets: [] };
+const nothing: PolicyPart = { chains: [], jumps: {}, sets: [] };
 const identitiesOf = createIdentities();
 
 /** A pod of this node that policies isolate in a direction. Without identity it is unknown, and nothing is let through. */
@@ -304,6 +306,7 @@ function partOf(family: Family): (verdicts: Verdicts, chains: readonly NftChain[
     // In this order each state on the way is between the old and the new: what is let through comes before those it is for.
     return {
       chains,
+      jumps: policyJumps,
       sets: [
         ...counting(decisions),
         ...sets,
@@ -415,7 +418,11 @@ function isolationSets(
     flags: [],
     elements,
   });
-  return [map(`${direction}-isolated`, isolatedElements), map(`${direction}-tiers`, [...climbing.values()])];
+  // One look-up for most pods, which are in neither; tiers ask for isolation themselves.
+  const judged = isolatedElements.map((element) => climbing.get(element.key[0] ?? "") ?? element);
+  const inBoth = new Set(judged.map(({ key }) => key[0]));
+  const rest = climbing.values().filter(({ key }) => !inBoth.has(key[0]));
+  return [map(`${direction}-isolated`, isolatedElements), map(`${direction}-judged`, [...judged, ...rest])];
 }
 
 /** A pod may send to its node from its link-local address as well (guard.ts lets it). */

@@ -82,16 +82,16 @@ function stepOf(
   return { ...networkPolicyStep(world, step, met, packet), ...onward };
 }
 
-/** The rules met in the base chain of a direction and behind it, in order; each with the entry that sent the packet on. */
+/** The rules met in the first chain of a direction and behind it, in order; each with the entry that sent the packet on. */
 function rulesOf({ steps }: HookResult, direction: Direction): readonly RuleStep[] {
-  const bases = { own: policyChainNames[direction].base, others: policyChainNames[opposite[direction]].base };
+  const entries = { own: policyChainNames[direction].entry, others: policyChainNames[opposite[direction]].entry };
   const found: RuleStep[] = [];
   let isOwn = false;
   let decided: Origin | undefined;
   for (const step of steps) {
     if (step.kind !== "rule") continue;
-    if (bases.own.includes(step.chain)) isOwn = true;
-    else if (bases.others.includes(step.chain)) isOwn = false;
+    if (entries.own.includes(step.chain)) isOwn = true;
+    else if (entries.others.includes(step.chain)) isOwn = false;
     if (!isOwn) continue;
     // What a list says is the rule's; sets that only count and sort tell nothing of it.
     if (step.chain === sharedPolicyChains.list) decided = step.origin;
