@@ -126,6 +126,7 @@ export async function startLab(options: LabOptions): Promise<Lab> {
     store,
     admissions: [...admissions, access.admission, ...plugins.admissions, createServiceAllocator(cluster)],
     validations: plugins.validations,
+    connections: plugins.connections,
   });
   mkdirSync(paths.nodes, { recursive: true, mode: 0o700 });
   // What the API gives to pods lies in memory, as on any node, and goes with the daemon.

@@ -37,6 +37,8 @@ export interface ServedApi extends ObjectApi {
   readonly kinds: Kinds;
   /** What writes would give, without any of them having been made (`dryRun=All`). `writes` must not wait for anything. */
   rehearse<T>(writes: () => T): T;
+  /** Asks admission whether the actor may open a stream (exec, attach, portforward, proxy): `options` says how, named as what it leads to. Throws StatusError. */
+  connect(kind: Kind, options: KubeObject): void;
   /** All writes made inside are this actor's. `writes` must not wait for anything. */
   within<T>(actor: Actor, writes: () => T): T;
 }
@@ -68,8 +70,8 @@ export interface Actor {
 
 /** A write on its way. */
 export interface AdmissionRequest {
-  readonly operation: "create" | "update" | "delete";
-  /** As it would be stored. Of a deletion: what goes. */
+  readonly operation: "create" | "update" | "delete" | "connect";
+  /** As it would be stored. Of a deletion: what goes. Of a connection: its options, under the name of what it leads to. */
   readonly object: KubeObject;
   readonly previous?: KubeObject;
   readonly kind: Kind;

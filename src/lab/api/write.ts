@@ -42,6 +42,8 @@ export interface ObjectApiOptions {
   readonly admissions: readonly Admission[];
   /** When all of them have admitted an object and it is valid. */
   readonly validations?: readonly Validation[];
+  /** Asked about streams. */
+  readonly connections?: readonly Validation[];
   /** Milliseconds since 1970. */
   readonly clock?: () => number;
   /** A number from 0 to below 1, for uids and generated names. */
@@ -66,6 +68,11 @@ export function createObjectApi(options: ObjectApiOptions): ServedApi {
     admissions.reduce((object, admission) => admission({ ...step, object, actor, store, kinds }), step.object);
   const checkLast = (step: Step): void => {
     for (const validation of validations) validation({ ...step, actor, store, kinds });
+  };
+
+  const connect = (kind: Kind, object: KubeObject): void => {
+    for (const connection of options.connections ?? [])
+      connection({ operation: "connect", object, kind, actor, store, kinds });
   };
 
   const within = <T>(who: Actor, writes: () => T): T => {
@@ -171,6 +178,7 @@ export function createObjectApi(options: ObjectApiOptions): ServedApi {
 
   return {
     kinds,
+    connect,
     rehearse: (writes) => rehearse(store, writes),
     within,
     get revision() {

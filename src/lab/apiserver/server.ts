@@ -13,6 +13,7 @@ import { badRequest } from "../api/errors.ts";
 import type { Kind } from "../api/kinds.ts";
 import { StatusError } from "../api/store.ts";
 import type { Answers, AnswersOptions } from "./answers.ts";
+import { admitStream } from "./connect.ts";
 import { startCustomCleanup } from "./custom-cleanup.ts";
 import { send, sendJson, type Exchange } from "./exchange.ts";
 import type { Answer, Authenticate, Authorize, Guard, Streams, User } from "./hooks.ts";
@@ -211,7 +212,9 @@ async function route(context: Context, exchange: Exchange): Promise<void> {
   const streamed = streamOf(context, kind, target);
   const answers = await context.loadAnswers();
   if (streamed === undefined) return answers.resource(exchange, kind);
-  await streamed.respond({ user, target, object: streamObject(answers, kind, target) }, request, response);
+  const stream = { user, target, object: streamObject(answers, kind, target) };
+  await admitStream(context.api, kind, stream, (text) => exchange.warnings.add(text));
+  await streamed.respond(stream, request, response);
 }
 
 const streamNames = new Set(["exec", "attach", "portforward", "log", "proxy"]);
@@ -242,7 +245,9 @@ async function serveUpgrade(context: Context, request: IncomingMessage, socket: 
     const streams = streamOf(context, kind, target);
     if (streams === undefined) throw badRequest("unable to upgrade: this resource has no stream");
     const object = streamObject(await context.loadAnswers(), kind, target);
-    await streams.upgrade({ user, target, object }, request, socket, head);
+    const stream = { user, target, object };
+    await admitStream(context.api, kind, stream, () => undefined);
+    await streams.upgrade(stream, request, socket, head);
   } catch (error) {
     if (!socket.writable) return;
     const status = failed(context, request, error);

@@ -238,7 +238,7 @@ export function createEvaluator(options: {
 }): Evaluator {
   const { request, kind, params, variables, ask } = options;
   const shown = (object: KubeObject | undefined): Value =>
-    object === undefined ? null : valueOf(fromStored(object, kind));
+    object === undefined ? null : valueOf(shownObject(object, request, kind));
   let left: number = costLimits.object;
   const values = new Map<string, Value | undefined>();
   const makers: { readonly [name: string]: () => Value | undefined } = {
@@ -298,6 +298,13 @@ export function createEvaluator(options: {
   };
 }
 
+/** An object as those who are asked about it see it. Options of a stream have no name. */
+export function shownObject(object: KubeObject, { operation }: AdmissionRequest, kind: Kind): KubeObject {
+  if (operation !== "connect") return fromStored(object, kind);
+  const { metadata: _, ...options } = object;
+  return options as KubeObject;
+}
+
 /** The question about the very thing that is written. */
 function requested({ object, kind, actor }: AdmissionRequest, ask: Ask): Question {
   const { name, namespace } = object.metadata;
@@ -315,7 +322,12 @@ function requested({ object, kind, actor }: AdmissionRequest, ask: Ask): Questio
 /** admission/v1 AdmissionRequest without its objects, as expressions and webhooks get it. */
 export function reviewRequest(request: AdmissionRequest, kind: Kind): { readonly [field: string]: unknown } {
   const { object, actor } = request;
-  const kindOf = ({ group, version, kind: name }: Kind): object => ({ group, version, kind: name });
+  const isStream = request.operation === "connect";
+  const kindOf = ({ group, version, kind: name }: Kind): object => ({
+    group,
+    version,
+    kind: isStream ? object.kind : name,
+  });
   const resourceOf = ({ group, version, resource }: Kind): object => ({ group, version, resource });
   const { subresource = "" } = actor;
   const { username, groups, uid, extra } = actor;
@@ -335,8 +347,13 @@ export function reviewRequest(request: AdmissionRequest, kind: Kind): { readonly
     operation: operationOf(request),
     userInfo: { username, groups, ...(uid === undefined ? {} : { uid }), ...(extra === undefined ? {} : { extra }) },
     dryRun: actor.dryRun ?? false,
-    options: actor.options ?? { kind: optionKinds[request.operation], apiVersion: "meta.k8s.io/v1" },
+    options: optionsOf(request),
   };
+}
+
+function optionsOf({ operation, actor }: AdmissionRequest): object | null {
+  if (operation === "connect") return null;
+  return actor.options ?? { kind: optionKinds[operation], apiVersion: "meta.k8s.io/v1" };
 }
 
 const optionKinds = { create: "CreateOptions", update: "UpdateOptions", delete: "DeleteOptions" } as const;

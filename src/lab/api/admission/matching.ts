@@ -47,10 +47,14 @@ function versionsOf({ kind, kinds }: AdmissionRequest, equivalent: boolean): rea
   return [kind, ...others.filter((each) => each !== kind)];
 }
 
-const operations = { create: "CREATE", update: "UPDATE", delete: "DELETE" } as const;
+const operations = { create: "CREATE", update: "UPDATE", delete: "DELETE", connect: "CONNECT" } as const;
 
 /** The operation as reviews name it. */
-export function operationOf({ operation, actor, kind }: AdmissionRequest): "CREATE" | "UPDATE" | "DELETE" {
+export function operationOf({
+  operation,
+  actor,
+  kind,
+}: AdmissionRequest): (typeof operations)[keyof typeof operations] {
   // A binding or an eviction is a thing of its own that is created.
   if (actor.subresource !== undefined && createdSubresources.has(actor.subresource) && kind.resource === "pods")
     return "CREATE";
@@ -99,6 +103,8 @@ function objectMatches(
   selector: LabelSelector | undefined,
 ): boolean {
   if (isEverything(selector)) return true;
+  // webhook/predicates/object/matcher.go: what has no labels is not selected.
+  if (operation === "connect") return false;
   const fits = (each: KubeObject): boolean => selects(selector, each.metadata.labels);
   return (operation !== "delete" && fits(object)) || (previous !== undefined && fits(previous));
 }

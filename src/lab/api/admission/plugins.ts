@@ -24,6 +24,8 @@ const problems = (): typeof import("./policy-problems.ts") =>
 export interface AdmissionPlugins {
   readonly admissions: readonly Admission[];
   readonly validations: readonly Validation[];
+  /** What is asked about streams. */
+  readonly connections: readonly Validation[];
 }
 
 /**
@@ -35,6 +37,7 @@ export function admissionPlugins(
 ): AdmissionPlugins {
   const { askAs, dial = dialDirectly } = options;
   const webhooks = webhookPlugins({ dial, ...(askAs === undefined ? {} : { askAs }) });
+  const policies = policyValidation(askAs);
   return {
     admissions: [
       podSecurityLabels,
@@ -48,10 +51,11 @@ export function admissionPlugins(
       priorityClassValidation,
       limitValidation,
       podSecurity,
-      policyValidation(askAs),
+      policies,
       webhooks.validation,
       quotaValidation,
     ],
+    connections: [policies, webhooks.connection],
   };
 }
 

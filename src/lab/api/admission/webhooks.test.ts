@@ -3,6 +3,7 @@ import { createServer, type Server } from "node:https";
 import type { AddressInfo } from "node:net";
 import { after, before, test } from "node:test";
 import { issueCertificate } from "../../apiserver/tls-certificate.ts";
+import type { Streams } from "../../apiserver/hooks.ts";
 import { startTestServer, type Answered, type TestServer } from "../../apiserver/server.testing.ts";
 import { controllerActor } from "../../actors.ts";
 import { customDefinition } from "../custom-definition.testing.ts";
@@ -18,7 +19,7 @@ interface Review {
     readonly operation: string;
     readonly dryRun: boolean;
     readonly object: {
-      readonly metadata: { readonly name: string; readonly labels?: object; readonly uid?: string };
+      readonly metadata?: { readonly name: string; readonly labels?: object; readonly uid?: string };
     } | null;
   };
 }
@@ -57,9 +58,9 @@ before(async () => {
       reviews.push({ path: request.url ?? "", review });
       const { uid, object } = review.request;
       const patch = [
-        ...(object?.metadata.labels === undefined ? [{ op: "add", path: "/metadata/labels", value: {} }] : []),
+        ...(object?.metadata?.labels === undefined ? [{ op: "add", path: "/metadata/labels", value: {} }] : []),
         { op: "add", path: "/metadata/labels/hook", value: "was-here" },
-        ...(object?.metadata.name === "junk" ? [{ op: "add", path: "/junk", value: 1 }] : []),
+        ...(object?.metadata?.name === "junk" ? [{ op: "add", path: "/junk", value: 1 }] : []),
       ];
       const mutation = {
         patchType: "JSONPatch",
@@ -74,7 +75,11 @@ before(async () => {
   });
   await new Promise<void>((resolve) => hook.listen(0, "127.0.0.1", resolve));
   url = `https://127.0.0.1:${(hook.address() as AddressInfo).port}`;
-  server = await startTestServer({ plugins: admissionPlugins() });
+  const streams: Streams = {
+    respond: (_stream, _request, response) => void response.end("open"),
+    upgrade: () => undefined,
+  };
+  server = await startTestServer({ plugins: admissionPlugins(), streams });
 });
 after(() => {
   assert.deepEqual(server.errors, []);
@@ -127,8 +132,8 @@ test("what a webhook makes of an object is stored, what another refuses is not",
   // The object that was judged is the one that is stored.
   const [mutated, validated] = reviews;
   assert.equal(mutated?.path, "/mutate?timeout=10s");
-  assert.equal(validated?.review.request.object?.metadata.uid, body.metadata.uid);
-  assert.deepEqual(validated?.review.request.object?.metadata.labels, { hook: "was-here" });
+  assert.equal(validated?.review.request.object?.metadata?.uid, body.metadata.uid);
+  assert.deepEqual(validated?.review.request.object?.metadata?.labels, { hook: "was-here" });
   const said: readonly (readonly [string, number, string])[] = [
     ["deny", 403, 'admission webhook "v.example.com" denied the request: no way'],
     ["plain", 400, 'admission webhook "v.example.com" denied the request without explanation'],
@@ -171,7 +176,7 @@ test("names that are made up are the ones that were judged; a patch is judged as
   const { status, body } = await configMap({ generateName: "made-" });
   assert.equal(status, 201);
   assert.deepEqual(
-    reviews.map(({ review }) => review.request.object?.metadata.name),
+    reviews.map(({ review }) => review.request.object?.metadata?.name),
     [body.metadata.name],
   );
   const patched = await server.send(
@@ -181,7 +186,7 @@ test("names that are made up are the ones that were judged; a patch is judged as
     { "Content-Type": "application/merge-patch+json" },
   );
   assert.equal(patched.status, 200);
-  assert.deepEqual(reviews.at(-1)?.review.request.object?.metadata.labels, { a: "b" });
+  assert.deepEqual(reviews.at(-1)?.review.request.object?.metadata?.labels, { a: "b" });
   assert.equal(
     (await server.send("DELETE", `/api/v1/namespaces/default/configmaps/${body.metadata.name}`)).status,
     200,
@@ -277,4 +282,79 @@ test("configurations that cannot be asked are refused", async () => {
       'webhooks[0].admissionReviewVersions: Invalid value: ["v7"]: must include at least one of v1, v1beta1',
     ],
   );
+});
+
+test("streams are asked about, too, by what they lead to; logs are only read", async () => {
+  for (const name of ["deny", "ok"])
+    server.api.create({
+      apiVersion: "v1",
+      kind: "Pod",
+      metadata: { name, namespace: "default" },
+      spec: { containers: [{ name: "c", image: "x" }] },
+    });
+  const rule = { apiGroups: [""], apiVersions: ["v1"], operations: ["CONNECT"], resources: ["pods/*"] };
+  const forget = [
+    await configure("Mutating", "cm", { rules: [rule] }),
+    await configure("Validating", "cv", { rules: [rule] }),
+  ];
+  reviews.length = 0;
+  const pods = "/api/v1/namespaces/default/pods";
+  const refused = await server.send("POST", `${pods}/deny/attach?stdin=true&tty=1&container=c`);
+  assert.equal(refused.status, 403);
+  assert.equal(refused.body.message, 'admission webhook "cv.example.com" denied the request: no way');
+  const [asked] = reviews;
+  assert.ok(asked);
+  const { uid: _, userInfo: __, ...review } = asked.review.request as unknown as Record<string, unknown>;
+  const resource = { group: "", version: "v1", resource: "pods" };
+  const kind = { group: "", version: "v1", kind: "PodAttachOptions" };
+  assert.deepEqual(review, {
+    kind,
+    resource,
+    subResource: "attach",
+    requestKind: kind,
+    requestResource: resource,
+    requestSubResource: "attach",
+    name: "deny",
+    namespace: "default",
+    operation: "CONNECT",
+    dryRun: false,
+    options: null,
+    object: { apiVersion: "v1", kind: "PodAttachOptions", stdin: true, tty: true, container: "c" },
+    oldObject: null,
+  });
+  assert.equal((await server.send("GET", `${pods}/deny/log`)).text, "open");
+  assert.equal((await server.send("POST", `${pods}/ok/exec?command=a&command=b`)).text, "open");
+  assert.deepEqual(reviews.at(-1)?.review.request.object, {
+    apiVersion: "v1",
+    kind: "PodExecOptions",
+    command: ["a", "b"],
+  });
+  for (const each of forget) await each();
+  assert.equal((await server.send("POST", `${pods}/deny/attach`)).text, "open");
+});
+
+test("a policy refuses streams", async () => {
+  const apiVersion = "admissionregistration.k8s.io/v1";
+  const rule = { apiGroups: [""], apiVersions: ["v1"], operations: ["CONNECT"], resources: ["pods/exec"] };
+  const objects = [
+    {
+      kind: "ValidatingAdmissionPolicy",
+      spec: {
+        matchConstraints: { resourceRules: [rule] },
+        validations: [{ expression: "!('sh' in object.command)", message: "no shells" }],
+      },
+    },
+    { kind: "ValidatingAdmissionPolicyBinding", spec: { policyName: "shells", validationActions: ["Deny"] } },
+  ];
+  for (const object of objects) server.api.create({ apiVersion, metadata: { name: "shells" }, ...object });
+  const exec = "/api/v1/namespaces/default/pods/ok/exec?command=";
+  const { status, body } = await server.send("POST", `${exec}sh`);
+  assert.equal(status, 422, body?.message);
+  assert.match(body.message, /denied request: no shells/);
+  assert.equal((await server.send("POST", `${exec}true`)).text, "open");
+  for (const { kind } of objects)
+    await server.send(
+      "DELETE",
+      `${group}/${kind === objects[0]?.kind ? "validatingadmissionpolicies" : "validatingadmissionpolicybindings"}/shells`,
+    );
 });

@@ -52,12 +52,13 @@ export interface WebhooksOptions {
   readonly random?: () => number;
 }
 
-/** The two steps of a write in which webhooks are asked. */
+/** The two steps of a write in which webhooks are asked, and the one of a stream, whose options they may refuse and not change. */
 export function webhookPlugins(options: WebhooksOptions): {
   readonly admission: Admission;
   readonly validation: Validation;
+  readonly connection: Validation;
 } {
-  return {
+  const plugins: { readonly admission: Admission; readonly validation: Validation } = {
     admission(request) {
       const { object, actor, operation } = request;
       const { session } = actor;
@@ -88,6 +89,13 @@ export function webhookPlugins(options: WebhooksOptions): {
         await Promise.all(validating.map((each) => validate(request, each, options)));
         own.passed = true;
       });
+    },
+  };
+  return {
+    ...plugins,
+    connection(request) {
+      plugins.admission(request);
+      plugins.validation(request);
     },
   };
 }
@@ -236,9 +244,10 @@ async function asked(
 }
 
 function reviewOf(request: AdmissionRequest, kind: Kind, uid: string, apiVersion: string): object {
-  const { reviewRequest } = expressions();
+  const { reviewRequest, shownObject } = expressions();
   const { operation, object, previous } = request;
-  const shown = (each: KubeObject | undefined): unknown => (each === undefined ? null : fromStored(each, kind));
+  const shown = (each: KubeObject | undefined): unknown =>
+    each === undefined ? null : shownObject(each, request, kind);
   return {
     kind: "AdmissionReview",
     apiVersion,
@@ -337,6 +346,7 @@ function patchedBy(
   object: KubeObject,
   patch: readonly unknown[],
 ): KubeObject {
+  if (operation === "connect") return object;
   if (operation === "delete")
     throw new StatusError(
       500,
