@@ -1,25 +1,26 @@
 // Fairlead's API server alone, as a process: store, write path with its admissions, users and permissions, TLS. No nodes, no controllers.
+// As the daemon it inherits the listener from whoever starts it: clients that come early wait.
 //
-//   node serve.ts FOLDER PORT
+//   node serve.ts FOLDER 3      the descriptor that listens
 
 import { createServer } from "node:https";
+import { flushCompileCache } from "node:module";
 import process from "node:process";
 import { join } from "node:path";
 import { admissionPlugins } from "../../../src/lab/api/admission/plugins.ts";
+import { markComplete } from "../../../src/lab/api/marks.ts";
 import { openStore } from "../../../src/lab/api/sqlite-store.ts";
 import { createObjectApi } from "../../../src/lab/api/write.ts";
 import { openAccess } from "../../../src/lab/apiserver/access.ts";
 import { startApiServer } from "../../../src/lab/apiserver/server.ts";
 import { openCertificates, tlsOptions } from "../../../src/lab/apiserver/tls.ts";
-import { admissions } from "../../../src/lab/controllers/admissions.ts";
+import { admissions, nameLabel } from "../../../src/lab/controllers/admissions.ts";
 import { collectEarly } from "../../../src/lab/memory.ts";
 
-const [folder = "", port = ""] = process.argv.slice(2);
+const [folder = "", descriptor = ""] = process.argv.slice(2);
 const store = openStore({ path: join(folder, "store.db") });
 const certificates = openCertificates({ folder: join(folder, "pki"), names: ["localhost"], addresses: [] });
-// Clients that come early wait, as they do where the launcher has opened the listener.
 const server = createServer(tlsOptions(certificates));
-server.listen(Number(port), "127.0.0.1");
 const access = openAccess({ store, certificates, domain: "cluster.local" });
 const plugins = admissionPlugins();
 const api = createObjectApi({
@@ -29,8 +30,20 @@ const api = createObjectApi({
 });
 for (const name of ["default", "kube-system", "kube-public"])
   if (api.get({ group: "", resource: "namespaces", name }) === undefined)
-    api.create({ apiVersion: "v1", kind: "Namespace", metadata: { name } });
+    api.create(
+      markComplete({
+        apiVersion: "v1",
+        kind: "Namespace",
+        metadata: { name, labels: { [nameLabel]: name } },
+        spec: { finalizers: ["kubernetes"] },
+        status: { phase: "Active" },
+      }),
+    );
 const { authenticate, authorize, guard, answers, document } = access.start(api);
 startApiServer({ api, servers: [server], authenticate, authorize, guard, answers, document });
+server.listen({ fd: Number(descriptor) });
 // As the daemon does when its start is over.
-setTimeout(collectEarly, 2000).unref();
+setTimeout(() => {
+  flushCompileCache();
+  collectEarly();
+}, 2000).unref();

@@ -6,7 +6,7 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { createPublicKey } from "node:crypto";
 import { existsSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
+import { createServer, type Server } from "node:net";
 import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
@@ -40,12 +40,14 @@ export function hasPeers(): boolean {
 /** Fairlead's API server alone (serve.ts). */
 export function startFairlead(): Promise<RunningServer> {
   return start("fairlead", async (folder) => {
-    const port = await freePort();
     const serve = join(import.meta.dirname, "serve.ts");
+    // Its launcher opens the listener (lab/launch.ts), and clients that come early wait.
+    const listener = await listen();
     return {
-      port,
+      port: portOf(listener),
       // As bin/fairlead starts it.
-      commands: [[process.execPath, "--disable-warning=ExperimentalWarning", serve, folder, String(port)]],
+      commands: [[process.execPath, "--disable-warning=ExperimentalWarning", serve, folder, "3"]],
+      listener,
       env: {
         NODE_COMPILE_CACHE: join(process.env["XDG_CACHE_HOME"] ?? join(homedir(), ".cache"), "fairlead"),
       },
@@ -97,6 +99,8 @@ export function startPeer(): Promise<RunningServer> {
 
 interface Plan {
   readonly port: number;
+  /** What the first command inherits as descriptor 3. */
+  readonly listener?: Server;
   readonly commands: readonly (readonly string[])[];
   readonly env: NodeJS.ProcessEnv;
 }
@@ -108,12 +112,14 @@ async function start(name: string, plan: (folder: string) => Promise<Plan>): Pro
   const context = createSecureContext({ cert: certificates.admin.certificate, key: certificates.admin.key });
   const publicKey = createPublicKey(certificates.tokenKey).export({ type: "spki", format: "pem" });
   writeFileSync(join(folder, "pki/sa.pub"), publicKey);
-  const { port, commands, env } = await plan(folder);
+  const { port, commands, env, listener } = await plan(folder);
+  const inherited = listener === undefined ? [] : [descriptorOf(listener)];
   const log = openSync(join(folder, "log"), "a");
   const began = performance.now();
   const children = commands.map(([command = "", ...rest]) =>
-    spawn(command, rest, { stdio: ["ignore", log, log], env: { ...process.env, ...env } }),
+    spawn(command, rest, { stdio: ["ignore", log, log, ...inherited], env: { ...process.env, ...env } }),
   );
+  listener?.close();
   try {
     await firstAnswer(port, context, children, join(folder, "log"));
   } catch (error) {
@@ -186,12 +192,27 @@ async function stop(children: readonly ChildProcess[], folder: string): Promise<
 }
 
 async function freePort(): Promise<number> {
+  const server = await listen();
+  const port = portOf(server);
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}
+
+async function listen(): Promise<Server> {
   const server = createServer();
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  return server;
+}
+
+function portOf(server: Server): number {
   const address = server.address();
-  await new Promise((resolve) => server.close(resolve));
   if (typeof address !== "object" || address === null) throw new Error("find a free port: the listener has no address");
   return address.port;
+}
+
+// Node has no public name for a listener's descriptor.
+function descriptorOf(server: Server): number {
+  return (server as unknown as { _handle: { fd: number } })._handle.fd;
 }
 
 // proc(5): fields 14 and 15 of /proc/PID/stat are user and system time in ticks of 10 ms.

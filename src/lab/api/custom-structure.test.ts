@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import type { KubeObject } from "../../kube/object.ts";
-import { definitionProblems, preparedDefinition } from "./custom-definitions.ts";
+import { definitionProblems, preparedDefinition } from "./custom-definition-writes.ts";
 import type { JsonSchema } from "./custom-schema.ts";
 import { structuralProblems } from "./custom-structure.ts";
 

@@ -5,7 +5,7 @@
 // Watchers see nothing that is not on disk. Where the disk refuses (full, read-only, failing), reads go on, further writes are refused
 // with 503, and what waits is tried again every second and before every write, until it is stored.
 //
-// Not here: defaults, validation, admission and merging (write.ts).
+// Not here: defaults, validation, admission and merging (write-path.ts).
 
 import { sameJson } from "../../kube/equal.ts";
 import type { KubeObject } from "../../kube/object.ts";

@@ -42,7 +42,7 @@ export interface Store {
   ): { readonly items: readonly KubeObject[]; readonly resourceVersion: number };
   /**
    * Creates. Sets uid, creationTimestamp, resourceVersion, generation 1; generateName is honoured.
-   * Throws StatusError 409 AlreadyExists. Defaulting and validation are the caller's (kube/), so that every caller shares them: see api/write.ts.
+   * Throws StatusError 409 AlreadyExists. Defaulting and validation are the caller's (kube/), so that every caller shares them: see api/write-path.ts.
    */
   create(resource: ResourceName, object: KubeObject): KubeObject;
   /** Replaces; a resourceVersion inside must be the current one (409 Conflict). Removing the last finalizer of a deleting object removes it. No change: no event. */

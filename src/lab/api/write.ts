@@ -1,40 +1,15 @@
-// The write path: what happens to an object between a client's request and the store.
-//   names and uid → defaults → the kind's strategy → admissions → generation → validation → store
-// Which kinds there are, their defaults, rules and strategies are tables (kube/, strategy.ts); nothing here knows a kind by name.
+// The API over a store: reads are the store's own, writes go the write path, which is loaded when an object first needs it: a server that
+// has only begun answers sooner.
 //
-// Not here: HTTP, patches, authorisation (the API server in front), allocation of addresses (an Admission).
+// Not here: what happens to an object on its way (write-path.ts), HTTP.
 
-import assert from "node:assert/strict";
-
-import { withDefaults } from "../../kube/defaults.ts";
-import { sameJson } from "../../kube/equal.ts";
+import { createRequire } from "node:module";
 import type { KubeObject } from "../../kube/object.ts";
-import type { Resource } from "../../kube/resources.ts";
-import { sameButSource } from "../../kube/source.ts";
-import type { FieldProblem } from "../../kube/problem.ts";
-import { structureProblems } from "../../kube/structure.ts";
-import { validate, validateUpdate } from "../../kube/validate.ts";
-import { managedAfterCreate, managedInside } from "../apiserver/managed/managers.ts";
-import type { Actor, Admission, AdmissionRequest, Applied, ServedApi, Validation } from "./api.ts";
-import { applied } from "./apply.ts";
-import { newObject, replacement } from "./bookkeeping.ts";
-import { refused } from "./check.ts";
-import { definitionProblems, definitionsResource, preparedDefinition } from "./custom-definitions.ts";
-import { customObjectProblems, withoutKind } from "./custom.ts";
-import { defaulted, pruned } from "./custom-schema.ts";
-import {
-  alreadyExists,
-  badRequest,
-  conflict,
-  forbidden,
-  invalidObject,
-  notFound,
-  resourceText,
-  undecodable,
-} from "./errors.ts";
-import { createKinds, type Kind, type Kinds } from "./kinds.ts";
-import { StatusError, type ObjectKey, type Store } from "./store.ts";
-import { strategyOf } from "./strategy.ts";
+import type { Actor, Admission, ServedApi, Validation } from "./api.ts";
+import { createKinds, type Kind } from "./kinds.ts";
+import { isComplete } from "./marks.ts";
+import type { Store } from "./store.ts";
+import type { WritePath } from "./write-path.ts";
 
 export interface ObjectApiOptions {
   readonly store: Store;
@@ -50,25 +25,18 @@ export interface ObjectApiOptions {
   readonly random?: () => number;
 }
 
+const load = createRequire(import.meta.url);
+const writePath = (): typeof import("./write-path.ts") => load("./write-path.ts") as typeof import("./write-path.ts");
+
 /** Programs inside of the lab that do not say who they are. */
 const inside: Actor = { username: "system:apiserver", groups: ["system:masters", "system:authenticated"] };
 
 /** The API over a store. */
 export function createObjectApi(options: ObjectApiOptions): ServedApi {
-  const { store, clock = Date.now, random = Math.random } = options;
-  const admissions = [definitionAdmission(clock), ...options.admissions];
+  const { store } = options;
   const kinds = createKinds(store);
-  const mustResource = (given: { readonly apiVersion: string; readonly kind: string }): Kind => mustKind(kinds, given);
-
-  const validations = options.validations ?? [];
   let actor: Actor = inside;
-
-  type Step = Pick<AdmissionRequest, "operation" | "object" | "previous" | "kind">;
-  const admit = (step: Step): KubeObject =>
-    admissions.reduce((object, admission) => admission({ ...step, object, actor, store, kinds }), step.object);
-  const checkLast = (step: Step): void => {
-    for (const validation of validations) validation({ ...step, actor, store, kinds });
-  };
+  let path: WritePath | undefined;
 
   const connect = (kind: Kind, object: KubeObject): void => {
     for (const connection of options.connections ?? [])
@@ -85,101 +53,18 @@ export function createObjectApi(options: ObjectApiOptions): ServedApi {
     }
   };
 
-  /** With the fields that the actor owns, where the caller has not settled that. */
-  const owned = (
-    kind: Kind,
-    object: KubeObject,
-    previous: KubeObject | undefined,
-    subresource = actor.subresource ?? "",
-  ): KubeObject => {
-    const { manager: name } = actor;
-    if (name === undefined) return object;
-    const manager = { name, kind, subresource, nowMs: clock() };
-    const managedFields =
-      previous === undefined ? managedAfterCreate(object, manager) : managedInside(object, previous, manager);
-    return managedFields === object.metadata.managedFields
-      ? object
-      : { ...object, metadata: { ...object.metadata, managedFields } };
-  };
+  const writes = (): WritePath =>
+    (path ??= writePath().createWritePath({ ...options, kinds, actor: () => actor, within }));
 
   const create = (given: KubeObject): KubeObject => {
-    const resource = mustResource(given);
-    if (complete.has(given)) return store.create(resource, owned(resource, given, undefined));
-    const isSound = sound.has(given);
-    if (!isSound) checkStructure(generic(resource, given));
-    const scoped = inScope(resource, withMetadata(given));
-    checkNamespace(store, resource, scoped);
-    const taken = (name: string): boolean => store.get(keyOf(resource, scoped, name)) !== undefined;
-    const { uid: _, creationTimestamp: __, ...metadata } = scoped.metadata;
-    const named = newObject({ ...scoped, metadata }, { clock, random, taken });
-    if (taken(named.metadata.name)) throw alreadyExists(keyOf(resource, named));
-    const strategy = strategyOf(resourceText(resource));
-    const asked = hasStatus(resource) && strategy.keepsStatus !== true ? withoutStatus(named) : named;
-    const filled = isSound ? asked : withKindDefaults(resource, asked);
-    const prepared = strategy.prepareCreate?.(filled) ?? filled;
-    const changed = admit({ operation: "create", object: prepared, kind: resource });
-    // What a strategy makes of a specification holds for what admission has made of it.
-    const admitted = changed === prepared ? changed : (strategy.prepareCreate?.(changed) ?? changed);
-    const problems = [...validate(generic(resource, admitted)), ...customProblems(resource, admitted, undefined)];
-    if (problems.length > 0) throw invalidObject(resource, admitted.metadata.name, problems);
-    checkLast({ operation: "create", object: admitted, kind: resource });
-    return store.create(resource, owned(resource, admitted, undefined));
-  };
-
-  const current = (key: ObjectKey): KubeObject => {
-    const previous = store.get(key);
-    if (previous === undefined) throw notFound(key);
-    return previous;
-  };
-
-  /** Everything of an update but the storing; the previous object where nothing changes. */
-  const updated = (resource: Kind, given: KubeObject): KubeObject => {
-    const key = keyOf(resource, given);
-    const previous = current(key);
-    const { resourceVersion } = given.metadata;
-    if (resourceVersion !== undefined && resourceVersion !== previous.metadata.resourceVersion) throw conflict(key);
-    const { uid } = given.metadata;
-    if (uid !== undefined && uid !== previous.metadata.uid)
-      throw conflict(
-        key,
-        `Precondition failed: UID in precondition: ${uid}, UID in object meta: ${previous.metadata.uid}`,
-      );
-    const { generation: _, ...metadata } = given.metadata;
-    const replaced = replacement({ ...given, metadata }, previous);
-    const asked = hasStatus(resource) ? withStatus(replaced, previous["status"]) : replaced;
-    const complete = withKindDefaults(resource, asked);
-    const prepared = strategyOf(resourceText(resource)).prepareUpdate?.(complete, previous, clock()) ?? complete;
-    const next = withGeneration(admit({ operation: "update", object: prepared, previous, kind: resource }), previous);
-    if (sameJson(next, previous)) return previous;
-    const problems = [
-      ...validateUpdate(generic(resource, next), previous),
-      ...customProblems(resource, next, previous),
-    ];
-    if (problems.length > 0) throw invalidObject(resource, key.name, problems);
-    checkLast({ operation: "update", object: next, previous, kind: resource });
-    return owned(resource, next, previous);
-  };
-
-  const update = (given: KubeObject): KubeObject => {
-    const resource = mustResource(given);
-    if (!sound.has(given)) checkStructure(generic(resource, given));
-    return store.update(resource, updated(resource, inScope(resource, withMetadata(given))));
-  };
-
-  const apply = (given: KubeObject): Applied => {
-    const resource = mustResource(given);
-    checkStructure(generic(resource, given));
-    const manifest = inScope(resource, withMetadata(given));
-    const previous = store.get(keyOf(resource, manifest));
-    if (previous === undefined) return { object: create(applied(manifest, undefined)), result: "created" };
-    const object = update(applied(manifest, previous));
-    return { object, result: sameButSource(object, previous) ? "unchanged" : "configured" };
+    const isOurs = isComplete(given) && actor.manager === undefined;
+    const kind = isOurs ? kinds.of(given.apiVersion, given.kind) : undefined;
+    return kind === undefined ? writes().create(given) : store.create(kind, given);
   };
 
   return {
     kinds,
     connect,
-    rehearse: (writes) => rehearse(store, writes),
     within,
     get revision() {
       return store.revision;
@@ -189,247 +74,11 @@ export function createObjectApi(options: ObjectApiOptions): ServedApi {
     watch: (resource, since, event) => store.watch(resource, since, event),
     flushed: () => store.flushed(),
     create,
-    update,
-    updateStatus(given, statusOptions = {}) {
-      const resource = mustResource(given);
-      const { apiVersion, kind, metadata, status } = given;
-      checkStructure(generic(resource, { apiVersion, kind, metadata, status }));
-      const scoped = inScope(resource, withMetadata(given));
-      const key = keyOf(resource, scoped);
-      const previous = current(key);
-      const { resourceVersion, uid } = scoped.metadata;
-      const reported = withStatus(previous, scoped["status"]);
-      if (resource.custom !== undefined) checkCustomStatus(resource, reported, previous);
-      if (validations.length > 0)
-        within({ ...actor, subresource: actor.subresource ?? "status" }, () =>
-          checkLast({ operation: "update", object: reported, previous, kind: resource }),
-        );
-      const written = owned(resource, reported, previous, "status");
-      return store.update(resource, {
-        ...written,
-        metadata: {
-          ...(statusOptions.metadata === true
-            ? reportedMetadata(scoped.metadata, previous.metadata)
-            : written.metadata),
-          ...(resourceVersion === undefined ? {} : { resourceVersion }),
-          ...(uid === undefined ? {} : { uid }),
-        },
-      });
-    },
-    apply,
-    applyAll: (manifests) =>
-      store.atomically(() =>
-        manifests.map((manifest) => {
-          try {
-            return apply(manifest);
-          } catch (error) {
-            throw error instanceof StatusError ? refused(manifest, error) : error;
-          }
-        }),
-      ),
-    delete(key, deleteOptions = {}) {
-      const previous = current(key);
-      if (deleteOptions.uid !== undefined && deleteOptions.uid !== previous.metadata.uid)
-        throw conflict(
-          key,
-          `Precondition failed: UID in precondition: ${deleteOptions.uid}, UID in object meta: ${previous.metadata.uid}`,
-        );
-      const kind = kinds.storedAs(key);
-      if (kind !== undefined) {
-        const step = { operation: "delete", object: previous, previous, kind } as const;
-        admit(step);
-        checkLast(step);
-      }
-      const strategy = strategyOf(resourceText(key));
-      const isFirst = previous.metadata.deletionTimestamp === undefined;
-      const prepared = withPropagation(
-        isFirst ? (strategy.prepareDelete?.(previous) ?? previous) : previous,
-        deleteOptions.propagation,
-      );
-      if (prepared !== previous) {
-        const updated = store.update(key, prepared);
-        // The last finalizer may have gone with it.
-        if (store.get(key) === undefined) return updated;
-      }
-      const gracePeriodSeconds = strategy.gracePeriodSeconds?.(previous, deleteOptions.gracePeriodSeconds);
-      return store.delete(key, gracePeriodSeconds === undefined ? {} : { gracePeriodSeconds });
-    },
+    update: (given) => writes().update(given),
+    updateStatus: (given, statusOptions) => writes().updateStatus(given, statusOptions),
+    apply: (given) => writes().apply(given),
+    applyAll: (manifests) => writes().applyAll(manifests),
+    delete: (key, deleteOptions) => writes().delete(key, deleteOptions),
+    rehearse: (rehearsed) => writes().rehearse(rehearsed),
   };
-}
-
-/** Objects that `markSound` was told of. */
-const sound = new WeakSet<KubeObject>();
-
-/** Notes that an object's structure has been checked and that its defaults are there, so that neither is done twice. */
-export function markSound(object: KubeObject): KubeObject {
-  sound.add(object);
-  return object;
-}
-
-/** Objects that `markComplete` was told of. */
-const complete = new WeakSet<KubeObject>();
-
-/** Notes that an object is stored as it is: a part of the program, valid and with its defaults, as a test of its maker says. */
-export function markComplete(object: KubeObject): KubeObject {
-  complete.add(object);
-  return object;
-}
-
-/** The resource of an object's apiVersion and kind. Throws StatusError 404 where there is none. */
-function mustKind(kinds: Kinds, { apiVersion, kind }: { readonly apiVersion: string; readonly kind: string }): Kind {
-  const found = kinds.of(apiVersion, kind);
-  if (found !== undefined) return found;
-  throw new StatusError(404, "NotFound", `no matches for kind "${kind}" in version "${apiVersion}"`);
-}
-
-function withKindDefaults({ custom }: Kind, object: KubeObject): KubeObject {
-  const schema = custom?.schema?.openAPIV3Schema;
-  return schema === undefined ? withDefaults(object) : (defaulted(pruned(object, schema, []), schema) as KubeObject);
-}
-
-/** What rules about all kinds see of an object: where a definition says what its kind is, nothing else does. */
-function generic({ custom }: Kind, object: KubeObject): KubeObject {
-  return custom === undefined ? object : withoutKind(object);
-}
-
-function customProblems(
-  { custom, group, resource }: Kind,
-  object: KubeObject,
-  previous: KubeObject | undefined,
-): readonly FieldProblem[] {
-  if (group === definitionsResource.group && resource === definitionsResource.resource)
-    return definitionProblems(object);
-  const schema = custom?.schema?.openAPIV3Schema;
-  return schema === undefined ? [] : customObjectProblems(object, schema, previous);
-}
-
-/** A status is checked with all of its object, as rules may compare both. Throws StatusError 422. */
-function checkCustomStatus(resource: Kind, object: KubeObject, previous: KubeObject): void {
-  const problems = customProblems(resource, object, previous);
-  if (problems.length > 0) throw invalidObject(resource, object.metadata.name, problems);
-}
-
-function definitionAdmission(clock: () => number): Admission {
-  return ({ operation, object, previous, store }) =>
-    operation === "delete" || object.kind !== "CustomResourceDefinition"
-      ? object
-      : preparedDefinition(object, previous, { others: store.list(definitionsResource).items, nowMs: clock() });
-}
-
-/** Thrown to undo what a rehearsal has written. */
-class Undo extends Error {}
-
-function rehearse<T>(store: Store, writes: () => T): T {
-  let result: { readonly value: T } | undefined;
-  try {
-    store.atomically(() => {
-      result = { value: writes() };
-      throw new Undo();
-    });
-  } catch (error) {
-    if (!(error instanceof Undo)) throw error;
-  }
-  assert(result !== undefined);
-  return result.value;
-}
-
-function checkStructure(object: KubeObject): void {
-  const problems = structureProblems(object);
-  if (problems.length > 0) throw undecodable(object, problems);
-}
-
-/** What comes from outside may lack metadata, although the type says it does not. */
-function withMetadata(object: KubeObject): KubeObject {
-  const { metadata } = object as Partial<KubeObject>;
-  return metadata === undefined || metadata === null ? { ...object, metadata: { name: "" } } : object;
-}
-
-/** Cluster-scoped objects lose a namespace, namespaced ones must have one. Throws StatusError 400. */
-function inScope(resource: Resource, object: KubeObject): KubeObject {
-  const { namespace, ...metadata } = object.metadata;
-  if (!resource.namespaced) return namespace === undefined ? object : { ...object, metadata };
-  // Null counts as absent, as everywhere.
-  if ((namespace ?? "") === "") throw badRequest("an empty namespace may not be set during creation");
-  return object;
-}
-
-// apiserver plugin/namespace/lifecycle: nothing is created in a namespace that is not there or is going away.
-function checkNamespace(store: Store, resource: Resource, { metadata }: KubeObject): void {
-  if (metadata.namespace === undefined) return;
-  const namespaces = { group: "", resource: "namespaces", name: metadata.namespace };
-  const namespace = store.get(namespaces);
-  if (namespace === undefined) throw notFound(namespaces);
-  if (namespace.metadata.deletionTimestamp === undefined) return;
-  const key = { ...resource, name: metadata.name };
-  throw forbidden(
-    key,
-    `unable to create new content in namespace ${metadata.namespace} because it is being terminated`,
-  );
-}
-
-function keyOf(resource: Resource, object: KubeObject, name: string = object.metadata.name): ObjectKey {
-  const { namespace } = object.metadata;
-  const { group, resource: plural } = resource;
-  return { group, resource: plural, name, ...(namespace === undefined ? {} : { namespace }) };
-}
-
-function hasStatus(resource: Resource): boolean {
-  return resource.subresources.some(({ name }) => name === "status");
-}
-
-function withoutStatus(object: KubeObject): KubeObject {
-  const { status: _, ...rest } = object;
-  return rest;
-}
-
-function withStatus(object: KubeObject, status: unknown): KubeObject {
-  return status === undefined ? withoutStatus(object) : { ...object, status };
-}
-
-/** What a client may change of metadata besides a status: not who owns the object, nor what holds it. */
-function reportedMetadata(given: KubeObject["metadata"], previous: KubeObject["metadata"]): KubeObject["metadata"] {
-  const { labels, annotations, managedFields } = given;
-  const { labels: _, annotations: __, managedFields: ___, ...kept } = previous;
-  return {
-    ...kept,
-    ...(labels === undefined ? {} : { labels }),
-    ...(annotations === undefined ? {} : { annotations }),
-    ...(managedFields === undefined ? {} : { managedFields }),
-  };
-}
-
-/** Where a pod goes is the scheduler's answer, not something that was asked for anew (upstream's BindingREST leaves the generation). */
-function isBinding(
-  asked: { readonly [field: string]: unknown },
-  before: { readonly [field: string]: unknown },
-): boolean {
-  if (asked["kind"] !== "Pod") return false;
-  const [spec, specBefore] = [asked["spec"], before["spec"]] as { readonly nodeName?: string }[];
-  if ((specBefore?.nodeName ?? "") !== "" || (spec?.nodeName ?? "") === "") return false;
-  const { nodeName: _, ...rest } = spec ?? {};
-  const { nodeName: __, ...restBefore } = specBefore ?? {};
-  return sameJson(rest, restBefore);
-}
-
-/** The generation counts changes of what is asked for: everything but metadata and status. */
-function withGeneration(object: KubeObject, previous: KubeObject): KubeObject {
-  const { metadata: _, status: __, ...asked } = object;
-  const { metadata: ___, status: ____, ...askedBefore } = previous;
-  const before = previous.metadata.generation ?? 1;
-  const generation = sameJson(asked, askedBefore) || isBinding(asked, askedBefore) ? before : before + 1;
-  return { ...object, metadata: { ...object.metadata, generation } };
-}
-
-const propagationFinalizers = { Foreground: "foregroundDeletion", Orphan: "orphan" } as const;
-
-/** Foreground and Orphan are finalizers that the garbage collector answers to; Background needs none. */
-function withPropagation(
-  object: KubeObject,
-  propagation: "Background" | "Foreground" | "Orphan" | undefined,
-): KubeObject {
-  if (propagation === undefined) return object;
-  const before = object.metadata.finalizers ?? [];
-  const others = before.filter((name) => !Object.values<string>(propagationFinalizers).includes(name));
-  const finalizers = propagation === "Background" ? others : [...others, propagationFinalizers[propagation]];
-  return sameJson(before, finalizers) ? object : { ...object, metadata: { ...object.metadata, finalizers } };
 }

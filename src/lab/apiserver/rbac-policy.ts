@@ -4,7 +4,7 @@
 import { sameJson } from "../../kube/equal.ts";
 import type { KubeObject } from "../../kube/object.ts";
 import type { ObjectApi } from "../api/api.ts";
-import { markComplete } from "../api/write.ts";
+import { markComplete } from "../api/marks.ts";
 import { collectedRules } from "./rbac-aggregation.ts";
 import { policyTable } from "./rbac-policy-table.ts";
 import { coversAll, type PolicyRule, type Role, type RoleBinding, type Subject } from "./rbac-rules.ts";

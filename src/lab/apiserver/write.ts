@@ -1,7 +1,7 @@
 // Writing: create, replace, delete one and delete many. What is written goes through the lab's own write path; here is what only a
 // request has: names in paths and bodies, preconditions, field managers, dry runs, options of deletion.
 //
-// Not here: patches (patch.ts), subresources (subresources.ts), defaults and validation (api/write.ts).
+// Not here: patches (patch.ts), subresources (subresources.ts), defaults and validation (api/write-path.ts).
 
 import { withDefaults } from "../../kube/defaults.ts";
 import { sameJson } from "../../kube/equal.ts";
@@ -14,7 +14,7 @@ import { nameOf } from "../api/bookkeeping.ts";
 import { badRequest, conflict, invalidObject, notFound } from "../api/errors.ts";
 import type { Kind } from "../api/kinds.ts";
 import { StatusError, type ObjectKey } from "../api/store.ts";
-import { markSound } from "../api/write.ts";
+import { markSound } from "../api/marks.ts";
 import { objectOfKind, type Fields, type FieldValidation } from "./body.ts";
 import { keptByConversion, toStored } from "./conversions.ts";
 import type { Filter } from "./filter.ts";

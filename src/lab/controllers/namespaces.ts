@@ -4,22 +4,12 @@
 import type { Condition, Namespace } from "../../kube/kinds.ts";
 import { sameJson } from "../../kube/equal.ts";
 import type { KubeObject } from "../../kube/object.ts";
-import type { Admission } from "../api/api.ts";
 import { StatusError, type ResourceName } from "../api/store.ts";
+import { nameLabel } from "./admissions.ts";
 import { withCondition } from "./conditions.ts";
 import type { Change, Objects } from "./objects.ts";
 import { namespaces, pods } from "./resources.ts";
 import { on, type Cluster, type Controller, type Enqueue } from "./runtime.ts";
-
-const nameLabel = "kubernetes.io/metadata.name";
-
-/** Sets the label `kubernetes.io/metadata.name` on every namespace that is written. */
-export const namespaceLabels: Admission = ({ operation, object }) => {
-  if (operation === "delete" || object.kind !== "Namespace" || object.apiVersion !== "v1") return object;
-  const { labels = {}, name } = object.metadata;
-  if (labels[nameLabel] === name) return object;
-  return { ...object, metadata: { ...object.metadata, labels: { ...labels, [nameLabel]: name } } };
-};
 
 export function namespaceController(cluster: Cluster): Controller {
   const { objects, clock } = cluster;

@@ -1,26 +1,14 @@
 // What every namespace has: the ServiceAccount `default` and the ConfigMap `kube-root-ca.crt` with the cluster's certificate authority.
 // Upstream: pkg/controller/serviceaccount, pkg/controller/certificates/rootcacertpublisher.
 
-import type { Namespace, Pod } from "../../kube/kinds.ts";
-import type { Admission } from "../api/api.ts";
+import type { Namespace } from "../../kube/kinds.ts";
+import { defaultServiceAccount } from "./admissions.ts";
 import { configMaps, namespaces, serviceAccounts } from "./resources.ts";
 import { on, type Cluster, type Controller, type Enqueue } from "./runtime.ts";
 import type { Change } from "./objects.ts";
 import type { KubeObject } from "../../kube/object.ts";
 
-export const defaultServiceAccount = "default";
 export const rootCaConfigMap = "kube-root-ca.crt";
-
-/** Gives every new pod that names none the ServiceAccount `default` of its namespace (plugin/pkg/admission/serviceaccount). */
-export const defaultServiceAccounts: Admission = ({ operation, object }) => {
-  if (operation !== "create" || object.kind !== "Pod" || object.apiVersion !== "v1") return object;
-  const pod = object as Pod;
-  if ((pod.spec.serviceAccountName ?? "") !== "") return object;
-  return {
-    ...pod,
-    spec: { ...pod.spec, serviceAccountName: defaultServiceAccount, serviceAccount: defaultServiceAccount },
-  };
-};
 
 /** `rootCa`: the certificates in PEM that clients inside the cluster trust. */
 export function serviceAccountController(rootCa: string): (cluster: Cluster) => Controller {

@@ -1,37 +1,17 @@
 // Eviction by taint: a pod leaves a node whose NoExecute taints it does not tolerate, at once or when its tolerationSeconds are over.
-// Upstream: pkg/controller/tainteviction; the tolerations every pod gets: plugin/pkg/admission/defaulttolerationseconds.
+// Upstream: pkg/controller/tainteviction.
+//
+// Not here: the tolerations every pod gets (admissions.ts).
 
-import type { Node, Pod, Taint, Toleration } from "../../kube/kinds.ts";
+import type { Node, Pod, Taint } from "../../kube/kinds.ts";
 import { keyOf } from "../../kube/object.ts";
 import { sameJson } from "../../kube/equal.ts";
-import type { Admission } from "../api/api.ts";
 import { timeMs } from "../../watch/clock.ts";
 import { withCondition } from "./conditions.ts";
 import { isFinished, isTerminating } from "./pod-state.ts";
 import { nodes, pods } from "./resources.ts";
 import { on, type Cluster, type Controller } from "./runtime.ts";
-import { nodeTaints, tolerates } from "./taints.ts";
-
-/** How long pods stay on a node that is not ready or unreachable, unless they say otherwise. */
-const defaultTolerationSeconds = 300;
-
-/** Gives every new pod the tolerations that keep it on a silent node for five minutes. */
-export const defaultTolerations: Admission = ({ operation, object }) => {
-  if (operation !== "create" || object.kind !== "Pod" || object.apiVersion !== "v1") return object;
-  const pod = object as Pod;
-  const own = pod.spec.tolerations ?? [];
-  const missing = [nodeTaints.notReady, nodeTaints.unreachable].filter(
-    (key) => !own.some((toleration) => tolerates(toleration, { key, effect: "NoExecute" })),
-  );
-  if (missing.length === 0) return object;
-  const added = missing.map((key): Toleration => ({
-    key,
-    operator: "Exists",
-    effect: "NoExecute",
-    tolerationSeconds: defaultTolerationSeconds,
-  }));
-  return { ...pod, spec: { ...pod.spec, tolerations: [...own, ...added] } };
-};
+import { tolerates } from "./taints.ts";
 
 export function taintEvictionController(cluster: Cluster): Controller {
   const { objects, clock } = cluster;

@@ -1,25 +1,9 @@
-// The admission plugins of an API server, in upstream's order (kubeapiserver/options/plugins.go). Each costs next to nothing where
-// nothing is configured for it.
-//
-// Not here: namespaces' lifecycle (write.ts), ServiceAccounts (apiserver/authn-accounts.ts), tolerations (controllers/).
+// The door to the admission plugins (plugin-list.ts): they are loaded when the first object is written.
 
 import { createRequire } from "node:module";
-import { connect } from "node:net";
 import type { Admission, AdmissionRequest, Validation } from "../api.ts";
-import { invalidObject } from "../errors.ts";
 import type { Ask } from "./expressions.ts";
-import { limitDefaults, limitValidation } from "./limit-ranges.ts";
-import { policyMutation } from "./mutating-policies.ts";
-import { podSecurity, podSecurityLabels } from "./pod-security.ts";
-import { policyValidation, type Policy } from "./policies.ts";
-import { podPriority, priorityClassValidation } from "./priorities.ts";
-import { quotaValidation } from "./quotas.ts";
 import type { DialWebhook } from "./webhook-client.ts";
-import { webhookPlugins } from "./webhooks.ts";
-
-const load = createRequire(import.meta.url);
-const problems = (): typeof import("./policy-problems.ts") =>
-  load("./policy-problems.ts") as typeof import("./policy-problems.ts");
 
 export interface AdmissionPlugins {
   readonly admissions: readonly Admission[];
@@ -28,59 +12,34 @@ export interface AdmissionPlugins {
   readonly connections: readonly Validation[];
 }
 
-/**
- * All of them. `askAs`: may who makes the request (or a ServiceAccount) do something? For expressions about an `authorizer`. `dial`:
- * a connection to a webhook.
- */
-export function admissionPlugins(
-  options: { readonly askAs?: (request: AdmissionRequest) => Ask; readonly dial?: DialWebhook } = {},
-): AdmissionPlugins {
-  const { askAs, dial = dialDirectly } = options;
-  const webhooks = webhookPlugins({ dial, ...(askAs === undefined ? {} : { askAs }) });
-  const policies = policyValidation(askAs);
-  return {
-    admissions: [
-      podSecurityLabels,
-      limitDefaults,
-      podPriority,
-      policyMutation(askAs),
-      webhooks.admission,
-      policyProblems,
-    ],
-    validations: [
-      priorityClassValidation,
-      limitValidation,
-      podSecurity,
-      policies,
-      webhooks.validation,
-      quotaValidation,
-    ],
-    connections: [policies, webhooks.connection],
-  };
+export interface AdmissionPluginsOptions {
+  /** May who makes the request (or a ServiceAccount) do something? For expressions about an `authorizer`. */
+  readonly askAs?: (request: AdmissionRequest) => Ask;
+  /** A connection to a webhook. */
+  readonly dial?: DialWebhook;
 }
 
-/** As any program on this machine would connect: for servers without a lab around them. */
-const dialDirectly: DialWebhook = ({ host, port, timeoutMs }) =>
-  new Promise((resolve, reject) => {
-    const socket = connect({ host, port, timeout: timeoutMs });
-    socket.once("error", reject);
-    socket.once("timeout", () => socket.destroy(new Error("i/o timeout")));
-    socket.once("connect", () => resolve(socket.setTimeout(0)));
-  });
+const load = createRequire(import.meta.url);
+const list = (): typeof import("./plugin-list.ts") => load("./plugin-list.ts") as typeof import("./plugin-list.ts");
 
-/** Policies are compiled before they are kept, and their status says what the types of their kinds make of them. */
-const policyProblems: Admission = (request) => {
-  const { kind, operation, object, previous, actor } = request;
-  if (kind.group !== "admissionregistration.k8s.io" || operation === "delete" || actor.subresource !== undefined)
-    return object;
-  const { admissionProblems, typeChecked } = problems();
-  const found = admissionProblems(request);
-  if (found.length > 0) throw invalidObject(kind, object.metadata.name, found);
-  if (object.kind !== "ValidatingAdmissionPolicy") return object;
-  const before = previous?.metadata.generation ?? 0;
-  const isSame = previous !== undefined && JSON.stringify(previous["spec"]) === JSON.stringify(object["spec"]);
-  if (isSame) return object;
-  const metadata = { ...object.metadata, generation: before + 1 };
-  const checked = typeChecked({ ...object, metadata } as Policy, request.kinds);
-  return { ...checked, metadata: object.metadata };
-};
+/** The plugins for createObjectApi. */
+export function admissionPlugins(options: AdmissionPluginsOptions = {}): AdmissionPlugins {
+  let known: AdmissionPlugins | undefined;
+  const plugins = (): AdmissionPlugins => (known ??= list().listPlugins(options));
+  return {
+    admissions: [
+      (request) =>
+        plugins().admissions.reduce((object, admission) => admission({ ...request, object }), request.object),
+    ],
+    validations: [
+      (request) => {
+        for (const validation of plugins().validations) validation(request);
+      },
+    ],
+    connections: [
+      (request) => {
+        for (const connection of plugins().connections) connection(request);
+      },
+    ],
+  };
+}

@@ -29,7 +29,7 @@ type Fields = { readonly [field: string]: unknown };
 
 /**
  * The problems of an object of this group; none of other kinds.
- * @public Loaded when it is needed (plugins.ts).
+ * @public Loaded when it is needed (plugin-list.ts).
  */
 export function admissionProblems({ object }: Pick<AdmissionRequest, "object">): readonly FieldProblem[] {
   switch (object.kind) {
@@ -392,7 +392,7 @@ function paramRefProblems({ name, selector, parameterNotFoundAction }: Fields): 
 
 /**
  * A policy with what its expressions' types say of them, as kube-controller-manager reports it.
- * @public Loaded when it is needed (plugins.ts).
+ * @public Loaded when it is needed (plugin-list.ts).
  */
 export function typeChecked(policy: Policy, kinds: Kinds): KubeObject {
   const { generation = 1 } = policy.metadata;

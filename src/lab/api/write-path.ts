@@ -1,0 +1,391 @@
+// The write path: what happens to an object between a client's request and the store.
+//   names and uid → defaults → the kind's strategy → admissions → generation → validation → store
+// Which kinds there are, their defaults, rules and strategies are tables (kube/, strategy.ts); nothing here knows a kind by name.
+//
+// Not here: reading, and who writes (write.ts), HTTP, patches, authorisation (the API server in front), allocation of addresses (an Admission).
+
+import assert from "node:assert/strict";
+
+import { withDefaults } from "../../kube/defaults.ts";
+import { sameJson } from "../../kube/equal.ts";
+import type { KubeObject } from "../../kube/object.ts";
+import type { Resource } from "../../kube/resources.ts";
+import { sameButSource } from "../../kube/source.ts";
+import type { FieldProblem } from "../../kube/problem.ts";
+import { structureProblems } from "../../kube/structure.ts";
+import { validate, validateUpdate } from "../../kube/validate.ts";
+import { managedAfterCreate, managedInside } from "../apiserver/managed/managers.ts";
+import type { Actor, Admission, AdmissionRequest, Applied, ServedApi } from "./api.ts";
+import { applied } from "./apply.ts";
+import { newObject, replacement } from "./bookkeeping.ts";
+import { refused } from "./check.ts";
+import { definitionProblems, preparedDefinition } from "./custom-definition-writes.ts";
+import { definitionsResource } from "./custom-definitions.ts";
+import { customObjectProblems, withoutKind } from "./custom.ts";
+import { defaulted, pruned } from "./custom-schema.ts";
+import {
+  alreadyExists,
+  badRequest,
+  conflict,
+  forbidden,
+  invalidObject,
+  notFound,
+  resourceText,
+  undecodable,
+} from "./errors.ts";
+import type { Kind, Kinds } from "./kinds.ts";
+import { isComplete, isSound } from "./marks.ts";
+import { StatusError, type ObjectKey, type Store } from "./store.ts";
+import { strategyOf } from "./strategy.ts";
+import type { ObjectApiOptions } from "./write.ts";
+
+export type WritePath = Pick<
+  ServedApi,
+  "create" | "update" | "updateStatus" | "apply" | "applyAll" | "delete" | "rehearse"
+>;
+
+export interface WritePathOptions extends ObjectApiOptions {
+  readonly kinds: Kinds;
+  /** Who writes now. */
+  readonly actor: () => Actor;
+  readonly within: ServedApi["within"];
+}
+
+/**
+ * The writes of an API over a store.
+ * @public Loaded when it is needed (write.ts).
+ */
+export function createWritePath(options: WritePathOptions): WritePath {
+  const { store, kinds, actor: now, within, clock = Date.now, random = Math.random, validations = [] } = options;
+  const admissions = [definitionAdmission(clock), ...options.admissions];
+  const mustResource = (given: { readonly apiVersion: string; readonly kind: string }): Kind => mustKind(kinds, given);
+
+  type Step = Pick<AdmissionRequest, "operation" | "object" | "previous" | "kind">;
+  const admit = (step: Step): KubeObject => {
+    const actor = now();
+    return admissions.reduce((object, admission) => admission({ ...step, object, actor, store, kinds }), step.object);
+  };
+  const checkLast = (step: Step): void => {
+    for (const validation of validations) validation({ ...step, actor: now(), store, kinds });
+  };
+
+  /** With the fields that the actor owns, where the caller has not settled that. */
+  const owned = (
+    kind: Kind,
+    object: KubeObject,
+    previous: KubeObject | undefined,
+    subresource = now().subresource ?? "",
+  ): KubeObject => {
+    const { manager: name } = now();
+    if (name === undefined) return object;
+    const manager = { name, kind, subresource, nowMs: clock() };
+    const managedFields =
+      previous === undefined ? managedAfterCreate(object, manager) : managedInside(object, previous, manager);
+    return managedFields === object.metadata.managedFields
+      ? object
+      : { ...object, metadata: { ...object.metadata, managedFields } };
+  };
+
+  const create = (given: KubeObject): KubeObject => {
+    const resource = mustResource(given);
+    if (isComplete(given)) return store.create(resource, owned(resource, given, undefined));
+    const isReady = isSound(given);
+    if (!isReady) checkStructure(generic(resource, given));
+    const scoped = inScope(resource, withMetadata(given));
+    checkNamespace(store, resource, scoped);
+    const taken = (name: string): boolean => store.get(keyOf(resource, scoped, name)) !== undefined;
+    const { uid: _, creationTimestamp: __, ...metadata } = scoped.metadata;
+    const named = newObject({ ...scoped, metadata }, { clock, random, taken });
+    if (taken(named.metadata.name)) throw alreadyExists(keyOf(resource, named));
+    const strategy = strategyOf(resourceText(resource));
+    const asked = hasStatus(resource) && strategy.keepsStatus !== true ? withoutStatus(named) : named;
+    const filled = isReady ? asked : withKindDefaults(resource, asked);
+    const prepared = strategy.prepareCreate?.(filled) ?? filled;
+    const changed = admit({ operation: "create", object: prepared, kind: resource });
+    // What a strategy makes of a specification holds for what admission has made of it.
+    const admitted = changed === prepared ? changed : (strategy.prepareCreate?.(changed) ?? changed);
+    const problems = [...validate(generic(resource, admitted)), ...customProblems(resource, admitted, undefined)];
+    if (problems.length > 0) throw invalidObject(resource, admitted.metadata.name, problems);
+    checkLast({ operation: "create", object: admitted, kind: resource });
+    return store.create(resource, owned(resource, admitted, undefined));
+  };
+
+  const current = (key: ObjectKey): KubeObject => {
+    const previous = store.get(key);
+    if (previous === undefined) throw notFound(key);
+    return previous;
+  };
+
+  /** Everything of an update but the storing; the previous object where nothing changes. */
+  const updated = (resource: Kind, given: KubeObject): KubeObject => {
+    const key = keyOf(resource, given);
+    const previous = current(key);
+    const { resourceVersion } = given.metadata;
+    if (resourceVersion !== undefined && resourceVersion !== previous.metadata.resourceVersion) throw conflict(key);
+    const { uid } = given.metadata;
+    if (uid !== undefined && uid !== previous.metadata.uid)
+      throw conflict(
+        key,
+        `Precondition failed: UID in precondition: ${uid}, UID in object meta: ${previous.metadata.uid}`,
+      );
+    const { generation: _, ...metadata } = given.metadata;
+    const replaced = replacement({ ...given, metadata }, previous);
+    const asked = hasStatus(resource) ? withStatus(replaced, previous["status"]) : replaced;
+    const complete = withKindDefaults(resource, asked);
+    const prepared = strategyOf(resourceText(resource)).prepareUpdate?.(complete, previous, clock()) ?? complete;
+    const next = withGeneration(admit({ operation: "update", object: prepared, previous, kind: resource }), previous);
+    if (sameJson(next, previous)) return previous;
+    const problems = [
+      ...validateUpdate(generic(resource, next), previous),
+      ...customProblems(resource, next, previous),
+    ];
+    if (problems.length > 0) throw invalidObject(resource, key.name, problems);
+    checkLast({ operation: "update", object: next, previous, kind: resource });
+    return owned(resource, next, previous);
+  };
+
+  const update = (given: KubeObject): KubeObject => {
+    const resource = mustResource(given);
+    if (!isSound(given)) checkStructure(generic(resource, given));
+    return store.update(resource, updated(resource, inScope(resource, withMetadata(given))));
+  };
+
+  const apply = (given: KubeObject): Applied => {
+    const resource = mustResource(given);
+    checkStructure(generic(resource, given));
+    const manifest = inScope(resource, withMetadata(given));
+    const previous = store.get(keyOf(resource, manifest));
+    if (previous === undefined) return { object: create(applied(manifest, undefined)), result: "created" };
+    const object = update(applied(manifest, previous));
+    return { object, result: sameButSource(object, previous) ? "unchanged" : "configured" };
+  };
+
+  return {
+    rehearse: (writes) => rehearse(store, writes),
+    create,
+    update,
+    updateStatus(given, statusOptions = {}) {
+      const resource = mustResource(given);
+      const { apiVersion, kind, metadata, status } = given;
+      checkStructure(generic(resource, { apiVersion, kind, metadata, status }));
+      const scoped = inScope(resource, withMetadata(given));
+      const key = keyOf(resource, scoped);
+      const previous = current(key);
+      const { resourceVersion, uid } = scoped.metadata;
+      const reported = withStatus(previous, scoped["status"]);
+      if (resource.custom !== undefined) checkCustomStatus(resource, reported, previous);
+      if (validations.length > 0)
+        within({ ...now(), subresource: now().subresource ?? "status" }, () =>
+          checkLast({ operation: "update", object: reported, previous, kind: resource }),
+        );
+      const written = owned(resource, reported, previous, "status");
+      return store.update(resource, {
+        ...written,
+        metadata: {
+          ...(statusOptions.metadata === true
+            ? reportedMetadata(scoped.metadata, previous.metadata)
+            : written.metadata),
+          ...(resourceVersion === undefined ? {} : { resourceVersion }),
+          ...(uid === undefined ? {} : { uid }),
+        },
+      });
+    },
+    apply,
+    applyAll: (manifests) =>
+      store.atomically(() =>
+        manifests.map((manifest) => {
+          try {
+            return apply(manifest);
+          } catch (error) {
+            throw error instanceof StatusError ? refused(manifest, error) : error;
+          }
+        }),
+      ),
+    delete(key, deleteOptions = {}) {
+      const previous = current(key);
+      if (deleteOptions.uid !== undefined && deleteOptions.uid !== previous.metadata.uid)
+        throw conflict(
+          key,
+          `Precondition failed: UID in precondition: ${deleteOptions.uid}, UID in object meta: ${previous.metadata.uid}`,
+        );
+      const kind = kinds.storedAs(key);
+      if (kind !== undefined) {
+        const step = { operation: "delete", object: previous, previous, kind } as const;
+        admit(step);
+        checkLast(step);
+      }
+      const strategy = strategyOf(resourceText(key));
+      const isFirst = previous.metadata.deletionTimestamp === undefined;
+      const prepared = withPropagation(
+        isFirst ? (strategy.prepareDelete?.(previous) ?? previous) : previous,
+        deleteOptions.propagation,
+      );
+      if (prepared !== previous) {
+        const updated = store.update(key, prepared);
+        // The last finalizer may have gone with it.
+        if (store.get(key) === undefined) return updated;
+      }
+      const gracePeriodSeconds = strategy.gracePeriodSeconds?.(previous, deleteOptions.gracePeriodSeconds);
+      return store.delete(key, gracePeriodSeconds === undefined ? {} : { gracePeriodSeconds });
+    },
+  };
+}
+
+/** The resource of an object's apiVersion and kind. Throws StatusError 404 where there is none. */
+function mustKind(kinds: Kinds, { apiVersion, kind }: { readonly apiVersion: string; readonly kind: string }): Kind {
+  const found = kinds.of(apiVersion, kind);
+  if (found !== undefined) return found;
+  throw new StatusError(404, "NotFound", `no matches for kind "${kind}" in version "${apiVersion}"`);
+}
+
+function withKindDefaults({ custom }: Kind, object: KubeObject): KubeObject {
+  const schema = custom?.schema?.openAPIV3Schema;
+  return schema === undefined ? withDefaults(object) : (defaulted(pruned(object, schema, []), schema) as KubeObject);
+}
+
+/** What rules about all kinds see of an object: where a definition says what its kind is, nothing else does. */
+function generic({ custom }: Kind, object: KubeObject): KubeObject {
+  return custom === undefined ? object : withoutKind(object);
+}
+
+function customProblems(
+  { custom, group, resource }: Kind,
+  object: KubeObject,
+  previous: KubeObject | undefined,
+): readonly FieldProblem[] {
+  if (group === definitionsResource.group && resource === definitionsResource.resource)
+    return definitionProblems(object);
+  const schema = custom?.schema?.openAPIV3Schema;
+  return schema === undefined ? [] : customObjectProblems(object, schema, previous);
+}
+
+/** A status is checked with all of its object, as rules may compare both. Throws StatusError 422. */
+function checkCustomStatus(resource: Kind, object: KubeObject, previous: KubeObject): void {
+  const problems = customProblems(resource, object, previous);
+  if (problems.length > 0) throw invalidObject(resource, object.metadata.name, problems);
+}
+
+function definitionAdmission(clock: () => number): Admission {
+  return ({ operation, object, previous, store }) =>
+    operation === "delete" || object.kind !== "CustomResourceDefinition"
+      ? object
+      : preparedDefinition(object, previous, { others: store.list(definitionsResource).items, nowMs: clock() });
+}
+
+/** Thrown to undo what a rehearsal has written. */
+class Undo extends Error {}
+
+function rehearse<T>(store: Store, writes: () => T): T {
+  let result: { readonly value: T } | undefined;
+  try {
+    store.atomically(() => {
+      result = { value: writes() };
+      throw new Undo();
+    });
+  } catch (error) {
+    if (!(error instanceof Undo)) throw error;
+  }
+  assert(result !== undefined);
+  return result.value;
+}
+
+function checkStructure(object: KubeObject): void {
+  const problems = structureProblems(object);
+  if (problems.length > 0) throw undecodable(object, problems);
+}
+
+/** What comes from outside may lack metadata, although the type says it does not. */
+function withMetadata(object: KubeObject): KubeObject {
+  const { metadata } = object as Partial<KubeObject>;
+  return metadata === undefined || metadata === null ? { ...object, metadata: { name: "" } } : object;
+}
+
+/** Cluster-scoped objects lose a namespace, namespaced ones must have one. Throws StatusError 400. */
+function inScope(resource: Resource, object: KubeObject): KubeObject {
+  const { namespace, ...metadata } = object.metadata;
+  if (!resource.namespaced) return namespace === undefined ? object : { ...object, metadata };
+  // Null counts as absent, as everywhere.
+  if ((namespace ?? "") === "") throw badRequest("an empty namespace may not be set during creation");
+  return object;
+}
+
+// apiserver plugin/namespace/lifecycle: nothing is created in a namespace that is not there or is going away.
+function checkNamespace(store: Store, resource: Resource, { metadata }: KubeObject): void {
+  if (metadata.namespace === undefined) return;
+  const namespaces = { group: "", resource: "namespaces", name: metadata.namespace };
+  const namespace = store.get(namespaces);
+  if (namespace === undefined) throw notFound(namespaces);
+  if (namespace.metadata.deletionTimestamp === undefined) return;
+  const key = { ...resource, name: metadata.name };
+  throw forbidden(
+    key,
+    `unable to create new content in namespace ${metadata.namespace} because it is being terminated`,
+  );
+}
+
+function keyOf(resource: Resource, object: KubeObject, name: string = object.metadata.name): ObjectKey {
+  const { namespace } = object.metadata;
+  const { group, resource: plural } = resource;
+  return { group, resource: plural, name, ...(namespace === undefined ? {} : { namespace }) };
+}
+
+function hasStatus(resource: Resource): boolean {
+  return resource.subresources.some(({ name }) => name === "status");
+}
+
+function withoutStatus(object: KubeObject): KubeObject {
+  const { status: _, ...rest } = object;
+  return rest;
+}
+
+function withStatus(object: KubeObject, status: unknown): KubeObject {
+  return status === undefined ? withoutStatus(object) : { ...object, status };
+}
+
+/** What a client may change of metadata besides a status: not who owns the object, nor what holds it. */
+function reportedMetadata(given: KubeObject["metadata"], previous: KubeObject["metadata"]): KubeObject["metadata"] {
+  const { labels, annotations, managedFields } = given;
+  const { labels: _, annotations: __, managedFields: ___, ...kept } = previous;
+  return {
+    ...kept,
+    ...(labels === undefined ? {} : { labels }),
+    ...(annotations === undefined ? {} : { annotations }),
+    ...(managedFields === undefined ? {} : { managedFields }),
+  };
+}
+
+/** Where a pod goes is the scheduler's answer, not something that was asked for anew (upstream's BindingREST leaves the generation). */
+function isBinding(
+  asked: { readonly [field: string]: unknown },
+  before: { readonly [field: string]: unknown },
+): boolean {
+  if (asked["kind"] !== "Pod") return false;
+  const [spec, specBefore] = [asked["spec"], before["spec"]] as { readonly nodeName?: string }[];
+  if ((specBefore?.nodeName ?? "") !== "" || (spec?.nodeName ?? "") === "") return false;
+  const { nodeName: _, ...rest } = spec ?? {};
+  const { nodeName: __, ...restBefore } = specBefore ?? {};
+  return sameJson(rest, restBefore);
+}
+
+/** The generation counts changes of what is asked for: everything but metadata and status. */
+function withGeneration(object: KubeObject, previous: KubeObject): KubeObject {
+  const { metadata: _, status: __, ...asked } = object;
+  const { metadata: ___, status: ____, ...askedBefore } = previous;
+  const before = previous.metadata.generation ?? 1;
+  const generation = sameJson(asked, askedBefore) || isBinding(asked, askedBefore) ? before : before + 1;
+  return { ...object, metadata: { ...object.metadata, generation } };
+}
+
+const propagationFinalizers = { Foreground: "foregroundDeletion", Orphan: "orphan" } as const;
+
+/** Foreground and Orphan are finalizers that the garbage collector answers to; Background needs none. */
+function withPropagation(
+  object: KubeObject,
+  propagation: "Background" | "Foreground" | "Orphan" | undefined,
+): KubeObject {
+  if (propagation === undefined) return object;
+  const before = object.metadata.finalizers ?? [];
+  const others = before.filter((name) => !Object.values<string>(propagationFinalizers).includes(name));
+  const finalizers = propagation === "Background" ? others : [...others, propagationFinalizers[propagation]];
+  return sameJson(before, finalizers) ? object : { ...object, metadata: { ...object.metadata, finalizers } };
+}
