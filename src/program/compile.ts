@@ -4,7 +4,6 @@
 // Not here: what the kernel can do (apply/ asks), and why each hook is the right one (docs/pipeline.md).
 
 import type { Attachment, ClusterConfig, Network, NetworkNode, PodNetwork } from "../model/network.ts";
-import { compareText } from "../model/table.ts";
 import { guardTable } from "./guard.ts";
 import { ipTable } from "./ip-table.ts";
 import { nodeAddresses, nodeLinks } from "./links.ts";
@@ -13,8 +12,9 @@ import type { NftTable } from "./nftables/ruleset.ts";
 import { soundAttachments } from "./pods.ts";
 import type { Decision } from "./policy-decisions.ts";
 import { policyDecisions } from "./policy.ts";
-import type { ForwardingEntry, LinkAddress, Neighbour, Program, Route } from "./program.ts";
-import { boundaryRoutes, nodeWays, podWays } from "./routes.ts";
+import type { Program } from "./program.ts";
+import { boundaryRoutes, byLink, byPort, byPrefix, nodeWays, podWays } from "./routes.ts";
+import { merged } from "./sorted.ts";
 import { nodeSysctls } from "./sysctls.ts";
 
 /**
@@ -58,7 +58,7 @@ const emptyFrame: Frame = { sysctls: [], links: [], addresses: [], routes: [], n
 const sound = memoized(soundAttachments);
 const guard = memoized(guardTable);
 const sysctls = memoized(nodeSysctls);
-const addresses = memoized(nodeAddresses);
+const addresses = memoized((node: NetworkNode) => nodeAddresses(node).toSorted(byLink));
 const others = memoized(nodeWays);
 const boundary = memoized(boundaryRoutes);
 
@@ -75,8 +75,8 @@ const compileFrame = memoized(
     return {
       sysctls: sysctls(self),
       links: nodeLinks(cluster, self, attachments),
-      addresses: [...addresses(self)].sort(byLink),
-      routes: uniqueBy(merged(remote.routes, pods.routes, byPrefix), ({ to }) => to),
+      addresses: addresses(self),
+      routes: merged(remote.routes, pods.routes, byPrefix),
       neighbours: merged(remote.neighbours, pods.neighbours, byLink),
       forwarding: merged(remote.forwarding, pods.forwarding, byPort),
     };
@@ -87,7 +87,8 @@ const compileFrame = memoized(
 const remoteFrame = memoized((cluster: ClusterConfig, self: NetworkNode, nodes: readonly NetworkNode[]) => {
   const remote = others(cluster, self, nodes);
   return {
-    routes: [...boundary(cluster, self), ...remote.routes].sort(byPrefix),
+    // Two nodes' ranges may repeat the cluster's own.
+    routes: uniqueBy([...boundary(cluster, self), ...remote.routes].sort(byPrefix), ({ to }) => to),
     neighbours: remote.neighbours.toSorted(byLink),
     forwarding: remote.forwarding.toSorted(byPort),
   };
@@ -107,35 +108,7 @@ const podNetworkParts: Readonly<
   others: { frame: () => emptyFrame, tables: () => [] },
 };
 
-function byPrefix(a: Route, b: Route): number {
-  return compareText(a.to, b.to);
-}
-
-function byLink(a: LinkAddress | Neighbour, b: LinkAddress | Neighbour): number {
-  return compareText(a.link, b.link) || compareText(a.address, b.address);
-}
-
-function byPort(a: ForwardingEntry, b: ForwardingEntry): number {
-  return compareText(a.link, b.link) || compareText(a.mac, b.mac);
-}
-
-/** A sorted list and a list of the node's own pods as one sorted list; of equal entries the first list's come first. */
-function merged<T>(sorted: readonly T[], own: readonly T[], compare: (a: T, b: T) => number): readonly T[] {
-  const all: T[] = [];
-  let next = 0;
-  for (const value of own.toSorted(compare)) {
-    for (; next < sorted.length; next++) {
-      const other = sorted[next] as T;
-      if (compare(other, value) > 0) break;
-      all.push(other);
-    }
-    all.push(value);
-  }
-  for (; next < sorted.length; next++) all.push(sorted[next] as T);
-  return all;
-}
-
-/** Of equal keys the first: two nodes' ranges may repeat the cluster's own. */
+/** Of equal keys the first. */
 function uniqueBy<T>(sorted: readonly T[], keyOf: (value: T) => string): readonly T[] {
   return sorted.filter((value, index) => {
     const previous = sorted[index - 1];

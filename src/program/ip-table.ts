@@ -119,7 +119,7 @@ function createServicePart(
       pods: readonly NetworkPod[],
       attachments: readonly Attachment[],
     ) => {
-      const taken = new Set(frontends.map(({ key }) => key.join(" ")));
+      const taken = keysOf(frontends);
       return hostPortTranslation(node, {
         pods,
         attachments,
@@ -135,6 +135,10 @@ function createServicePart(
     return both(services, hostPorts(services.lists.services.all(), node, network.pods, attachments));
   };
 }
+
+const keysOf = memoized(
+  (elements: readonly NftElement[]): ReadonlySet<string> => new Set(elements.map(({ key }) => key.join(" "))),
+);
 
 const joinedList = memoized((a: readonly NftElement[], b: readonly NftElement[]): readonly NftElement[] => [
   ...a,

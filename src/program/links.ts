@@ -3,9 +3,12 @@
 // Not here: the pod's end (agent/pod-network.ts makes it), the uplink (the machine's own).
 
 import type { Attachment, ClusterConfig, NetworkNode } from "../model/network.ts";
+import { compareText } from "../model/table.ts";
+import { memoized } from "./memo.ts";
 import { bridgeMac, gatewayOf, podMtu, tunnelAddressOf, tunnelEndpoint, tunnelMac, tunnelMtu } from "./places.ts";
 import { ofEach, podOrigin } from "./pods.ts";
 import { names, type Link, type LinkAddress } from "./program.ts";
+import { merged } from "./sorted.ts";
 
 /** VXLAN network identifier and UDP port of the overlay (IANA vxlan). */
 export const vxlan = { vni: 1, port: 4789 } as const;
@@ -16,32 +19,35 @@ export function nodeLinks(
   node: NetworkNode,
   attachments: readonly Attachment[],
 ): readonly Link[] {
-  const mtu = podMtu(cluster, node);
-  const endpoint = tunnelEndpoint(node);
+  return merged(makers(cluster, node), podLinks(attachments, cluster, node), byName);
+}
+
+/** What the agent makes: the bridge, and the tunnel where the node has an address. */
+const makers = memoized((cluster: ClusterConfig, node: NetworkNode): readonly Link[] => {
   const bridge: Link = {
     kind: "bridge",
     name: names.bridge,
     mac: bridgeMac(node.name),
-    mtu,
+    mtu: podMtu(cluster, node),
     origin: { ...node.origin, field: "spec.podCIDRs" },
   };
-  const tunnels: readonly Link[] =
-    endpoint === undefined
-      ? []
-      : [
-          {
-            kind: "vxlan",
-            name: names.vxlan,
-            mac: tunnelMac(node.name),
-            mtu: tunnelMtu(cluster, node),
-            vni: vxlan.vni,
-            port: vxlan.port,
-            local: endpoint,
-            origin: { ...node.origin, field: "status.addresses" },
-          },
-        ];
-  const ports = podLinks(attachments, cluster, node);
-  return [bridge, ...tunnels, ...ports].sort((a, b) => (a.name < b.name ? -1 : 1));
+  const local = tunnelEndpoint(node);
+  if (local === undefined) return [bridge];
+  const tunnel: Link = {
+    kind: "vxlan",
+    name: names.vxlan,
+    mac: tunnelMac(node.name),
+    mtu: tunnelMtu(cluster, node),
+    vni: vxlan.vni,
+    port: vxlan.port,
+    local,
+    origin: { ...node.origin, field: "status.addresses" },
+  };
+  return [bridge, tunnel].sort(byName);
+});
+
+function byName(a: Link, b: Link): number {
+  return compareText(a.name, b.name);
 }
 
 const podLinks = ofEach((attachment, cluster: ClusterConfig, node: NetworkNode): readonly Link[] => [

@@ -8,10 +8,11 @@ import { hostPrefix } from "../ip/prefix.ts";
 import type { Origin } from "../kube/object.ts";
 import type { Attachment, ClusterConfig, NetworkNode } from "../model/network.ts";
 import { clusterOrigin } from "../model/origin.ts";
+import { compareText } from "../model/table.ts";
 import { memoized } from "./memo.ts";
 import { gatewayOf, isDirect, ofFamily, tunnelAddressOf, tunnelEndpoint, tunnelMac } from "./places.ts";
-import { ofEach, podOrigin } from "./pods.ts";
-import { names, type ForwardingEntry, type Neighbour, type Route } from "./program.ts";
+import { podOrigin, sortedOfEach } from "./pods.ts";
+import { names, type ForwardingEntry, type LinkAddress, type Neighbour, type Route } from "./program.ts";
 
 /** The kernel's default for IPv6 (IP6_RT_PRIO_USER), for both families: one number in both kinds of `ip route`. */
 export const routeMetric = 1024;
@@ -22,7 +23,7 @@ interface Ways {
   readonly forwarding: readonly ForwardingEntry[];
 }
 
-/** Ways to the node's own pods. A pod's are the same values while it and the node are. */
+/** Ways to the node's own pods, sorted. A pod's are the same values while it and the node are. */
 export function podWays(node: NetworkNode, attachments: readonly Attachment[]): Ways {
   return {
     routes: podRoutes(attachments, node),
@@ -31,7 +32,7 @@ export function podWays(node: NetworkNode, attachments: readonly Attachment[]): 
   };
 }
 
-const podRoutes = ofEach((attachment, node: NetworkNode): readonly Route[] => {
+const podRoutes = sortedOfEach(byPrefix, (attachment, node: NetworkNode): readonly Route[] => {
   const origin = podOrigin(attachment);
   return attachment.addresses.map((address) => ({
     to: hostPrefix(address),
@@ -42,11 +43,11 @@ const podRoutes = ofEach((attachment, node: NetworkNode): readonly Route[] => {
     origin,
   }));
 });
-const podNeighbours = ofEach((attachment): readonly Neighbour[] => {
+const podNeighbours = sortedOfEach(byLink, (attachment): readonly Neighbour[] => {
   const origin = podOrigin(attachment);
   return attachment.addresses.map((address) => ({ link: names.bridge, address, mac: attachment.mac, origin }));
 });
-const podForwarding = ofEach((attachment): readonly ForwardingEntry[] => [
+const podForwarding = sortedOfEach(byPort, (attachment): readonly ForwardingEntry[] => [
   { link: attachment.link, mac: attachment.mac, origin: podOrigin(attachment) },
 ]);
 
@@ -162,4 +163,18 @@ function gatewayFor(node: NetworkNode, destination: string): Address | undefined
 
 function sourceOf(source: Address | undefined): Pick<Route, "source"> {
   return source === undefined ? {} : { source };
+}
+
+// ---------------------------------------------------------------- the order of each list
+
+export function byPrefix(a: Route, b: Route): number {
+  return compareText(a.to, b.to);
+}
+
+export function byLink(a: LinkAddress | Neighbour, b: LinkAddress | Neighbour): number {
+  return compareText(a.link, b.link) || compareText(a.address, b.address);
+}
+
+export function byPort(a: ForwardingEntry, b: ForwardingEntry): number {
+  return compareText(a.link, b.link) || compareText(a.mac, b.mac);
 }
