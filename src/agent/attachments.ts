@@ -1,19 +1,30 @@
 // The pods' places in one node, in memory and in one file: what a restarted agent must know beside the cluster's objects.
-// The file is replaced as a whole (write, rename), so a process that is killed at any moment leaves the old or the new one. It is not synced to
-// the disk, which may take longer than all the rest of a pod's ADD: when the machine itself dies, so do all places of pods, and a file
-// from before its start that cannot be read says as much as none.
+//
+// The file is a line for each pod, and goes on with a line for each change, the last one about a pod being true; so a node's five hundredth pod costs
+// the file what its first one did. A line without an end was being written when its process was killed, and nobody was told of it. What
+// has become long by changes is replaced as a whole (write, rename), and so it is at a process's first change: whoever only reads writes nothing.
+//
+//   {"version":2}
+//   {"cursors":{"10.244.1.0/24":5}}
+//   {"put":{"id":…,"namespace":…,"name":…,"link":…,"mac":…,"addresses":[…],…}}
+//   {"removed":"…"}
+//
+// It is not synced to the disk, which may take longer than all the rest of a pod's ADD: when the machine itself dies, so do all places of
+// pods, and a file from before its start that cannot be read says as much as none.
 //
 // Not here: what an attachment is made of in the kernel (pod-network.ts), and what the Program makes of it (program/).
 
-import { mkdirSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
+import { closeSync, constants, mkdirSync, openSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import { dirname } from "node:path";
 
 import type { Prefix } from "../ip/prefix.ts";
 import type { Attachment } from "../model/network.ts";
+import { compareText } from "../model/table.ts";
+import { lowerBound } from "../program/sorted.ts";
 
 export interface AttachmentStore {
-  /** Sorted by id; the same frozen array until something changes. */
+  /** Sorted by id; the same array until something changes. */
   list(): readonly Attachment[];
   get(id: string): Attachment | undefined;
   put(attachment: Attachment): void;
@@ -36,36 +47,46 @@ export function openAttachments(path?: string): AttachmentStore {
   const attachments = new Map(stored.attachments.map((attachment) => [attachment.id, attachment]));
   const cursors = new Map(Object.entries(stored.cursors));
   const subscribers = new Set<() => void>();
-  let sorted: readonly Attachment[] | undefined;
+  const sorted = stored.attachments.toSorted(byId);
+  const journal = path === undefined ? undefined : openJournal(path);
+  let listed: readonly Attachment[] | undefined;
   let revision = 0;
   let writtenRevision = 0;
   let writing: Promise<void> | undefined;
 
   const changed = (): void => {
-    sorted = undefined;
+    listed = undefined;
     revision++;
     for (const subscriber of subscribers) subscriber();
   };
-  const list = (): readonly Attachment[] =>
-    (sorted ??= Object.freeze([...attachments.values()].sort((a, b) => (a.id < b.id ? -1 : 1))));
-  const writeCurrent = (file: string): void => {
-    write(file, { version: 1, cursors: Object.fromEntries(cursors), attachments: list() });
-    writtenRevision = revision;
+  /** In the sorted list: the list of hundreds is not sorted anew for one. */
+  const placeOf = (id: string): number => lowerBound(sorted, { id }, byId);
+  const write = (to: Journal): void => {
+    const written = revision;
+    to.write(() => ({ cursors: Object.fromEntries(cursors), attachments: sorted }));
+    writtenRevision = written;
   };
 
   return {
-    list,
+    list: () => (listed ??= [...sorted]),
     get: (id) => attachments.get(id),
     put(attachment) {
-      attachments.set(attachment.id, Object.freeze(attachment));
+      const { id } = attachment;
+      sorted.splice(placeOf(id), attachments.has(id) ? 1 : 0, attachment);
+      attachments.set(id, Object.freeze(attachment));
+      journal?.note(id, { put: attachment });
       changed();
     },
     remove(id) {
-      if (attachments.delete(id)) changed();
+      if (!attachments.delete(id)) return;
+      sorted.splice(placeOf(id), 1);
+      journal?.note(id, { removed: id });
+      changed();
     },
     cursor: (range) => cursors.get(range) ?? -1,
     setCursor(range, offset) {
       cursors.set(range, offset);
+      journal?.note(" ", { cursors: Object.fromEntries(cursors) });
       revision++;
     },
     subscribe(subscriber) {
@@ -73,11 +94,11 @@ export function openAttachments(path?: string): AttachmentStore {
       return { close: () => void subscribers.delete(subscriber) };
     },
     async flushed() {
-      if (path === undefined) return;
+      if (journal === undefined) return;
       while (writtenRevision < revision) {
         // A turn's worth of changes goes into one write.
         writing ??= new Promise<void>((resolve) => void setImmediate(resolve))
-          .then(() => writeCurrent(path))
+          .then(() => write(journal))
           .finally(() => (writing = undefined));
         await writing;
       }
@@ -85,15 +106,85 @@ export function openAttachments(path?: string): AttachmentStore {
   };
 }
 
-interface StoredFile {
-  readonly version: 1;
+function byId(a: { readonly id: string }, b: { readonly id: string }): number {
+  return compareText(a.id, b.id);
+}
+
+// ---------------------------------------------------------------- the file
+
+interface Stored {
   readonly cursors: Readonly<Record<Prefix, number>>;
   readonly attachments: readonly Attachment[];
 }
 
-const empty: StoredFile = { version: 1, cursors: {}, attachments: [] };
+type Entry =
+  | { readonly version: 2 }
+  | { readonly cursors: Readonly<Record<Prefix, number>> }
+  | { readonly put: Attachment }
+  | { readonly removed: string };
 
-function read(path: string): StoredFile {
+const empty: Stored = { cursors: {}, attachments: [] };
+
+interface Journal {
+  /** A change that is to be written; of those about one thing the last one counts. */
+  note(about: string, entry: Entry): void;
+  /** Writes what was noted, or everything. Throws the file system's error, and writes everything the next time. */
+  write(all: () => Stored): void;
+}
+
+/** More lines than this beside one for each pod, and twice as many lines as pods: the file is made anew. */
+const oldLinesMax = 256;
+
+function openJournal(path: string): Journal {
+  const noted = new Map<string, Entry>();
+  /** Lines of the file; undefined where it must be made anew. */
+  let lines: number | undefined;
+  return {
+    note: (about, entry) => void noted.set(about, entry),
+    write(all) {
+      const before = lines;
+      lines = undefined;
+      if (before !== undefined && append(path, noted.values())) {
+        lines = before + noted.size;
+      } else {
+        const { cursors, attachments } = all();
+        replace(path, [{ version: 2 }, { cursors }, ...attachments.map((put) => ({ put }))]);
+        lines = attachments.length;
+      }
+      noted.clear();
+      if (lines > oldLinesMax && lines > oldLinesMax + 2 * all().attachments.length) lines = undefined;
+    },
+  };
+}
+
+/** False where the file is gone. */
+function append(path: string, entries: Iterable<Entry>): boolean {
+  let file: number;
+  try {
+    file = openSync(path, constants.O_WRONLY | constants.O_APPEND);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return false;
+    throw error;
+  }
+  try {
+    writeFileSync(file, textOf(entries));
+  } finally {
+    closeSync(file);
+  }
+  return true;
+}
+
+function replace(path: string, entries: Iterable<Entry>): void {
+  const temporary = `${path}.new`;
+  writeFileSync(temporary, textOf(entries), { mode: 0o600 });
+  renameSync(temporary, path);
+}
+
+function textOf(entries: Iterable<Entry>): string {
+  return Array.from(entries, (entry) => `${JSON.stringify(entry)}\n`).join("");
+}
+
+function read(path: string): Stored {
   let text: string;
   try {
     text = readFileSync(path, "utf8");
@@ -102,43 +193,39 @@ function read(path: string): StoredFile {
     mkdirSync(dirname(path), { recursive: true });
     return empty;
   }
-  let value: unknown;
+  let stored: Stored | undefined;
   try {
-    value = JSON.parse(text);
+    stored = text.startsWith('{"version":2}\n') ? fromLines(text) : fromFirstVersion(JSON.parse(text));
   } catch (cause) {
     if (statSync(path).mtimeMs < Date.now() - os.uptime() * 1000) return empty;
     throw new Error(`read pods' attachments from ${path}: not JSON; delete the file if no pod runs on this node`, {
       cause,
     });
   }
-  if (!isStoredFile(value)) {
-    throw new Error(
-      `read pods' attachments from ${path}: not of version 1; delete the file if no pod runs on this node`,
-    );
+  if (stored !== undefined) return stored;
+  throw new Error(
+    `read pods' attachments from ${path}: neither of version 1 nor 2; delete the file if no pod runs on this node`,
+  );
+}
+
+/** Throws SyntaxError. */
+function fromLines(text: string): Stored {
+  const attachments = new Map<string, Attachment>();
+  let cursors: Stored["cursors"] = {};
+  for (const line of text.split("\n").slice(1, -1)) {
+    const entry = JSON.parse(line) as Entry;
+    if ("put" in entry) attachments.set(entry.put.id, entry.put);
+    else if ("removed" in entry) attachments.delete(entry.removed);
+    else if ("cursors" in entry) ({ cursors } = entry);
   }
-  return value;
+  return { cursors, attachments: [...attachments.values()] };
 }
 
-function isStoredFile(value: unknown): value is StoredFile {
-  if (typeof value !== "object" || value === null) return false;
-  const { version, cursors, attachments } = value as Partial<StoredFile>;
-  return version === 1 && typeof cursors === "object" && Array.isArray(attachments);
-}
-
-/** JSON, a pod a line. Each pod's line is made once: hundreds that start are written many times. */
-function textOf({ version, cursors, attachments }: StoredFile): string {
-  const lines = attachments.map((attachment) => {
-    let line = lineOf.get(attachment);
-    if (line === undefined) lineOf.set(attachment, (line = JSON.stringify(attachment)));
-    return line;
-  });
-  return `{"version":${version},"cursors":${JSON.stringify(cursors)},"attachments":[\n${lines.join(",\n")}\n]}\n`;
-}
-
-const lineOf = new WeakMap<Attachment, string>();
-
-function write(path: string, file: StoredFile): void {
-  const temporary = `${path}.new`;
-  writeFileSync(temporary, textOf(file), { mode: 0o600 });
-  renameSync(temporary, path);
+/** The first version was one value, made anew at each change. */
+function fromFirstVersion(value: unknown): Stored | undefined {
+  if (typeof value !== "object" || value === null) return undefined;
+  const { version, cursors, attachments } = value as Partial<Stored> & { readonly version?: number };
+  return version === 1 && typeof cursors === "object" && Array.isArray(attachments)
+    ? { cursors, attachments }
+    : undefined;
 }

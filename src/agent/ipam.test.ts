@@ -168,6 +168,60 @@ describe("attachments", () => {
     assert.deepEqual(createIpam(["10.0.0.0/29"], again).allocate(), ["10.0.0.4"]);
   });
 
+  test("whatever was written when the process was killed, the file says what was flushed before", async (t) => {
+    const directory = mkdtempSync(join(tmpdir(), "fairlead-"));
+    t.after(() => rmSync(directory, { recursive: true }));
+    const path = join(directory, "attachments.json");
+    const store = openAttachments(path);
+    const names = (): readonly string[] =>
+      openAttachments(path)
+        .list()
+        .map(({ id }) => id);
+    for (const id of ["a", "b"]) store.put(attachment(id, "10.0.0.2"));
+    await store.flushed();
+    store.put(attachment("c", "10.0.0.3"));
+    store.remove("a");
+    await store.flushed();
+    const whole = readFileSync(path);
+    const end = whole.lastIndexOf("\n", whole.length - 2) + 1;
+    for (let length = end; length < whole.length; length++) {
+      writeFileSync(path, whole.subarray(0, length));
+      assert.deepEqual(names(), ["a", "b", "c"], `${length} bytes`);
+    }
+    // Who comes after goes on behind no half line.
+    const next = openAttachments(path);
+    next.put(attachment("d", "10.0.0.4"));
+    await next.flushed();
+    next.remove("b");
+    await next.flushed();
+    assert.deepEqual(names(), ["a", "c", "d"]);
+    // And where somebody took the file away, with all there is.
+    rmSync(path);
+    next.put(attachment("e", "10.0.0.5"));
+    await next.flushed();
+    assert.deepEqual(names(), ["a", "c", "d", "e"]);
+  });
+
+  test("a file of the first version is read; one that has become long is made anew", async (t) => {
+    const directory = mkdtempSync(join(tmpdir(), "fairlead-"));
+    t.after(() => rmSync(directory, { recursive: true }));
+    const path = join(directory, "attachments.json");
+    const first = { version: 1, cursors: { "10.0.0.0/29": 3 }, attachments: [attachment("a", "10.0.0.5")] };
+    writeFileSync(path, JSON.stringify(first));
+    const store = openAttachments(path);
+    assert.deepEqual(store.list(), first.attachments);
+    let longest = 0;
+    for (let round = 0; round < 400; round++) {
+      store.put(attachment("b", `10.0.0.${round % 2}`));
+      await store.flushed();
+      longest = Math.max(longest, readFileSync(path, "utf8").split("\n").length);
+    }
+    assert.ok(longest > 100 && longest < 300, `${longest} lines`);
+    const again = openAttachments(path);
+    assert.deepEqual(again.list(), [...first.attachments, attachment("b", "10.0.0.1")]);
+    assert.equal(again.cursor("10.0.0.0/29"), 3);
+  });
+
   test("the list is the same array until something changes", () => {
     const store = openAttachments();
     store.put(attachment("a", "10.0.0.2"));

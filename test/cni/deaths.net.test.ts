@@ -1,10 +1,11 @@
 // Callers and agents that die, hang, come by the hundred or leave rubbish.
 
 import assert from "node:assert/strict";
-import { closeSync, constants, openSync, readFileSync, readSync, readdirSync, writeFileSync } from "node:fs";
+import { closeSync, constants, openSync, readSync, readdirSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { describe, test } from "node:test";
 
+import { openAttachments } from "../../src/agent/attachments.ts";
 import {
   addressesIn,
   codeOf,
@@ -59,9 +60,10 @@ describe("the plugin, and callers and agents that die", () => {
     const valid = [{ containerID: last.id, ifname: "eth0" }];
     const config = { ...network, "cni.dev/valid-attachments": valid };
     assert.equal((await plugin({ command: "GC", directory, config })).exitCode, 0);
-    const { attachments } = JSON.parse(readFileSync(attachmentsFile, "utf8")) as { attachments: { id: string }[] };
     assert.deepEqual(
-      attachments.map(({ id }) => id),
+      openAttachments(attachmentsFile)
+        .list()
+        .map(({ id }) => id),
       [last.id],
     );
   });

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
 import path from "node:path";
 import { describe, test } from "node:test";
 
+import { openAttachments } from "../../src/agent/attachments.ts";
 import { openKernel } from "../../src/kernel/linux.ts";
 import { cniVersions } from "../../src/serve/cni/request.ts";
 import {
@@ -204,10 +204,9 @@ describe("the plugin, with an agent", () => {
       { nameservers: ["10.96.0.10"], search: ["cluster.local"], options: ["ndots:5"] },
       output,
     );
-    const { attachments } = JSON.parse(readFileSync(attachmentsFile, "utf8")) as {
-      attachments: { hostPorts: unknown }[];
-    };
-    assert.deepEqual(attachments[0]?.hostPorts, [{ hostPort: 8080, protocol: "tcp", port: 80 }]);
+    assert.deepEqual(openAttachments(attachmentsFile).list()[0]?.hostPorts, [
+      { hostPort: 8080, protocol: "tcp", port: 80 },
+    ]);
   });
 
   test("a previous result is passed on with ours behind it; a second interface leaves the first one's way out", async (t) => {
