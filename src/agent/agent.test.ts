@@ -98,6 +98,48 @@ function bench(compileError?: () => Error | undefined): Bench {
 const nextTurn = (): Promise<void> => new Promise((resolve) => void setImmediate(resolve));
 
 describe("agent", () => {
+  test("another network's links are none of our business, but for routes behind them", async () => {
+    const { agent, clock, kernel, set } = bench();
+    const synced = agent.synced();
+    clock.pass(0);
+    await synced;
+    clock.pass(100);
+    const settle = async (): Promise<number> => {
+      await nextTurn();
+      clock.pass(100);
+      const { dumps } = kernel.writes;
+      kernel.forgetWrites();
+      return dumps;
+    };
+    await settle();
+    const theirs = { kind: "create-bridge", name: "docker0", mac: "02:00:00:00:00:99", mtu: 1500 } as const;
+    kernel.byHand.change(
+      theirs,
+      { kind: "set-link", name: "docker0", up: true },
+      { kind: "set-address", link: "docker0", address: "172.17.0.1", bits: 16 },
+      { kind: "set-neighbour", link: "docker0", address: "172.17.0.9", mac: "02:00:00:00:00:98" },
+    );
+    assert.equal(await settle(), 0);
+    kernel.byHand.change({ kind: "delete-neighbour", link: "cbr0", address: "10.244.1.9" });
+    assert.ok((await settle()) > 0);
+    // A link that becomes one of ours by its name.
+    kernel.byHand.change({ kind: "set-link", name: "docker0", rename: "flp000000000099" });
+    assert.ok((await settle()) > 1);
+    kernel.byHand.change(
+      { ...theirs, name: "eth0" },
+      { kind: "set-link", name: "eth0", up: true },
+      { kind: "set-address", link: "eth0", address: "192.0.2.1", bits: 24 },
+    );
+    const origin = { kind: "Node", name: "node-2" };
+    set({ routes: [{ to: "10.244.2.0/24", action: "forward", via: "192.0.2.2", metric: 1024, origin }] });
+    await settle();
+    kernel.byHand.change({ ...theirs, name: "docker1" });
+    assert.equal(await settle(), 0);
+    kernel.byHand.change({ kind: "delete-link", name: "docker1" });
+    assert.equal(await settle(), 1);
+    await agent.stop();
+  });
+
   test("the first reconciliation begins at once; synced gives its report", async () => {
     const { agent, clock, kernel } = bench();
     const synced = agent.synced();

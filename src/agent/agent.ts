@@ -9,11 +9,12 @@ import { performance } from "node:perf_hooks";
 import process from "node:process";
 
 import type { Drift, Failure, Part, ReconcileReport } from "../apply/report.ts";
+import { ownLinkName } from "../apply/links.ts";
 import { reconcile, removeEverything } from "../apply/reconcile.ts";
 import type { ConnectionMatch, MonitorEvent, NetworkKernel } from "../kernel/kernel.ts";
 import type { Attachment, Network } from "../model/network.ts";
 import type { NetworkSource } from "../model/source.ts";
-import type { Program } from "../program/program.ts";
+import type { Program, Route } from "../program/program.ts";
 import type { AttachmentStore } from "./attachments.ts";
 import { createSpared, isServing } from "./spared.ts";
 
@@ -143,7 +144,7 @@ export function startAgent(options: AgentOptions): Agent {
   const markSuspect = (parts: readonly Part[] | "all"): void => {
     if (parts === "all") suspect = "all";
     else if (suspect !== "all") for (const part of parts) suspect.add(part);
-    markDirty();
+    if (parts.length > 0) markDirty();
   };
 
   const run = (): void => {
@@ -262,19 +263,33 @@ export function startAgent(options: AgentOptions): Agent {
 
 /** Which parts an event seen in the kernel may have changed. */
 function partsOf(event: MonitorEvent, program: Program | undefined): readonly Part[] {
+  const isOurs = event.link === undefined || program === undefined || event.link.names.some(ownLinkName);
   switch (event.kind) {
     case "link":
-      return ["links", "addresses", "neighbours", "forwarding", "routes", "sysctls"];
+      if (isOurs) return ["links", "addresses", "neighbours", "forwarding", "routes", "sysctls"];
+      return event.link.isNew ? [] : partsBehind(program);
     case "address":
       // IPv4 routes go with the address that is their source.
-      return ["addresses", "routes"];
+      return isOurs ? ["addresses", "routes"] : partsBehind(program);
     case "route":
       return ["routes"];
     case "neighbour":
-      return ["neighbours", "forwarding"];
+      return isOurs ? ["neighbours", "forwarding"] : [];
     case "nftables":
       return (program?.tables ?? []).map((table): Part => `table ${table.family} ${table.name}`);
   }
+}
+
+/**
+ * What may hang on somebody else's link, such as containers of another network have by the hundred: routes whose next hop is behind it, which
+ * the kernel drops without a word.
+ */
+function partsBehind(program: Program | undefined): readonly Part[] {
+  return program?.routes.every(isOnOwnLink) === true ? [] : ["routes"];
+}
+
+function isOnOwnLink({ action, link }: Route): boolean {
+  return action === "unreachable" || (link !== undefined && ownLinkName(link));
 }
 
 const systemClock: Clock = {

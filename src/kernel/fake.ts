@@ -136,7 +136,7 @@ function makeKernel(
         for (const monitor of monitors) for (const one of events) monitor(one);
       });
     }
-    pending.set(event.kind, event);
+    pending.set(`${event.kind} ${event.link?.names.join(" ")}`, event);
   };
   const changeOne = (change: Change): ChangeResult => {
     try {
@@ -217,7 +217,7 @@ function makeKernel(
       change(...wanted) {
         for (const change of wanted) {
           applyChange(links, change);
-          tell({ kind: monitorKind(change), detail: change.kind });
+          tell({ kind: monitorKind(change), detail: change.kind, ...linkOf(change) });
         }
       },
       nft(...batch) {
@@ -293,6 +293,16 @@ function monitorKind(change: Change): MonitorEvent["kind"] {
     case "delete-forwarding":
       return "neighbour";
   }
+}
+
+function linkOf(change: Change): Pick<MonitorEvent, "link"> {
+  if ("name" in change) {
+    const names = [change.name, ...(change.kind === "set-link" && change.rename !== undefined ? [change.rename] : [])];
+    return { link: { names, isNew: change.kind.startsWith("create-") } };
+  }
+  return "link" in change && change.link !== undefined && monitorKind(change) !== "route"
+    ? { link: { names: [change.link], isNew: false } }
+    : {};
 }
 
 function matches(connection: ConnectionState, match: ConnectionMatch): boolean {

@@ -232,13 +232,13 @@ function routeEvent(
   switch (message.type) {
     case linkMessage.new:
     case linkMessage.delete: {
-      const detail = linkDetail(known, message);
-      return detail === undefined || ours ? undefined : { kind: "link", detail };
+      const news = linkNews(known, message);
+      return news === undefined || ours ? undefined : { kind: "link", ...news };
     }
     case addressMessage.new:
     case addressMessage.delete: {
-      const detail = addressDetail(known, message, foreign);
-      return detail === undefined || ours ? undefined : { kind: "address", detail };
+      const news = addressNews(known, message, foreign);
+      return news === undefined || ours ? undefined : { kind: "address", ...news };
     }
     case routeMessage.new:
     case routeMessage.delete: {
@@ -249,8 +249,8 @@ function routeEvent(
     }
     case neighbourMessage.new:
     case neighbourMessage.delete: {
-      const detail = ours ? undefined : neighbourDetail(known, message, foreign);
-      return detail === undefined ? undefined : { kind: "neighbour", detail };
+      const news = ours ? undefined : neighbourNews(known, message, foreign);
+      return news === undefined ? undefined : { kind: "neighbour", ...news };
     }
     default:
       return undefined;
@@ -274,20 +274,26 @@ function nftablesEvent(attributes: Attributes): MonitorEvent {
   return { kind: "nftables", detail: `ruleset changed${by}` };
 }
 
+type LinkNews = Pick<MonitorEvent, "detail" | "link">;
+
 /** Keeps `known` up to date; what is new, or undefined. */
-function linkDetail(known: Known, message: NetlinkMessage): string | undefined {
+function linkNews(known: Known, message: NetlinkMessage): LinkNews | undefined {
   const port = decodeBridgePort(message);
   if (port !== undefined) return rememberPort(known, message, port);
   const link = decodeLink(message);
   if (link === undefined) return undefined;
+  const before = known.links.get(link.index);
   if (message.type === linkMessage.delete) {
     known.ports.delete(link.index);
-    return known.links.delete(link.index) ? `link ${link.name} deleted` : undefined;
+    return known.links.delete(link.index) ? newsOf("deleted", link.name) : undefined;
   }
-  const before = known.links.get(link.index);
   const after = rememberLink(known, link);
-  if (before === undefined) return `link ${link.name} created`;
-  return before.settings === after ? undefined : `link ${before.name} changed`;
+  if (before === undefined) return newsOf("created", link.name);
+  return before.settings === after ? undefined : newsOf("changed", before.name, link.name);
+}
+
+function newsOf(what: "created" | "changed" | "deleted", ...names: readonly string[]): LinkNews {
+  return { detail: `link ${names[0]} ${what}`, link: { names, isNew: what === "created" } };
 }
 
 function rememberLink(known: Known, link: LinkInfo | undefined): string | undefined {
@@ -303,14 +309,15 @@ function rememberPort(
   known: Known,
   message: NetlinkMessage,
   { index, bridgePort }: { index: number; bridgePort: BridgePort },
-): string | undefined {
+): LinkNews | undefined {
   // Leaving a bridge changes the link's master too, and is noticed there.
   if (message.type === linkMessage.delete) return void known.ports.delete(index);
   const settings = JSON.stringify(bridgePort);
   const before = known.ports.get(index);
   known.ports.set(index, settings);
   if (before === undefined || before === settings) return undefined;
-  return `bridge port ${linkName(known, index)} changed`;
+  const name = linkName(known, index);
+  return { detail: `bridge port ${name} changed`, link: { names: [name], isNew: false } };
 }
 
 /** The kernel tells of a new IPv6 address when its duplicate detection is over, even where there is none: from a worker of its own, later. */
@@ -326,7 +333,7 @@ function addressKey(info: AddressInfo): string {
   return `${info.address}/${info.bits} on #${info.index}`;
 }
 
-function addressDetail(known: Known, message: NetlinkMessage, foreign: boolean): string | undefined {
+function addressNews(known: Known, message: NetlinkMessage, foreign: boolean): LinkNews | undefined {
   const info = decodeAddress(message);
   if (info === undefined) return undefined;
   const key = addressKey(info);
@@ -337,18 +344,26 @@ function addressDetail(known: Known, message: NetlinkMessage, foreign: boolean):
   // The kernel gives and takes link-local addresses as links come and go.
   const automatic = !foreign && familyOf(info.address) === 6 && info.scope === routeScope.link;
   if (!news || automatic) return undefined;
-  const where = linkName(known, info.index);
-  return `address ${info.address}/${info.bits} on ${where} ${verb(message, addressMessage.new)}`;
+  return on(known, info.index, `address ${info.address}/${info.bits}`, verb(message, addressMessage.new));
 }
 
-function neighbourDetail(known: Known, message: NetlinkMessage, foreign: boolean): string | undefined {
+function neighbourNews(known: Known, message: NetlinkMessage, foreign: boolean): LinkNews | undefined {
   const info = decodeNeighbour(message);
   if (info === undefined) return undefined;
   const what = info.kind === "neighbour" ? `neighbour ${info.address}` : `forwarding of ${info.mac}`;
   // What the kernel learns and forgets by itself is no change of configuration. Forwarding entries never name who asked.
   const configured = (info.state & (neighbourState.noarp | neighbourState.permanent)) !== 0;
   if (!foreign && !(info.kind === "forwarding" && configured)) return undefined;
-  return `${what} on ${linkName(known, info.index)} ${verb(message, neighbourMessage.new)}`;
+  return on(known, info.index, what, verb(message, neighbourMessage.new));
+}
+
+/** Of something on a link; whose link it is cannot be said where the link is not known yet, or any more. */
+function on(known: Known, index: number, what: string, done: "set" | "deleted"): LinkNews {
+  const name = linkName(known, index);
+  return {
+    detail: `${what} on ${name} ${done}`,
+    ...(known.links.has(index) && { link: { names: [name], isNew: false } }),
+  };
 }
 
 function linkName(known: Known, index: number): string {
