@@ -9,6 +9,7 @@ import os from "node:os";
 import path from "node:path";
 import process from "node:process";
 
+import { createNetworkNamespace } from "../../src/kernel/namespaces.ts";
 import { unshareFlags } from "../../src/kernel/refusal.ts";
 import { shellPlugin, startHost } from "../../test/cni/plugin.testing.ts";
 
@@ -104,6 +105,12 @@ function timed(
   return took;
 }
 
+function addByHand(pod: string): void {
+  const input = `link add ${pod} type veth peer name eth0 netns ${pod}\nlink set ${pod} master bare0\nlink set ${pod} up\n`;
+  const { status, stderr } = spawnSync("ip", ["-b", "-"], { input, encoding: "utf8" });
+  if (status !== 0) throw new Error(`ip, by hand: ${stderr}`);
+}
+
 const median = (values: readonly number[]): number => values.toSorted((a, b) => a - b)[values.length >> 1] ?? 0;
 const ms = (value: number): string => `${value.toFixed(1)} ms`;
 
@@ -145,13 +152,36 @@ for (let round = 0; round < Math.ceil(rounds / 3); round++) {
 report("100 ADDs at once, until the last", parallel);
 report("  processor time of each of them, the agent's included", processor);
 
-const names = namespaces(pods);
-const times: number[] = [];
-for (const name of names) times.push(timed(ours, "ADD", [name]));
-const first = median(times.slice(0, 50));
-const last = median(times.slice(-50));
+// Many pods on one node, beside those of the peer and beside bare veth pairs that are put on a bridge and switched on, each on a node of its own:
+// what grows with the number of links and namespaces is then the kernel's.
+const [peersNode, bareNode] = [createNetworkNamespace(), createNetworkNamespace()];
+bareNode.run(() => spawnSync("ip", ["link", "add", "bare0", "type", "bridge"]));
+const crowd: readonly { readonly name: string; readonly add: (pod: string) => void }[] = [
+  { name: ours.name, add: (pod) => void timed(ours, "ADD", [pod]) },
+  { name: peer.name, add: (pod) => void peersNode.run(() => timed(peer, "ADD", [pod])) },
+  { name: "ip link, by hand", add: (pod) => bareNode.run(() => addByHand(pod)) },
+];
+const theirs = new Map(crowd.map(({ name }) => [name, namespaces(pods)]));
+const took = new Map(crowd.map(({ name }): [string, number[]] => [name, []]));
+const agentsMs: number[] = [];
+for (let round = 0; round < pods; round++) {
+  const turn = round % crowd.length;
+  for (const { name, add } of [...crowd.slice(turn), ...crowd.slice(0, turn)]) {
+    const pod = theirs.get(name)?.[round] ?? "";
+    const [started, before] = [performance.now(), cpuMs(host.process.pid ?? 0, "own")];
+    add(pod);
+    took.get(name)?.push(performance.now() - started);
+    if (name === ours.name) agentsMs.push(cpuMs(host.process.pid ?? 0, "own") - before);
+  }
+}
+console.log(`${pods} pods on one node, the first 50 and the last 50 (medians)`);
+for (const [name, times] of took) {
+  const [first, last] = [median(times.slice(0, 50)), median(times.slice(-50))];
+  console.log(`  ${name}: ${ms(first)} and ${ms(last)} each: ${(last / first).toFixed(2)}`);
+}
+const mean = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length;
 console.log(
-  `${pods} pods on one node: the first 50 ${ms(first)} each, the last 50 ${ms(last)} (medians): ${(last / first).toFixed(2)}`,
+  `  the agent's processor time of each: ${ms(mean(agentsMs.slice(0, 50)))} and ${ms(mean(agentsMs.slice(-50)))}`,
 );
 const status = spawnSync("grep", ["VmRSS", `/proc/${host.process.pid}/status`], { encoding: "utf8" }).stdout;
 console.log(`the agent then: ${status.trim()}`);
