@@ -185,6 +185,45 @@ await test("the API server that a Corefile names; one that changes, or several, 
   }
 });
 
+await test("a Corefile that shows no cluster needs no API server; the next one that does is followed", async () => {
+  const namespace = createNetworkNamespace();
+  const server = apiServer({ services: [service("10.96.0.7")] });
+  server.release();
+  const log: string[] = [];
+  let text = ".:53 {\n hosts {\n  192.0.2.7 seven.test\n }\n reload\n}\n";
+  let isThere = false;
+  const dns = await startClusterDns({
+    connect: async () => {
+      if (!isThere) throw new Error("read kubeconfig /nowhere: ENOENT");
+      return server.client;
+    },
+    namespace,
+    corefile: "/Corefile",
+    read: (path) => (path === "/Corefile" ? text : undefined),
+    list: () => [],
+    env: {},
+    log: (line) => log.push(line),
+  });
+  try {
+    await dns.synced;
+    const ask = async (name: string): Promise<string> => {
+      const { rcode, answers } = await queryDns(namespace, "127.0.0.1", name, "A");
+      return [rcodeName(rcode), ...answers.map(({ data }) => formatRecordData(data))].join(" ");
+    };
+    assert.equal(await ask("seven.test"), "NOERROR 192.0.2.7");
+    text = corefile("disabled");
+    await until(() => log.some((line) => line.includes("/nowhere: ENOENT")));
+    assert.equal(await ask("seven.test"), "NOERROR 192.0.2.7", "the old one stays in force");
+    isThere = true;
+    text = `${corefile("disabled")}# again\n`;
+    await until(() => log.some((line) => line.includes("Reloading complete")));
+    assert.equal(await ask("web.shop.svc.cluster.local"), "NOERROR 10.96.0.7");
+  } finally {
+    await dns.close();
+    namespace.close();
+  }
+});
+
 async function until(condition: () => boolean): Promise<void> {
   const deadline = performance.now() + 30_000;
   while (!condition()) {

@@ -25,7 +25,7 @@ import { dnsObject } from "./dns-objects.ts";
 import { createObjectsSource } from "./network-source.ts";
 
 export interface ClusterDnsOptions {
-  /** Opens the way to the API server that the Corefile names; undefined: it names none. */
+  /** Opens the way to the API server that the Corefile names (undefined: it names none), once the Corefile shows a cluster. */
   readonly connect: (named: ApiServer | undefined) => Promise<ClusterClient>;
   /** Where the server listens. */
   readonly namespace: NetworkNamespace;
@@ -60,6 +60,7 @@ export async function startClusterDns(options: ClusterDnsOptions): Promise<Clust
   let named: ApiServer | undefined;
   const parse = (text: string): Corefile => {
     const parsed = parseCorefile(text, { file: path, read, list, env });
+    if (!showsCluster(parsed)) return parsed;
     const wanted = apiServerOf(parsed, path);
     if (connected && !isDeepStrictEqual(wanted, named))
       throw new Error(`${path}: it names another API server than before: the server must be started anew for that`);
@@ -67,15 +68,18 @@ export async function startClusterDns(options: ClusterDnsOptions): Promise<Clust
     return parsed;
   };
   let connected = false;
+  const connect = async (): Promise<ClusterClient> => {
+    const client = await options.connect(named);
+    connected = true;
+    return client;
+  };
   const textNow = (): string => read(path) ?? "";
   const text = textNow();
   const corefile = text === "" ? defaultCorefile("cluster.local") : parse(text);
   if (text === "") log(`[INFO] there is no ${path}: the defaults hold`);
 
-  const client = await options.connect(named);
-  connected = true;
   const domain = domainOf(corefile);
-  const objects = followObjects({ client, domain, log: (line) => log(`[INFO] plugin/kubernetes: ${line}`) });
+  const objects = followObjects({ connect, domain, log: (line) => log(`[INFO] plugin/kubernetes: ${line}`) });
   try {
     await objects.watch(corefile);
     const server = await startDnsServer({
@@ -101,7 +105,6 @@ export async function startClusterDns(options: ClusterDnsOptions): Promise<Clust
       following.close();
       await server.close("lameduck");
       objects.close();
-      client.close();
     };
     let ended: Promise<void> | undefined;
     return {
@@ -113,7 +116,6 @@ export async function startClusterDns(options: ClusterDnsOptions): Promise<Clust
     };
   } catch (error) {
     objects.close();
-    client.close();
     throw error;
   }
 }
@@ -122,6 +124,11 @@ export async function startClusterDns(options: ClusterDnsOptions): Promise<Clust
 function domainOf({ servers }: Corefile): string {
   const zones = servers.flatMap(({ kubernetes }) => kubernetes?.zones ?? []);
   return zones.find((zone) => !zone.endsWith(".arpa")) ?? "cluster.local";
+}
+
+/** One that only forwards, as in front of each node's pods, needs no API server. */
+function showsCluster({ servers }: Corefile): boolean {
+  return servers.some(({ kubernetes }) => kubernetes !== undefined);
 }
 
 /** The one API server of a Corefile. Throws where its blocks name several: one process reads one cluster. */
@@ -179,7 +186,7 @@ function kindsFor({ servers }: Corefile): readonly Kind[] {
 }
 
 interface FollowedObjects {
-  /** Begins to watch what this Corefile needs besides what is watched already. */
+  /** Begins to watch what this Corefile needs besides what is watched already; the first that needs anything opens the way there. */
   watch(corefile: Corefile): Promise<void>;
   /** Resolves when everything that is watched is known. */
   synced(): Promise<void>;
@@ -191,7 +198,7 @@ interface FollowedObjects {
 }
 
 function followObjects(parts: {
-  readonly client: ClusterClient;
+  readonly connect: () => Promise<ClusterClient>;
   readonly domain: string;
   readonly log: (line: string) => void;
 }): FollowedObjects {
@@ -200,6 +207,7 @@ function followObjects(parts: {
   const services = createChangeLog();
   const endpointSlices = createChangeLog();
   let isSynced = false;
+  let client: ClusterClient | undefined;
   let cluster: ClusterConfig | undefined;
   let made: { readonly network: ReturnType<typeof source.current>; readonly zone: Zone } | undefined;
 
@@ -241,11 +249,12 @@ function followObjects(parts: {
   return {
     async watch(corefile) {
       for (const kind of kindsFor(corefile)) {
+        client ??= await parts.connect();
         if (informers.has(kind)) continue;
         informers.set(
           kind,
           startInformer<KubeObject>({
-            client: parts.client,
+            client,
             resource: resources[kind],
             keep: dnsObject,
             log: parts.log,
@@ -269,6 +278,7 @@ function followObjects(parts: {
     },
     close() {
       for (const informer of informers.values()) informer.close();
+      client?.close();
       source.close();
     },
   };
