@@ -7,6 +7,7 @@ import { rcodes } from "../wire/dns/message.ts";
 import type { DnsName } from "../wire/dns/name.ts";
 import { recordTypeName, type DnsRecord } from "../wire/dns/record.ts";
 import { denial, lookup, type ZoneAnswer } from "./zone-lookup.ts";
+import { createMemory } from "./zone-memory.ts";
 import type { Zone } from "./zone.ts";
 
 /** An answer ready to be sent; with `continueAt` it ends in a CNAME that leads to others' names. */
@@ -74,7 +75,7 @@ export function finishedDenial(zone: Zone, cut: DnsName, name: DnsName, type: nu
 /** Of each type. Pods' IPv6 names have many spellings, so even what exists needs a bound. */
 const namesMax = 200_000;
 
-const known = new WeakMap<Zone, Map<number, Map<DnsName, ZoneFinishedAnswer>>>();
+const known = createMemory<Zone, Map<number, Map<DnsName, ZoneFinishedAnswer>>>("answers");
 
 function finished(found: ZoneAnswer, name: DnsName, type: number): ZoneFinishedAnswer {
   const { rcode, answers, authority, additional, continueAt } = found;

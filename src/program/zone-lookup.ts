@@ -8,6 +8,7 @@ import type { Origin } from "../kube/object.ts";
 import type { NetworkPod } from "../model/network.ts";
 import { isWithin, lowerName, type DnsName } from "../wire/dns/name.ts";
 import { classIn, type RecordData, type RecordType } from "../wire/dns/record.ts";
+import { createMemory } from "./zone-memory.ts";
 import { servicesWith } from "./zone-pointers.ts";
 import { addressOfDashed, addressOfReverseName, dashedAddress, reverseName, reverseZoneOf } from "./zone-reverse.ts";
 import { serviceName, serviceNames, servicePointers, type Pointer } from "./zone-service.ts";
@@ -210,7 +211,7 @@ function reverseNodes(zone: Zone): ZoneNode[] {
     .map(([address, pointers]) => reverseNode(zone, reverseName(address), pointers));
 }
 
-const knownFixed = new WeakMap<Zone, Map<DnsName, ZoneNode>>();
+const knownFixed = createMemory<Zone, ReadonlyMap<DnsName, ZoneNode>>("fixed nodes");
 
 // The names that exist in every cluster: the apex, its name server, the version, and the parents of all else.
 function fixedNodes(zone: Zone): ReadonlyMap<DnsName, ZoneNode> {

@@ -4,6 +4,7 @@
 // Not here: what the names are (zone-service.ts).
 
 import { compareText } from "../model/table.ts";
+import { createMemory } from "./zone-memory.ts";
 
 /** A map, with some keys set (or, where undefined, without them). In order of key wherever `base` is. */
 export function changedMap<V extends object>(
@@ -31,7 +32,7 @@ interface Layers<V> {
   readonly size: number;
 }
 
-const layers = new WeakMap<ReadonlyMap<string, object>, Layers<object>>();
+const layers = createMemory<ReadonlyMap<string, object>, Layers<object>>("layers");
 
 function layersOf<V extends object>(map: ReadonlyMap<string, V>): Layers<V> {
   return (layers.get(map) as Layers<V> | undefined) ?? { below: map, above: new Map(), size: map.size };

@@ -14,6 +14,7 @@ import { stretchBetween } from "../model/stretch.ts";
 import { compareText } from "../model/table.ts";
 import { lowerName, type DnsName } from "../wire/dns/name.ts";
 import type { DnsRecord } from "../wire/dns/record.ts";
+import { createMemory } from "./zone-memory.ts";
 import { movePointers } from "./zone-pointers.ts";
 import { changedMap } from "./zone-services.ts";
 
@@ -107,7 +108,7 @@ export function compileZone(
 }
 
 /** What a Zone was made of. */
-const madeOf = new WeakMap<Zone, Network>();
+const madeOf = createMemory<Zone, Network>("network");
 
 /** What may have other answers in one zone than in another. */
 export interface ZoneChange {

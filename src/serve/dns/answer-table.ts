@@ -29,7 +29,7 @@ export function createTableMemory(size: {
 export interface AnswerTable {
   /** Keeps an answer to the question whose bytes are `asked[12 … questionEnd)`. */
   keep(asked: Uint8Array, questionEnd: number, answer: FinishedAnswer, as: KeepAs): void;
-  /** Takes away the answers of these owners: one look at every slot. */
+  /** Takes away the answers of these owners. */
   forget(owners: ReadonlySet<number>): void;
   clear(): void;
 }
@@ -60,6 +60,8 @@ const nextWord = 1;
 const headerWords = 4;
 /** A longer way to an entry is not gone: nobody can make all questions slow by choosing names. */
 const probesMax = 16;
+/** Owners whose slots stand in one row are as many as answers by this; a power of two. */
+const ownerRows = 1 << 12;
 /** A larger answer is rare, and not worth its room. */
 const answerBytesMax = 4096;
 
@@ -103,6 +105,10 @@ export function createAnswerTable(memory: TableMemory): AnswerTable {
   const { words, bytes, mask, slotsAt, ownersAt, entriesAt } = viewsOf(memory);
   let taken = 0;
   words[nextWord] = entriesAt;
+  // The slots of each owner, one behind the other, a number above their own; 0 ends. A slot that is free is in no such row.
+  const firstOf = new Int32Array(ownerRows);
+  const behind = new Int32Array(mask + 1);
+  const rowOf = (owner: number): number => owner & (ownerRows - 1);
 
   const clear = (): void => {
     if (words[nextWord] === entriesAt) return;
@@ -110,6 +116,7 @@ export function createAnswerTable(memory: TableMemory): AnswerTable {
     Atomics.add(words, epochWord, 1);
     words.fill(0, slotsAt, entriesAt);
     words[nextWord] = entriesAt;
+    firstOf.fill(0);
     taken = 0;
     Atomics.add(words, epochWord, 1);
   };
@@ -145,15 +152,27 @@ export function createAnswerTable(memory: TableMemory): AnswerTable {
       bytes.set(answer.bytes, name + wordsFor(nameBytes) * 4);
       words[nextWord] = entry + needed;
       words[ownersAt + free] = owner;
+      behind[free] = firstOf[rowOf(owner)] as number;
+      firstOf[rowOf(owner)] = free + 1;
       if (words[slotsAt + free] === 0) taken++;
       // Seen from here on, with all of it.
       Atomics.store(words, slotsAt + free, entry);
     },
     forget(owners) {
       if (words[nextWord] === entriesAt) return;
-      for (let slot = slotsAt; slot <= slotsAt + mask; slot++) {
-        if ((words[slot] as number) <= 0 || !owners.has(words[slot + mask + 1] as number)) continue;
-        Atomics.store(words, slot, -1);
+      for (const owner of owners) {
+        const row = rowOf(owner);
+        let stays = -1;
+        for (let next = firstOf[row] as number; next > 0;) {
+          const slot = next - 1;
+          next = behind[slot] as number;
+          if (words[ownersAt + slot] !== owner) stays = slot;
+          else {
+            Atomics.store(words, slotsAt + slot, -1);
+            if (stays < 0) firstOf[row] = next;
+            else behind[stays] = next;
+          }
+        }
       }
     },
     clear,

@@ -161,6 +161,43 @@ await test("a full table starts anew, and goes on answering", () => {
   assert.ok(read(reader, query));
 });
 
+await test("what is forgotten is what had that owner, whatever else was kept and forgotten before", () => {
+  const memory = createTableMemory({ slots: 1 << 12, bytes: 1 << 20, shared: false });
+  const [table, reader] = [createAnswerTable(memory), createAnswerReader(memory, () => 0)];
+  const queryOf = (index: number): Uint8Array =>
+    buildQuery({ id: 1, name: `db-${index}.shop.svc.cluster.local`, type: "A" });
+  const names = 100;
+  const step = fc.oneof(
+    // Owners that stand in one row: their last bits are the same.
+    fc.record({ keep: fc.nat(names - 1), owner: fc.nat(4).map((high) => (high << 16) | 3) }),
+    fc.record({ forget: fc.uniqueArray(fc.nat(4).map((high) => (high << 16) | 3)) }),
+    fc.constant("clear" as const),
+  );
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
+      table.clear();
+      const kept = new Map<number, number>();
+      for (const each of steps) {
+        if (each === "clear") {
+          table.clear();
+          kept.clear();
+        } else if ("keep" in each) {
+          const query = queryOf(each.keep);
+          table.keep(query, questionEnd(query), addresses(1), { ...as, owner: each.owner });
+          // Who is there already stays.
+          if (!kept.has(each.keep)) kept.set(each.keep, each.owner);
+        } else {
+          table.forget(new Set(each.forget));
+          for (const [index, owner] of kept) if (each.forget.includes(owner)) kept.delete(index);
+        }
+      }
+      for (let index = 0; index < names; index++)
+        assert.equal(read(reader, queryOf(index)) !== undefined, kept.has(index), String(index));
+    }),
+    { numRuns: 200 },
+  );
+});
+
 await test("a changed Service is forgotten, the others stay; what is of no one Service goes with every change", () => {
   const namespaces = network({}).namespaces;
   const of = (parts: Partial<Network>): Network => network({ namespaces, ...parts });
