@@ -1,101 +1,235 @@
-// How long from the API server's answer to a change until the DNS server answers by it, one change after another.
+// How long from a change in the API server until the DNS server answers by it, the whole way: from the moment the write is sent, and from
+// the moment it is acknowledged. Beside Fairlead, in turns in the same run: the real CoreDNS watching the same API server, and
+// `kubectl get --raw …?watch=1`, which is what the API server's own delivery takes to a client that does nothing with it.
 //
-//   node bench/dns/change.ts KUBECONFIG PORT [CHANGES]
+//   node bench/dns/change.ts [peer|fairlead] [SERVICES] [CHANGES]    etcd and kube-apiserver, or Fairlead's API server; 10,000 Services, 300 changes
 //
-// Asks a server that runs already (`fairlead dns` with that kubeconfig, on 127.0.0.1). Each round makes a Service with an address of its own,
-// gives a headless Service another endpoint, and takes the Service away; after each the name is asked until the answer is the new one,
-// a question at a time with a short rest between.
-// The figure has the API server's watch, its event's way and decoding, and the making of the answer in it; what a bare watcher of the same
-// Services sees is told beside, which is what the server cannot be quicker than.
+// KUBECONFIG names an API server that holds the Services already (kube-apiserver takes about 50 a second). WORKERS=2: so many threads.
+// Each round makes a Service with an address, gives a headless Service another number of endpoints, and takes the Service away; each time the
+// name is asked from the moment of sending on, one question at a time with a millisecond's rest, which the figures have in them.
+// Who is not measured is stopped meanwhile (SIGSTOP), so that each has the machine as if it were alone.
+// Servers run as the bench does: `chrt`, `nice` before it are theirs too.
 
+import { spawn, type ChildProcess } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import process from "node:process";
+import { createInterface } from "node:readline";
 import { setTimeout as rest } from "node:timers/promises";
 
-import { createClient } from "../../test/dns/coredns.testing.ts";
-import { openCluster } from "../../src/watch/cluster/client.ts";
+import { corednsPath, createClient, type TestClient } from "../../test/dns/coredns.testing.ts";
+import { openCluster, type ClusterClient } from "../../src/watch/cluster/client.ts";
 import { findAccess } from "../../src/watch/cluster/kubeconfig.ts";
 import type { DnsMessage } from "../../src/wire/dns/message.ts";
+import { startFairlead, startPeer } from "../api/parts/servers.ts";
+import { loadServices } from "./services.ts";
 
-const [kubeconfig = "", port = "0", changes = "200"] = process.argv.slice(2);
-await measure(Number(port), Number(changes));
+const [which = "peer", services = "10000", changes = "300"] = process.argv.slice(2);
+const given = process.env["KUBECONFIG"];
+const roundsOfChanges = 5;
+const folder = mkdtempSync(join(tmpdir(), "fairlead-bench-"));
+const path = {
+  services: "/api/v1/namespaces/default/services",
+  slices: "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices",
+};
+const name = `change-${process.pid}`;
 
-async function measure(serverPort: number, rounds: number): Promise<void> {
+/** Somebody who learns of changes. */
+interface Learner {
+  readonly label: string;
+  readonly children: readonly ChildProcess[];
+  /** Resolves with the time (`performance.now`) at which it knew; begins to look at once. */
+  knows(change: Change): Promise<number>;
+  close(): void;
+}
+
+type Change =
+  | { readonly kind: "created" | "deleted"; readonly name: string }
+  | { readonly kind: "endpoints"; readonly name: string; readonly count: number };
+
+const server = given === undefined ? await (which === "fairlead" ? startFairlead() : startPeer()) : undefined;
+try {
+  await measure(given ?? server?.kubeconfig ?? "", server?.name ?? "the API server given");
+} finally {
+  await server?.stop();
+  rmSync(folder, { recursive: true, force: true });
+}
+process.exit(0);
+
+async function measure(kubeconfig: string, label: string): Promise<void> {
   const cluster = openCluster(await findAccess({ kubeconfig }));
-  const dns = createClient(serverPort);
-  const seen = new Map<string, number>();
-  const stop = new AbortController();
-  const opened = Promise.withResolvers<void>();
-  void cluster.lines(`/api/v1/namespaces/default/services?watch=1`, {
-    signal: stop.signal,
-    opened: opened.resolve,
-    line: (value) => {
-      const { type, object } = value as {
-        readonly type: string;
-        readonly object: { readonly metadata: { name: string } };
-      };
-      if (type === "ADDED") seen.set(object.metadata.name, performance.now());
-    },
-  });
-  await opened.promise;
-  const took = { watcher: [] as number[], created: [] as number[], endpoint: [] as number[], deleted: [] as number[] };
-  const services = "/api/v1/namespaces/default/services";
-  const slices = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices";
-  const run = `change-${process.pid}`;
-
-  /** Milliseconds until `isNew` of the answer to a name's A. */
-  const until = async (name: string, isNew: (answer: DnsMessage) => boolean): Promise<number> => {
-    const began = performance.now();
-    for (;;) {
-      const answer = await dns.ask(`${name}.default.svc.cluster.local`, "A");
-      if (isNew(answer)) return performance.now() - began;
-      await rest(1);
+  if (server !== undefined) await loadServices(cluster, Number(services));
+  const learners = [
+    startDns("fairlead dns", kubeconfig, 10_153),
+    ...(corednsPath === undefined ? [] : [startDns("CoreDNS", kubeconfig, 10_053)]),
+    await startKubectl(cluster, kubeconfig),
+  ];
+  try {
+    await cluster.request({ method: "POST", path: path.services, body: serviceBody(name, { clusterIP: "None" }) });
+    await cluster.request({ method: "POST", path: path.slices, body: sliceBody(1) });
+    for (const learner of learners.slice(0, -1)) await learner.knows({ kind: "endpoints", name, count: 1 });
+    const times = new Map(learners.map((learner) => [learner, { sent: [] as number[], acknowledged: [] as number[] }]));
+    const acknowledged: number[] = [];
+    let next = 0;
+    for (let round = 0; round <= roundsOfChanges; round++) {
+      for (const learner of learners) {
+        for (const each of learners) signal(each, each === learner ? "SIGCONT" : "SIGSTOP");
+        await rest(300);
+        for (let i = 0; i < Number(changes) / 3 / roundsOfChanges; i++) {
+          next++;
+          for (const kind of ["created", "endpoints", "deleted"] as const) {
+            const took = await change(cluster, learner, kind, next);
+            await rest(5 + Math.random() * 10);
+            // The first warms up.
+            if (round === 0) continue;
+            times.get(learner)?.sent.push(took.known - took.sent);
+            times.get(learner)?.acknowledged.push(took.known - took.acknowledged);
+            acknowledged.push(took.acknowledged - took.sent);
+          }
+        }
+      }
     }
+    const load = readFileSync("/proc/loadavg", "utf8").split(" ")[0];
+    console.log(
+      `${label}, ${changes} changes for each in ${roundsOfChanges} rounds in turns, load ${load}; milliseconds`,
+    );
+    console.log(`${"the write itself".padEnd(22)} ${describe(acknowledged)}`);
+    for (const [{ label: who }, { sent, acknowledged: since }] of times) {
+      console.log(`${`${who}, since sent`.padEnd(36)} ${describe(sent)}`);
+      console.log(`${`${who}, since acknowledged`.padEnd(36)} ${describe(since)}`);
+    }
+  } finally {
+    for (const each of learners) each.close();
+    await cluster.request({ method: "DELETE", path: `${path.services}/${name}` }).catch(() => {});
+    await cluster.request({ method: "DELETE", path: `${path.slices}/${name}` }).catch(() => {});
+    cluster.close();
+  }
+}
+
+async function change(
+  cluster: ClusterClient,
+  learner: Learner,
+  kind: Change["kind"],
+  round: number,
+): Promise<{ readonly sent: number; readonly acknowledged: number; readonly known: number }> {
+  const own = `${name}-${round}`;
+  const count = (round % 3) + 2;
+  const known = learner.knows(kind === "endpoints" ? { kind, name, count } : { kind, name: own });
+  const sent = performance.now();
+  switch (kind) {
+    case "created":
+      await cluster.request({ method: "POST", path: path.services, body: serviceBody(own, {}) });
+      break;
+    case "endpoints":
+      await cluster.request({ method: "PUT", path: `${path.slices}/${name}`, body: sliceBody(count) });
+      break;
+    case "deleted":
+      await cluster.request({ method: "DELETE", path: `${path.services}/${own}` });
+      break;
+  }
+  const acknowledged = performance.now();
+  return { sent, acknowledged, known: await known };
+}
+
+function startDns(label: string, kubeconfig: string, port: number): Learner {
+  const corefile = join(folder, label.replace(" ", "-"));
+  // Neither keeps "no such name": CoreDNS's cache would for as long as its TTL says.
+  const text = `.:${port} {\n bind 127.0.0.1\n kubernetes cluster.local in-addr.arpa {\n  kubeconfig ${kubeconfig}\n }\n}\n`;
+  writeFileSync(corefile, text);
+  const workers = process.env["WORKERS"] === undefined ? [] : ["--workers", process.env["WORKERS"]];
+  const words = label === "CoreDNS" ? ["-conf", corefile] : ["dns", "--conf", corefile, ...workers];
+  const child = spawn(label === "CoreDNS" ? (corednsPath ?? "") : "bin/fairlead", words, { stdio: "ignore" });
+  const client = createClient(port);
+  return {
+    label,
+    children: [child],
+    async knows(wanted) {
+      const asked = `${wanted.name}.default.svc.cluster.local`;
+      for (;;) {
+        const answer = await ask(client, asked);
+        if (answer !== undefined && isBy(wanted, answer)) return performance.now();
+        await rest(1);
+      }
+    },
+    close() {
+      client.close();
+      child.kill("SIGKILL");
+    },
   };
-  const service = (name: string, spec: object): object => ({
+}
+
+function ask(client: TestClient, asked: string): Promise<DnsMessage | undefined> {
+  return client.ask(asked, "A").catch(() => undefined);
+}
+
+function isBy(wanted: Change, { rcode, answers }: DnsMessage): boolean {
+  switch (wanted.kind) {
+    case "created":
+      return rcode === 0;
+    case "deleted":
+      return rcode === 3;
+    case "endpoints":
+      return answers.length === wanted.count;
+  }
+}
+
+/** The bytes of a watch, by client-go: nothing is decoded there, and here one looks for type and name. */
+async function startKubectl(cluster: ClusterClient, kubeconfig: string): Promise<Learner> {
+  const waiting = new Map<string, (at: number) => void>();
+  const children: ChildProcess[] = [];
+  for (const collection of [path.services, path.slices]) {
+    const list: { readonly metadata: { readonly resourceVersion: string } } = await cluster.request({
+      path: `${collection}?limit=1`,
+    });
+    const watch = `${collection}?watch=1&resourceVersion=${list.metadata.resourceVersion}`;
+    const words = ["--kubeconfig", kubeconfig, "get", "--raw", watch];
+    const child = spawn("kubectl", words, { stdio: ["ignore", "pipe", "ignore"] });
+    createInterface(child.stdout).on("line", (line) => {
+      const [, type = "", own = ""] = /"type":"(\w+)".*?"name":"([^"]*)"/.exec(line) ?? [];
+      waiting.get(`${type} ${own}`)?.(performance.now());
+      waiting.delete(`${type} ${own}`);
+    });
+    children.push(child);
+  }
+  const types = { created: "ADDED", deleted: "DELETED", endpoints: "MODIFIED" } as const;
+  return {
+    label: "kubectl's watch",
+    children,
+    knows: (wanted) => new Promise((resolve) => waiting.set(`${types[wanted.kind]} ${wanted.name}`, resolve)),
+    close() {
+      for (const child of children) child.kill("SIGKILL");
+    },
+  };
+}
+
+function signal({ children }: Learner, how: "SIGSTOP" | "SIGCONT"): void {
+  for (const child of children) child.kill(how);
+}
+
+function serviceBody(own: string, spec: object): object {
+  return {
     apiVersion: "v1",
     kind: "Service",
-    metadata: { name, namespace: "default" },
+    metadata: { name: own, namespace: "default" },
     spec: { ports: [{ name: "http", port: 80 }], ...spec },
-  });
-  const slice = (count: number): object => ({
+  };
+}
+
+function sliceBody(count: number): object {
+  return {
     apiVersion: "discovery.k8s.io/v1",
     kind: "EndpointSlice",
-    metadata: { name: run, namespace: "default", labels: { "kubernetes.io/service-name": run } },
+    metadata: { name, namespace: "default", labels: { "kubernetes.io/service-name": name } },
     addressType: "IPv4",
     ports: [{ name: "http", port: 80 }],
     endpoints: Array.from({ length: count }, (_, index) => ({ addresses: [`10.140.${count & 255}.${index + 1}`] })),
-  });
-  try {
-    await cluster.request({ method: "POST", path: services, body: service(run, { clusterIP: "None" }) });
-    await cluster.request({ method: "POST", path: slices, body: slice(1) });
-    await until(run, ({ answers }) => answers.length === 1);
-    for (let round = 0; round < rounds; round++) {
-      const name = `${run}-${round}`;
-      await cluster.request({ method: "POST", path: services, body: service(name, {}) });
-      const began = performance.now();
-      took.created.push(await until(name, ({ rcode }) => rcode === 0));
-      while (!seen.has(name)) await rest(1);
-      took.watcher.push(Math.max((seen.get(name) ?? 0) - began, 0));
-      const count = (round % 3) + 2;
-      await cluster.request({ method: "PUT", path: `${slices}/${run}`, body: slice(count) });
-      took.endpoint.push(await until(run, ({ answers }) => answers.length === count));
-      await cluster.request({ method: "DELETE", path: `${services}/${name}` });
-      took.deleted.push(await until(name, ({ rcode }) => rcode === 3));
-    }
-    for (const [what, times] of Object.entries(took)) console.log(`${what.padEnd(8)} ${describe(times)}`);
-    console.log(`all      ${describe([...took.created, ...took.endpoint, ...took.deleted])}`);
-  } finally {
-    stop.abort();
-    await cluster.request({ method: "DELETE", path: `${services}/${run}` }).catch(() => {});
-    await cluster.request({ method: "DELETE", path: `${slices}/${run}` }).catch(() => {});
-    dns.close();
-    cluster.close();
-  }
+  };
 }
 
 function describe(times: readonly number[]): string {
   const sorted = times.toSorted((a, b) => a - b);
   const at = (share: number): string =>
-    (sorted[Math.min(Math.floor(sorted.length * share), sorted.length - 1)] ?? 0).toFixed(1);
-  return `${sorted.length} changes: median ${at(0.5)}, p90 ${at(0.9)}, p99 ${at(0.99)}, worst ${at(1)} ms`;
+    (sorted[Math.min(Math.floor(sorted.length * share), sorted.length - 1)] ?? 0).toFixed(1).padStart(6);
+  return `${sorted.length} changes: median ${at(0.5)}, p90 ${at(0.9)}, p99 ${at(0.99)}, worst ${at(1)}`;
 }

@@ -15,6 +15,7 @@ import process from "node:process";
 
 import { corednsPath, createClient, startCoredns, zoneOfLab } from "../../test/dns/coredns.testing.ts";
 import { withLabs } from "../../test/lab/lab.testing.ts";
+import { serviceObjects } from "./services.ts";
 
 const ports = { own: 10_153, coredns: 10_053, unbound: 10_253, knot: 10_353 };
 /** Questions a second for the latency: about half of what CoreDNS can on two cores. */
@@ -31,7 +32,9 @@ async function measure(services: number, seconds: number): Promise<void> {
     if (up.status !== 0) throw new Error(up.stderr);
     for (let first = 0; first < services; first += 1000) {
       const count = Math.min(1000, services - first);
-      const items = Array.from({ length: count }, (_, index) => objectsOf(first + index)).flat();
+      const items = Array.from({ length: count }, (_, index) =>
+        serviceObjects(first + index).map(({ body }) => body),
+      ).flat();
       const list = lab.file("services.json", JSON.stringify({ apiVersion: "v1", kind: "List", items }));
       const applied = lab.fairlead("apply", "--name", "bench", "-f", list);
       if (applied.status !== 0) throw new Error(applied.stderr.slice(-2000));
@@ -88,29 +91,6 @@ async function measure(services: number, seconds: number): Promise<void> {
       for (const each of started) await each.stop();
     }
   });
-}
-
-function objectsOf(index: number): object[] {
-  const name = `service-${index}`;
-  const metadata = { name, namespace: "default" };
-  const ports = [{ name: "http", port: 80, protocol: "TCP" }];
-  const endpoints = [1, 2, 3].map((n) => ({ addresses: [`10.${128 + n}.${index >> 8}.${index & 255}`] }));
-  return [
-    {
-      apiVersion: "v1",
-      kind: "Service",
-      metadata,
-      spec: { ipFamilyPolicy: "SingleStack", ipFamilies: ["IPv4"], ports },
-    },
-    {
-      apiVersion: "discovery.k8s.io/v1",
-      kind: "EndpointSlice",
-      metadata: { ...metadata, labels: { "kubernetes.io/service-name": name } },
-      addressType: "IPv4",
-      ports,
-      endpoints,
-    },
-  ];
 }
 
 function startUnbound(
