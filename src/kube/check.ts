@@ -6,6 +6,7 @@ import type { Container, Pod, PodTemplateSpec, Service } from "./kinds.ts";
 import type { ClusterNetworkPolicy } from "./policy-kinds.ts";
 import type { KubeObject } from "./object.ts";
 import { at, type FieldProblem } from "./problem.ts";
+import { remembered } from "./repeated.ts";
 import { resourceOf, resources } from "./resources.ts";
 import { structureProblems } from "./structure.ts";
 import { validate } from "./validate.ts";
@@ -67,9 +68,11 @@ function domainNameWarnings({ egress = [] }: ClusterNetworkPolicy["spec"]): Warn
   );
 }
 
-function podWarnings(spec: Pod["spec"], path: string): Warning[] {
-  return [...(spec.containers ?? []).entries()].flatMap(([index, container]) =>
-    containerWarnings(container, at(`${path}.containers`, index)),
+function podWarnings(spec: Pod["spec"], path: string): readonly Warning[] {
+  return remembered(spec, `warnings ${path}`, () =>
+    [...(spec.containers ?? []).entries()].flatMap(([index, container]) =>
+      containerWarnings(container, at(`${path}.containers`, index)),
+    ),
   );
 }
 

@@ -35,7 +35,7 @@ export function remembered<T>(value: unknown, name: string, make: () => T): T {
 }
 
 /** As `remembered`, for functions that give the value changed: what they give comes again, too. */
-export function rememberedChange(value: unknown, name: string, make: () => unknown): unknown {
+export function rememberedChange<T>(value: unknown, name: string, make: () => T): T {
   return remembered(value, name, () => {
     const made = make();
     if (typeof made === "object" && made !== null && typeof value === "object" && value !== null && isRepeated(value))

@@ -78,7 +78,7 @@ export function createSharedParts(partsMax = 4096): SharedParts {
 
   /** Managed fields are deep, and the same in all objects that one program makes within a second. */
   const managed = (given: unknown): unknown => {
-    if (!Array.isArray(given)) return given;
+    if (!Array.isArray(given) || isRepeated(given)) return given;
     const text = JSON.stringify(given);
     if (text.length > charactersMax) return given;
     const there = known(text);

@@ -5,6 +5,7 @@
 
 import type { Job, Namespace, Pod } from "../../kube/kinds.ts";
 import type { KubeObject } from "../../kube/object.ts";
+import { remembered } from "../../kube/repeated.ts";
 import { timeText } from "./bookkeeping.ts";
 
 export interface Strategy {
@@ -68,7 +69,13 @@ function podGraceSeconds({ spec, status }: Pod, requested: number | undefined): 
 }
 
 // pkg/apis/core/v1/helper/qos: Guaranteed where every container limits cpu and memory, BestEffort where none asks for anything.
-function qosClass({ spec }: Pod): "BestEffort" | "Burstable" | "Guaranteed" {
+function qosClass({ spec }: Pod): QosClass {
+  return remembered(spec, "qos", () => qosClassOf(spec));
+}
+
+type QosClass = "BestEffort" | "Burstable" | "Guaranteed";
+
+function qosClassOf(spec: Pod["spec"]): QosClass {
   const resources = [...spec.containers, ...(spec.initContainers ?? [])].map((container) => container.resources ?? {});
   const asks = resources.some(({ limits = {}, requests = {} }) =>
     ["cpu", "memory"].some((name) => name in limits || name in requests),

@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Pod, Secret } from "../../kube/kinds.ts";
+import { markRepeated } from "../../kube/repeated.ts";
 import { pod, refusal, testAccess } from "./access.testing.ts";
 import { credentialsPath } from "./authn-accounts.ts";
 
@@ -96,6 +97,26 @@ test("pull secrets of the account go to pods that name none", () => {
   };
   assert.deepEqual(secretsOf({}, "a"), [{ name: "registry" }]);
   assert.deepEqual(secretsOf({ imagePullSecrets: [{ name: "own" }] }, "b"), [{ name: "own" }]);
+});
+
+test("pods that are made alike have one specification, until their account says something else", () => {
+  const lab = testAccess();
+  const account = { apiVersion: "v1", kind: "ServiceAccount", metadata: { name: "mine", namespace: "default" } };
+  lab.create(account);
+  const spec = { containers: [{ name: "c", image: "i" }], serviceAccountName: "mine" };
+  markRepeated(spec);
+  const made = (name: string): Pod["spec"] =>
+    (lab.api.create({ apiVersion: "v1", kind: "Pod", metadata: { name, namespace: "default" }, spec }) as Pod).spec;
+  const [first, second] = [made("a"), made("b")];
+  assert.equal(first, second);
+  assert.deepEqual(first.volumes?.length, 1);
+  assert.deepEqual(spec, { containers: [{ name: "c", image: "i" }], serviceAccountName: "mine" });
+  lab.api.update({ ...account, automountServiceAccountToken: false, imagePullSecrets: [{ name: "registry" }] });
+  const third = made("c");
+  assert.deepEqual(third.volumes ?? [], []);
+  assert.deepEqual((third as { imagePullSecrets?: unknown }).imagePullSecrets, [{ name: "registry" }]);
+  lab.api.update(account);
+  assert.equal(made("d"), first);
 });
 
 test("a mirror pod is left alone", () => {

@@ -4,6 +4,7 @@
 import { randomInt } from "node:crypto";
 import type { Container, Pod, Secret, ServiceAccount, Volume } from "../../kube/kinds.ts";
 import type { KubeObject } from "../../kube/object.ts";
+import { rememberedChange } from "../../kube/repeated.ts";
 import type { Admission } from "../api/api.ts";
 import { forbidden, invalidObject } from "../api/errors.ts";
 import { resourceOf } from "../../kube/resources.ts";
@@ -46,16 +47,21 @@ function withAccount(pod: Pod, store: Store, random: (below: number) => number):
       { group: "", resource: "pods", name: pod.metadata.name },
       `error looking up service account ${namespace}/${name}: serviceaccount ${JSON.stringify(name)} not found`,
     );
-  const spec: Pod["spec"] & { readonly imagePullSecrets?: unknown } = {
-    ...pod.spec,
-    serviceAccountName: name,
-    serviceAccount: name,
-  };
   const pullSecrets = account?.imagePullSecrets ?? [];
-  const given = (spec.imagePullSecrets ?? []) as readonly unknown[];
-  const withSecrets = given.length === 0 && pullSecrets.length > 0 ? { ...spec, imagePullSecrets: pullSecrets } : spec;
   const wants = pod.spec.automountServiceAccountToken ?? account?.automountServiceAccountToken ?? true;
-  return { ...pod, spec: wants ? withCredentials(withSecrets, random) : withSecrets };
+  // Pods that are made alike get volumes of one name as well, and so one specification.
+  const what = `account ${name} ${wants} ${pullSecrets.length === 0 ? "" : JSON.stringify(pullSecrets)}`;
+  const spec = rememberedChange(pod.spec, what, () => {
+    const named: Pod["spec"] & { readonly imagePullSecrets?: unknown } = {
+      ...pod.spec,
+      serviceAccountName: name,
+      serviceAccount: name,
+    };
+    const given = (named.imagePullSecrets ?? []) as readonly unknown[];
+    const whole = given.length === 0 && pullSecrets.length > 0 ? { ...named, imagePullSecrets: pullSecrets } : named;
+    return wants ? withCredentials(whole, random) : whole;
+  });
+  return { ...pod, spec };
 }
 
 function withCredentials(spec: Pod["spec"], random: (below: number) => number): Pod["spec"] {

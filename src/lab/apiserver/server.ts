@@ -57,6 +57,13 @@ async function loadAnswers(options: AnswersOptions): Promise<Answers> {
   return createAnswers(options);
 }
 
+/** What the first requests would have to load. */
+async function loadRest({ loadAnswers }: Context): Promise<void> {
+  await loadAnswers();
+  await import("../api/write-path.ts");
+  await import("../api/admission/plugin-list.ts");
+}
+
 const admin: User = { username: "system:admin", groups: ["system:masters", "system:authenticated"] };
 
 /** Puts the Kubernetes API in front of a store. */
@@ -75,7 +82,7 @@ export function startApiServer(options: ApiServerOptions): ApiServer {
     loadAnswers: () => (loading ??= loadAnswers({ api, clock, answers, guard: options.guard })),
   };
   let loading: Promise<Answers> | undefined;
-  const loadsSoon = setTimeout(() => void context.loadAnswers(), idleMs).unref();
+  const loadsSoon = setTimeout(() => void loadRest(context), idleMs).unref();
   const cleanup = startCustomCleanup(api);
   const onRequest = (request: IncomingMessage, response: ServerResponse): void => {
     open.add(response);

@@ -1,6 +1,7 @@
 // The steps of writes that the controllers rely on, in their order; for createObjectApi, with the Service allocator behind them.
 
 import type { Pod, Toleration } from "../../kube/kinds.ts";
+import { rememberedChange } from "../../kube/repeated.ts";
 import type { Admission } from "../api/api.ts";
 import { defaultIngressClass } from "./ingress-classes.ts";
 import { nodeTaints, tolerates } from "./taints.ts";
@@ -24,29 +25,36 @@ const defaultServiceAccounts: Admission = ({ operation, object }) => {
   if (operation !== "create" || object.kind !== "Pod" || object.apiVersion !== "v1") return object;
   const pod = object as Pod;
   if ((pod.spec.serviceAccountName ?? "") !== "") return object;
-  return {
-    ...pod,
-    spec: { ...pod.spec, serviceAccountName: defaultServiceAccount, serviceAccount: defaultServiceAccount },
-  };
+  const spec = rememberedChange(pod.spec, "default account", () => ({
+    ...pod.spec,
+    serviceAccountName: defaultServiceAccount,
+    serviceAccount: defaultServiceAccount,
+  }));
+  return { ...pod, spec };
 };
 
 /** Gives every new pod the tolerations that keep it on a silent node for five minutes (plugin/pkg/admission/defaulttolerationseconds). */
 const defaultTolerations: Admission = ({ operation, object }) => {
   if (operation !== "create" || object.kind !== "Pod" || object.apiVersion !== "v1") return object;
   const pod = object as Pod;
-  const own = pod.spec.tolerations ?? [];
+  const spec = rememberedChange(pod.spec, "default tolerations", () => withTolerations(pod.spec));
+  return spec === pod.spec ? pod : { ...pod, spec };
+};
+
+function withTolerations(spec: Pod["spec"]): Pod["spec"] {
+  const own = spec.tolerations ?? [];
   const missing = [nodeTaints.notReady, nodeTaints.unreachable].filter(
     (key) => !own.some((toleration) => tolerates(toleration, { key, effect: "NoExecute" })),
   );
-  if (missing.length === 0) return object;
+  if (missing.length === 0) return spec;
   const added = missing.map((key): Toleration => ({
     key,
     operator: "Exists",
     effect: "NoExecute",
     tolerationSeconds: defaultTolerationSeconds,
   }));
-  return { ...pod, spec: { ...pod.spec, tolerations: [...own, ...added] } };
-};
+  return { ...spec, tolerations: [...own, ...added] };
+}
 
 export const admissions: readonly Admission[] = [
   namespaceLabels,

@@ -2,6 +2,7 @@
 
 import type { Pod } from "../../../kube/kinds.ts";
 import type { KubeObject } from "../../../kube/object.ts";
+import { rememberedChange } from "../../../kube/repeated.ts";
 import type { Admission, AdmissionRequest, Validation } from "../api.ts";
 import { forbidden } from "../errors.ts";
 
@@ -45,15 +46,13 @@ export const podPriority: Admission = ({ operation, object, kind, store }) => {
     refuse(
       `the string value of PreemptionPolicy (${preemptionPolicy}) must not be provided in pod spec; priority admission controller computed ${preemption} from the given PriorityClass name`,
     );
-  return {
-    ...pod,
-    spec: {
-      ...pod.spec,
-      ...(name === "" ? {} : { priorityClassName: name }),
-      priority: value,
-      preemptionPolicy: preemption,
-    },
-  };
+  const spec = rememberedChange(pod.spec, `priority ${name} ${value} ${preemption}`, () => ({
+    ...pod.spec,
+    ...(name === "" ? {} : { priorityClassName: name }),
+    priority: value,
+    preemptionPolicy: preemption,
+  }));
+  return { ...pod, spec };
 };
 
 interface Found {

@@ -4,6 +4,7 @@
 // Not here: sets and values (field-set.ts, values.ts).
 
 import type { KubeObject } from "../../../kube/object.ts";
+import { markRepeated } from "../../../kube/repeated.ts";
 import { timeText } from "../../api/bookkeeping.ts";
 import type { Kind } from "../../api/kinds.ts";
 import { StatusError } from "../../api/store.ts";
@@ -55,7 +56,21 @@ export function managedAfterCreate(object: KubeObject, manager: Manager): readon
   const { apiVersion: _, kind: __, ...fields } = withoutStatus(tracked(object), manager.kind);
   const text = addedFields(fields, shape, isAlways);
   if (text === "{}") return [];
-  return [{ ...encoded(entryOf(manager, "Update", noFields)), fieldsV1: shared(text) }];
+  return createdList(manager, shared(text));
+}
+
+const createdLists = new WeakMap<object, { readonly by: string; readonly list: readonly unknown[] }>();
+
+/** The only entry of an object that somebody has created: the same list for all that are alike and of one second. */
+function createdList(manager: Manager, fieldsV1: object): readonly unknown[] {
+  const entry = entryOf(manager, "Update", noFields);
+  const by = `${entry.time} ${entry.apiVersion} ${entry.subresource} ${entry.manager}`;
+  const known = createdLists.get(fieldsV1);
+  if (known?.by === by) return known.list;
+  const list = [{ ...encoded(entry), fieldsV1 }];
+  markRepeated(list);
+  createdLists.set(fieldsV1, { by, list });
+  return list;
 }
 
 const sharedMax = 1000;
