@@ -11,7 +11,9 @@ import { openApi } from "./openapi.ts";
 import { readObject } from "./read.ts";
 import { serveResource, type ResourceOptions } from "./resources.ts";
 import type { Target } from "./target.ts";
-import { createWatchLines, createWatchSender } from "./watch.ts";
+import { createWatchGroups } from "./watch-groups.ts";
+import { createWatchSender } from "./watch-sender.ts";
+import { createWatchLines } from "./watch.ts";
 
 export interface Answers {
   /** Answers a request about a resource, but for streams. Throws StatusError. */
@@ -31,12 +33,14 @@ export interface AnswersOptions {
 
 export function createAnswers(options: AnswersOptions): Answers {
   const { api } = options;
+  const sender = createWatchSender();
   const resources: ResourceOptions = {
     ...options,
     watch: {
       api,
       lines: createWatchLines(),
-      sender: createWatchSender(),
+      sender,
+      groups: createWatchGroups(api, sender),
       timeoutSecondsDefault: 1800 + Math.floor(Math.random() * 1800),
       bytesBehindMax: 16 * 1024 * 1024,
       bookmarkIntervalMs: 60_000,

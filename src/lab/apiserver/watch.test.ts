@@ -6,7 +6,7 @@ import { test } from "node:test";
 import { openStore } from "../api/sqlite-store.ts";
 import { createObjectApi } from "../api/write.ts";
 import { listenPlain, startApiServer } from "./server.ts";
-import { createWatchSender } from "./watch.ts";
+import { createWatchSender } from "./watch-sender.ts";
 
 /** A response that nobody reads: what is written stays. */
 function unread(): ServerResponse {

@@ -1,9 +1,9 @@
 // Watches: a stream of JSON lines, one for each change that a filter lets through (KEP-3157 for lists by watching, KEP-956 for bookmarks).
 // A line is serialised once, however many watchers see it; a watcher that does not read is cut off and comes back where it was.
 //
-// Not here: which changes there are and in which order (the store's watch).
+// Not here: which changes there are and in which order (the store's watch), who watches the same (watch-groups.ts), when lines leave
+// (watch-sender.ts).
 
-import type { ServerResponse } from "node:http";
 import type { KubeObject } from "../../kube/object.ts";
 import type { ServedApi } from "../api/api.ts";
 import { StatusError, type WatchEvent } from "../api/store.ts";
@@ -14,6 +14,8 @@ import { numberOf } from "./read.ts";
 import { isTypedList, showObject, type View } from "./represent.ts";
 import { tooLargeResourceVersion } from "./status.ts";
 import { isTrue } from "./target.ts";
+import type { Change, WatchGroups } from "./watch-groups.ts";
+import type { WatchSender } from "./watch-sender.ts";
 
 export interface WatchOptions {
   readonly api: ServedApi;
@@ -21,6 +23,7 @@ export interface WatchOptions {
   readonly lines: WatchLines;
   /** One for the whole server, as well. */
   readonly sender: WatchSender;
+  readonly groups: WatchGroups;
   /** Seconds until a watch ends that does not say itself. */
   readonly timeoutSecondsDefault: number;
   /** A watcher that is this far behind is cut off. */
@@ -39,38 +42,91 @@ export function serveWatch(exchange: Exchange, view: View, options: WatchOptions
   const seconds = numberOf(query.get("timeoutSeconds"), "timeoutSeconds") || options.timeoutSecondsDefault;
   const wantsBookmarks = isTrue(query.get("allowWatchBookmarks"));
   const output = options.sender.open(response, options.bytesBehindMax);
-  const toLine = options.lines.lineOf(view);
+  const lineOf = shownBy(filter, options.lines.lineOf(view));
+  const group = options.groups.enter(groupKey(exchange, view), kind, lineOf);
   let revision = start.since ?? api.revision;
+  let [seen, isAsking, isIn, isOver] = [0, false, false, false];
   const bookmark = (annotations?: { readonly [name: string]: string }): void =>
-    output.write(bookmarkLine(view, revision, annotations));
+    output.write(bookmarkLine(view, Math.max(revision, isIn ? group.seen : 0), annotations));
   const onEvent = (event: WatchEvent): void => {
     revision = Math.max(revision, event.resourceVersion);
     if (event.type === "BOOKMARK") {
       if (start.endsWithBookmark) bookmark({ "k8s.io/initial-events-end": "true" });
       return;
     }
-    const type = typeOf(event, filter);
-    if (type !== undefined) output.write(toLine(type, event.object));
+    const line = lineOf(event);
+    if (line !== undefined) output.write(line);
+    seen = event.resourceVersion;
+    if (isAsking) return;
+    isAsking = true;
+    // When all who watch have been told.
+    queueMicrotask(join);
   };
-  const { group, resource } = kind.stored;
-  const watch = api.watch({ group, resource }, start.since, onEvent);
+  const join = (): void => {
+    isAsking = false;
+    // What comes next is new to both.
+    if (isOver || isIn || group.seen !== seen) return;
+    isIn = true;
+    watch.close();
+    group.join();
+    output.join(group.feed);
+  };
+  const over = (): void => {
+    if (isOver) return;
+    isOver = true;
+    watch.close();
+    group.leave();
+  };
+  const watch = started(() => api.watch(kind.stored, start.since, onEvent), group.leave);
   const bookmarks = wantsBookmarks ? setInterval(() => bookmark(), options.bookmarkIntervalMs) : undefined;
   const end = setTimeout(
     () => {
-      watch.close();
       if (wantsBookmarks) bookmark();
+      over();
       output.end();
     },
     Math.min(seconds * 1000, timerMsMax),
   );
   response.once("close", () => {
-    watch.close();
+    over();
     clearInterval(bookmarks);
     clearTimeout(end);
   });
   response.socket?.setNoDelay(true);
   response.writeHead(200, { ...commonHeaders, "Content-Type": contentTypeOf(view) });
   response.flushHeaders();
+}
+
+/** The line of a change for watchers with a filter; undefined where it is nothing to them. */
+function shownBy(
+  filter: Filter,
+  toLine: (type: LineType, object: KubeObject) => Buffer,
+): (change: Change) => Buffer | undefined {
+  return (change) => {
+    const type = typeOf(change, filter);
+    return type === undefined ? undefined : toLine(type, change.object);
+  };
+}
+
+/** What `start` gives; where it throws, `undo` is done first. */
+function started<T>(start: () => T, undo: () => void): T {
+  try {
+    return start();
+  } catch (error) {
+    undo();
+    throw error;
+  }
+}
+
+/** Watchers of a kind with the same key see the same lines. */
+function groupKey({ target: { namespace, name, query } }: Exchange, view: View): string {
+  const { kind } = view;
+  const selectors = [query.get("labelSelector"), query.get("fieldSelector")];
+  return JSON.stringify([kind.namespaced ? namespace : undefined, name, ...selectors, formKey(view)]);
+}
+
+function formKey({ kind, form, rowObject }: View): string {
+  return `${kind.apiVersion} ${kind.resource} ${form.as} ${form.version} ${rowObject}`;
 }
 
 /** Timers know no more than 31 bits; longer ones would end at once. */
@@ -130,7 +186,7 @@ function forbiddenOption(field: string, detail: string): StatusError {
 type LineType = "ADDED" | "MODIFIED" | "DELETED";
 
 /** What an event is to a watcher with a filter: an object that leaves the selection is deleted for it, one that enters is added. */
-function typeOf(event: Exclude<WatchEvent, { type: "BOOKMARK" }>, filter: Filter): LineType | undefined {
+function typeOf(event: Change, filter: Filter): LineType | undefined {
   const { type, object, previous } = event;
   if (filter.namespace !== undefined && object.metadata.namespace !== filter.namespace) return undefined;
   if (!filter.selects) return type;
@@ -150,8 +206,7 @@ export function createWatchLines(linesMax = 2048): WatchLines {
   const forms = new Map<string, Map<KubeObject, Partial<Record<LineType, Buffer>>>>();
   return {
     lineOf(view) {
-      const { kind, form, rowObject } = view;
-      const key = `${kind.apiVersion} ${kind.resource} ${form.as} ${form.version} ${rowObject}`;
+      const key = formKey(view);
       let kept = forms.get(key);
       if (kept === undefined) forms.set(key, (kept = new Map()));
       const lines = kept;
@@ -196,112 +251,4 @@ function bookmarkObject({ kind, form }: View, metadata: { readonly resourceVersi
         rows: [{ cells: [], object: partial }],
       };
   }
-}
-
-/** Where a watch's lines go. */
-interface Output {
-  write(line: Buffer): void;
-  /** Ends the answer behind what is waiting. */
-  end(): void;
-}
-
-/**
- * Sends the lines of all watches, whoever waits longest first. What comes while a watcher waits for its turn leaves together, so that a
- * thousand watchers cost a few large writes each and not thousands of small ones. It works for a moment and rests for a moment: at once
- * when there is little to do, longer when sending takes long, so that other requests are answered in between.
- */
-export interface WatchSender {
-  open(response: ServerResponse, bytesBehindMax: number): Output;
-}
-
-/** So long are others kept waiting. */
-const workMs = 2;
-/** Every watcher's turn comes within this time, as far as the machine can; where it can easily, half of the time is rest. */
-const roundMs = 24;
-
-export function createWatchSender(): WatchSender {
-  /** In the order of their turns. */
-  const waiting = new Map<ServerResponse, Buffer[]>();
-  let isScheduled = false;
-  let eachMs = 0;
-  const send = (): void => {
-    isScheduled = false;
-    const began = performance.now();
-    let last: Batch | undefined;
-    let [count, tookMs] = [0, 0];
-    for (const [response, lines] of waiting) {
-      waiting.delete(response);
-      if (response.writableEnded || response.destroyed) continue;
-      // Watchers of the same things have the same lines.
-      last = last !== undefined && isSameList(last.lines, lines) ? last : { lines, bytes: joined(lines) };
-      sendBatch(response, last);
-      tookMs = performance.now() - began;
-      count++;
-      if (tookMs >= workMs) break;
-    }
-    if (count > 0) eachMs += (tookMs / count - eachMs) / 8;
-    const roundWorkMs = eachMs * (waiting.size + count);
-    schedule(Math.min(1, Math.max(0, roundMs / roundWorkMs - 1)) * tookMs);
-  };
-  const schedule = (restMs: number): void => {
-    if (isScheduled || (waiting.size === 0 && restMs < 1)) return;
-    isScheduled = true;
-    // What comes meanwhile waits for the end of the rest.
-    if (restMs < 1) setImmediate(send);
-    else setTimeout(send, restMs);
-  };
-  return {
-    open: (response, bytesBehindMax) => ({
-      write(line) {
-        if (response.writableEnded || response.destroyed) return;
-        const lines = waiting.get(response);
-        if (lines === undefined) {
-          if (response.writableLength > bytesBehindMax) {
-            response.destroy();
-            return;
-          }
-          waiting.set(response, [line]);
-          schedule(0);
-        } else lines.push(line);
-      },
-      end() {
-        const lines = waiting.get(response);
-        waiting.delete(response);
-        response.end(lines === undefined ? undefined : joined(lines));
-      },
-    }),
-  };
-}
-
-interface Batch {
-  readonly lines: readonly Buffer[];
-  readonly bytes: Buffer;
-  /** The same as a chunk of an answer (RFC 9112 7.1), made when it is first needed. */
-  chunk?: Buffer;
-}
-
-/** Past the answer's own framing, so that the chunk is made once for all who get it, and is one write for each. */
-function sendBatch(response: ServerResponse, batch: Batch): void {
-  const { socket } = response;
-  // HTTP/1.0 knows no chunks.
-  const isChunked = response.headersSent && response.req.httpVersion === "1.1";
-  if (socket === null || socket === undefined || !isChunked) {
-    response.write(batch.bytes);
-    return;
-  }
-  batch.chunk ??= Buffer.concat([
-    Buffer.from(`${batch.bytes.length.toString(16)}\r\n`, "latin1"),
-    batch.bytes,
-    Buffer.from("\r\n", "latin1"),
-  ]);
-  socket.write(batch.chunk);
-}
-
-function isSameList(a: readonly Buffer[], b: readonly Buffer[]): boolean {
-  return a.length === b.length && a.every((line, index) => line === b[index]);
-}
-
-function joined(lines: readonly Buffer[]): Buffer {
-  const [first] = lines;
-  return lines.length === 1 && first !== undefined ? first : Buffer.concat(lines);
 }
