@@ -3,11 +3,12 @@
 // Not here: how watches are kept going (watch/cluster/informer.ts), and what the objects mean (model/).
 
 import { familyOf, type Address, type Family } from "../ip/address.ts";
-import { contains, outermost, parsePrefix, type Prefix } from "../ip/prefix.ts";
+import { outermost, parsePrefix, type Prefix } from "../ip/prefix.ts";
 import type { KubeObject } from "../kube/object.ts";
 import type { Node } from "../kube/kinds.ts";
 import type { ClusterObjects, ObjectChanges } from "../model/build.ts";
 import type { ClusterConfig, LocalPods, Network, Routing } from "../model/network.ts";
+import { addressesIn } from "../model/node-ports.ts";
 import type { NetworkSource } from "../model/source.ts";
 import type { ClusterClient, ResourceVersioned } from "../watch/cluster/client.ts";
 import type { IntervalClock } from "../watch/cluster/clock.ts";
@@ -280,8 +281,7 @@ function nodePortFinish({ node, nodePortCidrs, machine }: ClusterSourceOptions):
   if (nodePortCidrs === undefined) return (network) => network;
   let last: { readonly from: Network; readonly addresses: string; readonly network: Network } | undefined;
   return (from) => {
-    const chosen = machine.addresses().filter((address) => nodePortCidrs.some((range) => contains(range, address)));
-    const nodePortAddresses = [...new Set(chosen)].sort();
+    const nodePortAddresses = addressesIn(nodePortCidrs, machine.addresses());
     const addresses = nodePortAddresses.join(" ");
     if (last?.from === from && last.addresses === addresses) return last.network;
     const nodes =

@@ -12,6 +12,7 @@ import process from "node:process";
 import { removeEverything } from "../apply/reconcile.ts";
 import { ownLinkName } from "../apply/links.ts";
 import { formatReport, isWholeTable } from "../apply/report.ts";
+import { loopbackSysctl } from "../program/sysctls.ts";
 import type { Prefix } from "../ip/prefix.ts";
 import type { NetworkKernel } from "../kernel/kernel.ts";
 import { openKernel } from "../kernel/linux.ts";
@@ -325,12 +326,18 @@ export async function cleanUpNode(): Promise<readonly string[]> {
     const report = removeEverything(kernel);
     const [failure] = report.failures;
     if (failure !== undefined) throw failure.error;
-    return report.made.map(({ text }) => text);
+    const isOpen = report.made.length > 0 && kernel.readSysctl(loopbackSysctl) === "1";
+    return [...report.made.map(({ text }) => text), ...(isOpen ? [openLoopback] : [])];
   } finally {
     kernel.close();
     lock.close();
   }
 }
+
+/** Whose setting it is nobody knows by now, but our guard has gone with our tables. */
+const openLoopback =
+  `${loopbackSysctl} is 1, as node ports at 127.0.0.1 need it, and nothing of ours keeps others from this node's loopback any more: ` +
+  "sysctl -w net.ipv4.conf.all.route_localnet=0, unless another program wants it";
 
 /** As cleanUpNode, and the plugin, its configuration and our state with it. */
 export async function uninstallNode(places: NodePlaces): Promise<readonly string[]> {

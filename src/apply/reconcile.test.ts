@@ -5,6 +5,7 @@ import fc from "fast-check";
 
 import { createFakeKernel, type FakeKernel } from "../kernel/fake.ts";
 import type { Attachment } from "../model/network.ts";
+import { loopbackGuard, preroutingGuard } from "../program/guard.ts";
 import type { Program } from "../program/program.ts";
 import { attachmentOf, programOf } from "./program.testing.ts";
 import { reconcile, removeEverything } from "./reconcile.ts";
@@ -82,6 +83,24 @@ describe("reconcile", () => {
     const port = kernel.links().find((link) => link.name === pods[0]?.link);
     assert.equal(port?.bridgePort?.isolated, true);
     assert.equal(kernel.readSysctl("net/ipv4/ip_forward"), "1");
+  });
+
+  test("loopback is opened when its guard stands, and not before", () => {
+    const kernel = nodeKernel();
+    for (const pod of pods) plug(kernel, pod);
+    const path = "net/ipv4/conf/all/route_localnet";
+    const program = programOf(pods);
+    const opening = {
+      ...program,
+      tables: [{ family: "ip", name: "fairlead", chains: [preroutingGuard(loopbackGuard(4))], sets: [] }],
+      sysctls: [...program.sysctls, { path, value: "1", origin: { kind: "Node", name: "n" } }],
+    } satisfies Program;
+    kernel.failWhen((write) => ("table" in write ? "ENOMEM" : undefined));
+    const refused = reconcile(opening, kernel);
+    assert.deepEqual([kernel.readSysctl("net/ipv4/ip_forward"), kernel.readSysctl(path)], ["1", "0"]);
+    kernel.failWhen(undefined);
+    clean(reconcile(opening, kernel, { last: refused }));
+    assert.equal(kernel.readSysctl(path), "1");
   });
 
   test("a restart on equal state writes nothing", () => {

@@ -19,7 +19,7 @@ import { diffEntries, partition, planEntries, type EntryKind, type Plan, type St
 import { addressKind, forwardingKind, mainTable, neighbourKind, routeKind } from "./kinds.ts";
 import { deleteLinks, linkKind, ourLinks, ownLinkName, type OurLink } from "./links.ts";
 import { reconcileTables } from "./nftables.ts";
-import type { Drift, Failure, Made, Part, ReconcileReport } from "./report.ts";
+import { isWholeTable, type Drift, type Failure, type Made, type Part, type ReconcileReport } from "./report.ts";
 import { reconcileSysctls } from "./sysctls.ts";
 import type { Origin } from "../kube/object.ts";
 
@@ -41,11 +41,12 @@ export function reconcile(program: Program, kernel: NetworkKernel, options: Reco
   const links = work.planLinks();
   const [ports, makers] = partition(links.sets, (step) => work.isPod(step.key));
   work.send(makers);
-  work.sysctls((path) => !isOfTracking(path));
+  work.sysctls((path) => !isOfTracking(path) && !opensLoopback(path));
   // Before pods are let onto the bridge: who is attached is already guarded.
   work.tables();
-  // Where connection tracking is a module, the first rule that asks for it loads it, and its settings are there only then.
-  work.sysctls(isOfTracking);
+  // Where connection tracking is a module, the first rule that asks for it loads it, and its settings are there only then. Loopback is opened
+  // when its guard stands.
+  work.sysctls((path) => isOfTracking(path) || (opensLoopback(path) && work.isGuarded()));
   work.send(ports);
   if (links.readBack && links.sets.length + links.removals.length > 0) work.readBackWhatHangsOnLinks();
 
@@ -244,6 +245,13 @@ class Work {
     }
   }
 
+  /** Do all tables stand? Else what waits for them is looked at the next time. */
+  isGuarded(): boolean {
+    if (!this.#failures.some(isWholeTable)) return true;
+    this.#suspect.add("sysctls");
+    return false;
+  }
+
   sysctls(isNow: (path: string) => boolean): void {
     const wanted = this.#program.sysctls.filter(({ path }) => isNow(path));
     const { part, made, failures, drift } = reconcileSysctls(wanted, this.#kernel, {
@@ -332,6 +340,11 @@ function sameMakers(previous: readonly OurLink[], next: readonly OurLink[]): boo
 
 function isOfTracking(path: string): boolean {
   return path.startsWith("net/netfilter/");
+}
+
+/** The kernel then lets packets of loopback in and out by that link. */
+function opensLoopback(path: string): boolean {
+  return path.endsWith("/route_localnet");
 }
 
 /** A link that cannot be marked because it is not there needs no deletion. */

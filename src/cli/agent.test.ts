@@ -38,6 +38,7 @@ void test("what is wrong on the command line is said with the option's name, bef
       { allocateNodeCidrs: true, clusterCidr: "10.244.0.0/16", nodeCidrMaskSizeIpv4: "many" },
       /--node-cidr-mask-size-ipv4 NaN does not divide/,
     ],
+    [{ nodeportAddresses: "127.0.0.0/8,::1/128" }, /--nodeport-addresses ::1\/128: the kernel lets no packet/],
     [{ nodeportAddresses: "eth0" }, /--nodeport-addresses eth0 is no CIDR/],
   ];
   for (const [given, message] of cases) await assert.rejects(agent("run", { ...options, ...given }), message);

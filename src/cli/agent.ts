@@ -14,6 +14,7 @@ import { parsePrefix, type Prefix } from "../ip/prefix.ts";
 import type { Routing } from "../model/network.ts";
 import type { SocketAddress } from "../kernel/sockets.ts";
 import type { HealthAddresses } from "../serve/proxy/health.ts";
+import { nodePortRanges } from "./node-ports.ts";
 import { findAccess } from "../watch/cluster/kubeconfig.ts";
 
 export interface AgentOptions {
@@ -187,15 +188,6 @@ function rangeOf(flag: string, text: string): Prefix {
   const range = parsePrefix(text.trim());
   if (range === undefined) throw new Error(`${flag} ${text} is no CIDR such as 10.244.0.0/16`);
   return range;
-}
-
-/** kube-proxy's: ranges of addresses of this node, or `primary`, which is also the default. */
-function nodePortRanges(list: string | undefined): readonly Prefix[] | undefined {
-  if (list === undefined || list.trim() === "" || list.trim() === "primary") return undefined;
-  const texts = list.split(",");
-  if (texts.some((text) => text.trim() === "primary"))
-    throw new Error(`--nodeport-addresses ${list}: "primary" stands alone`);
-  return texts.map((text) => rangeOf("--nodeport-addresses", text));
 }
 
 function healthAddresses(options: AgentOptions): HealthAddresses {

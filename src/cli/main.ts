@@ -82,6 +82,10 @@ program
       .choices(["own", "none"])
       .default("own"),
   )
+  .option(
+    "--nodeport-addresses <list>",
+    "ranges of nodes' addresses that node ports answer at; 127.0.0.0/8 adds each node's own 127.0.0.1 (default: primary)",
+  )
   .option("--publish <port:service...>", "a port of 127.0.0.1 that leads to a Service: 8080:NAMESPACE/SERVICE[:PORT]")
   .option("--timeout <seconds>", "how long to wait until all is ready", "120")
   .option("--no-wait", "return as soon as the objects are stored")
@@ -271,7 +275,10 @@ const agentCommand = program
   )
   .option("--pod-bridge-interface <link>", "for BridgeInterface, such as cni0")
   .option("--pod-interface-name-prefix <text>", "for InterfaceNamePrefix, such as cali")
-  .option("--nodeport-addresses <list>", "ranges of this node's addresses that node ports answer at (default: primary)")
+  .option(
+    "--nodeport-addresses <list>",
+    "ranges of this node's addresses that node ports answer at; 127.0.0.0/8 adds 127.0.0.1, for this node alone (default: primary)",
+  )
   .option("--healthz-bind-address <address>", "for /healthz and /livez", "0.0.0.0:10256")
   .option("--metrics-bind-address <address>", "for /metrics and /proxyMode", "127.0.0.1:10249")
   .option("--domain <name>", "cluster domain", "cluster.local")

@@ -16,6 +16,7 @@ import { labPaths, makeLabFolder, type LabPaths } from "../lab/paths.ts";
 import { clusterConfig, nodePodCidrBits } from "../model/cluster.ts";
 import type { Routing } from "../model/network.ts";
 import { loadManifests } from "./manifests.ts";
+import { nodePortRanges } from "./node-ports.ts";
 import { count, stepLine } from "./report.ts";
 
 interface UpOptions {
@@ -28,6 +29,7 @@ interface UpOptions {
   readonly nodeCidr?: string;
   readonly domain?: string;
   readonly routing?: Routing;
+  readonly nodeportAddresses?: string;
   readonly apiPort: string;
   readonly packets: "on" | "off" | "auto";
   readonly dns?: "pods" | "node-local";
@@ -74,10 +76,12 @@ export default async function up(options: UpOptions): Promise<number> {
       throw new Error(
         `lab "${options.name}" runs with packets ${config.packets}: stop it first (fairlead down --keep${nameFlag(options)})`,
       );
-    if (options.publish !== undefined)
-      throw new Error(
-        `--publish: lab "${options.name}" runs already: stop it first (fairlead down --keep${nameFlag(options)})`,
-      );
+    const atStart = Object.entries({ "--publish": options.publish, "--nodeport-addresses": options.nodeportAddresses });
+    for (const [option, value] of atStart)
+      if (value !== undefined)
+        throw new Error(
+          `${option}: lab "${options.name}" runs already: stop it first (fairlead down --keep${nameFlag(options)})`,
+        );
     say(`fairlead  lab "${options.name}" is running`);
   }
 
@@ -159,13 +163,15 @@ function checkRoom(podCidrs: readonly Prefix[], nodes: number): void {
 /** Policy and controllers may be switched with every start. */
 function switchableSettings({
   publish,
+  nodeportAddresses,
   dns,
   policy,
   policyConnections,
   policyLog,
   controllers,
-}: UpOptions): Pick<LabConfig, "dns" | "policy" | "establishedConnections" | "policyLog" | "controllers" | "publish"> {
+}: UpOptions): Partial<LabConfig> {
   return {
+    ...(nodeportAddresses !== undefined && { nodePortCidrs: nodePortRanges(nodeportAddresses) ?? [] }),
     ...(publish !== undefined && { publish: publish.map(parsePublished) }),
     controllers,
     ...(dns !== undefined && { dns }),

@@ -97,6 +97,7 @@ const defaultSysctls: ReadonlyMap<string, string> = new Map([
   ["net/ipv4/conf/all/send_redirects", "1"],
   ["net/ipv4/conf/default/send_redirects", "1"],
   ["net/ipv4/conf/all/rp_filter", "0"],
+  ["net/ipv4/conf/all/route_localnet", "0"],
   ["net/ipv4/conf/default/rp_filter", "0"],
   ["net/ipv6/conf/all/forwarding", "0"],
   ["net/ipv6/conf/default/forwarding", "0"],

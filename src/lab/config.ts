@@ -19,6 +19,8 @@ export interface LabConfig {
   readonly routing?: Routing;
   /** The underlay's links, joined by the router, where there are several. */
   readonly subnets?: readonly Prefix[];
+  /** Ranges of nodes' addresses that node ports answer at; their InternalIPs where there are none. */
+  readonly nodePortCidrs?: readonly Prefix[];
   /** Of the API server, on 127.0.0.1 of the host. */
   readonly apiPort: number;
   /** Ports of the host's loopback that lead to Services. */

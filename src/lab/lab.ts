@@ -163,7 +163,7 @@ export async function startLab(options: LabOptions): Promise<Lab> {
     failed: (failure) =>
       console.error(`${new Date().toISOString()} controller ${failure.controller}: ${failure.key}:`, failure.error),
   });
-  const source = createNetworkSource(api, cluster);
+  const source = createNetworkSource(api, cluster, config.nodePortCidrs);
   const zone = (): Zone => zoneOf(source.current());
   ensureSystemObjects(api, cluster);
   registerSystemWorkloads({

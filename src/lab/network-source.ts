@@ -4,9 +4,12 @@
 import { createObjectsSource, createPoolConfig } from "../agent/network-source.ts";
 import type { KubeObject } from "../kube/object.ts";
 import { keyOf } from "../kube/object.ts";
+import type { Prefix } from "../ip/prefix.ts";
 import type { ClusterObjects } from "../model/build.ts";
-import type { ClusterConfig } from "../model/network.ts";
+import type { ClusterConfig, Network, NetworkNode } from "../model/network.ts";
 import type { NetworkSource } from "../model/source.ts";
+import { addressesIn } from "../model/node-ports.ts";
+import { memoized } from "../program/memo.ts";
 import type { ObjectApi } from "./api/api.ts";
 
 const watched = {
@@ -23,7 +26,11 @@ const watched = {
 type Kind = keyof typeof watched;
 
 /** Watches the API until closed. `current()` is rebuilt lazily and keeps its identity while nothing changed. */
-export function createNetworkSource(api: ObjectApi, cluster: ClusterConfig): NetworkSource & { close(): void } {
+export function createNetworkSource(
+  api: ObjectApi,
+  cluster: ClusterConfig,
+  nodePortCidrs: readonly Prefix[] = [],
+): NetworkSource & { close(): void } {
   const objects = new Map<Kind, Map<string, KubeObject>>();
   const watches = (Object.keys(watched) as Kind[]).map((kind) => {
     const byKey = new Map(api.list(watched[kind]).items.map((object) => [keyOf(object), object]));
@@ -52,6 +59,7 @@ export function createNetworkSource(api: ObjectApi, cluster: ClusterConfig): Net
   const source = createObjectsSource({
     cluster: () => withPools(cluster, [...(objects.get("loadBalancerPools")?.values() ?? [])]),
     objects: snapshot,
+    ...(nodePortCidrs.length > 0 && { finish: nodePortFinish(nodePortCidrs) }),
   });
 
   return {
@@ -62,4 +70,14 @@ export function createNetworkSource(api: ObjectApi, cluster: ClusterConfig): Net
       source.close();
     },
   };
+}
+
+/** Gives each node the addresses its node ports answer at: those in the ranges, of its own and its loopback's. The same values for the same nodes. */
+function nodePortFinish(ranges: readonly Prefix[]): (network: Network) => Network {
+  const chosen = memoized((node: NetworkNode): NetworkNode => ({
+    ...node,
+    nodePortAddresses: addressesIn(ranges, [...node.addresses, ...(node.otherAddresses ?? []), "127.0.0.1"]),
+  }));
+  const all = memoized((nodes: readonly NetworkNode[]): readonly NetworkNode[] => nodes.map((node) => chosen(node)));
+  return (network) => ({ ...network, nodes: all(network.nodes) });
 }

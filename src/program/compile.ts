@@ -15,7 +15,7 @@ import { policyDecisions } from "./policy.ts";
 import type { Program } from "./program.ts";
 import { boundaryRoutes, byLink, byPort, byPrefix, nodeWays, podWays } from "./routes.ts";
 import { merged } from "./sorted.ts";
-import { nodeSysctls } from "./sysctls.ts";
+import { loopbackSysctls, nodeSysctls } from "./sysctls.ts";
 
 /**
  * The Program of one node. `attachments` are the pods that have a place in it.
@@ -94,6 +94,9 @@ const remoteFrame = memoized((cluster: ClusterConfig, self: NetworkNode, nodes: 
   };
 });
 
+/** Beside another program's pod network. */
+const othersFrame = memoized((self: NetworkNode): Frame => ({ ...emptyFrame, sysctls: loopbackSysctls(self) }));
+
 /** Whose the pod network is decides what there is to make. */
 const podNetworkParts: Readonly<
   Record<
@@ -105,7 +108,7 @@ const podNetworkParts: Readonly<
   >
 > = {
   own: { frame: compileFrame, tables: (attachments) => [guard(attachments)] },
-  others: { frame: () => emptyFrame, tables: () => [] },
+  others: { frame: (_cluster, _nodes, self) => othersFrame(self), tables: () => [] },
 };
 
 /** Of equal keys the first. */

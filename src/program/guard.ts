@@ -87,6 +87,34 @@ function senders(attachment: Attachment, family: Family): readonly NftElement[] 
 const ip4 = ofEach((attachment) => senders(attachment, 4));
 const ip6 = ofEach((attachment) => senders(attachment, 6));
 
+/** Before anything else looks at a packet, connection tracking included: an answer that it will lead back to loopback is not for it yet. */
+export function preroutingGuard(rules: readonly NftRule[]): NftChain {
+  return {
+    name: "guard-prerouting",
+    // NF_IP_PRI_RAW
+    base: { type: "filter", hook: "prerouting", priority: -300, policy: "accept" },
+    rules,
+  };
+}
+
+/**
+ * The kernel's own check of this is off where a node's connections to its loopback lead out of it (route_localnet): on the bridge for hostPorts, on all
+ * links where node ports answer at 127.0.0.1 (sysctls.ts).
+ */
+export function loopbackGuard(family: Family): readonly NftRule[] {
+  const loopback = family === 4 ? "127.0.0.0/8" : "::1";
+  const fromOutside = isNot("meta iifname", "lo");
+  return [
+    rule("nothing from outside is for loopback", [
+      is(family === 4 ? "ip daddr" : "ip6 daddr", loopback),
+      fromOutside,
+      counter,
+      drop,
+    ]),
+    rule("nor from it", [is(family === 4 ? "ip saddr" : "ip6 saddr", loopback), fromOutside, counter, drop]),
+  ];
+}
+
 /**
  * Chains of an IP table that keep the node and its tunnel from strangers; they look at sets `nodes`, `pod-ranges`, `service-ranges`. `direct`:
  * other nodes' pods' packets may come by the underlay as they are, from the ranges in set `direct-ranges`. `established`: policies' rules
@@ -100,28 +128,11 @@ export function guardChains(
   const destination = family === 4 ? "ip daddr" : "ip6 daddr";
   const isVxlan = [is("meta l4proto", "udp"), is("th dport", String(vxlan.port))];
   return [
-    {
-      name: "guard-prerouting",
-      // NF_IP_PRI_RAW: before conntrack.
-      base: { type: "filter", hook: "prerouting", priority: -300, policy: "accept" },
-      rules: [
-        // Frames to 01:80:c2:00:00:0x never pass the bridge's prerouting hook and come up the stack on the port itself (IEEE 802.1Q 8.6.3).
-        rule("around the bridge, around its guard", [is("meta iifname", podLinks), counter, drop]),
-        rule("nothing from outside is for loopback", [
-          is(destination, family === 4 ? "127.0.0.0/8" : "::1"),
-          isNot("meta iifname", "lo"),
-          counter,
-          drop,
-        ]),
-        // The kernel's own check of this is off on the bridge, where hostPorts of 127.0.0.1 lead (route_localnet).
-        rule("nor from it", [
-          is(source, family === 4 ? "127.0.0.0/8" : "::1"),
-          isNot("meta iifname", "lo"),
-          counter,
-          drop,
-        ]),
-      ],
-    },
+    preroutingGuard([
+      // Frames to 01:80:c2:00:00:0x never pass the bridge's prerouting hook and come up the stack on the port itself (IEEE 802.1Q 8.6.3).
+      rule("around the bridge, around its guard", [is("meta iifname", podLinks), counter, drop]),
+      ...loopbackGuard(family),
+    ]),
     {
       name: "guard-input",
       base: { type: "filter", hook: "input", priority: 0, policy: "accept" },

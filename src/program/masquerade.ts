@@ -59,8 +59,7 @@ function ownRules(family: Family): readonly NftRule[] {
       isNotIn("local-pods", source),
       masquerade,
     ]),
-    // A hostPort, asked at 127.0.0.1 by the node itself: no pod may see a packet of loopback, nor could it answer one.
-    ...(family === 4 ? [rule("from loopback", [translated, is(source, "127.0.0.0/8"), masquerade])] : []),
+    ...loopbackRules(family),
     // Nobody outside of the cluster knows the way to a pod: neither who is asked directly, nor who stands behind a Service.
     rule("our pods to the outside", [
       isIn("local-pods", source),
@@ -69,6 +68,11 @@ function ownRules(family: Family): readonly NftRule[] {
       masquerade,
     ]),
   ];
+}
+
+/** A hostPort or node port, asked at 127.0.0.1 by the node itself: nobody else may see a packet of loopback, nor could he answer one. */
+export function loopbackRules(family: Family): readonly NftRule[] {
+  return family === 4 ? [rule("from loopback", [translated, is("ip saddr", "127.0.0.0/8"), masquerade])] : [];
 }
 
 const masquerade = { kind: "masquerade", fullyRandom: true } as const;

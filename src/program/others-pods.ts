@@ -9,7 +9,8 @@ import type { Origin } from "../kube/object.ts";
 import type { LocalPods, Network, NetworkNode, NetworkService, PodNetwork } from "../model/network.ts";
 import { clusterOrigin } from "../model/origin.ts";
 import { createAssembler } from "./assemble.ts";
-import { sourceChain } from "./masquerade.ts";
+import { loopbackGuard, preroutingGuard } from "./guard.ts";
+import { loopbackRules, sourceChain } from "./masquerade.ts";
 import { memoized } from "./memo.ts";
 import type { KeyType, NftChain, NftElement, NftSet, Statement } from "./nftables/ruleset.ts";
 import { counter, drop, is, isIn, isNot, isNotIn, rule } from "./statements.ts";
@@ -93,15 +94,21 @@ function sources(family: Family, isForeign: readonly Statement[] | undefined): P
             masquerade,
           ]),
         ];
-  return sourceChain(family, foreign);
+  return sourceChain(family, [...foreign, ...loopbackRules(family)]);
 }
 
-/** Packets outside of the window are called invalid and not translated back; the client would see them and reset (kubernetes#74839). */
+/**
+ * Loopback is guarded whether or not node ports answer there: a setting that once let it be reached (sysctls.ts) may still be there. Packets
+ * outside of the window are called invalid and not translated back; the client would see them and reset (kubernetes#74839).
+ */
 function guard(family: Family): readonly NftChain[] {
   return guards[family];
 }
 
-const guards: Readonly<Record<Family, readonly NftChain[]>> = { 4: [invalidGuard()], 6: [invalidGuard()] };
+const guards: Readonly<Record<Family, readonly NftChain[]>> = {
+  4: [preroutingGuard(loopbackGuard(4)), invalidGuard()],
+  6: [invalidGuard()],
+};
 
 function invalidGuard(): NftChain {
   return {

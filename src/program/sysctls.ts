@@ -1,14 +1,27 @@
 // The kernel settings a node needs, each with its reason. Namespaced ones only: they touch nobody else on the machine.
 
 import type { NetworkNode } from "../model/network.ts";
+import { answersAtLoopback } from "../model/node-ports.ts";
+import { compareText } from "../model/table.ts";
 import { names, type Sysctl } from "./program.ts";
 
 /** Sorted by path. `why` of each is in `sysctlReasons`. */
 export function nodeSysctls(node: NetworkNode): readonly Sysctl[] {
-  return Object.keys(sysctlReasons)
-    .sort()
-    .map((path) => ({ path, value: sysctlReasons[path]?.value ?? "", origin: node.origin }));
+  const own = Object.entries(sysctlReasons).map(([path, { value }]) => ({ path, value, origin: node.origin }));
+  return [...own, ...loopbackSysctls(node)].sort((a, b) => compareText(a.path, b.path));
 }
+
+/**
+ * What a node needs whose node ports answer at 127.0.0.1, whoever connects its pods: packets of loopback may leave by any link to be
+ * translated there, and their answers come back so. Of `all` and a link's own value the kernel takes the larger one; which link leads to an endpoint
+ * is known to the routes alone. The guard (guard.ts) does from then on what this switches off: nobody else speaks to loopback (CVE-2020-8558).
+ */
+export function loopbackSysctls(node: NetworkNode): readonly Sysctl[] {
+  return answersAtLoopback(node) ? [{ path: loopbackSysctl, value: "1", origin: node.origin }] : [];
+}
+
+/** Also what is to be put back by hand, when there is no guard any more. */
+export const loopbackSysctl = "net/ipv4/conf/all/route_localnet";
 
 /** What we set and why: the table in docs/pipeline.md. */
 export const sysctlReasons: Readonly<Record<string, { readonly value: string; readonly why: string }>> = {

@@ -27,6 +27,8 @@ import type { Packet, Step } from "./trace.ts";
 /** A packet inside one node: its header, its way so far, what conntrack knows, and the scratch numbers rules write. */
 export interface PacketState {
   packet: Packet;
+  /** The packet before connection tracking has translated it back, as the chains see it that come first. */
+  readonly untracked?: Packet;
   readonly etherSource?: Mac;
   readonly input: string | undefined;
   readonly output: string | undefined;
@@ -95,7 +97,11 @@ export function runHook(
   for (const { table, chain } of bases) {
     // Only a connection's first packet sees nat chains; conntrack translates the rest by itself.
     if (chain.base?.type === "nat" && state.connection.state !== "new") continue;
-    const run: ChainRun = { table, layer, state, facts, steps, origin: undefined, service: undefined, depth: 0 };
+    const seen =
+      state.untracked !== undefined && (chain.base?.priority ?? 0) < trackingPriority
+        ? { ...state, packet: state.untracked }
+        : state;
+    const run: ChainRun = { table, layer, state: seen, facts, steps, origin: undefined, service: undefined, depth: 0 };
     const end = runChain(chain, run) ?? { kind: chain.base?.policy ?? "accept" };
     origin = run.origin ?? origin;
     switch (end.kind) {
@@ -115,6 +121,9 @@ export function runHook(
   }
   return { verdict: "accept", steps, origin, ...(dnat && { dnat }), ...(snat && { snat }) };
 }
+
+/** linux/netfilter_ipv4.h: NF_IP_PRI_CONNTRACK. */
+const trackingPriority = -200;
 
 interface ChainRun {
   readonly table: NftTable;

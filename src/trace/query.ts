@@ -7,7 +7,7 @@ import { resolveName } from "./names.ts";
 import { policyCures } from "./policy-cure.ts";
 import type { EndpointChoice, Packet, Step, Trace, TracePath } from "./trace.ts";
 import { walkAll, type Start } from "./walk.ts";
-import { nodeNamed, ofFamily, type World } from "./world.ts";
+import { nodeNamed, isLoopback, ofFamily, type World } from "./world.ts";
 
 /** What is asked. `namespace` is for names that say none. */
 export interface TraceQuery {
@@ -41,7 +41,7 @@ export function trace(world: World, query: TraceQuery): Trace {
   const source = ofFamily(sources, family) ?? "";
   const packets = target.addresses
     .filter((address) => familyOf(address) === family)
-    .map((destination) => packetOf(source, destination, target.port, query.protocol));
+    .map((destination) => packetOf(sourceFor(destination, source), destination, target.port, query.protocol));
   const walks = packets.map((packet) => ({ packet, paths: walkAll(world, start, packet) }));
   const paths = walks.flatMap((each) => each.paths);
   const [packet] = packets;
@@ -210,6 +210,12 @@ function startName(start: Start): string {
     case "outside":
       return "internet";
   }
+}
+
+/** Who talks to a loopback does so from it: `ip route get 127.0.0.1`. */
+function sourceFor(destination: Address, source: Address): Address {
+  if (!isLoopback(destination)) return source;
+  return familyOf(destination) === 4 ? "127.0.0.1" : destination;
 }
 
 function packetOf(source: Address, destination: Address, port: number | undefined, protocol: Protocol): Packet {

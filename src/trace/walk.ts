@@ -12,7 +12,7 @@ import { names } from "../program/program.ts";
 import { runHook, type Hook, type HookResult, type NodeFacts, type PacketState } from "./machine.ts";
 import { policySteps } from "./policy.ts";
 import type { Disposition, Hop, Packet, Step, TracePath } from "./trace.ts";
-import { isLocal, nodeAt, nodeNamed, ofFamily, podAt, routeOn, type World } from "./world.ts";
+import { isLocal, isLoopback, nodeAt, nodeNamed, ofFamily, podAt, routeOn, type World } from "./world.ts";
 
 /** Where a packet starts. */
 export type Start =
@@ -104,7 +104,7 @@ function leavePlace(walk: Walk, place: Place, packet: Packet): End {
       return leaveNode(walk, place.node, packet);
     case "outside":
       enter(walk, place);
-      return crossUnderlay(walk, packet);
+      return isLoopback(packet.destination) ? { kind: "arrived", place, packet } : crossUnderlay(walk, packet);
   }
 }
 
@@ -113,7 +113,8 @@ function leavePod(walk: Walk, pod: NetworkPod, packet: Packet): End {
   if (node === undefined) return gone("unreachable");
   if (pod.hostNetwork) return leaveNode(walk, node, packet);
   enter(walk, { kind: "pod", pod });
-  if (pod.addresses.includes(packet.destination)) return { kind: "arrived", place: { kind: "pod", pod }, packet };
+  if (pod.addresses.includes(packet.destination) || isLoopback(packet.destination))
+    return { kind: "arrived", place: { kind: "pod", pod }, packet };
   const attachment = walk.world.attachments
     .get(node.name)
     ?.find((candidate) => candidate.namespace === pod.namespace && candidate.name === pod.name);
@@ -140,7 +141,10 @@ function throughNode(walk: Walk, node: NetworkNode, program: Program, incoming: 
   const steps = stepsOf(walk, { kind: "node", node });
   let packet = takeBack(walk, node.name, incoming, "prerouting");
   const before = packet;
-  const state = stateOf(walk, packet, { input, output: undefined, original: incoming });
+  const state = {
+    ...stateOf(walk, packet, { input, output: undefined, original: incoming }),
+    untracked: incoming,
+  };
   const facts = factsOf(walk, node, program);
   const pre = runHook(program.tables, "ip", "prerouting", state, facts);
   steps.push(...pre.steps);

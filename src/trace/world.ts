@@ -120,9 +120,14 @@ export function routeOn(world: World, node: NetworkNode, program: Program, addre
   return { kind: "forward", link: world.uplink, via: undefined, mtu, origin: node.origin, to: "default" };
 }
 
+/** Does everybody mean himself by it? */
+export function isLoopback(address: Address): boolean {
+  return address === "::1" || address.startsWith("127.");
+}
+
 /** Is it an address of the node itself? */
 export function isLocal(node: NetworkNode, program: Program, address: Address): boolean {
-  if (address === "::1" || address.startsWith("127.")) return true;
+  if (isLoopback(address)) return true;
   return node.addresses.includes(address) || program.addresses.some((entry) => entry.address === address);
 }
 

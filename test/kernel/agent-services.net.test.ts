@@ -2,9 +2,11 @@
 // Needs: nft
 
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 
+import { outsideAddresses } from "../../src/lab/node-object.ts";
 import { probeTcp } from "../../src/lab/network/probe.ts";
 import {
   ask,
@@ -13,6 +15,7 @@ import {
   nft,
   nodePort,
   ownRoutes,
+  serve,
   startBridgeNode,
   tables,
   vip,
@@ -139,5 +142,39 @@ describe("in kube-proxy's place, beside a bridge that another program made", () 
     await agent.says(/programmed/);
     assert.equal((await ask(place.pod("client").namespace, "172.18.7.7", nodePort)).outcome, "answered");
     assert.equal((await ask(place.pod("client").namespace, "172.18.0.11", nodePort)).outcome, "refused");
+    await agent.end();
+  });
+
+  void test("node ports at 127.0.0.1 lead everywhere and for the node alone; the guard is there before, and cleanup says what stays", async () => {
+    const { node, topology } = place;
+    const setting = "net/ipv4/conf/all/route_localnet";
+    assert.equal(node.kernel.readSysctl(setting), "0");
+    const [abroad] = outsideAddresses;
+    assert.ok(abroad !== undefined);
+    serve(topology.internet.namespace, "abroad");
+    const objects = serviceObjects("abroad", "10.96.0.103", [{ address: abroad, node: "node-9" }], {
+      type: "NodePort",
+      ports: [{ name: "http", port: 80, targetPort: 8080, protocol: "TCP", nodePort: 30_333 }],
+    });
+    for (const object of objects) place.api.api.create(object);
+    agent = place.start({ "nodeport-addresses": "127.0.0.0/8" });
+    await agent.says(/programmed/);
+    assert.equal(node.kernel.readSysctl(setting), "1");
+    const near = await askAll(node.namespace, "127.0.0.1", nodePort, ["a", "b"]);
+    assert.deepEqual(new Set(near.values()), new Set(["10.244.1.1"]));
+    const far = await askAll(node.namespace, "127.0.0.1", 30_333, ["abroad"]);
+    assert.deepEqual([...far.values()], ["172.18.0.11"]);
+    for (const address of ["172.18.0.11", "127.0.0.1"])
+      assert.equal((await ask(place.pod("client").namespace, address, nodePort)).outcome, "refused");
+    // A pod that sends for its node's loopback: silence, and it is the guard.
+    const { namespace } = place.pod("client");
+    const byNode =
+      "ip address flush dev lo; ip link set lo down; echo 1 >/proc/sys/net/ipv4/conf/all/route_localnet; ip route replace 127.0.0.1/32 via 10.244.1.1";
+    assert.equal(namespace.run(() => spawnSync("sh", ["-e", "-c", byNode])).status, 0);
+    assert.equal((await ask(namespace, "127.0.0.1", nodePort)).outcome, "timeout");
+    const rules = node.namespace.run(() => spawnSync("nft", ["list", "chain", "ip", "fairlead", "guard-prerouting"]));
+    assert.match(String(rules.stdout), /ip daddr 127\.0\.0\.0\/8 iifname != "lo" counter packets [1-9]/);
+    await agent.end();
+    assert.match((await place.cleanUp()).join("\n"), /route_localnet=0/);
   });
 });

@@ -15,15 +15,17 @@ export async function withLab(
   work: (lab: Lab) => Promise<void>,
   settings: Pick<ClusterOptions, "policy" | "establishedConnections" | "routing" | "subnets"> & {
     readonly nodes?: number;
+    /** As `fairlead up --nodeport-addresses`. */
+    readonly nodePortCidrs?: readonly string[];
   } = {},
 ): Promise<void> {
-  const { nodes = 3, ...options } = settings;
+  const { nodes = 3, nodePortCidrs = [], ...options } = settings;
   const home = mkdtempSync(join(tmpdir(), "fairlead-test-"));
   process.env["FAIRLEAD_HOME"] = home;
   const paths = labPaths("test");
   makeLabFolder(paths);
   const lab = await startLab({
-    config: { ...clusterConfig(options), name: "test", nodes, packets: "on", apiPort: 0 },
+    config: { ...clusterConfig(options), name: "test", nodes, nodePortCidrs, packets: "on", apiPort: 0 },
     paths,
     outside: { resolve: () => Promise.reject(new Error("no resolver in tests")), close() {} },
     step: () => undefined,

@@ -88,6 +88,8 @@ test("bad flags and names of a lab that is to start: nothing starts, nothing is 
         /^fairlead up: ipam: pod range 10\.96\.0\.0\/14 overlaps service range 10\.96\.0\.0\/16: choose another --pod-cidr$/m,
       ],
       ["--service-cidr 172.18.0.0/16", /overlaps node range 172\.18\.0\.0\/16: choose another --service-cidr/],
+      ["--nodeport-addresses eth0", /--nodeport-addresses eth0 is no CIDR/],
+      ["--nodeport-addresses ::1/128", /the kernel lets no packet of ::1 out/],
       ["--pod-cidr 10.0.0.0/33", /"10\.0\.0\.0\/33" is no prefix/],
       ["--pod-cidr 10.244.0.0/23", /has room for 1 node with a \/23 each, not for 3: give --pod-cidr a \/21 or larger/],
       ["--nodes 200", /pod range 10\.244\.0\.0\/16 has room for 128 nodes/],
