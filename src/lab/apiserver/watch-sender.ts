@@ -61,14 +61,15 @@ interface Member {
   isWaiting: boolean;
 }
 
-export function createWatchSender(): WatchSender {
+/** `now`: milliseconds, to tell how long sending takes. */
+export function createWatchSender(now: () => number = () => performance.now()): WatchSender {
   /** In the order of their turns. */
   const waiting = new Set<Member>();
   let isScheduled = false;
   let eachMs = 0;
   const send = (): void => {
     isScheduled = false;
-    const began = performance.now();
+    const began = now();
     let last: Batch | undefined;
     let [count, tookMs] = [0, 0];
     for (const member of waiting) {
@@ -84,7 +85,7 @@ export function createWatchSender(): WatchSender {
         sendBatch(response, last);
       }
       feed?.idle.add(member);
-      tookMs = performance.now() - began;
+      tookMs = now() - began;
       count++;
       if (tookMs >= workMs) break;
     }
