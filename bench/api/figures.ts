@@ -159,28 +159,30 @@ async function measureWatch(server: RunningServer): Promise<void> {
   );
   try {
     await message(watchers);
-    const before = await report(watchers);
+    const before = await ask(watchers, "count");
     const cpuBefore = server.cpuMs();
     const began = performance.now();
     const count = load.writesPerSecond * load.seconds;
     await writeSteadily(connections, path, count);
     const tookMs = performance.now() - began;
-    let after = await report(watchers);
+    let after = await ask(watchers, "count");
     while (
       after.events < count * load.watchers &&
       after.ended === 0 &&
       performance.now() - began < load.secondsMax * 1000
     ) {
-      await new Promise((resolve) => setTimeout(resolve, 200));
-      after = await report(watchers);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      after = await ask(watchers, "count");
     }
     const seconds = (performance.now() - began) / 1000;
+    const cpuMs = server.cpuMs() - cpuBefore;
+    const delays = await ask(watchers, "report");
     note(server, "watch: writes a second", (count * 1000) / tookMs, "/s");
     note(server, `watch: events seen of ${count * load.watchers}`, after.events, "");
     note(server, `watch: watchers cut off of ${load.watchers}`, after.ended, "");
-    note(server, "watch: seen after, median, ms", after.p50, "ms");
-    note(server, "watch: seen after, p99, ms", after.p99, "ms");
-    note(server, "watch: processors of the server", (server.cpuMs() - cpuBefore) / 1000 / seconds, "");
+    note(server, "watch: seen after, median, ms", delays.p50, "ms");
+    note(server, "watch: seen after, p99, ms", delays.p99, "ms");
+    note(server, "watch: processors of the server", cpuMs / 1000 / seconds, "");
     note(server, "watch: processors of the watchers", (after.cpuMs - before.cpuMs) / 1000 / seconds, "");
   } finally {
     watchers.kill("SIGKILL");
@@ -218,9 +220,10 @@ interface WatchReport {
   readonly cpuMs: number;
 }
 
-function report(watchers: ChildProcess): Promise<WatchReport> {
+/** Delays are in reports only. */
+function ask(watchers: ChildProcess, question: "count" | "report"): Promise<WatchReport> {
   const answer = message<WatchReport>(watchers);
-  watchers.send("report");
+  watchers.send(question);
   return answer;
 }
 
