@@ -1,6 +1,7 @@
 // ClusterRoles that collect the rules of others by label. Upstream: pkg/controller/clusterroleaggregation.
 
 import { sameJson } from "../../kube/equal.ts";
+import type { LabelSelector } from "../../kube/pod.ts";
 import { selects } from "../../kube/selector.ts";
 import type { ObjectApi } from "../api/api.ts";
 import type { PolicyRule, Role } from "./rbac-rules.ts";
@@ -47,16 +48,20 @@ export function startRoleAggregation(
 export function collectedRules(role: Role, roles: readonly Role[]): readonly PolicyRule[] {
   const selectors = role.aggregationRule?.clusterRoleSelectors ?? [];
   const rules = new Map<string, PolicyRule>();
-  const sorted = roles.toSorted((a, b) => (a.metadata.name < b.metadata.name ? -1 : 1));
   for (const selector of selectors)
-    for (const other of sorted) {
-      if (other.metadata.name === role.metadata.name || !selects(selector, other.metadata.labels)) continue;
+    for (const other of selectedRoles(selector, role, roles))
       for (const rule of other.rules ?? []) {
         const text = textOf(rule);
         if (!rules.has(text)) rules.set(text, rule);
       }
-    }
   return [...rules.values()];
+}
+
+/** By their names. */
+function selectedRoles(selector: LabelSelector, { metadata }: Role, roles: readonly Role[]): readonly Role[] {
+  return roles
+    .filter((other) => other.metadata.name !== metadata.name && selects(selector, other.metadata.labels))
+    .sort((a, b) => (a.metadata.name < b.metadata.name ? -1 : 1));
 }
 
 const ruleTexts = new WeakMap<PolicyRule, string>();

@@ -42,12 +42,18 @@ const resourceNames: { readonly [kind: string]: string } = {
 export function defaultPolicy(): readonly (Role | RoleBinding)[] {
   const objects = parsePolicy(policyTable);
   const roles = objects.filter((object): object is Role => object.kind === "ClusterRole");
-  // edit collects view, admin collects edit: what collects comes after what it collects from, in as many rounds as there are levels.
+  // admin collects edit, edit collects view: the last ones of the table first, and again until nobody has collected more.
   const byName = new Map(roles.map((role) => [role.metadata.name, role]));
-  for (let round = 0; round < 3; round++)
-    for (const role of byName.values())
-      if (role.aggregationRule !== undefined)
-        byName.set(role.metadata.name, { ...role, rules: collectedRules(role, [...byName.values()]) });
+  const collecting = roles.filter((role) => role.aggregationRule !== undefined).reverse();
+  for (let isMore = true; isMore;) {
+    isMore = false;
+    for (const role of collecting) {
+      const { name } = role.metadata;
+      const rules = collectedRules(role, [...byName.values()]);
+      isMore ||= rules.length > (byName.get(name)?.rules ?? []).length;
+      byName.set(name, { ...role, rules });
+    }
+  }
   return objects.map((object) =>
     object.kind === "ClusterRole" ? (byName.get(object.metadata.name) ?? object) : object,
   );
