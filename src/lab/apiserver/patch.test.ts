@@ -170,6 +170,15 @@ test("apply creates, owns what it says, and gives up what it no longer says", as
   assert.equal(same.body.metadata.resourceVersion, second.body.metadata.resourceVersion, "nothing new: no write");
 });
 
+test("nobody owns metadata by an apply of no more than a name", async () => {
+  const named = await apply("named", "one", { ports: [{ port: 80 }] });
+  const [entry] = named.body.metadata.managedFields;
+  assert.deepEqual(Object.keys(entry.fieldsV1), ["f:spec"]);
+  const labelled = await apply("named", "two", {}, { metadata: { labels: { a: "1" } } });
+  const fields = labelled.body.metadata.managedFields.map(({ fieldsV1 }: { fieldsV1: object }) => fieldsV1);
+  assert.deepEqual(fields[1]["f:metadata"], { "f:labels": { "f:a": {} } });
+});
+
 test("two managers: conflicts, force, co-ownership", async () => {
   await apply("t", "one", { sessionAffinity: "None", ports: [{ port: 80 }] });
   const refused = await apply("t", "two", { sessionAffinity: "ClientIP" });

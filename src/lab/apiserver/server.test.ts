@@ -40,7 +40,8 @@ const deployment = (name: string, spec: object = {}): object => ({
 
 test("fixed paths answer as a Kubernetes API server's", async () => {
   assert.equal((await server.send("GET", "/healthz")).text, "ok");
-  assert.equal((await server.send("GET", "/readyz?verbose")).text, "ok");
+  assert.equal((await server.send("GET", "/readyz")).text, "ok");
+  assert.equal((await server.send("GET", "/readyz?verbose")).text, "[+]ping ok\nreadyz check passed\n");
   assert.equal((await server.send("GET", "/version")).body.major, "1");
   assert.match((await server.send("GET", "/metrics")).text, /^apiserver_storage_objects\{resource="namespaces"\} 2$/m);
   assert.ok((await server.send("GET", "/")).body.paths.includes("/apis/apps/v1"));

@@ -268,15 +268,24 @@ async function serveUpgrade(context: Context, request: IncomingMessage, socket: 
 
 type Fixed = (context: Context, exchange: Exchange) => void | Promise<void>;
 
-const ok: Fixed = (_, exchange) => send(exchange, 200, "ok", { "Content-Type": "text/plain; charset=utf-8" });
+const plainText = { "Content-Type": "text/plain; charset=utf-8" };
+
+const ok: Fixed = (_, exchange) => send(exchange, 200, "ok", plainText);
+
+// apiserver server/healthz handleRootHealth. There is one check: whoever answers is there.
+const healthy: Fixed = (_, exchange) => {
+  const { path, query } = exchange.target;
+  const text = query.has("verbose") ? `[+]ping ok\n${path.replaceAll("/", "")} check passed\n` : "ok";
+  send(exchange, 200, text, plainText);
+};
 
 /** Paths outside of the resources. */
 const fixed: { readonly [path: string]: Fixed } = {
-  "/healthz": ok,
+  "/healthz": healthy,
   "/healthz/ping": ok,
-  "/livez": ok,
+  "/livez": healthy,
   "/livez/ping": ok,
-  "/readyz": ok,
+  "/readyz": healthy,
   "/readyz/ping": ok,
   "/version": (_, exchange) => sendJson(exchange, 200, versionInfo),
   "/metrics": ({ metrics, api }, exchange) =>

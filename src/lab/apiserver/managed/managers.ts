@@ -344,8 +344,15 @@ function isAlways(name: string): boolean {
   return always.has(`f:${name}`);
 }
 
+// fieldmanager/stripmeta.go: nobody owns metadata itself, as an apply of no more than a name would.
 function ownable(set: FieldSet): FieldSet {
-  return without({ ...set, member: false }, identity);
+  const owned = without({ ...set, member: false }, identity);
+  const metadata = owned.children.get("f:metadata");
+  if (metadata?.member !== true) return owned;
+  const children = new Map(owned.children);
+  if (metadata.children.size === 0) children.delete("f:metadata");
+  else children.set("f:metadata", { ...metadata, member: false });
+  return { ...owned, children };
 }
 
 function withoutAlways({ member, children }: FieldSet): FieldSet {
