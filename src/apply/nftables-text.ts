@@ -3,7 +3,7 @@
 // Not here: nft syntax of whole tables (program/nftables/format.ts).
 
 import type { Origin } from "../kube/object.ts";
-import type { NftPlan } from "../program/nftables/diff.ts";
+import { elementCount, type NftPlan } from "../program/nftables/diff.ts";
 import { encodeElements } from "../program/nftables/encode.ts";
 import type { NftElement, NftSet, NftTable, NftVerdict } from "../program/nftables/ruleset.ts";
 import type { NftBatchItem, NftElementState } from "../wire/netlink/nftables.ts";
@@ -20,7 +20,7 @@ const elementsListedMax = 20;
 
 /** Is it told in one line, with a number? */
 export function isManyElements(item: NftBatchItem): boolean {
-  return "elements" in item && item.elements.length > elementsListedMax;
+  return elementCount(item) > elementsListedMax;
 }
 
 /** What an item did, an entry per element where they are few. `previous` knows the elements that went. */
@@ -44,9 +44,9 @@ export function describeItem(item: NftBatchItem, table: NftTable, previous: NftT
       return [{ text: `delete set ${where} ${item.set}` }];
     case "add-elements":
     case "delete-elements": {
-      const { elements, set } = item;
-      if (elements.length > elementsListedMax)
-        return [{ text: `${verbOf(item)} ${elements.length} elements ${where} ${set}` }];
+      const { set } = item;
+      if (isManyElements(item)) return [{ text: `${verbOf(item)} ${elementCount(item)} elements ${where} ${set}` }];
+      const { elements } = item;
       const find = elementFinder(table, previous, item);
       return elements.map((element) => describeElement(`${verbOf(item)} element ${where} ${set}`, element, find));
     }

@@ -83,8 +83,8 @@ export function* batchesOf(plan: NftPlan, bytesMax: number): Generator<NftBatchI
   let batch: NftBatchItem[] = [];
   let bytes = batchFrameBytes;
   for (const unit of plan) {
-    const size = unit.reduce((sum, item) => sum + (fillingBytes.get(item) ?? batchItemBytes(item)), 0);
-    const isFilling = unit.some((item) => fillingBytes.has(item));
+    const size = unit.reduce((sum, item) => sum + (fillings.get(item)?.bytes ?? batchItemBytes(item)), 0);
+    const isFilling = unit.some((item) => fillings.has(item));
     if (batch.length > 0 && bytes + size > (isFilling ? Math.min(bytesMax, fillingBytesMax) : bytesMax)) {
       yield joinElements(batch);
       batch = [];
@@ -285,12 +285,17 @@ function fillingItem(
     batchItemBytes({ kind: "add-elements", ...at, set: set.name, elements: some });
   const one = first === undefined ? 0 : bytesOf([first]);
   const each = first === undefined ? 0 : bytesOf([first, first]) - one;
-  fillingBytes.set(item, one + each * elements.length + 160);
+  fillings.set(item, { bytes: one + each * elements.length + 160, count: elements.length });
   return item;
 }
 
-/** An upper bound of the bytes of items whose elements are encoded when they are asked for. */
-const fillingBytes = new WeakMap<NftBatchItem, number>();
+/** Items whose elements are encoded when they are asked for: an upper bound of their bytes, and how many elements. */
+const fillings = new WeakMap<NftBatchItem, { readonly bytes: number; readonly count: number }>();
+
+/** How many elements an item adds or deletes, without encoding them. */
+export function elementCount(item: NftBatchItem): number {
+  return fillings.get(item)?.count ?? ("elements" in item ? item.elements.length : 0);
+}
 
 function chunks<T>(list: readonly T[]): (readonly T[])[] {
   const parts: (readonly T[])[] = [];
@@ -348,14 +353,15 @@ function joinElements(batch: readonly NftBatchItem[]): NftBatchItem[] {
   while (start < batch.length) {
     const item = batch[start]!;
     let end = start + 1;
-    if (item.kind !== "add-elements" && item.kind !== "delete-elements") joined.push(item);
+    // What is encoded when it is asked for stays in small pieces: each is garbage before the next one is made.
+    if ((item.kind !== "add-elements" && item.kind !== "delete-elements") || fillings.has(item)) joined.push(item);
     else {
       const parts = [item.elements];
       for (; end < batch.length; end++) {
         const next = batch[end]!;
         if (next.kind !== item.kind || next.set !== item.set || next.table !== item.table) break;
         // The tables of both families have sets of the same names, and one transaction may hold both.
-        if (next.family !== item.family) break;
+        if (next.family !== item.family || fillings.has(next)) break;
         parts.push(next.elements);
       }
       const { kind, family, table, set } = item;
