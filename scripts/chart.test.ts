@@ -26,6 +26,35 @@ test("every object passes the API's validation, whatever the values", () => {
   }
 });
 
+test("what runs in a pod runs as bin/fairlead starts it: the image's own entry point, with the memory flags of the command", () => {
+  const launcher = readFileSync("bin/fairlead", "utf8");
+  const [, agent] = /"\$1" != agent \] \|\| memory="([^"]+)"/.exec(launcher) ?? [];
+  const [, dns] = /"\$1" = dns \][^\n]*\n\s*memory="([^"]+)"/.exec(launcher) ?? [];
+  assert.ok(agent !== undefined && dns !== undefined);
+  const docker = JSON.parse(
+    /^ENTRYPOINT (.*)$/m.exec(readFileSync("deploy/Dockerfile", "utf8"))?.[1] ?? "",
+  ) as readonly string[];
+  const [node = "", ...words] = docker;
+  const { objects } = parseManifests(renderChart(), "fairlead.yaml");
+  const containers = objects.flatMap(
+    ({ spec }) =>
+      (spec as { template?: { spec?: { containers?: readonly Container[] } } } | undefined)?.template?.spec
+        ?.containers ?? [],
+  );
+  const flags = { agent, dns } as const;
+  assert.deepEqual(
+    containers.map(({ command, args: [first] }) => [first, command]),
+    (["agent", "dns"] as const).map((name) => [name, [node, ...flags[name].split(" "), ...words]]),
+  );
+  assert.match(launcher, /MALLOC_ARENA_MAX:-1/);
+  assert.match(renderChart(), /name: MALLOC_ARENA_MAX\n +value: "1"\n/);
+});
+
+interface Container {
+  readonly command: readonly string[];
+  readonly args: readonly [string, ...string[]];
+}
+
 test("what the chart says of flags and of the API server reaches the agent", () => {
   const text = renderChart({ apiServer: { host: "192.0.2.10" }, agent: { flags: ["--routing", "native"] } });
   assert.match(text, /args:\n +- agent\n +- --node=\$\(NODE_NAME\)\n +- "--routing"\n +- "native"\n/);

@@ -41,10 +41,16 @@ test("the image is an OCI layout whose entry point runs on nothing but its own f
   assert.equal(entry.annotations?.["io.containerd.image.name"], "example.org/fairlead:test");
   const manifest = json(entry) as { readonly config: Descriptor; readonly layers: readonly Descriptor[] };
   const { config, rootfs } = json(manifest.config) as {
-    readonly config: { readonly Entrypoint: readonly string[] };
+    readonly config: { readonly Entrypoint: readonly string[]; readonly Env: readonly string[] };
     readonly rootfs: { readonly diff_ids: readonly string[] };
   };
   assert.equal(rootfs.diff_ids.length, manifest.layers.length);
+
+  // Docker's recipe is not run here: what it says must be the same.
+  const recipe = readFileSync("deploy/Dockerfile", "utf8");
+  const said = (word: string): string => new RegExp(`^${word} (.*)$`, "m").exec(recipe)?.[1] ?? "";
+  assert.deepEqual(config.Entrypoint, JSON.parse(said("ENTRYPOINT")));
+  assert.deepEqual(config.Env, said("ENV").split(" "));
 
   const root = path.join(folder, "root");
   mkdirSync(root);
