@@ -118,7 +118,7 @@ export async function startDnsServer(options: DnsServerOptions): Promise<DnsServ
     workers: (options.workers ?? 1) > 1 ? startWorkers((options.workers ?? 1) - 1, log) : undefined,
     following: undefined,
   };
-  state.following = state.workers && options.subscribe?.(() => refreshAnswers(state));
+  state.following = followZone(state);
   try {
     await actBy(state, state.corefile);
   } catch (error) {
@@ -236,9 +236,34 @@ function blockParts(state: State, metrics: Metrics): Parameters<typeof createBlo
   return { namespace: outward, zone, domain, host: upstream, read, clock, dice, log, metrics, changed };
 }
 
-/** For threads that do not look themselves. */
-function refreshAnswers(state: State): void {
-  for (const { answers } of state.sockets.values()) answers.refresh();
+/**
+ * Looks at the zone soon after each change: no question has to wait for it, and further threads do not look themselves. In a storm of
+ * changes that takes a quarter of the time at most.
+ */
+function followZone(state: State): { close(): void } | undefined {
+  let notBefore = 0;
+  let timer: NodeJS.Timeout | undefined;
+  const look = (): void => {
+    timer = undefined;
+    const began = state.clock.now();
+    for (const { answers } of state.sockets.values()) answers.refresh();
+    const ended = state.clock.now();
+    notBefore = ended + (ended - began) * 3;
+  };
+  const subscription = state.options.subscribe?.(() => {
+    if (timer !== undefined) return;
+    const waitMs = notBefore - state.clock.now();
+    if (waitMs <= 0) look();
+    else timer = setTimeout(look, waitMs);
+  });
+  return (
+    subscription && {
+      close() {
+        clearTimeout(timer);
+        subscription.close();
+      },
+    }
+  );
 }
 
 function forgetAnswers(state: State): void {
