@@ -80,6 +80,7 @@ export function createBlock(config: ServerConfig, parts: BlockParts): ZoneBlock 
   /** What comes behind rewrite and autopath. */
   const plain = (query: Query, client: () => Address): Outcome | Promise<Outcome> => {
     const known = hosts?.answer(query.name, query.type);
+    if (typeof known === "number") return known;
     if (known !== undefined) return { answer: known, age: 0 };
     const answer = kubernetes?.(query);
     if (answer === undefined) return forward(query, client);
@@ -124,7 +125,7 @@ export function createBlock(config: ServerConfig, parts: BlockParts): ZoneBlock 
 
 function limitsOf({ cache }: ServerConfig): Partial<ForwarderLimits> {
   const none = { entries: 0, maxSeconds: 0, minSeconds: 0, keeps: () => false };
-  if (cache === undefined) return { success: none, denial: none, keepFailure: 0 };
+  if (cache === undefined) return { success: none, denial: none, keepServfail: 0, keepFailure: 0 };
   const keepsOf =
     (disabled: readonly DnsName[]) =>
     (name: DnsName): boolean =>
@@ -132,6 +133,7 @@ function limitsOf({ cache }: ServerConfig): Partial<ForwarderLimits> {
   return {
     success: { ...cache.success, keeps: keepsOf(cache.success.disabled) },
     denial: { ...cache.denial, keeps: keepsOf(cache.denial.disabled) },
+    keepServfail: cache.servfail,
     keepFailure: Math.min(cache.servfail, 2),
     prefetch: cache.prefetch,
     stale: cache.stale,

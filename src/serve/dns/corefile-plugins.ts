@@ -215,7 +215,8 @@ export function parseCache(directive: Directive, blockZones: readonly DnsName[])
   // plugin/cache: 9984 entries, an hour and half an hour. Its least time of 5 s, longer than some answers may live, is not taken over.
   let success: CacheBounds = { entries: 9984, maxSeconds: ttl ?? 3600, minSeconds: 0, disabled: [] };
   let denial: CacheBounds = { entries: 9984, maxSeconds: ttl ?? 1800, minSeconds: 0, disabled: [] };
-  let servfail = 5;
+  // CoreDNS keeps it five seconds where nothing is said.
+  let servfail = 2;
   let prefetch: CacheConfig["prefetch"];
   let stale: CacheConfig["stale"];
   let keepTtl = false;

@@ -82,8 +82,10 @@ function renamer(
   to: string,
   directive: Directive,
 ): (name: string) => string | undefined {
-  const lower = from.toLowerCase();
-  const target = to.toLowerCase();
+  // As in CoreDNS each but a regular expression is read as a name with a final dot: `prefix api.` and `prefix api` are the same, and
+  // neither is the beginning of `api-2`.
+  const lower = absolute(from.toLowerCase());
+  const target = absolute(to.toLowerCase());
   switch (kind) {
     case "exact": {
       const name = absolute(zoneName(from, directive));
@@ -92,11 +94,8 @@ function renamer(
     }
     case "prefix":
       return (asked) => (asked.startsWith(lower) ? target + asked.slice(lower.length) : undefined);
-    case "suffix": {
-      const end = absolute(lower);
-      const renamed = absolute(target);
-      return (asked) => (asked.endsWith(end) ? asked.slice(0, -end.length) + renamed : undefined);
-    }
+    case "suffix":
+      return (asked) => (asked.endsWith(lower) ? asked.slice(0, -lower.length) + target : undefined);
     case "substring":
       return (asked) => (asked.includes(lower) ? asked.replaceAll(lower, target) : undefined);
     case "regex": {

@@ -3,7 +3,13 @@ import { test } from "node:test";
 
 import { buildMessage, parseMessage } from "../../wire/dns/message.ts";
 import { recordTypes } from "../../wire/dns/record.ts";
-import { createForwarder, type ForwardedQuestion, type Forwarder, type ForwarderLimits } from "./forwarder.ts";
+import {
+  createForwarder,
+  type CachedAnswer,
+  type ForwardedQuestion,
+  type Forwarder,
+  type ForwarderLimits,
+} from "./forwarder.ts";
 import { createMetrics, type Metrics } from "./metrics.ts";
 import { answerOf } from "./server.testing.ts";
 
@@ -62,10 +68,18 @@ function setUp(limits: Partial<ForwarderLimits> = {}): Setting {
 }
 
 /** Asks and has the upstream answer. */
-async function fetched(setting: Setting, name: string, parts: Parameters<typeof respond>[1] = {}): Promise<void> {
+async function fetchedAnswer(
+  setting: Setting,
+  name: string,
+  parts: Parameters<typeof respond>[1] = {},
+): Promise<CachedAnswer> {
   const answer = setting.forwarder.ask(question(name));
   setting.waiting.pop()?.answer(parts);
-  await answer;
+  return await answer;
+}
+
+async function fetched(setting: Setting, name: string, parts: Parameters<typeof respond>[1] = {}): Promise<void> {
+  await fetchedAnswer(setting, name, parts);
 }
 
 /** Answers what still waits, so that nothing is left when the test ends. */
@@ -181,6 +195,21 @@ await test("a SERVFAIL of the upstream is passed on and kept for two seconds", a
   assert.equal(isCached(setting, "a"), true);
   setting.now = 2000;
   assert.equal(isCached(setting, "a"), false);
+});
+
+await test("clients are told no longer time than an answer is kept for, and no shorter than the least", async () => {
+  const setting = setUp({ success: { ...keep, minSeconds: 5 }, keepServfail: 40 });
+  const ttlOf = async (name: string, ttl: number): Promise<number> => {
+    const { answer } = await fetchedAnswer(setting, name, { ttl });
+    // The only record: a pointer to the name, then type, class and TTL.
+    return new DataView(answer.bytes.buffer, answer.bytes.byteOffset).getUint32(2 + 4);
+  };
+  assert.equal(await ttlOf("long", 3600), 30);
+  assert.equal(await ttlOf("middle", 20), 20);
+  assert.equal(await ttlOf("short", 1), 5);
+  await fetched(setting, "a", { rcode: 2 });
+  setting.now = 39_000;
+  assert.equal(isCached(setting, "a"), true);
 });
 
 await test("stale: given at once while it is fetched anew, for as long as it may be; verified: only where the upstream fails", async () => {

@@ -4,7 +4,7 @@
 
 import { randomInt } from "node:crypto";
 
-import { finishResponse, ednsUdpBytes, type FinishedAnswer } from "../../wire/dns/answer.ts";
+import { boundTtls, finishResponse, ednsUdpBytes, type FinishedAnswer } from "../../wire/dns/answer.ts";
 import { DnsFormatError } from "../../wire/dns/format-error.ts";
 import { buildMessage, emptyMessage, headerFlags, rcodes } from "../../wire/dns/message.ts";
 import { lowerName, readName } from "../../wire/dns/name.ts";
@@ -47,7 +47,9 @@ export interface ForwarderLimits {
   readonly bytesMax: number;
   /** Questions under way at once; more are refused at once. While half of them are taken, no client may have more than an eighth. */
   readonly waitingMax: number;
-  /** Seconds that a failure is not tried again. */
+  /** Seconds that a SERVFAIL of an upstream is kept. */
+  readonly keepServfail: number;
+  /** Seconds that a question nobody answered is not asked again. */
   readonly keepFailure: number;
   readonly timeoutMs: number;
   /** An answer that is asked for often is fetched anew before it ends (CoreDNS's words). */
@@ -63,7 +65,7 @@ export interface ForwarderLimits {
 /** Of answers, or of "no". */
 export interface KeepLimits {
   readonly entries: number;
-  /** Seconds. */
+  /** Seconds, and no client is told a longer or shorter time. */
   readonly maxSeconds: number;
   readonly minSeconds: number;
   /** Is it kept at all for this name? */
@@ -77,6 +79,7 @@ const defaultLimits: ForwarderLimits = {
   denial: defaultKeep,
   bytesMax: 16 << 20,
   waitingMax: 1000,
+  keepServfail: 2,
   keepFailure: 2,
   timeoutMs: 8000,
   prefetch: undefined,
@@ -119,33 +122,35 @@ export function createForwarder(options: {
     return upstream;
   };
 
+  /** The answer as it is told from now on. */
   const keep = (
     key: string,
     question: ForwardedQuestion,
-    answer: FinishedAnswer,
+    whole: FinishedAnswer,
     seconds: number | undefined,
-  ): void => {
-    const rcode = answer.flags & 0xf;
-    const denial = rcode !== rcodes.NOERROR || answer.counts.answers === 0;
+  ): FinishedAnswer => {
+    const rcode = whole.flags & 0xf;
+    const denial = rcode !== rcodes.NOERROR || whole.counts.answers === 0;
     const bounds = denial ? limits.denial : limits.success;
-    if (!bounds.keeps(question.name)) return;
+    if (!bounds.keeps(question.name)) return whole;
+    const answer = boundTtls(whole, { min: bounds.minSeconds, max: bounds.maxSeconds });
     const time =
       rcode === rcodes.SERVFAIL
-        ? limits.keepFailure
+        ? limits.keepServfail
         : seconds === undefined
           ? 0
           : Math.min(Math.max(seconds, bounds.minSeconds), bounds.maxSeconds);
-    if (time <= 0) return;
+    if (time <= 0) return answer;
     caches[denial ? "success" : "denial"].remove(key);
     const staleSeconds = rcode === rcodes.SERVFAIL ? 0 : (limits.stale?.seconds ?? 0);
     caches[denial ? "denial" : "success"].set(key, entryOf(key, answer, clock.now(), time, staleSeconds));
+    return answer;
   };
 
   const fetchAnswer = async (key: string, question: ForwardedQuestion, upstream: Upstream): Promise<CachedAnswer> => {
     try {
       const { answer, seconds } = finishResponse(await askUpstream(upstream, question, limits, metrics, clock));
-      keep(key, question, answer, seconds);
-      return { answer, age: 0 };
+      return { answer: keep(key, question, answer, seconds), age: 0 };
     } catch (error) {
       if (limits.keepFailure > 0) {
         if (failures.size >= limits.waitingMax) failures.clear();

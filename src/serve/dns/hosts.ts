@@ -9,8 +9,8 @@ import { classIn, recordTypes, type DnsRecord, type RecordData } from "../../wir
 import type { HostsConfig } from "./corefile-plugins.ts";
 
 export interface Hosts {
-  /** The answer, or undefined where the next plugin is to be asked. */
-  answer(name: DnsName, type: number): FinishedAnswer | undefined;
+  /** The answer, an rcode, or undefined where the next plugin is to be asked. */
+  answer(name: DnsName, type: number): FinishedAnswer | number | undefined;
   /** Reads the file again. */
   refresh(): void;
   /** How many addresses it has. */
@@ -34,22 +34,22 @@ export function createHosts(
   refresh();
   return {
     answer(name, type) {
-      if (!config.zones.some((zone) => isWithin(name, zone))) return undefined;
-      const kind = type === recordTypes.A ? "A" : type === recordTypes.AAAA ? "AAAA" : undefined;
-      const found = table.names.get(name);
-      if (found !== undefined && kind !== undefined) {
-        // A name with an address of the other family exists: no data, not no name.
-        const data = found.filter((each) => each.kind === kind);
-        return finished(name, type, data, config.ttl, rcodes.NOERROR);
+      if (type === recordTypes.PTR) {
+        // Whatever the zones; an address that is not here is always the next plugin's.
+        const pointers = config.noReverse ? undefined : table.pointers.get(name);
+        return pointers && finished(name, type, pointers, config.ttl);
       }
-      const pointers = type === recordTypes.PTR && !config.noReverse ? table.pointers.get(name) : undefined;
-      if (pointers !== undefined) return finished(name, type, pointers, config.ttl, rcodes.NOERROR);
+      if (!config.zones.some((zone) => isWithin(name, zone))) return undefined;
+      const found = table.names.get(name);
+      if (found !== undefined) {
+        // A name with an address exists for every type: no data, not no name, and nobody else is asked about it.
+        const kind = type === recordTypes.A ? "A" : type === recordTypes.AAAA ? "AAAA" : undefined;
+        const data = found.filter((each) => each.kind === kind);
+        return finished(name, type, data, config.ttl);
+      }
       if (config.fallthrough.some((zone) => isWithin(name, zone))) return undefined;
-      if (found !== undefined) return finished(name, type, [], config.ttl, rcodes.NOERROR);
-      // Only addresses and pointers are its business; for names that are not there CoreDNS says so too.
-      return kind === undefined && type !== recordTypes.PTR
-        ? undefined
-        : finished(name, type, [], config.ttl, rcodes.NXDOMAIN);
+      // As CoreDNS: there is no SOA that could tell how long "no" holds.
+      return rcodes.SERVFAIL;
     },
     refresh,
     size: () => table.names.size,
@@ -88,13 +88,7 @@ function addressData(address: Address): RecordData {
   return { kind: familyOf(address) === 4 ? "A" : "AAAA", address };
 }
 
-function finished(
-  name: DnsName,
-  type: number,
-  data: readonly RecordData[],
-  ttl: number,
-  rcode: number,
-): FinishedAnswer {
+function finished(name: DnsName, type: number, data: readonly RecordData[], ttl: number): FinishedAnswer {
   const answers = data.map((each): DnsRecord => ({ name, class: classIn, ttl, data: each }));
-  return finishAnswer({ name, type, rcode, authoritative: true, answers });
+  return finishAnswer({ name, type, rcode: rcodes.NOERROR, authoritative: true, answers });
 }

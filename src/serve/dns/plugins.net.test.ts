@@ -86,6 +86,16 @@ await test("hosts: addresses and names, NODATA, fallthrough to the cluster's nam
     assert.equal(await ask("two.internal"), "NOERROR | two.internal 60 A 10.1.1.1 | two.internal 60 A 10.1.1.2");
     assert.equal(await ask("two.internal", "AAAA"), "NOERROR");
     assert.equal(await ask("1.1.1.10.in-addr.arpa", "PTR").then((answer) => answer.split(" | ").length), 3);
+    assert.equal(await ask("one.internal", "SRV"), "NOERROR", "nobody else is asked about a name that is here");
+    assert.match(await ask("api.production.svc.cluster.local"), /A 10\.96\.41\.7$/);
+  });
+  // As CoreDNS: other names of its zones are SERVFAIL, addresses are the next one's, and have their names whatever the zones are.
+  const alone = `.:53 {\n hosts /none internal {\n  10.1.1.3 three.internal\n }\n ${kubernetes}\n}`;
+  await withCorefile(alone, {}, async (ask) => {
+    assert.equal(await ask("four.internal"), "SERVFAIL");
+    assert.equal(await ask("four.internal", "SRV"), "SERVFAIL");
+    assert.equal(await ask("3.1.1.10.in-addr.arpa", "PTR"), "NOERROR | 3.1.1.10.in-addr.arpa 3600 PTR three.internal.");
+    assert.match(await ask("7.41.96.10.in-addr.arpa", "PTR"), /PTR api\.production\.svc\.cluster\.local\.$/);
     assert.match(await ask("api.production.svc.cluster.local"), /A 10\.96\.41\.7$/);
   });
 });

@@ -84,7 +84,7 @@ function valueOf(field: string, answered: AnsweredQuery): string {
     case "{>do}":
       return String(query.edns?.dnssecOk === true);
     case "{>bufsize}":
-      return String(query.edns?.udpBytes ?? 512);
+      return String(labels.protocol === "tcp" ? 0xffff : (query.edns?.udpBytes ?? 512));
   }
   return "-";
 }

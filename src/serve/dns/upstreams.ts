@@ -150,14 +150,17 @@ function createGroup(config: ForwardConfig, parts: UpstreamParts): Group {
     const until = parts.clock.now() + patienceMs;
     const reasons: string[] = [];
     let refused: Uint8Array | undefined;
+    const heard = new Set<Server>();
     // Each twice: one lost datagram is no reason to fail.
     const listed = order();
     for (const server of [...listed, ...listed]) {
       if (parts.clock.now() >= until) break;
+      if (heard.has(server)) continue;
       try {
         const response = await server.ask(query);
         if (!config.failover.includes(rcodeOf(response))) return response;
         refused ??= response;
+        heard.add(server);
       } catch (error) {
         failed(server);
         reasons.push(error instanceof Error ? error.message : String(error));

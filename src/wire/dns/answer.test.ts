@@ -3,7 +3,7 @@ import { test } from "node:test";
 
 import * as fc from "fast-check";
 
-import { finishAnswer, finishResponse, udpLimit, writeAnswer, writeRcode, writeRefusal } from "./answer.ts";
+import { boundTtls, finishAnswer, finishResponse, udpLimit, writeAnswer, writeRcode, writeRefusal } from "./answer.ts";
 import { DnsFormatError } from "./format-error.ts";
 import { buildMessage, buildQuery, emptyMessage, parseMessage, rcodes, type DnsMessage } from "./message.ts";
 import { readQuery, type Query } from "./query.ts";
@@ -224,6 +224,27 @@ await test("an upstream's response becomes a finished answer, its OPT record lef
   assert.deepEqual(addressesOf(response), ["10.244.0.1", "10.244.0.2"]);
   assert.equal(response.authoritative, false);
   assert.equal(response.edns, undefined);
+});
+
+await test("TTLs within bounds, in every section", () => {
+  const { answer } = finishResponse(
+    upstream({
+      answers: [
+        { ...address(1), ttl: 3600 },
+        { ...address(2), ttl: 20 },
+      ],
+      authority: [{ ...soa, ttl: 1 }],
+    }),
+  );
+  const asked = buildQuery({ id: 9, name, type: "A" });
+  const ttls = (of: typeof answer): number[] => {
+    const out = new Uint8Array(512);
+    const length = writeAnswer(out, asked, query(asked), of, { limit: 512, turn: 0 });
+    const { answers, authority } = parseMessage(out.subarray(0, length));
+    return [...answers, ...authority].map(({ ttl }) => ttl);
+  };
+  assert.deepEqual(ttls(boundTtls(answer, { min: 5, max: 30 })), [30, 20, 5]);
+  assert.deepEqual(ttls(answer), [3600, 20, 1], "the first stays as it was");
 });
 
 await test("how long an upstream's response may be kept", () => {

@@ -111,7 +111,8 @@ export function writeAnswer(
   setUint16(out, 8, counts.authority);
   setUint16(out, 10, counts.additional + (query.edns === undefined ? 0 : 1));
   copyRecords(out, head, bytes, size, answer.rotation, options.turn);
-  if (options.age !== undefined && options.age > 0) ageRecords(out, head, counts, options.age);
+  const { age = 0 } = options;
+  if (age > 0) changeTtls(out, head, counts, (ttl) => Math.max(ttl - age, 0));
   return query.edns === undefined ? head + size : writeOpt(out, head + size, query.edns.dnssecOk, 0);
 }
 
@@ -195,6 +196,16 @@ export function finishResponse(response: Uint8Array): {
   };
 }
 
+/** The same with no TTL below `min` or above `max` seconds; what may be kept for so long is told to clients so too. */
+export function boundTtls(
+  answer: FinishedAnswer,
+  { min, max }: { readonly min: number; readonly max: number },
+): FinishedAnswer {
+  const bytes = answer.bytes.slice();
+  changeTtls(bytes, 0, answer.counts, (ttl) => Math.min(Math.max(ttl, min), max));
+  return { ...answer, bytes };
+}
+
 const optBytes = 11;
 
 function responseFlags(queryFlags: number): number {
@@ -263,11 +274,11 @@ function keptRecords(
   };
 }
 
-function ageRecords(out: Uint8Array, head: number, counts: SectionCounts, age: number): void {
+function changeTtls(out: Uint8Array, head: number, counts: SectionCounts, change: (ttl: number) => number): void {
   let at = head;
   for (let i = counts.answers + counts.authority + counts.additional; i > 0; i--) {
     const fixed = skipName(out, at);
-    const ttl = Math.max(uint32At(out, fixed + 4) - age, 0);
+    const ttl = change(uint32At(out, fixed + 4));
     setUint16(out, fixed + 4, ttl >>> 16);
     setUint16(out, fixed + 6, ttl & 0xffff);
     at = fixed + 10 + uint16At(out, fixed + 8);
