@@ -28,16 +28,20 @@ const api = createObjectApi({
   admissions: [...admissions, access.admission, ...plugins.admissions],
   validations: plugins.validations,
 });
+const namespaces = { group: "", resource: "namespaces" };
 for (const name of ["default", "kube-system", "kube-public"])
-  if (api.get({ group: "", resource: "namespaces", name }) === undefined)
+  if (api.get({ ...namespaces, name }) === undefined)
     api.create(
-      markComplete({
-        apiVersion: "v1",
-        kind: "Namespace",
-        metadata: { name, labels: { [nameLabel]: name } },
-        spec: { finalizers: ["kubernetes"] },
-        status: { phase: "Active" },
-      }),
+      markComplete(
+        {
+          apiVersion: "v1",
+          kind: "Namespace",
+          metadata: { name, labels: { [nameLabel]: name } },
+          spec: { finalizers: ["kubernetes"] },
+          status: { phase: "Active" },
+        },
+        namespaces,
+      ),
     );
 const { authenticate, authorize, guard, answers, document } = access.start(api);
 startApiServer({ api, servers: [server], authenticate, authorize, guard, answers, document });

@@ -27,7 +27,10 @@ export interface Kinds {
   storedAs(resource: ResourceName): Kind | undefined;
 }
 
-/** The kinds of an API over this store. */
+/**
+ * The kinds of an API over this store.
+ * @public Loaded when it is needed (write.ts).
+ */
 export function createKinds(store: Pick<Store, "list">): Kinds {
   let definitions: readonly KubeObject[] | undefined;
   let index = indexOf(builtin);

@@ -34,7 +34,7 @@ import {
   undecodable,
 } from "./errors.ts";
 import type { Kind, Kinds } from "./kinds.ts";
-import { isComplete, isSound } from "./marks.ts";
+import { completeAs, isSound } from "./marks.ts";
 import { StatusError, type ObjectKey, type Store } from "./store.ts";
 import { strategyOf } from "./strategy.ts";
 import type { ObjectApiOptions } from "./write.ts";
@@ -88,7 +88,7 @@ export function createWritePath(options: WritePathOptions): WritePath {
 
   const create = (given: KubeObject): KubeObject => {
     const resource = mustResource(given);
-    if (isComplete(given)) return store.create(resource, owned(resource, given, undefined));
+    if (completeAs(given) !== undefined) return store.create(resource, owned(resource, given, undefined));
     const isReady = isSound(given);
     if (!isReady) checkStructure(generic(resource, given));
     const scoped = inScope(resource, withMetadata(given));

@@ -1,13 +1,13 @@
-// The API over a store: reads are the store's own, writes go the write path, which is loaded when an object first needs it: a server that
-// has only begun answers sooner.
+// The API over a store: reads are the store's own, writes go the write path. That, and the table of kinds, are loaded when they are first
+// needed: a server that has only begun answers sooner.
 //
 // Not here: what happens to an object on its way (write-path.ts), HTTP.
 
 import { createRequire } from "node:module";
 import type { KubeObject } from "../../kube/object.ts";
 import type { Actor, Admission, ServedApi, Validation } from "./api.ts";
-import { createKinds, type Kind } from "./kinds.ts";
-import { isComplete } from "./marks.ts";
+import type { Kind, Kinds } from "./kinds.ts";
+import { completeAs } from "./marks.ts";
 import type { Store } from "./store.ts";
 import type { WritePath } from "./write-path.ts";
 
@@ -26,6 +26,7 @@ export interface ObjectApiOptions {
 }
 
 const load = createRequire(import.meta.url);
+const kindsModule = (): typeof import("./kinds.ts") => load("./kinds.ts") as typeof import("./kinds.ts");
 const writePath = (): typeof import("./write-path.ts") => load("./write-path.ts") as typeof import("./write-path.ts");
 
 /** Programs inside of the lab that do not say who they are. */
@@ -34,13 +35,14 @@ const inside: Actor = { username: "system:apiserver", groups: ["system:masters",
 /** The API over a store. */
 export function createObjectApi(options: ObjectApiOptions): ServedApi {
   const { store } = options;
-  const kinds = createKinds(store);
+  let known: Kinds | undefined;
+  const kinds = (): Kinds => (known ??= kindsModule().createKinds(store));
   let actor: Actor = inside;
   let path: WritePath | undefined;
 
   const connect = (kind: Kind, object: KubeObject): void => {
     for (const connection of options.connections ?? [])
-      connection({ operation: "connect", object, kind, actor, store, kinds });
+      connection({ operation: "connect", object, kind, actor, store, kinds: kinds() });
   };
 
   const within = <T>(who: Actor, writes: () => T): T => {
@@ -54,17 +56,18 @@ export function createObjectApi(options: ObjectApiOptions): ServedApi {
   };
 
   const writes = (): WritePath =>
-    (path ??= writePath().createWritePath({ ...options, kinds, actor: () => actor, within }));
+    (path ??= writePath().createWritePath({ ...options, kinds: kinds(), actor: () => actor, within }));
 
   const create = (given: KubeObject): KubeObject => {
-    const isOurs = isComplete(given) && actor.manager === undefined;
-    const kind = isOurs ? kinds.of(given.apiVersion, given.kind) : undefined;
-    return kind === undefined ? writes().create(given) : store.create(kind, given);
+    const resource = actor.manager === undefined ? completeAs(given) : undefined;
+    return resource === undefined ? writes().create(given) : store.create(resource, given);
   };
 
   return {
-    kinds,
     connect,
+    get kinds() {
+      return kinds();
+    },
     within,
     get revision() {
       return store.revision;

@@ -2,15 +2,12 @@
 //
 // Not here: any of the parts (authn*.ts, authz*.ts, rbac*.ts, tokens*.ts).
 
+import { createRequire } from "node:module";
 import type { Ask } from "../api/admission/expressions.ts";
 import type { Admission, AdmissionRequest, ObjectApi } from "../api/api.ts";
 import type { Store } from "../api/store.ts";
 import type { TokenRequest } from "../pods/volumes.ts";
-import { serviceAccountAdmission } from "./authn-accounts.ts";
-import { openIdDocument } from "./authn-discovery.ts";
 import { createAuthenticate } from "./authn.ts";
-import { createGuard } from "./authz-guard.ts";
-import { createReviews } from "./authz-reviews.ts";
 import { createAuthorize } from "./authz.ts";
 import { pathTarget, resourceTarget } from "./authz-target.ts";
 import type { Answer, Authenticate, Authorize, Guard, User } from "./hooks.ts";
@@ -19,6 +16,28 @@ import { ensureDefaultPolicy } from "./rbac-policy.ts";
 import { createRbac } from "./rbac.ts";
 import type { Certificates } from "./tls.ts";
 import { createTokens, type Tokens } from "./tokens.ts";
+
+/** What only some requests need is loaded with the first of them. */
+const load = createRequire(import.meta.url);
+const accounts = (): typeof import("./authn-accounts.ts") =>
+  load("./authn-accounts.ts") as typeof import("./authn-accounts.ts");
+const discovery = (): typeof import("./authn-discovery.ts") =>
+  load("./authn-discovery.ts") as typeof import("./authn-discovery.ts");
+const guards = (): typeof import("./authz-guard.ts") => load("./authz-guard.ts") as typeof import("./authz-guard.ts");
+const reviews = (): typeof import("./authz-reviews.ts") =>
+  load("./authz-reviews.ts") as typeof import("./authz-reviews.ts");
+
+/** The resources whose creation is a question (authz-reviews.ts). */
+const reviewNames = [
+  "tokenreviews.authentication.k8s.io",
+  "selfsubjectreviews.authentication.k8s.io",
+  "selfsubjectaccessreviews.authorization.k8s.io",
+  "subjectaccessreviews.authorization.k8s.io",
+  "localsubjectaccessreviews.authorization.k8s.io",
+  "selfsubjectrulesreviews.authorization.k8s.io",
+  "serviceaccounts/token",
+] as const;
+export type ReviewName = (typeof reviewNames)[number];
 
 export interface Access {
   readonly tokens: Tokens;
@@ -58,6 +77,7 @@ export function openAccess(options: {
     clock,
   });
   let authorizer: Authorize | undefined;
+  let admission: Admission | undefined;
   return {
     tokens,
     askAs:
@@ -70,7 +90,10 @@ export function openAccess(options: {
             : pathTarget(verb, path);
         return authorizer?.(user, target) ?? { allowed: false };
       },
-    admission: serviceAccountAdmission({ tokens, rootCa: certificates.authority }),
+    admission: (request) => {
+      admission ??= accounts().serviceAccountAdmission({ tokens, rootCa: certificates.authority });
+      return admission(request);
+    },
     podToken: tokens.podToken,
     start(api) {
       ensureDefaultPolicy(api);
@@ -81,9 +104,9 @@ export function openAccess(options: {
       return {
         authenticate: createAuthenticate({ tokens, authorize }),
         authorize,
-        guard: createGuard({ api, authorize, rbac }),
-        answers: createReviews({ api, tokens, authorize, rbac }),
-        document: (path) => openIdDocument(tokens, path),
+        guard: lateGuard(() => guards().createGuard({ api, authorize, rbac })),
+        answers: lateAnswers(() => reviews().createReviews({ api, tokens, authorize, rbac })),
+        document: (path) => discovery().openIdDocument(tokens, path),
         stop() {
           aggregation.stop();
           rbac.close();
@@ -91,6 +114,18 @@ export function openAccess(options: {
       };
     },
   };
+}
+
+function lateGuard(create: () => Guard): Guard {
+  let guard: Guard | undefined;
+  return (write) => (guard ??= create())(write);
+}
+
+function lateAnswers(create: () => { readonly [Name in ReviewName]: Answer }): RunningAccess["answers"] {
+  let answers: { readonly [Name in ReviewName]: Answer } | undefined;
+  return Object.fromEntries(
+    reviewNames.map((name): [string, Answer] => [name, (request) => (answers ??= create())[name](request)]),
+  );
 }
 
 /** A ServiceAccount as a user: `system:serviceaccount:NAMESPACE:NAME`. */

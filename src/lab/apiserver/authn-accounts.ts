@@ -19,6 +19,7 @@ const volumePrefix = "kube-api-access-";
 /**
  * The admission. `random`: a whole number from 0 to below its argument, for the volumes' names. The account `default` may come after the
  * first pods of a new namespace; any other must be there.
+ * @public Loaded when it is needed (access.ts).
  */
 export function serviceAccountAdmission(
   options: {

@@ -3,7 +3,10 @@
 import { keySet } from "./tokens-jwt.ts";
 import type { Tokens } from "./tokens.ts";
 
-/** The document at a path; undefined for other paths. Readable for whom ClusterRole system:service-account-issuer-discovery is bound to. */
+/**
+ * The document at a path; undefined for other paths. Readable for whom ClusterRole system:service-account-issuer-discovery is bound to.
+ * @public Loaded when it is needed (access.ts).
+ */
 export function openIdDocument(
   tokens: Pick<Tokens, "issuer" | "key">,
   path: string,

@@ -17,7 +17,10 @@ import type { Target } from "./target.ts";
 
 const group = "rbac.authorization.k8s.io";
 
-/** Looks at one write. Throws StatusError 403. */
+/**
+ * Looks at one write. Throws StatusError 403.
+ * @public Loaded when it is needed (access.ts).
+ */
 export function createGuard(options: {
   readonly api: Pick<ObjectApi, "get">;
   readonly authorize: Authorize;

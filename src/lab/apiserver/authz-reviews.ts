@@ -7,6 +7,7 @@ import { problemText, type FieldProblem } from "../../kube/problem.ts";
 import type { ObjectApi } from "../api/api.ts";
 import { badRequest, conflict, notFound } from "../api/errors.ts";
 import { StatusError } from "../api/store.ts";
+import type { ReviewName } from "./access.ts";
 import { pathTarget, resourceTarget } from "./authz-target.ts";
 import type { Answer, Authorize, User } from "./hooks.ts";
 import type { Rbac } from "./rbac.ts";
@@ -14,13 +15,16 @@ import type { PolicyRule } from "./rbac-rules.ts";
 import type { Target } from "./target.ts";
 import { lifetimeOf, nodeReference, TokenError, type TokenBinding, type Tokens } from "./tokens.ts";
 
-/** The answers, by resource (ApiServerOptions.answers). */
+/**
+ * The answers, by resource (ApiServerOptions.answers).
+ * @public Loaded when it is needed (access.ts).
+ */
 export function createReviews(options: {
   readonly api: Pick<ObjectApi, "get">;
   readonly tokens: Tokens;
   readonly authorize: Authorize;
   readonly rbac: Rbac;
-}): { readonly [resource: string]: Answer } {
+}): { readonly [Name in ReviewName]: Answer } {
   const { api, tokens, authorize, rbac } = options;
   const access = (object: KubeObject, user: User, target: Target): KubeObject => {
     const { allowed, reason } = authorize(user, target);

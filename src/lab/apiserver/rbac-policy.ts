@@ -20,7 +20,7 @@ export function ensureDefaultPolicy(api: Pick<ObjectApi, "get" | "create" | "upd
     const resource = resourceNames[object.kind] ?? "";
     const { name, namespace } = object.metadata;
     const there = api.get({ group, resource, name, ...(namespace !== undefined && { namespace }) });
-    if (there === undefined) api.create(markComplete(object));
+    if (there === undefined) api.create(markComplete(object, { group, resource }));
     else if (there.metadata.annotations?.[autoUpdate] !== "false") {
       const wanted =
         "roleRef" in object

@@ -60,6 +60,8 @@ async function loadAnswers(options: AnswersOptions): Promise<Answers> {
 /** What the first requests would have to load. */
 async function loadRest({ loadAnswers }: Context): Promise<void> {
   await loadAnswers();
+  await import("./authn-accounts.ts");
+  await import("./authz-guard.ts");
   await import("../api/write-path.ts");
   await import("../api/admission/plugin-list.ts");
 }
