@@ -1,18 +1,30 @@
 // What a process that reads everything once and then lives for months does about its memory: reading leaves as much garbage behind as is
 // kept, and V8, which lets a heap grow to several times what is in use before it looks for more, would keep the room for hours.
 
-import { setFlagsFromString } from "node:v8";
+import { getHeapStatistics, setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 
 /** Soon, when what the start began is over: collects everything, and from then on when the heap has grown by so much. */
 export function settleMemory({ growingPercent }: { readonly growingPercent?: number } = {}): void {
   const settle = (): void => {
-    setFlagsFromString("--expose-gc");
-    const collect = runInNewContext("gc") as (options: { readonly type: string; readonly flavor: string }) => void;
-    collect({ type: "major", flavor: "last-resort" });
+    collector()({ type: "major", flavor: "last-resort" });
     if (growingPercent !== undefined) setFlagsFromString(`--heap-growing-percent=${growingPercent}`);
   };
   setTimeout(settle, settledMs).unref();
 }
 
+/**
+ * Now, between two steps of a start, where the first one has left much: what the second one makes comes into the place of what nobody wants any more.
+ * A quarter of a second with 44,000 Services, for 30 to 50 MB.
+ */
+export function collectBetween(): void {
+  if (getHeapStatistics().used_heap_size > muchBytes) collector()({ type: "major" });
+}
+
+const muchBytes = 100 * 2 ** 20;
 const settledMs = 500;
+
+function collector(): (options: { readonly type: "major"; readonly flavor?: "last-resort" }) => void {
+  setFlagsFromString("--expose-gc");
+  return runInNewContext("gc") as ReturnType<typeof collector>;
+}

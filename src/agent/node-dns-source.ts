@@ -11,6 +11,7 @@ import type { Labels } from "../kube/object.ts";
 import type { ClusterConfig, Endpoint, Network, NetworkPod, NetworkService, ServicePort } from "../model/network.ts";
 import type { NetworkSource } from "../model/source.ts";
 import { isSameValue } from "../model/table.ts";
+import { podBehind } from "../model/service.ts";
 import { isServing } from "./spared.ts";
 
 /** Where a node's DNS server is. */
@@ -173,7 +174,9 @@ const configured = new WeakMap<ClusterConfig, ClusterConfig>();
 
 /** What policies know DNS pods by: the labels that all of them have, but for those that tell generations apart. */
 function labelsOfDns(network: Network, service: NetworkService): Labels {
-  const behind = new Set(service.ports.flatMap(({ endpoints }) => endpoints.flatMap(({ pod }) => pod ?? [])));
+  const behind = new Set(
+    service.ports.flatMap(({ endpoints }) => endpoints.flatMap((endpoint) => podBehind(endpoint) ?? [])),
+  );
   const pods = network.pods.filter(({ namespace, name }) => behind.has(`${namespace}/${name}`));
   const [first, ...others] = pods;
   const shared = Object.entries(first?.labels ?? {}).filter(

@@ -34,7 +34,7 @@ import { forwardDrops } from "./firewall.ts";
 import { hasKubeProxy, removeKubeProxy } from "./kube-proxy.ts";
 import { startLoadBalancers, type LoadBalancers } from "./load-balancers.ts";
 import { takeAgentLock } from "./lock.ts";
-import { settleMemory } from "./memory.ts";
+import { collectBetween, settleMemory } from "./memory.ts";
 import { watchMachine, type MachineFacts } from "./machine.ts";
 import { clearNetworkUnavailable, createNodeEvents, type NodeEvents } from "./node-events.ts";
 import { startShowServer } from "./show-server.ts";
@@ -180,6 +180,8 @@ export async function startNodeProcess(options: ProcessOptions): Promise<NodePro
       log(
         "the API server has no ServiceCIDR objects (before Kubernetes 1.33): give --service-cidr, or clients from outside of the cluster get no answer at cluster addresses",
       );
+    // Objects and Network are read; the Program is what comes now.
+    collectBetween();
     const known = { at: performance.now(), processorMs: processorMs() };
     if (scope.kind === "services") {
       log(policiesAreOthers);
@@ -233,7 +235,7 @@ export async function startNodeProcess(options: ProcessOptions): Promise<NodePro
     const sinceKnown = `${(performance.now() - known.at).toFixed(0)} ms after all objects were known`;
     const sinceStart = `${performance.now().toFixed(0)} ms after the start`;
     const processor = `of the processor's time ${(processorMs() - known.processorMs).toFixed(0)} and ${processorMs().toFixed(0)} ms`;
-    settleMemory({ growingPercent: 30 });
+    settleMemory({ growingPercent: 9 });
     log(`programmed ${first.made.length} changes ${sinceKnown}, ${sinceStart}; ${processor}`);
     if (first.failures.some(isWholeTable))
       log("a table could not be written: what another proxy left stays until it can");

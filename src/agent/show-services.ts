@@ -9,6 +9,7 @@ import type { Network, NetworkNode } from "../model/network.ts";
 import { formatOrigin } from "../model/origin.ts";
 import { formatServices } from "../program/format.ts";
 import { encodeElements } from "../program/nftables/encode.ts";
+import { podBehind } from "../model/service.ts";
 import type { Program } from "../program/program.ts";
 
 export interface ServicesSeen {
@@ -81,7 +82,7 @@ function idleEndpoints(network: Network, node: NetworkNode): readonly string[] {
               node,
             });
             if (why === undefined) return [];
-            const who = endpoint.pod ?? formatOrigin(endpoint.origin);
+            const who = podBehind(endpoint) ?? formatOrigin(endpoint.origin);
             return [`  ${service.namespace}/${service.name}  ${endpoint.address}:${endpoint.port}  ${who}: ${why}\n`];
           }),
         ),

@@ -203,7 +203,7 @@ export interface Endpoint {
   readonly node?: string;
   readonly zone?: string;
   readonly hostname?: string;
-  /** The pod behind it, as namespace/name. */
+  /** The name of the pod behind it, or namespace/name where that is not the slice's namespace: podBehind (service.ts) gives both. */
   readonly pod?: string;
   readonly forZones?: readonly string[];
   readonly forNodes?: readonly string[];

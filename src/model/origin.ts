@@ -14,7 +14,8 @@ export function originOf(object: KubeObject, field?: string): Origin {
   const { kind } = object;
   const source = sourceOf(object, field);
   // The most usual ones in one piece: what is added to an object later lies beside it, and there is an origin for each endpoint.
-  if (namespace !== undefined && field !== undefined && source === undefined) return { kind, namespace, name, field };
+  if (namespace !== undefined && source === undefined)
+    return field === undefined ? { kind, namespace, name } : { kind, namespace, name, field };
   const origin: { -readonly [Field in keyof Origin]: Origin[Field] } = { kind, name };
   if (namespace !== undefined) origin.namespace = namespace;
   if (field !== undefined) origin.field = field;
@@ -23,11 +24,13 @@ export function originOf(object: KubeObject, field?: string): Origin {
 }
 
 /** `endpoints[2]`: one text for all, as there are a hundred thousand of them. */
-export function indexedField(list: "endpoints" | "spec.ports", index: number): string {
+export function indexedField(list: IndexedList, index: number): string {
   return (indexed[list][index] ??= `${list}[${index}]`);
 }
 
-const indexed: Readonly<Record<"endpoints" | "spec.ports", string[]>> = { endpoints: [], "spec.ports": [] };
+type IndexedList = "endpoints" | "spec.ports" | "spec.clusterIPs";
+
+const indexed: Readonly<Record<IndexedList, string[]>> = { endpoints: [], "spec.ports": [], "spec.clusterIPs": [] };
 
 /** The origin of something that holds for the whole cluster by configuration: `Cluster cluster.local podCidrs[0]`. */
 export function clusterOrigin(cluster: ClusterConfig, field: string): Origin {

@@ -8,6 +8,7 @@ import { formatSelector, matches } from "../kube/selector.ts";
 import type { Origin } from "../kube/object.ts";
 import type { Network, NetworkPod, Policy, PolicyPeer, PolicyPort, PolicyRule, Problem } from "./network.ts";
 import { clusterPolicyWarnings } from "./cluster-policy-problems.ts";
+import { podBehind } from "./service.ts";
 import {
   clusterRuleFor,
   isolates,
@@ -135,7 +136,9 @@ function dnsPods(network: Network): readonly NetworkPod[] {
   const service = network.services.find(({ clusterIps }) =>
     clusterIps.some((address) => network.cluster.dnsAddresses.includes(address)),
   );
-  const names = new Set(service?.ports.flatMap(({ endpoints }) => endpoints.flatMap(({ pod }) => pod ?? [])));
+  const names = new Set(
+    service?.ports.flatMap(({ endpoints }) => endpoints.flatMap((endpoint) => podBehind(endpoint) ?? [])),
+  );
   return network.pods.filter(({ namespace, name }) => names.has(`${namespace}/${name}`));
 }
 

@@ -3,7 +3,7 @@ import { test } from "node:test";
 
 import type { NetworkService } from "./network.ts";
 import { service, slice } from "./objects.testing.ts";
-import { networkService } from "./service.ts";
+import { networkService, podBehind } from "./service.ts";
 
 void test("endpoints of all slices are joined, each address and port once, in order", () => {
   const result = networkService(service("web"), [
@@ -118,7 +118,12 @@ void test("origins lead to the slice and the place in it", () => {
     name: "web-1",
     field: "endpoints[0]",
   });
-  assert.equal(endpoint?.pod, "default/web-a");
+  assert.equal(endpoint && podBehind(endpoint), "default/web-a");
+  const [elsewhere] =
+    networkService(service("web"), [
+      slice("web", [{ addresses: ["10.244.2.9"], targetRef: { kind: "Pod", name: "web-a", namespace: "other" } }]),
+    ]).ports[0]?.endpoints ?? [];
+  assert.equal(elsewhere && podBehind(elsewhere), "other/web-a");
 });
 
 function endpointsOf(result: NetworkService): string[] {

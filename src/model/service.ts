@@ -43,30 +43,33 @@ export function networkService(service: Service, slices: readonly EndpointSlice[
   const external = externalAddresses(service);
   const leftTo = headless ? undefined : leavingLabel(service);
   const proxied = slices.filter((slice) => leavingLabel(slice) === undefined);
-  return {
+  const made = (spec.ports ?? []).map((port, index) => {
+    const field = indexedField("spec.ports", index);
+    const result = servicePort(service, port, field, headless ? slices : proxied);
+    return external.length === 0 ? result : { ...result, external };
+  });
+  // With room for what every Service has, and no more: there are tens of thousands.
+  const result: { -readonly [Field in keyof NetworkService]: NetworkService[Field] } = {
     namespace: metadata.namespace ?? "default",
     name: metadata.name,
-    ...(metadata.labels === undefined ? {} : { labels: metadata.labels }),
     type,
     clusterIps: type === "ExternalName" ? [] : texts.flatMap((text) => parseAddress(text) ?? []).slice(),
     headless,
-    ...(leftTo === undefined ? {} : { leftTo }),
-    ...(type === "ExternalName" && spec.externalName !== undefined ? { externalName: spec.externalName } : {}),
     publishNotReadyAddresses: spec.publishNotReadyAddresses === true,
-    ...(affinity === undefined ? {} : { sessionAffinitySeconds: affinity }),
     internalTrafficPolicy: spec.internalTrafficPolicy ?? "Cluster",
     externalTrafficPolicy: spec.externalTrafficPolicy ?? "Cluster",
-    ...(sources.length === 0 ? {} : { loadBalancerSources: sources }),
-    ...(spec.healthCheckNodePort === undefined || spec.healthCheckNodePort === 0
-      ? {}
-      : { healthCheckNodePort: spec.healthCheckNodePort }),
-    ports: (spec.ports ?? []).map((port, index) => ({
-      ...servicePort(service, port, indexedField("spec.ports", index), headless ? slices : proxied),
-      ...(external.length === 0 ? {} : { external }),
-    })),
-    ...(headless ? { endpoints: joined(slices, () => 0) } : {}),
+    ports: made,
     origin: originOf(service),
+    ...(metadata.labels !== undefined && { labels: metadata.labels }),
   };
+  if (leftTo !== undefined) result.leftTo = leftTo;
+  if (type === "ExternalName" && spec.externalName !== undefined) result.externalName = spec.externalName;
+  if (affinity !== undefined) result.sessionAffinitySeconds = affinity;
+  if (sources.length > 0) result.loadBalancerSources = sources;
+  if (spec.healthCheckNodePort !== undefined && spec.healthCheckNodePort !== 0)
+    result.healthCheckNodePort = spec.healthCheckNodePort;
+  if (headless) result.endpoints = joined(slices, () => 0);
+  return result;
 }
 
 /** `Service.spec.clusterIPs`, or `clusterIP` of objects written before there were several. */
@@ -119,15 +122,16 @@ function servicePort(
   field: string,
   slices: readonly EndpointSlice[],
 ): ServicePort {
-  return {
+  const result: { -readonly [Field in keyof ServicePort]: ServicePort[Field] } = {
     name: port.name ?? "",
     protocol: protocolOf(port.protocol),
     port: port.port,
-    ...(port.nodePort === undefined || port.nodePort === 0 ? {} : { nodePort: port.nodePort }),
-    ...(port.appProtocol === undefined ? {} : { appProtocol: port.appProtocol }),
     endpoints: endpointsOf(port, slices),
     origin: originOf(service, field),
   };
+  if (port.nodePort !== undefined && port.nodePort !== 0) result.nodePort = port.nodePort;
+  if (port.appProtocol !== undefined) result.appProtocol = port.appProtocol;
+  return result;
 }
 
 /** One port's endpoints from all slices: each address and port once, in order of family, address, port. */
@@ -168,11 +172,7 @@ function networkEndpoint(
   const address = canonicalAddress(endpoint.addresses[0] ?? "");
   if (address === undefined || (familyOf(address) === 6) !== (slice.addressType === "IPv6")) return undefined;
   const { conditions, nodeName, zone, hostname, hints, targetRef } = endpoint;
-  const pod =
-    targetRef?.kind === "Pod" && targetRef.name !== undefined
-      ? // Joined, not as a template, which would keep its parts beside it.
-        [targetRef.namespace ?? slice.metadata.namespace ?? "default", targetRef.name].join("/")
-      : undefined;
+  const pod = targetRef?.kind === "Pod" && targetRef.name !== undefined ? podText(slice, targetRef) : undefined;
   // KEP-1669: absent conditions mean ready, serving and not terminating.
   const ready = conditions?.ready ?? true;
   const serving = conditions?.serving ?? true;
@@ -191,6 +191,19 @@ function networkEndpoint(
   if (hints?.forZones !== undefined) result.forZones = hints.forZones.map(({ name }) => name);
   if (hints?.forNodes !== undefined) result.forNodes = hints.forNodes.map(({ name }) => name);
   return result;
+}
+
+/** The slice's own text of it where that says enough: there are a hundred thousand of these. */
+function podText(
+  { metadata }: EndpointSlice,
+  { namespace, name = "" }: NonNullable<KubeEndpoint["targetRef"]>,
+): string {
+  return namespace === undefined || namespace === metadata.namespace ? name : `${namespace}/${name}`;
+}
+
+/** The pod behind an endpoint, as namespace/name. */
+export function podBehind({ pod, origin }: Endpoint): string | undefined {
+  return pod === undefined || pod.includes("/") ? pod : `${origin.namespace ?? "default"}/${pod}`;
 }
 
 function isSameTarget(a: Endpoint, b: Endpoint | undefined): boolean {

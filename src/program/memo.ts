@@ -3,21 +3,26 @@
 
 /** The same function, computing once per combination of arguments. */
 export function memoized<A extends readonly object[], R>(make: (...args: A) => R): (...args: A) => R {
-  const root: Entry<R> = {};
+  const root = new Entry<R>();
   return (...args) => {
     let entry = root;
     for (const arg of args) {
       entry.next ??= new WeakMap();
       let next = entry.next.get(arg);
-      if (next === undefined) entry.next.set(arg, (next = {}));
+      if (next === undefined) entry.next.set(arg, (next = new Entry()));
       entry = next;
     }
-    entry.result ??= { value: make(...args) };
-    return entry.result.value;
+    if (!entry.isMade) {
+      entry.value = make(...args);
+      entry.isMade = true;
+    }
+    return entry.value as R;
   };
 }
 
-interface Entry<R> {
-  next?: WeakMap<object, Entry<R>>;
-  result?: { readonly value: R };
+/** No larger than its fields: there is one for each Service. */
+class Entry<R> {
+  next: WeakMap<object, Entry<R>> | undefined = undefined;
+  isMade = false;
+  value: R | undefined = undefined;
 }

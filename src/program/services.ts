@@ -13,7 +13,7 @@ import { contains, overlaps, prefixBits, type Prefix } from "../ip/prefix.ts";
 import type { Origin } from "../kube/object.ts";
 import { eligibleEndpoints, isSameEverywhere, type EndpointScope } from "../model/eligible.ts";
 import type { ClusterConfig, NetworkNode, NetworkService, ServicePort } from "../model/network.ts";
-import { clusterOrigin } from "../model/origin.ts";
+import { clusterOrigin, indexedField } from "../model/origin.ts";
 import { choiceChain, choiceElements, mapNames, rememberedSets, targetFields, type ChoiceScope } from "./choice.ts";
 import { memoized } from "./memo.ts";
 import { setOf } from "./nftables/element-list.ts";
@@ -134,7 +134,7 @@ function nodeTranslation(
     const collected = collector();
     for (const [index, address] of service.clusterIps.entries()) {
       if (familyOf(address) !== family) continue;
-      collected.address(address, { ...service.origin, field: `spec.clusterIPs[${index}]` });
+      collected.address(address, fieldOf(service.origin, indexedField("spec.clusterIPs", index)));
       for (const port of service.ports)
         collected.frontend(
           { address, protocol: port.protocol, port: port.port },
@@ -149,6 +149,13 @@ function nodeTranslation(
     }
     return collected.result;
   };
+}
+
+/** Another field of the same object, in one piece: what is added to an object later lies beside it. */
+function fieldOf({ kind, namespace, name, source }: Origin, field: string): Origin {
+  return namespace !== undefined && source === undefined
+    ? { kind, namespace, name, field }
+    : { kind, name, field, ...(namespace !== undefined && { namespace }), ...(source !== undefined && { source }) };
 }
 
 /** Where a port of a Service answers besides the cluster addresses: at a node's own, a load balancer's, or an external address. */

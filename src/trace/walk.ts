@@ -12,6 +12,7 @@ import { names } from "../program/program.ts";
 import { runHook, type Hook, type HookResult, type NodeFacts, type PacketState } from "./machine.ts";
 import { policySteps } from "./policy.ts";
 import type { Disposition, Hop, Packet, Step, TracePath } from "./trace.ts";
+import { podBehind } from "../model/service.ts";
 import { isLocal, isLoopback, nodeAt, nodeNamed, ofFamily, podAt, routeOn, type World } from "./world.ts";
 
 /** Where a packet starts. */
@@ -394,7 +395,8 @@ function applyDnat(walk: Walk, steps: Step[], node: NetworkNode, packet: Packet,
 function hostPodAt({ network }: World, address: Address, port: number): NetworkPod | undefined {
   const endpoints = network.services.flatMap((service) => service.ports.flatMap((each) => each.endpoints));
   const found = endpoints.find((each) => each.address === address && each.port === port && each.pod !== undefined);
-  return network.pods.find((pod) => `${pod.namespace}/${pod.name}` === found?.pod);
+  const behind = found && podBehind(found);
+  return network.pods.find((pod) => `${pod.namespace}/${pod.name}` === behind);
 }
 
 /** The state behind a hook that may have translated the destination: conntrack remembers that it did. */

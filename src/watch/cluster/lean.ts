@@ -13,6 +13,7 @@ import type {
   Node,
   Pod,
   Service,
+  ServicePort,
 } from "../../kube/kinds.ts";
 
 /** The object without what nobody reads: the same kind and shape, smaller. */
@@ -133,14 +134,24 @@ function leanService(service: Service): Service {
       ...(internalTrafficPolicy === "Local" && { internalTrafficPolicy }),
       ...(externalTrafficPolicy === "Local" && { externalTrafficPolicy }),
       ...(ports !== undefined && {
-        ports: ports.map(({ name, protocol, ...port }) => ({
-          ...(name !== undefined && { name: sharedText(name) }),
-          ...(protocol !== undefined && { protocol: sharedText(protocol) as typeof protocol }),
-          ...port,
-        })),
+        ports: ports.map(leanServicePort),
       }),
     },
     ...(hasIngress && loadBalancer !== undefined ? { status: { loadBalancer } } : {}),
+  };
+}
+
+function leanServicePort(of: ServicePort): ServicePort {
+  const { name, protocol, port, targetPort, ...rest } = of;
+  // In one piece, as endpoints below.
+  if (name !== undefined && protocol !== undefined && targetPort !== undefined && Object.keys(rest).length === 0)
+    return { name: sharedText(name), protocol: sharedText(protocol) as typeof protocol, port, targetPort };
+  return {
+    ...(name !== undefined && { name: sharedText(name) }),
+    ...(protocol !== undefined && { protocol: sharedText(protocol) as typeof protocol }),
+    port,
+    ...(targetPort !== undefined && { targetPort }),
+    ...rest,
   };
 }
 
@@ -151,12 +162,20 @@ function leanSlice(slice: EndpointSlice): EndpointSlice {
   return {
     apiVersion: "discovery.k8s.io/v1",
     kind: "EndpointSlice",
-    metadata: { ...identity, ...(read.length > 0 && { labels: Object.fromEntries(read) }) },
+    metadata: { ...identity, ...(read.length > 0 && { labels: leanSliceLabels(read) }) },
     addressType: sharedText(addressType) as typeof addressType,
     // A slice without any has null there.
     endpoints: (endpoints ?? []).map((one) => leanEndpoint(one, metadata.namespace)),
     ports: sharedPorts(ports ?? []),
   };
+}
+
+function leanSliceLabels(read: readonly (readonly [string, string])[]): Labels {
+  const [first] = read;
+  // In one piece, as endpoints below.
+  return read.length === 1 && first?.[0] === "kubernetes.io/service-name"
+    ? { "kubernetes.io/service-name": first[1] }
+    : Object.fromEntries(read);
 }
 
 /** The Service's name, and what makes a proxy leave the slice alone; its Service's own labels are in it as well. */
