@@ -55,9 +55,20 @@ export interface CacheConfig {
   readonly prefetch:
     | { readonly amount: number; readonly pauseSeconds: number; readonly percentage: number }
     | undefined;
-  /** How long after its end an answer may still be given; `verify` asks the upstream first. */
-  readonly stale: { readonly seconds: number; readonly verify: boolean } | undefined;
+  readonly stale: StaleConfig | undefined;
   readonly keepTtl: boolean;
+}
+
+/** `serve_stale [DURATION] [immediate [TTL [RECHECK]] | verify [TIMEOUT [TTL [RECHECK]]]]` */
+export interface StaleConfig {
+  /** How long after its end an answer may still be given. */
+  readonly seconds: number;
+  /** The upstream is asked first, for so many milliseconds (0: until it answers or fails); undefined: while the old answer is given. */
+  readonly verifyMs: number | undefined;
+  /** What clients are told. */
+  readonly ttl: number;
+  /** Seconds that an upstream that failed is not asked again. */
+  readonly recheckSeconds: number;
 }
 
 export interface CacheBounds {
@@ -232,15 +243,7 @@ export function parseCache(directive: Directive, blockZones: readonly DnsName[])
         prefetch = prefetchOf(option);
         break;
       case "serve_stale": {
-        const [seconds, mode = "immediate", extra] = option.words;
-        if (mode !== "immediate" && mode !== "verify")
-          throw errorAt(option, `serve_stale is "immediate" or "verify", not "${mode}"`);
-        if (extra !== undefined)
-          throw errorAt(option, `serve_stale: "${extra}" is not supported here, only DURATION and mode`);
-        stale = {
-          seconds: seconds === undefined ? 3600 : durationMs(seconds, option) / 1000,
-          verify: mode === "verify",
-        };
+        stale = staleOf(option);
         break;
       }
       case "servfail":
@@ -264,6 +267,22 @@ export function parseCache(directive: Directive, blockZones: readonly DnsName[])
     }
   }
   return { zones, success, denial, servfail, prefetch, stale, keepTtl };
+}
+
+function staleOf(option: Directive): StaleConfig {
+  const [life = "1h", mode = "immediate", ...rest] = option.words;
+  if (mode !== "immediate" && mode !== "verify")
+    throw errorAt(option, `serve_stale is "immediate" or "verify", not "${mode}"`);
+  const verifyMs = mode === "verify" ? durationMs(rest.shift() ?? "0", option) : undefined;
+  const [ttl = "0", recheck = "0", extra] = rest;
+  if (extra !== undefined) throw errorAt(option, `serve_stale: what is "${extra}"?`);
+  if (durationMs(ttl, option) % 1000 !== 0) throw errorAt(option, `serve_stale: TTL "${ttl}" is no whole seconds`);
+  return {
+    seconds: durationMs(life, option) / 1000,
+    verifyMs,
+    ttl: durationMs(ttl, option) / 1000,
+    recheckSeconds: durationMs(recheck, option) / 1000,
+  };
 }
 
 function boundsOf(option: Directive): Partial<CacheBounds> {
@@ -374,6 +393,15 @@ export function parseHealth(directive: Directive): HealthConfig {
   return { port: portOf(directive, 8080), lameduckMs };
 }
 
+/** Ready is ready here: what is known stays known, so both ways of watching it say the same. */
+export function parseReady(directive: Directive, standard: number): number {
+  for (const option of optionsOf(directive)) {
+    if (option.name !== "monitor") throw unknownOption("ready", option);
+    oneOf(option, ["until-ready", "continuously"]);
+  }
+  return portOf(directive, standard);
+}
+
 export function parsePort(directive: Directive, standard: number): number {
   noBlock(directive);
   return portOf(directive, standard);
@@ -403,7 +431,8 @@ export function parseAutopath(directive: Directive, blockZones: readonly DnsName
 }
 
 export function parseErrors(directive: Directive): void {
-  if (directive.words.length > 0) throw errorAt(directive, "errors takes no words");
+  // It is where the log goes anyhow.
+  if (directive.words.some((word) => word !== "stdout")) throw errorAt(directive, "errors takes no words but stdout");
   for (const option of optionsOf(directive)) {
     // Every kind of error is written once a second at most anyhow.
     if (option.name === "consolidate") durationMs(some(option)[0] ?? "", option);

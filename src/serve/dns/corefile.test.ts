@@ -106,10 +106,24 @@ await test("snippets, files, the environment, comments, quotes", () => {
       env: { CORP: "10.9.9.9" },
     },
   );
-  assert.deepEqual(servers[0]?.cache?.stale, { seconds: 3600, verify: false });
+  assert.deepEqual(servers[0]?.cache?.stale, {
+    seconds: 3600,
+    verifyMs: undefined,
+    ttl: 0,
+    recheckSeconds: 0,
+  });
   assert.deepEqual(servers[0].hosts?.inline, ["10.1.1.1 db.internal"]);
   assert.equal(servers[0].log?.[0]?.scope, ".");
   assert.deepEqual(servers[1]?.forwards[0]?.to, [{ kind: "server", protocol: "dns", address: "10.9.9.9", port: 53 }]);
+});
+
+await test("cache: stale answers in every way; errors and ready: what changes nothing here", () => {
+  const staleOf = (words: string): unknown => block(`cache {\n serve_stale ${words}\n }`).cache?.stale;
+  assert.deepEqual(staleOf("1h verify"), { seconds: 3600, verifyMs: 0, ttl: 0, recheckSeconds: 0 });
+  assert.deepEqual(staleOf("1h verify 100ms 30s 10s"), { seconds: 3600, verifyMs: 100, ttl: 30, recheckSeconds: 10 });
+  assert.deepEqual(staleOf("5m immediate 30s"), { seconds: 300, verifyMs: undefined, ttl: 30, recheckSeconds: 0 });
+  const { errors, ready } = block("errors stdout\n ready :8282 {\n  monitor continuously\n }");
+  assert.deepEqual([errors, ready], [true, { port: 8282 }]);
 });
 
 await test("forward: every kind of upstream and option", () => {

@@ -138,7 +138,7 @@ function addPlugin(draft: Draft, directive: Directive, zones: readonly DnsName[]
       draft.prometheus = { port: plugins.parsePort(directive, 9153) };
       return;
     case "ready":
-      draft.ready = { port: plugins.parsePort(directive, 8181) };
+      draft.ready = { port: plugins.parseReady(directive, 8181) };
       return;
     case "reload":
       draft.reload = plugins.parseReload(directive);

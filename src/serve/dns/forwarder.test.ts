@@ -199,39 +199,65 @@ await test("a SERVFAIL of the upstream is passed on and kept for two seconds", a
 
 await test("clients are told no longer time than an answer is kept for, and no shorter than the least", async () => {
   const setting = setUp({ success: { ...keep, minSeconds: 5 }, keepServfail: 40 });
-  const ttlOf = async (name: string, ttl: number): Promise<number> => {
-    const { answer } = await fetchedAnswer(setting, name, { ttl });
-    // The only record: a pointer to the name, then type, class and TTL.
-    return new DataView(answer.bytes.buffer, answer.bytes.byteOffset).getUint32(2 + 4);
-  };
-  assert.equal(await ttlOf("long", 3600), 30);
-  assert.equal(await ttlOf("middle", 20), 20);
-  assert.equal(await ttlOf("short", 1), 5);
+  assert.equal(ttlOf(await fetchedAnswer(setting, "long", { ttl: 3600 })), 30);
+  assert.equal(ttlOf(await fetchedAnswer(setting, "middle", { ttl: 20 })), 20);
+  assert.equal(ttlOf(await fetchedAnswer(setting, "short", { ttl: 1 })), 5);
   await fetched(setting, "a", { rcode: 2 });
   setting.now = 39_000;
   assert.equal(isCached(setting, "a"), true);
 });
 
+const stale = { seconds: 100, verifyMs: undefined, ttl: 0, recheckSeconds: 0 };
+
+/** Of the only record: a pointer to the name, then type, class and TTL. */
+function ttlOf({ answer, age }: CachedAnswer): number {
+  return Math.max(new DataView(answer.bytes.buffer, answer.bytes.byteOffset).getUint32(2 + 4) - age, 0);
+}
+
 await test("stale: given at once while it is fetched anew, for as long as it may be; verified: only where the upstream fails", async () => {
-  const setting = setUp({ stale: { seconds: 100, verify: false } });
+  const setting = setUp({ stale });
   await fetched(setting, "a", { ttl: 10 });
   setting.now = 20_000;
-  const old = await setting.forwarder.ask(question("a"));
-  assert.ok(old.age > 86_400, "its TTL is told as 0");
+  assert.equal(ttlOf(await setting.forwarder.ask(question("a"))), 0);
   assert.equal(setting.waiting.length, 1);
   setting.waiting.pop()?.answer({ ttl: 10 });
   await new Promise((resolve) => setImmediate(resolve));
-  assert.equal((await setting.forwarder.ask(question("a"))).age, 0);
+  assert.equal(ttlOf(await setting.forwarder.ask(question("a"))), 10);
   setting.now = 200_000;
   assert.equal(isCached(setting, "a"), false);
 
-  const verified = setUp({ stale: { seconds: 100, verify: true } });
+  const verified = setUp({ stale: { ...stale, verifyMs: 0, ttl: 30 } });
   await fetched(verified, "a", { ttl: 10 });
   verified.now = 20_000;
   const asked = verified.forwarder.ask(question("a"));
   verified.waiting.pop()?.fail();
-  assert.ok((await asked).age > 86_400);
+  assert.equal(ttlOf(await asked), 30);
   assert.equal(verified.metrics.cacheStale, 1);
+});
+
+await test("stale: verified for a time; an upstream that fails takes nothing away, and is asked again later", async () => {
+  const slow = setUp({ stale: { ...stale, verifyMs: 1, ttl: 7 } });
+  await fetched(slow, "a", { ttl: 10 });
+  slow.now = 20_000;
+  assert.equal(ttlOf(await slow.forwarder.ask(question("a"))), 7, "the upstream has not answered");
+  slow.waiting.pop()?.answer({ ttl: 10 });
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.equal(ttlOf(await slow.forwarder.ask(question("a"))), 10, "what it says later is kept");
+
+  const failing = setUp({ stale: { ...stale, recheckSeconds: 30 } });
+  await fetched(failing, "a", { ttl: 10 });
+  failing.now = 20_000;
+  await failing.forwarder.ask(question("a"));
+  failing.waiting.pop()?.answer({ rcode: 2 });
+  await new Promise((resolve) => setImmediate(resolve));
+  failing.now = 49_000;
+  assert.equal(ttlOf(await failing.forwarder.ask(question("a"))), 0);
+  assert.equal(failing.waiting.length, 0, "not asked again yet");
+  failing.now = 51_000;
+  await failing.forwarder.ask(question("a"));
+  failing.waiting.pop()?.answer({ ttl: 10 });
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.equal(ttlOf(await failing.forwarder.ask(question("a"))), 10);
 });
 
 await test("prefetch: an answer that is asked for often never ends", async () => {

@@ -10,6 +10,7 @@ import { buildMessage, emptyMessage, headerFlags, rcodes } from "../../wire/dns/
 import { lowerName, readName } from "../../wire/dns/name.ts";
 import type { Query } from "../../wire/dns/query.ts";
 import { recordTypeName } from "../../wire/dns/record.ts";
+import type { StaleConfig } from "./corefile-plugins.ts";
 import { countForward, type Metrics } from "./metrics.ts";
 import type { Clock } from "./server.ts";
 
@@ -56,8 +57,7 @@ export interface ForwarderLimits {
   readonly prefetch:
     | { readonly amount: number; readonly pauseSeconds: number; readonly percentage: number }
     | undefined;
-  /** How long after its end an answer may still be given; with `verify` only where the upstream fails. */
-  readonly stale: { readonly seconds: number; readonly verify: boolean } | undefined;
+  readonly stale: StaleConfig | undefined;
   /** TTLs are told as they came. */
   readonly keepTtl: boolean;
 }
@@ -147,14 +147,23 @@ export function createForwarder(options: {
     return answer;
   };
 
+  /** Is there an answer that may still be given, fresh or stale? */
+  const isKept = (key: string): boolean => {
+    const now = clock.now();
+    return (caches.success.get(key, now) ?? caches.denial.get(key, now)) !== undefined;
+  };
+
   const fetchAnswer = async (key: string, question: ForwardedQuestion, upstream: Upstream): Promise<CachedAnswer> => {
     try {
       const { answer, seconds } = finishResponse(await askUpstream(upstream, question, limits, metrics, clock));
+      // RFC 8767 5: a failure is no reason to forget an answer that may still be given.
+      if (isFailure({ answer }) && isKept(key)) throw new Error(`${upstream.name} answered SERVFAIL`);
       return { answer: keep(key, question, answer, seconds), age: 0 };
     } catch (error) {
-      if (limits.keepFailure > 0) {
+      const seconds = Math.max(limits.keepFailure, isKept(key) ? (limits.stale?.recheckSeconds ?? 0) : 0);
+      if (seconds > 0) {
         if (failures.size >= limits.waitingMax) failures.clear();
-        failures.set(key, { error, expiresMs: clock.now() + limits.keepFailure * 1000 });
+        failures.set(key, { error, expiresMs: clock.now() + seconds * 1000 });
       }
       throw error;
     } finally {
@@ -192,16 +201,21 @@ export function createForwarder(options: {
   };
 
   const stale = (entry: Entry, key: string, question: ForwardedQuestion): CachedAnswer | Promise<CachedAnswer> => {
-    // RFC 8767 4: a stale answer has a short TTL; CoreDNS tells 0.
-    const old = { answer: entry.answer, age: 0xffff_ffff };
+    const { verifyMs, ttl = 0 } = limits.stale ?? {};
     const fresh = fetchOnce(key, question);
     const give = (): CachedAnswer => {
       metrics.cacheStale++;
-      return old;
+      // RFC 8767 4: it has a short TTL; CoreDNS tells 0 where nothing is said.
+      return { answer: boundTtls(entry.answer, { min: ttl, max: ttl }), age: 0 };
     };
-    if (limits.stale?.verify === true) return fresh.then((answer) => (isFailure(answer) ? give() : answer), give);
+    if (verifyMs === undefined) {
+      fresh.catch(() => {});
+      return give();
+    }
+    const verified = verifyMs === 0 ? fresh : inTime(fresh, verifyMs, "the upstream");
+    // Later it may still be kept.
     fresh.catch(() => {});
-    return give();
+    return verified.then((answer) => (isFailure(answer) ? give() : answer), give);
   };
 
   return {
@@ -231,7 +245,7 @@ export class NoUpstreamError extends Error {
   override readonly name = "NoUpstreamError";
 }
 
-function isFailure({ answer }: CachedAnswer): boolean {
+function isFailure({ answer }: Pick<CachedAnswer, "answer">): boolean {
   return (answer.flags & 0xf) === rcodes.SERVFAIL;
 }
 
