@@ -5,7 +5,7 @@
 //
 // `fairlead dns` and CoreDNS watch the same lab's API server; unbound and knot have the same records as local data, and one thread.
 // Every server is one process on 127.0.0.1, asked for random names that exist (A) by dnsperf with 8 clients on one thread, in turns.
-// Needs dnsperf, kubectl, and unbound, knot and CoreDNS where they are to be measured (COREDNS names the binary).
+// Needs dnsperf, and unbound, knot and CoreDNS where they are to be measured (COREDNS names the binary).
 // WORKERS=2 gives `fairlead dns` so many workers.
 
 import { spawn, spawnSync, type ChildProcess } from "node:child_process";
@@ -40,7 +40,7 @@ async function measure(services: number, seconds: number): Promise<void> {
       if (applied.status !== 0) throw new Error(applied.stderr.slice(-2000));
     }
     const kubeconfig = join(lab.home, "bench", "kubeconfig");
-    const zone = zoneOfLab(kubeconfig);
+    const zone = await zoneOfLab(kubeconfig);
     const names = [...(zone.namespaces.get("default")?.services.values() ?? [])].map((service) => ({
       name: `${service.name}.default.svc.cluster.local`,
       address: service.clusterIps[0] ?? "",

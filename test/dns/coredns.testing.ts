@@ -1,7 +1,7 @@
 // The real CoreDNS beside this server, both fed by one lab's API server: the same objects, so the same names.
 // The binary is not part of this repository: `go install github.com/coredns/coredns@v1.15.0`, found by COREDNS or in the cache of peers.
 
-import { spawn, spawnSync } from "node:child_process";
+import { spawn } from "node:child_process";
 import dgram from "node:dgram";
 import { existsSync } from "node:fs";
 import { homedir } from "node:os";
@@ -11,6 +11,8 @@ import process from "node:process";
 import { createNetworkBuilder, type ClusterObjects } from "../../src/model/build.ts";
 import { clusterConfig } from "../../src/model/cluster.ts";
 import { compileZone, type Zone } from "../../src/program/zone.ts";
+import { openCluster, resourcePath, type ResourceVersioned } from "../../src/watch/cluster/client.ts";
+import { findAccess } from "../../src/watch/cluster/kubeconfig.ts";
 import { buildQuery, parseMessage, type DnsMessage } from "../../src/wire/dns/message.ts";
 import type { RecordType } from "../../src/wire/dns/record.ts";
 import type { TestLab } from "../lab/lab.testing.ts";
@@ -93,26 +95,26 @@ export function createClient(port: number): TestClient {
   };
 }
 
-const resources = {
-  nodes: "nodes",
-  namespaces: "namespaces",
-  pods: "pods",
-  services: "services",
-  endpointSlices: "endpointslices.discovery.k8s.io",
-  networkPolicies: "networkpolicies.networking.k8s.io",
-} as const;
+const resources: readonly (readonly [kind: keyof ClusterObjects, resource: ResourceVersioned])[] = [
+  ["nodes", { group: "", version: "v1", resource: "nodes" }],
+  ["namespaces", { group: "", version: "v1", resource: "namespaces" }],
+  ["pods", { group: "", version: "v1", resource: "pods" }],
+  ["services", { group: "", version: "v1", resource: "services" }],
+  ["endpointSlices", { group: "discovery.k8s.io", version: "v1", resource: "endpointslices" }],
+  ["networkPolicies", { group: "networking.k8s.io", version: "v1", resource: "networkpolicies" }],
+];
 
-/** The zone of what the lab's API server has now. */
-export function zoneOfLab(kubeconfig: string): Zone {
-  const lists = Object.entries(resources).map(([kind, resource]) => {
-    const words = ["--kubeconfig", kubeconfig, "get", resource, "-A", "-o", "json"];
-    const { stdout, stderr, status } = spawnSync("kubectl", words, { encoding: "utf8", maxBuffer: 1 << 30 });
-    if (status !== 0) throw new Error(`kubectl get ${resource}: ${stderr}`);
-    return [kind, (JSON.parse(stdout) as { readonly items: unknown[] }).items];
-  });
-  const objects = {
-    ...(Object.fromEntries(lists) as Omit<ClusterObjects, "clusterNetworkPolicies">),
-    clusterNetworkPolicies: [],
-  };
-  return compileZone(createNetworkBuilder(clusterConfig())(objects));
+/** The zone of what the API server has now. */
+export async function zoneOfLab(kubeconfig: string): Promise<Zone> {
+  const cluster = openCluster(await findAccess({ kubeconfig }));
+  try {
+    const lists = resources.map(async ([kind, resource]) => {
+      const { items } = await cluster.request<{ readonly items: unknown[] }>({ path: resourcePath(resource) });
+      return [kind, items] as const;
+    });
+    const objects = { ...Object.fromEntries(await Promise.all(lists)), clusterNetworkPolicies: [] };
+    return compileZone(createNetworkBuilder(clusterConfig())(objects as unknown as ClusterObjects));
+  } finally {
+    cluster.close();
+  }
 }
