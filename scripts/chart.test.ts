@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
+import { defaultCorefileText } from "../src/serve/dns/default-corefile.ts";
 import { parseManifests } from "../src/watch/manifests.ts";
 import { plainManifests, renderChart, renderPlain } from "./chart.ts";
 
@@ -60,4 +61,10 @@ test("what the chart says of flags and of the API server reaches the agent", () 
   assert.match(text, /args:\n +- agent\n +- --node=\$\(NODE_NAME\)\n +- "--routing"\n +- "native"\n/);
   assert.match(text, /name: KUBERNETES_SERVICE_HOST\n +value: "192\.0\.2\.10"\n/);
   assert.doesNotMatch(renderChart(), /KUBERNETES_SERVICE_HOST/);
+});
+
+test("the Corefile is the one that labs begin with", () => {
+  const { objects } = parseManifests(renderChart({ dns: { clusterDomain: "k8s.example" } }), "fairlead.yaml");
+  const map = objects.find(({ kind, metadata }) => kind === "ConfigMap" && metadata.name === "coredns");
+  assert.deepEqual(map?.["data"], { Corefile: defaultCorefileText("k8s.example") });
 });

@@ -6,6 +6,7 @@ import { familyOf } from "../ip/address.ts";
 import type { LoadBalancerPool } from "../kube/load-balancer-pool.ts";
 import type { KubeObject } from "../kube/object.ts";
 import type { ClusterConfig } from "../model/network.ts";
+import { defaultCorefileText } from "../serve/dns/default-corefile.ts";
 import type { ObjectApi } from "./api/api.ts";
 
 /** Images of the parts that run inside the daemon; the lab's image table knows them (lab.ts). */
@@ -90,35 +91,12 @@ const dnsServiceAccount: KubeObject = {
   metadata: { ...system, name: "coredns" },
 };
 
-// kubeadm's, but for two values: pods' names are verified, and answers are gone five seconds after their endpoint instead of thirty.
 function dnsConfigMap(cluster: ClusterConfig): KubeObject {
   return {
     apiVersion: "v1",
     kind: "ConfigMap",
     metadata: { ...system, name: "coredns" },
-    data: {
-      Corefile: `.:53 {
-    errors
-    health {
-       lameduck 5s
-    }
-    ready
-    kubernetes ${cluster.domain} in-addr.arpa ip6.arpa {
-       pods verified
-       fallthrough in-addr.arpa ip6.arpa
-       ttl 5
-    }
-    prometheus :9153
-    forward . /etc/resolv.conf {
-       max_concurrent 1000
-    }
-    cache 30
-    loop
-    reload
-    loadbalance
-}
-`,
-    },
+    data: { Corefile: defaultCorefileText(cluster.domain) },
   };
 }
 

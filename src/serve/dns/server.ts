@@ -14,6 +14,7 @@ import { createAnswers, type Answers } from "./answers.ts";
 import { createBlock, type ZoneBlock } from "./block.ts";
 import { bindAddresses } from "./bind.ts";
 import { parseCorefile, type Corefile, type ServerConfig } from "./corefile.ts";
+import { defaultCorefileText } from "./default-corefile.ts";
 import type { Upstream } from "./forwarder.ts";
 import { startHttp } from "./http.ts";
 import { createDnsLog, type DnsLog } from "./log.ts";
@@ -76,27 +77,9 @@ export interface DnsServer {
   close(how?: "at once" | "lameduck"): Promise<void>;
 }
 
-/** What kubeadm ships, with answers that are gone five seconds after their endpoint, and pods' names only for pods. */
+/** What a server without a Corefile does. */
 export function defaultCorefile(domain: string): Corefile {
-  return parseCorefile(`.:53 {
-    errors
-    health
-    ready
-    kubernetes ${domain} in-addr.arpa ip6.arpa {
-        pods verified
-        fallthrough in-addr.arpa ip6.arpa
-        ttl 5
-    }
-    prometheus :9153
-    forward . /etc/resolv.conf {
-        max_concurrent 1000
-    }
-    cache 30
-    loop
-    reload
-    loadbalance
-}
-`);
+  return parseCorefile(defaultCorefileText(domain));
 }
 
 /** Starts serving. Resolves when it listens on all ports; rejects with the KernelError of the one that is taken, and leaves none open. */
