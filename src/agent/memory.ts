@@ -4,14 +4,22 @@
 import { getHeapStatistics, setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 
-/** Soon, when what the start began is over: collects everything, and from then on when the heap has grown by so much. */
-export function settleMemory({ growingPercent }: { readonly growingPercent?: number } = {}): void {
+/**
+ * Soon, when what the start began is over: collects everything, and with `roomBytes` from then on when the heap has grown by so much, or by
+ * two fifths where it is small: a look at a heap of tens of thousands of Services is a quarter of a second.
+ */
+export function settleMemory({ roomBytes }: { readonly roomBytes?: number } = {}): void {
   const settle = (): void => {
     collector()({ type: "major", flavor: "last-resort" });
-    if (growingPercent !== undefined) setFlagsFromString(`--heap-growing-percent=${growingPercent}`);
+    if (roomBytes === undefined) return;
+    const percent = Math.round((100 * roomBytes) / getHeapStatistics().used_heap_size);
+    setFlagsFromString(`--heap-growing-percent=${Math.max(percentMin, Math.min(percent, percentMax))}`);
   };
   setTimeout(settle, settledMs).unref();
 }
+
+const percentMin = 8;
+const percentMax = 40;
 
 /**
  * Now, between two steps of a start, where the first one has left much: what the second one makes comes into the place of what nobody wants any more.
