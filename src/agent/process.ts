@@ -176,13 +176,13 @@ export async function startNodeProcess(options: ProcessOptions): Promise<NodePro
     isSynced = true;
     await nodeIsKnown(source, node, log);
     if (stopped) return;
+    const known = { at: performance.now(), processorMs: processorMs() };
     if (source.current().cluster.serviceCidrs.length === 0)
       log(
         "the API server has no ServiceCIDR objects (before Kubernetes 1.33): give --service-cidr, or clients from outside of the cluster get no answer at cluster addresses",
       );
     // Objects and Network are read; the Program is what comes now.
     collectBetween();
-    const known = { at: performance.now(), processorMs: processorMs() };
     if (scope.kind === "services") {
       log(policiesAreOthers);
       events.tell({ type: "Warning", reason: "PoliciesNotEnforced", message: policiesAreOthers });
