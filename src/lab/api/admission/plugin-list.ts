@@ -14,6 +14,7 @@ import { policyValidation, type Policy } from "./policies.ts";
 import type { AdmissionPlugins, AdmissionPluginsOptions } from "./plugins.ts";
 import { podPriority, priorityClassValidation } from "./priorities.ts";
 import { quotaValidation } from "./quotas.ts";
+import { overheadValidation, podRuntimeClass } from "./runtime-classes.ts";
 import type { DialWebhook } from "./webhook-client.ts";
 import { webhookPlugins } from "./webhooks.ts";
 
@@ -34,6 +35,7 @@ export function listPlugins(options: AdmissionPluginsOptions): AdmissionPlugins 
       podSecurityLabels,
       limitDefaults,
       podPriority,
+      podRuntimeClass,
       policyMutation(askAs),
       webhooks.admission,
       policyProblems,
@@ -42,6 +44,7 @@ export function listPlugins(options: AdmissionPluginsOptions): AdmissionPlugins 
       priorityClassValidation,
       limitValidation,
       podSecurity,
+      overheadValidation,
       policies,
       webhooks.validation,
       quotaValidation,

@@ -224,3 +224,64 @@ test("Pod Security: labels that say nothing are refused, and a stricter level te
     /existing pods in namespace \\"baseline\\" violate the new PodSecurity enforce level \\"restricted:latest\\".*plain: allowPrivilegeEscalation != false, unrestricted capabilities, runAsNonRoot != true, seccompProfile/,
   );
 });
+
+test("a pod gets what its RuntimeClass costs and where it runs, and nobody else says so", async () => {
+  const made = (name: string, more: object): Promise<Answered> =>
+    server.send("POST", "/apis/node.k8s.io/v1/runtimeclasses", {
+      apiVersion: "node.k8s.io/v1",
+      kind: "RuntimeClass",
+      metadata: { name },
+      handler: "runc",
+      ...more,
+    });
+  const scheduling = {
+    nodeSelector: { disk: "fast" },
+    tolerations: [
+      { key: "gpu", operator: "Exists", effect: "NoSchedule" },
+      { key: "own", operator: "Exists" },
+    ],
+  };
+  assert.equal(
+    (await made("boxed", { overhead: { podFixed: { cpu: "250m", memory: "64Mi" } }, scheduling })).status,
+    201,
+  );
+  assert.equal((await made("plain", {})).status, 201);
+  await namespace("runtime");
+  const run = (name: string, more: object): Promise<Answered> =>
+    inside("runtime", "Pod", "pods", name, { containers: [{ name: "c", image: "x" }], ...more });
+  const own = { key: "own", operator: "Equal", value: "1", effect: "NoExecute" };
+  const boxed = await run("boxed", { runtimeClassName: "boxed", nodeSelector: { zone: "a" }, tolerations: [own] });
+  assert.equal(boxed.status, 201);
+  assert.deepEqual(boxed.body.spec.overhead, { cpu: "250m", memory: "64Mi" });
+  assert.deepEqual(boxed.body.spec.nodeSelector, { zone: "a", disk: "fast" });
+  assert.deepEqual(
+    boxed.body.spec.tolerations.filter(({ key }: { key: string }) => key === "gpu" || key === "own"),
+    scheduling.tolerations,
+    "what a class says more widely takes the place of the pod's own word",
+  );
+  assert.equal(
+    (await run("same", { runtimeClassName: "boxed", overhead: { cpu: "0.25", memory: "65536Ki" } })).status,
+    201,
+  );
+  const plain = await run("plain", { runtimeClassName: "plain" });
+  assert.deepEqual([plain.status, plain.body.spec.overhead, plain.body.spec.nodeSelector], [201, undefined, undefined]);
+  for (const [spec, why] of [
+    [{ runtimeClassName: "none" }, 'pod rejected: RuntimeClass "none" not found'],
+    [
+      { runtimeClassName: "boxed", overhead: { cpu: "1" } },
+      "pod rejected: Pod's Overhead doesn't match RuntimeClass's defined Overhead",
+    ],
+    [
+      { runtimeClassName: "boxed", nodeSelector: { disk: "slow" } },
+      "conflict: runtimeClass.scheduling.nodeSelector[disk] = fast; pod.spec.nodeSelector[disk] = slow",
+    ],
+    [
+      { runtimeClassName: "plain", overhead: { cpu: "1" } },
+      "pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead",
+    ],
+    [{ overhead: { cpu: "1" } }, "pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead"],
+  ] as const) {
+    const { status, body } = await run("refused", spec);
+    assert.deepEqual([status, body.message], [403, `pods "refused" is forbidden: ${why}`]);
+  }
+});
