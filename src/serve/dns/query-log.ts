@@ -26,8 +26,23 @@ export function logQuery(log: DnsLog, rules: LogConfig, answered: AnsweredQuery)
   const rule = rules.find(({ scope }) => isWithin(answered.query.name, scope));
   if (rule === undefined) return;
   if (!rule.classes.includes("all") && !rule.classes.includes(classOf(answered))) return;
-  log.query(rule.format.replaceAll(/\{[^}]*\}/g, (field) => valueOf(field, answered)));
+  let from: ReturnType<AnsweredQuery["source"]> | undefined;
+  const once = { ...answered, source: () => (from ??= answered.source()) };
+  let line = "";
+  for (const part of partsOf(rule.format)) line += part.startsWith("{") ? valueOf(part, once) : part;
+  log.query(line);
 }
+
+/** A format's fields and what stands between them, in order. */
+function partsOf(format: string): readonly string[] {
+  let parts = knownFormats.get(format);
+  if (parts === undefined)
+    knownFormats.set(format, (parts = format.split(/(\{[^}]*\})/).filter((part) => part !== "")));
+  return parts;
+}
+
+/** As many as Corefiles have had. */
+const knownFormats = new Map<string, readonly string[]>();
 
 // plugin/pkg/response: SERVFAIL, REFUSED and the like are errors, "no" is denial.
 function classOf({ rcode, response }: AnsweredQuery): LogClass {
@@ -45,6 +60,19 @@ const flagNames: readonly (readonly [number, string])[] = [
   [headerFlags.authenticData, "ad"],
   [headerFlags.checkingDisabled, "cd"],
 ];
+
+function flagsText(flags: number): string {
+  const named = flags & allFlags;
+  let text = knownFlags.get(named);
+  if (text === undefined) {
+    text = flagNames.flatMap(([bit, name]) => ((named & bit) === 0 ? [] : [name])).join(",");
+    knownFlags.set(named, text);
+  }
+  return text;
+}
+
+const allFlags = flagNames.reduce((all, [bit]) => all | bit, 0);
+const knownFlags = new Map<number, string>();
 
 function valueOf(field: string, answered: AnsweredQuery): string {
   const { asked, query, labels, source, response, rcode, ended } = answered;
@@ -74,8 +102,7 @@ function valueOf(field: string, answered: AnsweredQuery): string {
     case "{rsize}":
       return String(response.length);
     case "{>rflags}": {
-      const flags = ((response[2] ?? 0) << 8) | (response[3] ?? 0);
-      return flagNames.flatMap(([bit, name]) => ((flags & bit) === 0 ? [] : [name])).join(",");
+      return flagsText(((response[2] ?? 0) << 8) | (response[3] ?? 0));
     }
     case "{>id}":
       return String(query.id);
