@@ -211,6 +211,7 @@ await test("a Corefile that shows no cluster needs no API server; the next one t
       return [rcodeName(rcode), ...answers.map(({ data }) => formatRecordData(data))].join(" ");
     };
     assert.equal(await ask("seven.test"), "NOERROR 192.0.2.7");
+    assert.doesNotMatch(log.join("\n"), /waiting for the cluster/);
     text = corefile("disabled");
     await until(() => log.some((line) => line.includes("/nowhere: ENOENT")));
     assert.equal(await ask("seven.test"), "NOERROR 192.0.2.7", "the old one stays in force");

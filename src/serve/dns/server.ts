@@ -333,14 +333,17 @@ async function openPage(state: State, key: string, kind: PageKind, port: number)
   state.pages.set(key, { kind, server, bound });
 }
 
+/** Are there names that cannot be answered yet? */
+function waitsForZone({ corefile, options }: State): boolean {
+  return corefile.servers.some(({ kubernetes }) => kubernetes !== undefined) && options.zone() === undefined;
+}
+
 function pageOf(state: State, kind: PageKind): { readonly status: number; readonly body: string } {
   switch (kind) {
     case "health":
       return { status: 200, body: "OK" };
     case "ready": {
-      const waits =
-        state.corefile.servers.some(({ kubernetes }) => kubernetes !== undefined) && state.options.zone() === undefined;
-      return waits ? { status: 503, body: "kubernetes" } : { status: 200, body: "OK" };
+      return waitsForZone(state) ? { status: 503, body: "kubernetes" } : { status: 200, body: "OK" };
     }
     case "metrics":
       return { status: 200, body: metricsPage(state) };
@@ -407,7 +410,7 @@ function announce(state: State): void {
   }
   const pages = [...state.pages.values()].map(({ kind, bound }) => `${kind} :${bound}/${kind}`);
   if (pages.length > 0) log.info(pages.join(", "));
-  if (state.options.zone() === undefined)
+  if (waitsForZone(state))
     log.info(`waiting for the cluster's objects; until then ${state.options.domain}. is SERVFAIL`);
 }
 
