@@ -15,14 +15,18 @@ import { rcodeName, type DnsMessage } from "../../src/wire/dns/message.ts";
 import { formatRecordData, recordTypeName, typeOfData } from "../../src/wire/dns/record.ts";
 import { withLabs } from "../lab/lab.testing.ts";
 import { fixedNames, generator, randomCluster, randomQuestion, type Question } from "./random-cluster.testing.ts";
-import { corednsMissing, createClient, startCoredns, zoneOfLab, type TestClient } from "./coredns.testing.ts";
+import {
+  corednsMissing,
+  createClient,
+  freePorts,
+  startCoredns,
+  zoneOfLab,
+  type TestClient,
+} from "./coredns.testing.ts";
 
 const isLong = process.env["FAIRLEAD_LONG"] === "1";
 const rounds = isLong ? 10 : 2;
 const questionsARound = isLong ? 10_000 : 2000;
-
-const corePort = 10_053;
-const ownPort = 10_153;
 
 const plugin = (kubeconfig: string): string => `kubernetes cluster.local in-addr.arpa ip6.arpa {
     ${kubeconfig}
@@ -35,8 +39,8 @@ await test("the real CoreDNS gives the same answers", { skip: corednsMissing }, 
     const up = lab.fairlead("up", "--name", "dns", "--nodes", "1");
     assert.equal(up.status, 0, up.stderr);
     const kubeconfig = join(lab.home, "dns", "kubeconfig");
+    const [corePort = 0, ownPort = 0] = await freePorts(2);
     const corefile = `.:${corePort} {\n  bind 127.0.0.1\n  ${plugin(`kubeconfig ${kubeconfig}`)}\n}\n`;
-    const coredns = await startCoredns(lab, corefile, corePort);
     let zone = await zoneOfLab(kubeconfig);
     const own = await startDnsServer({
       namespace: currentNetworkNamespace(),
@@ -46,6 +50,7 @@ await test("the real CoreDNS gives the same answers", { skip: corednsMissing }, 
       log: () => {},
       corefile: parseCorefile(`.:${ownPort} {\n  bind 127.0.0.1\n  ${plugin("")}\n}\n`),
     });
+    const coredns = await startCoredns(lab, corefile, corePort);
     const clients = { own: createClient(ownPort), coredns: createClient(corePort) };
     const differences: string[] = [];
     const explained = new Map<string, number>();

@@ -3,7 +3,9 @@
 
 import { spawn } from "node:child_process";
 import dgram from "node:dgram";
+import { once } from "node:events";
 import { existsSync } from "node:fs";
+import { createServer, type AddressInfo } from "node:net";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
@@ -26,6 +28,20 @@ export const corednsPath: string | undefined = [
 /** Why a test that needs it is skipped, false where it is there. */
 export const corednsMissing: string | false =
   corednsPath === undefined && "no CoreDNS: go install github.com/coredns/coredns@v1.15.0, and name it in COREDNS";
+
+/** Ports of the loopback that nobody has now. */
+export async function freePorts(count: number): Promise<readonly number[]> {
+  const servers = await Promise.all(
+    Array.from({ length: count }, async () => {
+      const server = createServer().listen(0, "127.0.0.1");
+      await once(server, "listening");
+      return server;
+    }),
+  );
+  const ports = servers.map((server) => (server.address() as AddressInfo).port);
+  for (const server of servers) server.close();
+  return ports;
+}
 
 /** Starts CoreDNS with a Corefile; resolves when it answers for the cluster. Kill it in `finally`. */
 export async function startCoredns(
