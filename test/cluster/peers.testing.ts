@@ -66,8 +66,8 @@ export function buildPeers(say: (line: string) => void): void {
     }
     if (needsEtcd) {
       say(`building etcd ${etcdVersion} …`);
-      rmSync(path.join(work, "go.mod"), { force: true });
-      rmSync(path.join(work, "go.sum"), { force: true });
+      // A module of its own: what Kubernetes' imports need is none of etcd's business.
+      for (const file of ["go.mod", "go.sum", "tools.go"]) rmSync(path.join(work, file), { force: true });
       writeFileSync(
         path.join(work, "main.go"),
         'package main\n\nimport _ "go.etcd.io/etcd/server/v3/etcdmain"\n\nfunc main() {}\n',
