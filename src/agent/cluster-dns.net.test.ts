@@ -225,6 +225,81 @@ await test("a Corefile that shows no cluster needs no API server; the next one t
   }
 });
 
+await test("a server that ends while it opens the way to the API server leaves nothing open, and takes its ports no more", async () => {
+  const namespace = createNetworkNamespace();
+  const server = apiServer({});
+  const opening: PromiseWithResolvers<ClusterClient>[] = [];
+  let isClosed = false;
+  let text = ".:53 {\n hosts {\n  192.0.2.7 seven.test\n }\n reload\n}\n";
+  const dns = await startClusterDns({
+    connect: () => {
+      const way = Promise.withResolvers<ClusterClient>();
+      opening.push(way);
+      return way.promise;
+    },
+    namespace,
+    corefile: "/Corefile",
+    read: (path) => (path === "/Corefile" ? text : undefined),
+    list: () => [],
+    env: {},
+    log: () => {},
+  });
+  try {
+    text = corefile("disabled");
+    await until(() => opening.length > 0);
+    await dns.close();
+    opening[0]?.resolve({ ...server.client, close: () => (isClosed = true) });
+    await until(() => isClosed);
+    await new Promise((resolve) => setImmediate(resolve));
+    assert.deepEqual(server.asked, []);
+    await assert.rejects(queryDns(namespace, "127.0.0.1", "seven.test", "A"));
+  } finally {
+    await dns.close();
+    namespace.close();
+  }
+});
+
+await test("Corefiles that come while the way to the API server is opened share it", async () => {
+  const namespace = createNetworkNamespace();
+  const server = apiServer({ services: [service("10.96.0.7")] });
+  server.release();
+  const opening: PromiseWithResolvers<ClusterClient>[] = [];
+  const read: string[] = [];
+  const log: string[] = [];
+  let text = ".:53 {\n hosts {\n  192.0.2.7 seven.test\n }\n reload\n}\n";
+  const dns = await startClusterDns({
+    connect: () => {
+      const way = Promise.withResolvers<ClusterClient>();
+      opening.push(way);
+      return way.promise;
+    },
+    namespace,
+    corefile: "/Corefile",
+    read(path) {
+      if (path !== "/Corefile") return undefined;
+      read.push(text);
+      return text;
+    },
+    list: () => [],
+    env: {},
+    log: (line) => log.push(line),
+  });
+  try {
+    text = corefile("disabled");
+    await until(() => opening.length > 0);
+    text = `${corefile("disabled")}# again\n`;
+    const before = read.length;
+    // The first look finds it, and the second one is behind what the first has begun.
+    await until(() => read.length >= before + 2);
+    assert.equal(opening.length, 1);
+    opening[0]?.resolve(server.client);
+    await until(() => log.some((line) => line.includes("Reloading complete")));
+  } finally {
+    await dns.close();
+    namespace.close();
+  }
+});
+
 async function until(condition: () => boolean): Promise<void> {
   const deadline = performance.now() + 30_000;
   while (!condition()) {

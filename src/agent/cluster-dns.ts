@@ -207,7 +207,8 @@ function followObjects(parts: {
   const services = createChangeLog();
   const endpointSlices = createChangeLog();
   let isSynced = false;
-  let client: ClusterClient | undefined;
+  let client: Promise<ClusterClient> | undefined;
+  let isClosed = false;
   let cluster: ClusterConfig | undefined;
   let made: { readonly network: ReturnType<typeof source.current>; readonly zone: Zone } | undefined;
 
@@ -246,10 +247,21 @@ function followObjects(parts: {
     await Promise.all([...informers.values()].map((informer) => informer.synced));
     isSynced = true;
   };
+  /** One way for all, whoever asks meanwhile; where it cannot be opened, the next who asks tries again. */
+  const opened = async (): Promise<ClusterClient> => {
+    const opening = (client ??= parts.connect());
+    try {
+      return await opening;
+    } catch (error) {
+      if (client === opening) client = undefined;
+      throw error;
+    }
+  };
   return {
     async watch(corefile) {
       for (const kind of kindsFor(corefile)) {
-        client ??= await parts.connect();
+        const client = await opened();
+        if (isClosed) return;
         if (informers.has(kind)) continue;
         informers.set(
           kind,
@@ -277,8 +289,12 @@ function followObjects(parts: {
       return made.zone;
     },
     close() {
+      isClosed = true;
       for (const informer of informers.values()) informer.close();
-      client?.close();
+      client?.then(
+        (known) => known.close(),
+        () => undefined,
+      );
       source.close();
     },
   };

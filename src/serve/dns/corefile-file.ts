@@ -25,6 +25,7 @@ export function followCorefile(
 ): { close(): void } {
   let { text } = first;
   let isWatching = reloads(first.corefile);
+  let isClosed = false;
   const timer = setInterval(() => {
     if (!isWatching) return;
     const now = file.read();
@@ -38,7 +39,10 @@ export function followCorefile(
     try {
       next = file.parse(now);
       await file.prepare?.(next);
+      // The server may be gone by now, with its ports.
+      if (isClosed) return;
     } catch (error) {
+      if (isClosed) return;
       server.refuseReload(error instanceof Error ? error.message : String(error));
       return;
     }
@@ -49,7 +53,12 @@ export function followCorefile(
       // The server has said why, and goes on as before.
     }
   };
-  return { close: () => clearInterval(timer) };
+  return {
+    close() {
+      isClosed = true;
+      clearInterval(timer);
+    },
+  };
 }
 
 /** The file named as on CoreDNS's command line: `-conf /etc/coredns/Corefile`, which is where it is without. */
