@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { startTestServer, type Answered, type TestServer } from "../apiserver/server.testing.ts";
+import { customDefinition } from "./custom-definition.testing.ts";
 import { rulesProblems } from "./custom-rule-problems.ts";
 import { ruleProblems } from "./custom-rules.ts";
 import type { JsonSchema, ValidationRule } from "./custom-schema.ts";
@@ -18,20 +19,8 @@ const definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 const short = { type: "string", maxLength: 10 } as const;
 const rule = (text: string, more: Partial<ValidationRule> = {}): ValidationRule => ({ rule: text, ...more });
 
-function definition(plural: string, kind: string, schema: JsonSchema): object {
-  return {
-    apiVersion: "apiextensions.k8s.io/v1",
-    kind: "CustomResourceDefinition",
-    metadata: { name: `${plural}.example.com` },
-    spec: {
-      group: "example.com",
-      scope: "Namespaced",
-      names: { plural, kind },
-      versions: [
-        { name: "v1", served: true, storage: true, subresources: { status: {} }, schema: { openAPIV3Schema: schema } },
-      ],
-    },
-  };
+function definition(kind: string, schema: JsonSchema): object {
+  return customDefinition(kind, { subresources: { status: {} }, schema: { openAPIV3Schema: schema } });
 }
 
 const gadget: JsonSchema = {
@@ -106,7 +95,7 @@ function said({ status, body }: Answered): string {
 }
 
 test("objects that break rules are refused, in the words of kube-apiserver 1.36", async () => {
-  assert.equal((await server.send("POST", definitions, definition("gadgets", "Gadget", gadget))).status, 201);
+  assert.equal((await server.send("POST", definitions, definition("Gadget", gadget))).status, 201);
   assert.equal(said(await create("bad", {})), "<nil>: Invalid value: name must start with g");
   assert.equal(said(await create("g", { min: 3, max: 1 })), "spec: Invalid value: min 3 is above max 1");
   assert.equal(said(await create("g", { name: "bad" })), "spec.name: Forbidden: no bad");
@@ -205,7 +194,7 @@ test("rules are compiled when the definition is created", async () => {
       OptionalOldSelf: null,
     });
   assert.equal(
-    said(await server.send("POST", definitions, definition("broken", "Broken", broken))),
+    said(await server.send("POST", definitions, definition("Broken", broken))),
     `[${[
       `${place}.properties[list].items.x-kubernetes-validations[0].rule: Invalid value: "self == oldSelf": oldSelf cannot be used on the uncorrelatable portion of the schema within ${place}.properties[list]`,
       `${place}.x-kubernetes-validations[0].rule: Invalid value: ${shown("self.nope == 1")}: compilation failed: ERROR: <input>:1:5: undefined field 'nope'\n | self.nope == 1\n | ....^`,
