@@ -285,3 +285,36 @@ test("a pod gets what its RuntimeClass costs and where it runs, and nobody else 
     assert.deepEqual([status, body.message], [403, `pods "refused" is forbidden: ${why}`]);
   }
 });
+
+test("a RuntimeClass's overhead counts as asked for, and on top of limits where there are any", async () => {
+  await server.send("POST", "/apis/node.k8s.io/v1/runtimeclasses", {
+    apiVersion: "node.k8s.io/v1",
+    kind: "RuntimeClass",
+    metadata: { name: "costly" },
+    handler: "runc",
+    overhead: { podFixed: { cpu: "250m" } },
+  });
+  await namespace("overhead");
+  const limits = [{ type: "Pod", min: { cpu: "500m" }, max: { cpu: "1" } }];
+  await inside("overhead", "LimitRange", "limitranges", "l", { limits });
+  const run = (name: string, requests: string, limit?: string): Promise<Answered> =>
+    inside("overhead", "Pod", "pods", name, {
+      runtimeClassName: "costly",
+      containers: [
+        { name: "c", image: "x", resources: { requests: { cpu: requests }, ...(limit && { limits: { cpu: limit } }) } },
+      ],
+    });
+  assert.equal((await run("enough", "250m", "750m")).status, 201);
+  refused(
+    await run("little", "200m", "750m"),
+    'pods "little" is forbidden: minimum cpu usage per Pod is 500m, but request is 450m',
+  );
+  refused(
+    await run("much", "500m", "800m"),
+    'pods "much" is forbidden: maximum cpu usage per Pod is 1, but limit is 1050m',
+  );
+  refused(
+    await run("without", "500m"),
+    'pods "without" is forbidden: maximum cpu usage per Pod is 1.  No limit is specified',
+  );
+});

@@ -1,4 +1,4 @@
-// What a pod asks for and may take at most, all containers together (component-helpers resource.PodRequests).
+// What a pod asks for and may take at most, all containers together (component-helpers resource.PodRequests, PodLimits).
 
 import type { Container, Pod } from "../../../kube/kinds.ts";
 import { added, amountsOf, greatest, type Amounts } from "./amounts.ts";
@@ -17,5 +17,9 @@ export function podAmounts({ spec }: Pod, which: "requests" | "limits"): Amounts
   const running = added(...spec.containers.map(of), sidecars);
   const { overhead } = spec as { readonly overhead?: Readonly<Record<string, string>> };
   const all = greatest(running, first);
-  return overhead === undefined ? all : added(all, amountsOf(overhead));
+  if (overhead === undefined) return all;
+  const costs = amountsOf(overhead);
+  // What has no limit has none with its overhead either.
+  if (which === "limits") for (const name of costs.keys()) if ((all.get(name)?.nanos ?? 0n) === 0n) costs.delete(name);
+  return added(all, costs);
 }
