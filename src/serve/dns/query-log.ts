@@ -29,7 +29,8 @@ export function logQuery(log: DnsLog, rules: LogConfig, answered: AnsweredQuery)
   let from: ReturnType<AnsweredQuery["source"]> | undefined;
   const once = { ...answered, source: () => (from ??= answered.source()) };
   let line = "";
-  for (const part of partsOf(rule.format)) line += part.startsWith("{") ? valueOf(part, once) : part;
+  for (const part of partsOf(rule.format))
+    line += part.startsWith("{") && part.endsWith("}") ? valueOf(part, once) : part;
   log.query(line);
 }
 
