@@ -36,6 +36,38 @@ const examples: readonly { what: string; object: ReturnType<typeof given>; field
     },
   },
   {
+    what: "what containers get by a LimitRange that says only how much they may have",
+    object: given("v1", "LimitRange", {
+      spec: {
+        limits: [
+          {
+            type: "Container",
+            min: { cpu: "10m", memory: "1Mi", storage: "1" },
+            max: { cpu: "2", memory: "1Gi" },
+            default: { cpu: "1" },
+            defaultRequest: { memory: "2Mi" },
+          },
+          { type: "Container" },
+          { type: "Pod", max: { cpu: "2" } },
+        ],
+      },
+    }),
+    field: "spec",
+    expected: {
+      limits: [
+        {
+          type: "Container",
+          min: { cpu: "10m", memory: "1Mi", storage: "1" },
+          max: { cpu: "2", memory: "1Gi" },
+          default: { cpu: "1", memory: "1Gi" },
+          defaultRequest: { cpu: "1", memory: "2Mi", storage: "1" },
+        },
+        { type: "Container" },
+        { type: "Pod", max: { cpu: "2" } },
+      ],
+    },
+  },
+  {
     what: "a Service with affinity and node ports",
     object: given("v1", "Service", { spec: { type: "NodePort", sessionAffinity: "ClientIP", ports: [] } }),
     field: "spec",

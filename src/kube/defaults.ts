@@ -280,6 +280,7 @@ const rewrites: { readonly [type: string]: (value: never) => Fields } = {
   "core.v1.Secret": ({ stringData, ...secret }: Secret) =>
     stringData === undefined ? secret : { ...secret, data: { ...secret.data, ...encoded(stringData) } },
   "core.v1.ServiceSpec": affinityTimeout,
+  "core.v1.LimitRangeItem": limitRangeItem,
   // Go's types hold these numbers by value: programs write 0 where they mean nothing.
   "core.v1.ServicePort": (port: Fields) => withoutZero(port, ["targetPort", "nodePort"]),
   "core.v1.Probe": (probe: Fields) =>
@@ -291,6 +292,19 @@ const rewrites: { readonly [type: string]: (value: never) => Fields } = {
 function withoutZero(fields: Fields, names: readonly string[]): Fields {
   if (!names.some((name) => fields[name] === 0)) return fields;
   return Object.fromEntries(Object.entries(fields).filter(([name, value]) => value !== 0 || !names.includes(name)));
+}
+
+/** What containers get that say nothing: a limit that is the largest, a request that is the limit, or else the least. */
+function limitRangeItem(item: Fields): Fields {
+  if (item["type"] !== "Container") return item;
+  const [min, max, limit, request] = ["min", "max", "default", "defaultRequest"].map((name) => item[name] ?? {});
+  const limits = { ...max, ...limit };
+  const requests = { ...min, ...limits, ...request };
+  return {
+    ...item,
+    ...(Object.keys(limits).length > 0 && { default: limits }),
+    ...(Object.keys(requests).length > 0 && { defaultRequest: requests }),
+  };
 }
 
 /** What holds for pods and not for templates of pods. */
