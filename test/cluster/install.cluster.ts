@@ -379,6 +379,7 @@ test("agents that are killed and come back: no request and no connection is lost
 });
 
 test("without the API server everything goes on; back, pods come and go as before", async () => {
+  agentsAreRefusedNothing();
   await underTraffic(async () => {
     await cluster.stopApiServer();
     await new Promise((resolve) => void setTimeout(resolve, 15_000));
@@ -412,7 +413,6 @@ function newAgents(): Promise<void> {
 }
 
 test("an upgrade, node by node: no request and no connection is lost", async () => {
-  agentsAreRefusedNothing();
   await underTraffic(async () => {
     await cluster.client.request({
       method: "PATCH",
@@ -493,7 +493,7 @@ function agentLog(node: RealNode): string {
   return node.run("sh", "-c", "cat /run/pod-logs/kube-system_fairlead-agent-*/agent/*.log");
 }
 
-/** The chart's roles are enough for all that the agents did so far. */
+/** The chart's roles are enough for all that the agents have done since they were started. Not to be asked of those who have seen an API server start: it refuses all until it has read the roles. */
 function agentsAreRefusedNothing(): void {
   for (const node of cluster.nodes) {
     const lines = agentLog(node).split("\n");
