@@ -10,6 +10,7 @@ import { homedir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { afterEach, test } from "node:test";
+import { setTimeout as delay } from "node:timers/promises";
 
 import { ask, askAll, openConnection, ruleset, startBridgeNode, vip, type BridgeNode } from "./agent-node.testing.ts";
 import { endAll } from "./agent.testing.ts";
@@ -53,6 +54,9 @@ for (const mode of ["nftables", "iptables"] as const) {
       const second = startKubeProxy(place, mode);
       proxies.push(second.child);
       await second.synced;
+      // In iptables mode it has been seen to say so and refuse a connection just then: its endpoints are waited for.
+      const isThere = (): boolean => /KUBE-SEP-/.test(ruleset(place.node.namespace));
+      for (let tries = 0; mode === "iptables" && tries < 100 && !isThere(); tries++) await delay(20);
       traffic.during = "as the agent's tables go";
       await place.cleanUp();
       traffic.during = "afterwards";
