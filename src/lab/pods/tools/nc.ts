@@ -19,7 +19,7 @@ export async function nc(words: readonly string[]): Promise<number> {
   if (options.has("l")) return listen(options);
   const [host, ports] = options.rest;
   if (host === undefined || ports === undefined) {
-    process.stderr.write("usage: nc [-46klNnuvz] [-w seconds] [-p port] host port\n");
+    process.stderr.write("usage: nc [-46klNnuvz] [-p port] [-W datagrams] [-w seconds] host port\n");
     return 1;
   }
   let status = 1;
@@ -29,7 +29,7 @@ export async function nc(words: readonly string[]): Promise<number> {
 
 const table: OptionTable = {
   flags: ["z", "v", "u", "l", "n", "k", "N", "4", "6", "t", "d"],
-  values: ["w", "p", "q", "s", "i", "e"],
+  values: ["w", "W", "p", "q", "s", "i", "e"],
 };
 
 function portsOf(text: string): readonly number[] {
@@ -115,16 +115,27 @@ function converse(socket: net.Socket): void {
   process.stdin.on("end", () => socket.end());
 }
 
-/** A datagram, then whatever comes back. Port unreachable is a failure. */
+/** A datagram, then whatever comes back, until it is quiet or as many have come as `-W` says. Port unreachable is a failure. */
 function visitUdp(host: string, port: number, options: ParsedOptions, timeoutMs = 1000): Promise<void> {
   const socket = createSocket(host.includes(":") ? "udp6" : "udp4");
+  let timer: NodeJS.Timeout | undefined;
   return new Promise<void>((resolve, reject) => {
     socket.on("error", reject);
+    let wanted = Number(options.value("W") ?? Infinity);
+    let isQuiet = false;
     socket.on("message", (message) => {
       process.stdout.write(message);
-      timer.refresh();
+      isQuiet = false;
+      timer?.refresh();
+      if (--wanted <= 0) resolve();
     });
-    const timer = setTimeout(() => resolve(), timeoutMs);
+    // A process that was not let run for so long may have been answered: the socket is read once more before that is believed.
+    timer = setTimeout(() => {
+      isQuiet = true;
+      setImmediate(() => {
+        if (isQuiet) resolve();
+      });
+    }, timeoutMs);
     socket.connect(port, host, () => {
       if (options.has("z")) {
         // A refusal (ICMP) shows on the next send.
@@ -134,10 +145,11 @@ function visitUdp(host: string, port: number, options: ParsedOptions, timeoutMs 
       }
       process.stdin.on("data", (chunk) => {
         socket.send(chunk);
-        timer.refresh();
+        timer?.refresh();
       });
     });
   }).finally(() => {
+    clearTimeout(timer);
     socket.close();
     process.stdin.destroy();
   });

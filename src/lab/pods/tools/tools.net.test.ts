@@ -116,7 +116,10 @@ test("nc: looks at ports, talks TCP and UDP, listens", async () => {
   assert.deepEqual([open.code, open.err], [0, `Connection to ${server} 8080 port [tcp/*] succeeded!\n`]);
   const shut = await tool("nc", "-z", "-v", server, "81");
   assert.deepEqual([shut.code, shut.err], [1, `nc: connect to ${server} port 81 (tcp) failed: Connection refused\n`]);
-  assert.equal((await sh(["/opt/fairlead/bin/nc", "-u", "-w", "1", server, "8081"], "hostname")).out, "server");
+  assert.equal(
+    (await sh(["/opt/fairlead/bin/nc", "-u", "-W", "1", "-w", "30", server, "8081"], "hostname")).out,
+    "server",
+  );
   const both = await sh([
     "sh",
     "-c",
