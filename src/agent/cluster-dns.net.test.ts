@@ -226,26 +226,11 @@ await test("a Corefile that shows no cluster needs no API server; the next one t
 });
 
 await test("a server that ends while it opens the way to the API server leaves nothing open, and takes its ports no more", async () => {
-  const namespace = createNetworkNamespace();
   const server = apiServer({});
-  const opening: PromiseWithResolvers<ClusterClient>[] = [];
+  const { namespace, dns, opening, corefiles } = await startWithoutCluster();
   let isClosed = false;
-  let text = ".:53 {\n hosts {\n  192.0.2.7 seven.test\n }\n reload\n}\n";
-  const dns = await startClusterDns({
-    connect: () => {
-      const way = Promise.withResolvers<ClusterClient>();
-      opening.push(way);
-      return way.promise;
-    },
-    namespace,
-    corefile: "/Corefile",
-    read: (path) => (path === "/Corefile" ? text : undefined),
-    list: () => [],
-    env: {},
-    log: () => {},
-  });
   try {
-    text = corefile("disabled");
+    corefiles.text = corefile("disabled");
     await until(() => opening.length > 0);
     await dns.close();
     opening[0]?.resolve({ ...server.client, close: () => (isClosed = true) });
@@ -260,37 +245,16 @@ await test("a server that ends while it opens the way to the API server leaves n
 });
 
 await test("Corefiles that come while the way to the API server is opened share it", async () => {
-  const namespace = createNetworkNamespace();
   const server = apiServer({ services: [service("10.96.0.7")] });
   server.release();
-  const opening: PromiseWithResolvers<ClusterClient>[] = [];
-  const read: string[] = [];
-  const log: string[] = [];
-  let text = ".:53 {\n hosts {\n  192.0.2.7 seven.test\n }\n reload\n}\n";
-  const dns = await startClusterDns({
-    connect: () => {
-      const way = Promise.withResolvers<ClusterClient>();
-      opening.push(way);
-      return way.promise;
-    },
-    namespace,
-    corefile: "/Corefile",
-    read(path) {
-      if (path !== "/Corefile") return undefined;
-      read.push(text);
-      return text;
-    },
-    list: () => [],
-    env: {},
-    log: (line) => log.push(line),
-  });
+  const { namespace, dns, opening, corefiles, log } = await startWithoutCluster();
   try {
-    text = corefile("disabled");
+    corefiles.text = corefile("disabled");
     await until(() => opening.length > 0);
-    text = `${corefile("disabled")}# again\n`;
-    const before = read.length;
+    corefiles.text = `${corefile("disabled")}# again\n`;
+    const before = corefiles.reads;
     // The first look finds it, and the second one is behind what the first has begun.
-    await until(() => read.length >= before + 2);
+    await until(() => corefiles.reads >= before + 2);
     assert.equal(opening.length, 1);
     opening[0]?.resolve(server.client);
     await until(() => log.some((line) => line.includes("Reloading complete")));
@@ -306,4 +270,30 @@ async function until(condition: () => boolean): Promise<void> {
     assert.ok(performance.now() < deadline, "it did not happen within 30 s");
     await new Promise((resolve) => void setTimeout(resolve, 20));
   }
+}
+
+/** A server whose Corefile shows no cluster, beside which the way to an API server is opened only when a test says so. */
+async function startWithoutCluster() {
+  const namespace = createNetworkNamespace();
+  const opening: PromiseWithResolvers<ClusterClient>[] = [];
+  const log: string[] = [];
+  const corefiles = { text: ".:53 {\n hosts {\n  192.0.2.7 seven.test\n }\n reload\n}\n", reads: 0 };
+  const dns = await startClusterDns({
+    connect: () => {
+      const way = Promise.withResolvers<ClusterClient>();
+      opening.push(way);
+      return way.promise;
+    },
+    namespace,
+    corefile: "/Corefile",
+    read(path) {
+      if (path !== "/Corefile") return undefined;
+      corefiles.reads++;
+      return corefiles.text;
+    },
+    list: () => [],
+    env: {},
+    log: (line) => log.push(line),
+  });
+  return { namespace, dns, opening, corefiles, log };
 }
