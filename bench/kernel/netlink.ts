@@ -2,7 +2,7 @@
 //
 //   unshare -Urnmpuif --map-root-user --mount-proc --kill-child -- node bench/kernel/netlink.ts
 
-import type { Change, NetworkKernel } from "../../src/kernel/kernel.ts";
+import { mustChange, type Change } from "../../src/kernel/kernel.ts";
 import { openKernel } from "../../src/kernel/linux.ts";
 import { createNetworkNamespace } from "../../src/kernel/namespaces.ts";
 
@@ -20,9 +20,9 @@ const pairs = namespaces.slice(1).map((namespace, index): Change => ({
   mtu: 1450,
   peer: { name: "eth0", namespaceFd: namespace.fd },
 }));
-measure("199 veth pairs into them", () => must(node, pairs));
+measure("199 veth pairs into them", () => mustChange(node, pairs));
 measure("1 bridge, 199 ports, all up", () =>
-  must(node, [
+  mustChange(node, [
     { kind: "create-bridge", name: "cbr0", mac: "02:00:00:00:00:01", mtu: 1450 },
     { kind: "set-link", name: "cbr0", up: true },
     ...pairs.flatMap((_, index): Change[] => [
@@ -40,15 +40,15 @@ const routes = Array.from({ length: 2000 }, (_, index): Change => ({
   metric: 0,
   protocol: 0xf1,
 }));
-measure("2,000 routes set", () => must(node, routes));
-measure("2,000 routes set again", () => must(node, routes));
+measure("2,000 routes set", () => mustChange(node, routes));
+measure("2,000 routes set again", () => mustChange(node, routes));
 const monitor = node.monitor(() => undefined);
-measure("2,000 routes set while monitored", () => must(node, routes));
+measure("2,000 routes set while monitored", () => mustChange(node, routes));
 monitor.close();
 measure("2,000 routes listed", () => node.routes());
 measure("200 links listed", () => node.links());
 measure("2,000 routes deleted", () =>
-  must(
+  mustChange(
     node,
     routes.map((_, index) => ({
       kind: "delete-route",
@@ -67,8 +67,4 @@ function measure<T>(what: string, work: () => T): T {
   const result = work();
   console.log(`${(performance.now() - started).toFixed(2).padStart(9)} ms  ${what}`);
   return result;
-}
-
-function must(kernel: NetworkKernel, changes: readonly Change[]): void {
-  for (const result of kernel.change(changes)) if (!result.ok) throw result.error;
 }

@@ -249,6 +249,11 @@ export type Change =
 
 export type ChangeResult = { readonly ok: true } | { readonly ok: false; readonly error: KernelError };
 
+/** For changes of which none may fail: throws the first refusal. All are sent, as by `change`. */
+export function mustChange(kernel: Pick<NetworkKernel, "change">, changes: readonly Change[]): void {
+  for (const result of kernel.change(changes)) if (!result.ok) throw result.error;
+}
+
 /** What the kernel answered to something we asked of it. The message ends with the likely cure where we know one. */
 export class KernelError extends Error {
   override readonly name = "KernelError";

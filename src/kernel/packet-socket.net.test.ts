@@ -10,8 +10,7 @@ import {
   solicitedNode,
 } from "../wire/layer2/neighbour-discovery.ts";
 import { carriersUp } from "./carrier.ts";
-import type { NetworkKernel } from "./kernel.ts";
-import { KernelError } from "./kernel.ts";
+import { KernelError, mustChange, type NetworkKernel } from "./kernel.ts";
 import { openKernel } from "./linux.ts";
 import { createNetworkNamespace, type NetworkNamespace } from "./namespaces.ts";
 import { joinGroups, openPacketSocket } from "./packet-socket.ts";
@@ -33,7 +32,7 @@ before(() => {
   const [one, two] = [createNetworkNamespace(), createNetworkNamespace()];
   const [a, b] = [openKernel("left", one), openKernel("right", two)];
   const macs = ["02:00:00:00:00:0a", "02:00:00:00:00:0b"] as const;
-  must(a, [
+  mustChange(a, [
     {
       kind: "create-veth",
       name: "eth0",
@@ -43,7 +42,7 @@ before(() => {
     },
     { kind: "set-link", name: "eth0", up: true },
   ]);
-  must(b, [{ kind: "set-link", name: "eth0", up: true }]);
+  mustChange(b, [{ kind: "set-link", name: "eth0", up: true }]);
   a.idleLinks(["eth0"]);
   b.idleLinks(["eth0"]);
   const end = (namespace: NetworkNamespace, kernel: NetworkKernel): End => {
@@ -166,11 +165,11 @@ void test("a link that was set down and up again is listened to as before", asyn
     wanted: { kind: "answered", protocol: "arp", about: [] },
     came: () => {},
   });
-  must(right.kernel, [{ kind: "set-link", name: "eth0", up: false }]);
+  mustChange(right.kernel, [{ kind: "set-link", name: "eth0", up: false }]);
   // The event loop learns of it.
   for (let turn = 0; turn < 10; turn++) await new Promise((resolve) => setImmediate(resolve));
   listener.look();
-  must(right.kernel, [{ kind: "set-link", name: "eth0", up: true }]);
+  mustChange(right.kernel, [{ kind: "set-link", name: "eth0", up: true }]);
   assert.deepEqual(await carriersUp(right.kernel, ["eth0"]), []);
   assert.deepEqual(await carriersUp(left.kernel, ["eth0"]), []);
   asker.send(encodeArp(arpRequest({ mac: left.mac, address: "192.0.2.1" }, "192.0.2.9")));
@@ -191,7 +190,3 @@ void test("groups are joined, hundreds of them; a link that is not there is said
     (error: unknown) => error instanceof KernelError && error.code === "ENODEV",
   );
 });
-
-function must(kernel: NetworkKernel, changes: Parameters<NetworkKernel["change"]>[0]): void {
-  for (const result of kernel.change(changes)) if (!result.ok) throw result.error;
-}

@@ -4,7 +4,7 @@
 // Not here: whether a user may make namespaces at all (refusal.ts).
 
 import type { NftBatchItem, NftExpression } from "../wire/netlink/nftables.ts";
-import { KernelError, type Change, type NetworkKernel } from "./kernel.ts";
+import { KernelError, mustChange, type NetworkKernel } from "./kernel.ts";
 import { openKernel } from "./linux.ts";
 import { createNetworkNamespace } from "./namespaces.ts";
 import type { Answer } from "./refusal.ts";
@@ -84,12 +84,12 @@ function attempt(kernel: NetworkKernel, feature: Feature): void {
       kernel.links();
       return;
     case "veth":
-      return make(kernel, { kind: "create-veth", name: "probe0", mtu: 1500, peer: { name: "probe1" } });
+      return mustChange(kernel, [{ kind: "create-veth", name: "probe0", mtu: 1500, peer: { name: "probe1" } }]);
     case "bridge":
-      return make(kernel, { kind: "create-bridge", name: "probe0", mac, mtu: 1500 });
+      return mustChange(kernel, [{ kind: "create-bridge", name: "probe0", mac, mtu: 1500 }]);
     case "vxlan": {
       const local = "127.0.0.1";
-      return make(kernel, { kind: "create-vxlan", name: "probe0", mac, mtu: 1450, vni: 1, port: 8472, local });
+      return mustChange(kernel, [{ kind: "create-vxlan", name: "probe0", mac, mtu: 1450, vni: 1, port: 8472, local }]);
     }
     case "connection tracking":
       kernel.connections();
@@ -123,8 +123,4 @@ function tryExpression(kernel: NetworkKernel, expression: NftExpression): void {
     chainOf("filter"),
     { kind: "add-rule", family: "inet", table: "probe", chain: "probe", rule },
   ]);
-}
-
-function make(kernel: NetworkKernel, change: Change): void {
-  for (const result of kernel.change([change])) if (!result.ok) throw result.error;
 }

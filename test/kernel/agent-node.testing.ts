@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { listenTcpFd, tcpSocketFd } from "../../src/kernel/sockets.ts";
 import { createNetworkNamespace, type NetworkNamespace } from "../../src/kernel/namespaces.ts";
 import { openKernel } from "../../src/kernel/linux.ts";
-import type { Change, NetworkKernel } from "../../src/kernel/kernel.ts";
+import { mustChange } from "../../src/kernel/kernel.ts";
 import { probeTcp, type TcpResult } from "../../src/lab/network/probe.ts";
 import { createTopology, type Machine, type Topology } from "../../src/lab/network/topology.ts";
 import { routeProtocol } from "../../src/program/program.ts";
@@ -32,7 +32,7 @@ export async function startBridgeNode(): Promise<BridgeNode> {
   const pods = new Map<string, Pod>();
   const topology = createTopology({ families: [4], nodeCidrs: ["172.18.0.0/16"] });
   const node = topology.addNode("node-1", ["172.18.0.11"]);
-  must(node.kernel, [
+  mustChange(node.kernel, [
     { kind: "create-bridge", name: "cni0", mac: "0a:00:00:00:00:01", mtu: 1500 },
     { kind: "set-link", name: "cni0", up: true },
     { kind: "set-address", link: "cni0", address: "10.244.1.1", bits: 24 },
@@ -95,10 +95,6 @@ export interface Pod {
   readonly address: string;
 }
 
-export function must(kernel: NetworkKernel, changes: readonly Change[]): void {
-  for (const result of kernel.change(changes)) if (!result.ok) throw result.error;
-}
-
 /** What `nft -f` reads, inside a namespace. */
 export function nft(namespace: NetworkNamespace, text: string): string {
   const result = namespace.run(() => spawnSync("nft", ["-f", "-"], { input: readable(text), encoding: "utf8" }));
@@ -147,7 +143,7 @@ export function serve(namespace: NetworkNamespace, name: string): void {
 function addBridgePod(node: Machine, host: number, name: string): Pod {
   const namespace = createNetworkNamespace();
   const address = `10.244.1.${host}`;
-  must(node.kernel, [
+  mustChange(node.kernel, [
     {
       kind: "create-veth",
       name: `veth${host}`,
@@ -158,7 +154,7 @@ function addBridgePod(node: Machine, host: number, name: string): Pod {
     { kind: "set-bridge-port", name: `veth${host}`, settings: { hairpin: true } },
   ]);
   const kernel = openKernel(name, namespace);
-  must(kernel, [
+  mustChange(kernel, [
     { kind: "set-link", name: "eth0", up: true },
     { kind: "set-address", link: "eth0", address, bits: 24 },
     {

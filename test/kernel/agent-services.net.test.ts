@@ -6,12 +6,12 @@ import { spawnSync } from "node:child_process";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 
+import { mustChange } from "../../src/kernel/kernel.ts";
 import { outsideAddresses } from "../../src/lab/node-object.ts";
 import { probeTcp } from "../../src/lab/network/probe.ts";
 import {
   ask,
   askAll,
-  must,
   nft,
   nodePort,
   ownRoutes,
@@ -137,7 +137,7 @@ describe("in kube-proxy's place, beside a bridge that another program made", () 
   });
 
   void test("node ports answer at the addresses that --nodeport-addresses names", async () => {
-    must(place.node.kernel, [{ kind: "set-address", link: "eth0", address: "172.18.7.7", bits: 32 }]);
+    mustChange(place.node.kernel, [{ kind: "set-address", link: "eth0", address: "172.18.7.7", bits: 32 }]);
     agent = place.start({ "nodeport-addresses": "172.18.7.0/24" });
     await agent.says(/programmed/);
     assert.equal((await ask(place.pod("client").namespace, "172.18.7.7", nodePort)).outcome, "answered");

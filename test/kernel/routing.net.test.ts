@@ -6,7 +6,7 @@ import { describe, test } from "node:test";
 
 import type { Address, Family } from "../../src/ip/address.ts";
 import { contains } from "../../src/ip/prefix.ts";
-import type { Change, NetworkKernel } from "../../src/kernel/kernel.ts";
+import { mustChange } from "../../src/kernel/kernel.ts";
 import { openKernel } from "../../src/kernel/linux.ts";
 import { tcpSocketFd } from "../../src/kernel/sockets.ts";
 import type { Routing } from "../../src/model/network.ts";
@@ -210,7 +210,7 @@ function readdress(cluster: TestCluster, name: string, addresses: readonly Addre
   const bits = (address: Address): number => (address.includes(":") ? 64 : 16);
   const routes = machine.kernel.routes().filter(({ via, table }) => via !== undefined && table === 254);
   const own = routes.filter(({ protocol, link }) => protocol !== routeProtocol && link === uplink);
-  make(machine.kernel, [
+  mustChange(machine.kernel, [
     // First: an address goes with the one before it of the same range.
     ...machine.addresses.map((address) => ({
       kind: "delete-address" as const,
@@ -231,12 +231,8 @@ function readdress(cluster: TestCluster, name: string, addresses: readonly Addre
     })),
   ]);
   for (const other of cluster.names().filter((each) => each !== name))
-    make(
+    mustChange(
       cluster.node(other).machine.kernel,
       addresses.map((address) => ({ kind: "set-neighbour", link: uplink, address, mac })),
     );
-}
-
-function make(kernel: NetworkKernel, changes: readonly Change[]): void {
-  for (const result of kernel.change(changes)) if (!result.ok) throw result.error;
 }

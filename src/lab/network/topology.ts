@@ -11,7 +11,7 @@
 import { familyOf, type Address, type Family } from "../../ip/address.ts";
 import { macOfName, type Mac } from "../../ip/mac.ts";
 import { addressAt, contains, hostPrefix, prefixBits, type Prefix } from "../../ip/prefix.ts";
-import type { Change, NetworkKernel } from "../../kernel/kernel.ts";
+import { mustChange, type Change, type NetworkKernel } from "../../kernel/kernel.ts";
 import { openKernel } from "../../kernel/linux.ts";
 import { createNetworkNamespace, type NetworkNamespace } from "../../kernel/namespaces.ts";
 import { outsideAddresses, uplinkName } from "../node-object.ts";
@@ -89,8 +89,8 @@ export function createTopology({ families, nodeCidrs, subnets, mtu = 1500 }: Top
   };
   let wires: Wires;
   try {
-    wires = openWires(underlay.kernel, mtu);
-    makeRouter(underlay, wires, switches);
+    wires = openWires(underlay.kernel, mtu, switches);
+    makeRouter(underlay, switches);
     makeInternet(underlay, internet, internetRanges, mtu);
   } catch (error) {
     close();
@@ -132,8 +132,8 @@ export function createTopology({ families, nodeCidrs, subnets, mtu = 1500 }: Top
       if (node === undefined) return;
       nodes.delete(name);
       wires.unplug(node);
-      must(underlay.kernel, forget(node.at.name, node));
-      for (const other of nodes.values()) if (other.at === node.at) must(other.kernel, forget(uplinkName, node));
+      mustChange(underlay.kernel, forget(node.at.name, node));
+      for (const other of nodes.values()) if (other.at === node.at) mustChange(other.kernel, forget(uplinkName, node));
       closeMachine(node);
     },
     setUplink(name, state) {
@@ -147,14 +147,14 @@ export function createTopology({ families, nodeCidrs, subnets, mtu = 1500 }: Top
     },
     announce(address, node) {
       const holder = node === undefined ? undefined : nodes.get(node);
-      must(
+      mustChange(
         underlay.kernel,
         switches.flatMap((one) => announcement(one, address, holder)),
       );
       const to = hostPrefix(address);
       // The router looks for an address on its range's switch, and the holder may be on another one.
       if (switches.length > 1)
-        must(underlay.kernel, [
+        mustChange(underlay.kernel, [
           holder === undefined
             ? { kind: "delete-route", to, metric: 1, protocol: staticProtocol }
             : { kind: "set-route", to, action: "forward", link: holder.at.name, metric: 1, protocol: staticProtocol },
@@ -198,10 +198,9 @@ function announcement({ name }: Switch, address: Address, holder: Plugged | unde
   return [{ kind: "delete-neighbour", link: name, address }];
 }
 
-function makeRouter(underlay: Machine, wires: Wires, switches: readonly Switch[]): void {
-  for (const { name, mac, ranges } of switches) {
-    wires.addSwitch(name, mac);
-    must(underlay.kernel, [
+function makeRouter(underlay: Machine, switches: readonly Switch[]): void {
+  for (const { name, ranges } of switches) {
+    mustChange(underlay.kernel, [
       up(name),
       ...ranges.map((range): Change => ({
         kind: "set-address",
@@ -216,7 +215,7 @@ function makeRouter(underlay: Machine, wires: Wires, switches: readonly Switch[]
 
 function makeInternet(underlay: Machine, internet: Machine, ranges: readonly Prefix[], mtu: number): void {
   const routerMac = macOfName(`underlay/${internetPort}`);
-  must(underlay.kernel, [
+  mustChange(underlay.kernel, [
     {
       kind: "create-veth",
       name: internetPort,
@@ -233,7 +232,7 @@ function makeInternet(underlay: Machine, internet: Machine, ranges: readonly Pre
     })),
     ...know(internetPort, internet),
   ]);
-  must(internet.kernel, [
+  mustChange(internet.kernel, [
     up(uplinkName),
     ...ranges.flatMap((range) => [
       ...addressOn(uplinkName, internet, range),
@@ -269,8 +268,8 @@ function routeAsMachine(kernel: NetworkKernel): void {
 
 function plug(underlay: Machine, node: Machine, { wires, at }: { readonly wires: Wires; readonly at: Switch }): void {
   wires.plug(node, at.name, macOf(node.name));
-  must(underlay.kernel, know(at.name, node));
-  must(node.kernel, [
+  mustChange(underlay.kernel, know(at.name, node));
+  mustChange(node.kernel, [
     up(uplinkName),
     ...at.ranges.flatMap((range) => [
       ...addressOn(uplinkName, node, range),
@@ -284,11 +283,11 @@ function plug(underlay: Machine, node: Machine, { wires, at }: { readonly wires:
 
 /** Every node knows every other's hardware address on its link beforehand. */
 function introduce(node: Machine, others: readonly Machine[]): void {
-  must(
+  mustChange(
     node.kernel,
     others.flatMap((other) => know(uplinkName, other)),
   );
-  for (const other of others) must(other.kernel, know(uplinkName, node));
+  for (const other of others) mustChange(other.kernel, know(uplinkName, node));
 }
 
 function macOf(machine: string): Mac {
@@ -345,8 +344,4 @@ function openMachineOr(made: Machine, open: () => Machine): Machine {
 function closeMachine(machine: Machine): void {
   machine.kernel.close();
   machine.namespace.close();
-}
-
-function must(kernel: NetworkKernel, changes: readonly Change[]): void {
-  for (const result of kernel.change(changes)) if (!result.ok) throw result.error;
 }

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { macOfName } from "../../ip/mac.ts";
-import type { Change, NetworkKernel } from "../../kernel/kernel.ts";
+import { mustChange, type Change, type NetworkKernel } from "../../kernel/kernel.ts";
 import { openKernel } from "../../kernel/linux.ts";
 import { createNetworkNamespace } from "../../kernel/namespaces.ts";
 import { exchangeDatagram } from "./datagram.ts";
@@ -23,8 +23,10 @@ for (const kind of ["shared", "bridged"] as const) {
       return answer.kind === "error" ? answer.code : answer.kind;
     };
     try {
-      const wires = openWires(router.kernel, 1500, kind);
-      wires.addSwitch("switch", macOfName("switch"));
+      const switches = [{ name: "switch", mac: macOfName("switch") }];
+      const wires = openWires(router.kernel, 1500, switches, kind === "bridged" ? kind : undefined);
+      const made = router.kernel.links().find(({ name }) => name === "switch");
+      assert.equal(made?.kind, kind === "shared" ? "macvlan" : "bridge");
       dress(router.kernel, "switch", "192.0.2.1");
       for (const [at, machine] of machines.entries()) {
         wires.plug(machine, "switch", macOfName(machine.name));
@@ -72,5 +74,5 @@ function dress(kernel: NetworkKernel, link: string, address: string): void {
     { kind: "set-link", name: link, up: true },
     { kind: "set-address", link, address, bits: 24 },
   ];
-  for (const result of kernel.change(changes)) assert.ok(result.ok);
+  mustChange(kernel, changes);
 }

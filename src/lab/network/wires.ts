@@ -5,13 +5,11 @@
 // Not here: addresses, routes and neighbours (topology.ts).
 
 import type { Mac } from "../../ip/mac.ts";
-import type { Change, NetworkKernel } from "../../kernel/kernel.ts";
+import { mustChange, type NetworkKernel } from "../../kernel/kernel.ts";
 import type { NetworkNamespace } from "../../kernel/namespaces.ts";
 import { uplinkName } from "../node-object.ts";
 
 export interface Wires {
-  /** Makes a link for the router, not up yet, where machines can be plugged in. */
-  addSwitch(name: string, mac: Mac): void;
   /** Makes `eth0` in a machine, not up yet, on the wire of a switch. */
   plug(machine: WiredMachine, at: string, mac: Mac): void;
   /** Takes `eth0` away. A machine that was never plugged in is ignored. */
@@ -29,63 +27,73 @@ export interface WiredMachine {
   readonly kernel: NetworkKernel;
 }
 
-/** In the router's namespace; frames of up to `mtu` bytes; what the kernel has unless a kind is given. Throws KernelError. */
+/** A link of the router where machines can be plugged in. */
+export interface WiredSwitch {
+  readonly name: string;
+  readonly mac: Mac;
+}
+
+/**
+ * In the router's namespace, with its links, not up yet; frames of up to `mtu` bytes.
+ * Shared where the kernel can, unless bridged ones are asked for. Throws KernelError.
+ */
 export function openWires(
   router: NetworkKernel,
   mtu: number,
-  kind: "shared" | "bridged" = hasSharedWires(router) ? "shared" : "bridged",
+  switches: readonly WiredSwitch[],
+  kind?: "bridged",
 ): Wires {
-  switch (kind) {
-    case "shared":
-      return sharedWires(router, mtu);
-    case "bridged":
-      return bridgedWires(router, mtu);
-  }
-}
-
-function hasSharedWires(kernel: NetworkKernel): boolean {
-  const [made] = kernel
-    .change([
-      { kind: "create-veth", name: "try-wire", mtu: 1500, peer: { name: "try-end" } },
-      { kind: "create-macvlan", name: "try", mac: "02:00:00:00:00:01", mtu: 1500, lower: "try-wire" },
-    ])
-    .slice(1);
-  must(kernel, { kind: "delete-link", name: "try-wire" });
-  if (made === undefined || made.ok) return true;
-  if (made.error.code === "EOPNOTSUPP") return false;
-  throw made.error;
+  if (kind === undefined && switches.every((each) => makeSharedSwitch(router, mtu, each)))
+    return sharedWires(router, mtu);
+  mustChange(
+    router,
+    switches.map(({ name, mac }) => ({ kind: "create-bridge", name, mac, mtu })),
+  );
+  return bridgedWires(router, mtu);
 }
 
 /** Larger than any machine's, whose links follow it downwards. */
 const wireMtu = 65_535;
 
+/** False, with nothing left of it, where the kernel has no macvlan links. */
+function makeSharedSwitch(router: NetworkKernel, mtu: number, { name, mac }: WiredSwitch): boolean {
+  const [wire, end] = [`${name}-wire`, `${name}-end`];
+  mustChange(router, [{ kind: "create-veth", name: wire, mtu: wireMtu, peer: { name: end } }]);
+  const [made] = router.change([{ kind: "create-macvlan", name, mac, mtu, lower: wire }]);
+  if (made?.ok === false) {
+    mustChange(router, [{ kind: "delete-link", name: wire }]);
+    if (made.error.code === "EOPNOTSUPP") return false;
+    throw made.error;
+  }
+  // What is for nobody on the wire, or for everybody, comes out of its end; there the router does not listen.
+  // linux/Documentation/networking/ip-sysctl.rst, arp_ignore: 8, no replies for any local address.
+  router.writeSysctl(`net/ipv4/conf/${end}/arp_ignore`, "8");
+  mustChange(
+    router,
+    [wire, end].map((link) => ({ kind: "set-link", name: link, addressGeneration: "none", up: true })),
+  );
+  return true;
+}
+
 function sharedWires(router: NetworkKernel, mtu: number): Wires {
   return {
-    addSwitch(name, mac) {
-      const [wire, end] = [`${name}-wire`, `${name}-end`];
-      must(router, { kind: "create-veth", name: wire, mtu: wireMtu, peer: { name: end } });
-      // What is for nobody on the wire, or for everybody, comes out of its end; there the router does not listen.
-      // linux/Documentation/networking/ip-sysctl.rst, arp_ignore: 8, no replies for any local address.
-      router.writeSysctl(`net/ipv4/conf/${end}/arp_ignore`, "8");
-      for (const link of [wire, end])
-        must(router, { kind: "set-link", name: link, addressGeneration: "none", up: true });
-      must(router, { kind: "create-macvlan", name, mac, mtu, lower: wire });
-    },
     plug({ namespace }, at, mac) {
       const lower = `${at}-wire`;
-      must(router, { kind: "create-macvlan", name: uplinkName, mac, mtu, lower, namespaceFd: namespace.fd });
+      mustChange(router, [{ kind: "create-macvlan", name: uplinkName, mac, mtu, lower, namespaceFd: namespace.fd }]);
     },
     unplug({ kernel }) {
-      must(kernel, { kind: "delete-link", name: uplinkName });
+      mustChange(kernel, [{ kind: "delete-link", name: uplinkName }]);
     },
     setUplink({ kernel }, state) {
       const isDown = state === "down";
-      must(kernel, {
-        kind: "set-link",
-        name: uplinkName,
-        macvlanMode: isDown ? "private" : "bridge",
-        protoDown: isDown,
-      });
+      mustChange(kernel, [
+        {
+          kind: "set-link",
+          name: uplinkName,
+          macvlanMode: isDown ? "private" : "bridge",
+          protoDown: isDown,
+        },
+      ]);
     },
     carries: ({ kernel }) =>
       kernel.idleLinks([uplinkName]).length === 0 &&
@@ -99,22 +107,21 @@ function bridgedWires(router: NetworkKernel, mtu: number): Wires {
   const ports = new Map<string, string>();
   let made = 0;
   return {
-    addSwitch: (name, mac) => must(router, { kind: "create-bridge", name, mac, mtu }),
     plug({ name, namespace }, at, mac) {
       const port = `port${++made}`;
       const peer = { name: uplinkName, mac, namespaceFd: namespace.fd };
-      must(router, { kind: "create-veth", name: port, mtu, alias: `to ${name}`, peer });
+      mustChange(router, [{ kind: "create-veth", name: port, mtu, alias: `to ${name}`, peer }]);
       ports.set(name, port);
-      must(router, { kind: "set-link", name: port, master: at, addressGeneration: "none", up: true });
+      mustChange(router, [{ kind: "set-link", name: port, master: at, addressGeneration: "none", up: true }]);
     },
     unplug({ name }) {
       const port = ports.get(name);
       ports.delete(name);
-      if (port !== undefined) must(router, { kind: "delete-link", name: port });
+      if (port !== undefined) mustChange(router, [{ kind: "delete-link", name: port }]);
     },
     setUplink({ name }, state) {
       const port = ports.get(name);
-      if (port !== undefined) must(router, { kind: "set-link", name: port, up: state === "up" });
+      if (port !== undefined) mustChange(router, [{ kind: "set-link", name: port, up: state === "up" }]);
     },
     carries({ name }) {
       const port = ports.get(name);
@@ -125,8 +132,4 @@ function bridgedWires(router: NetworkKernel, mtu: number): Wires {
       return port === undefined ? [] : [port];
     },
   };
-}
-
-function must(kernel: NetworkKernel, change: Change): void {
-  for (const result of kernel.change([change])) if (!result.ok) throw result.error;
 }

@@ -5,7 +5,7 @@ import { stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { CniRequest, PodNetwork } from "../../serve/cni/cni.ts";
-import type { Change, NetworkKernel } from "../../kernel/kernel.ts";
+import { mustChange } from "../../kernel/kernel.ts";
 import { openKernel } from "../../kernel/linux.ts";
 import { createNetworkNamespace, openNetworkNamespace, type NetworkNamespace } from "../../kernel/namespaces.ts";
 import { openHome } from "../../kernel/process.ts";
@@ -127,7 +127,7 @@ function vethNetwork(node: NetworkNamespace): PodNetwork {
   const kernel = openKernel("node", node);
   const gateway = "10.1.0.1";
   kernel.writeSysctl("net/ipv4/ip_forward", "1");
-  must(kernel, [{ kind: "set-address", link: "lo", address: gateway, bits: 32 }]);
+  mustChange(kernel, [{ kind: "set-address", link: "lo", address: gateway, bits: 32 }]);
   const link = (request: CniRequest): string => `v${request.containerId.slice(0, 10)}`;
   return {
     add(request) {
@@ -135,7 +135,7 @@ function vethNetwork(node: NetworkNamespace): PodNetwork {
       taken.set(request.containerId, number);
       const address = `10.1.0.${number}`;
       const namespaceFd = request.namespaceFd ?? -1;
-      must(kernel, [
+      mustChange(kernel, [
         { kind: "create-veth", name: link(request), mtu: 1500, peer: { name: "eth0", namespaceFd } },
         { kind: "set-link", name: link(request), up: true },
         {
@@ -151,7 +151,7 @@ function vethNetwork(node: NetworkNamespace): PodNetwork {
       ]);
       const namespace = openNetworkNamespace(`/proc/self/fd/${namespaceFd}`);
       const pod = openKernel("pod", namespace);
-      must(pod, [
+      mustChange(pod, [
         { kind: "set-address", link: "eth0", address, bits: 32 },
         { kind: "set-link", name: "eth0", up: true },
         {
@@ -180,8 +180,4 @@ function vethNetwork(node: NetworkNamespace): PodNetwork {
     },
     check: () => Promise.resolve(),
   };
-}
-
-function must(kernel: NetworkKernel, changes: readonly Change[]): void {
-  for (const result of kernel.change(changes)) if (!result.ok) throw result.error;
 }
