@@ -2,6 +2,7 @@
 //
 //   @core.v1.ServicePort v1/Kind…          a type, the kinds it is (apiVersion/kind), `atomic` where it is replaced as a whole
 //   port! int32                            a field, `!` where required, its type
+//   resources~ .ResourceRequirements       `~`: Go's types hold it by value and always write it, zero or not
 //   protocol string =TCP enum=SCTP,TCP,UDP its default and its values
 //   ports []core.v1.ServicePort list=map:port,protocol patch=merge:port
 //
@@ -138,12 +139,13 @@ interface FieldContext {
 }
 
 function fieldLine(name: string, schema: Schema, context: FieldContext): string {
-  const words = [`${name}${context.required ? "!" : ""}`, typeText(schema, context)];
+  const hasZero = schema.default !== undefined && isZero(schema.default);
+  const isWritten = hasZero && !omitted.has(`${context.owner} ${name}`);
+  const words = [`${name}${context.required ? "!" : ""}${isWritten ? "~" : ""}`, typeText(schema, context)];
   const element =
     schema.items ?? (typeof schema.additionalProperties === "object" ? schema.additionalProperties : undefined);
   const values = context.values ?? schema.enum?.map(String) ?? element?.enum?.map(String);
-  // Zero values say nothing: they come from Go's types.
-  if (schema.default !== undefined && !isZero(schema.default)) words.push(`=${compactJson(schema.default)}`);
+  if (schema.default !== undefined && !hasZero) words.push(`=${compactJson(schema.default)}`);
   if (values !== undefined && values.length > 0) words.push(`enum=${compactJson(values)}`);
   const keys = schema["x-kubernetes-list-map-keys"] ?? [];
   const listType = schema["x-kubernetes-list-type"];
@@ -155,6 +157,20 @@ function fieldLine(name: string, schema: Schema, context: FieldContext): string 
   if (schema["x-kubernetes-map-type"] === "atomic") words.push("atomic");
   return [...words, ...constraints(schema, element)].join(" ");
 }
+
+/** Their zero default is an `omitempty` in Go: it is not written. */
+const omitted = new Set([
+  "autoscaling.v1.ScaleSpec replicas",
+  "core.v1.ConfigMapEnvSource name",
+  "core.v1.ConfigMapKeySelector name",
+  "core.v1.ConfigMapProjection name",
+  "core.v1.ConfigMapVolumeSource name",
+  "core.v1.LocalObjectReference name",
+  "core.v1.ReplicationControllerSpec minReadySeconds",
+  "core.v1.SecretEnvSource name",
+  "core.v1.SecretKeySelector name",
+  "core.v1.SecretProjection name",
+]);
 
 const constraintNames = {
   min: "minimum",

@@ -9,14 +9,16 @@ import type { Container, Job, Pod, ReplicationController, Secret, Service } from
 import type { KubeObject, Labels } from "./object.ts";
 import { rememberedChange } from "./repeated.ts";
 import { schemaOf, typeNamed, type TypeSchema, type ValueType } from "./schema.ts";
+import { withZeroValues } from "./zero.ts";
 
 /**
- * The object with its defaults, and without fields that are null: they count as absent. The object's structure must be right
+ * The object with its defaults and zero values, and without fields that are null: they count as absent. The object's structure must be right
  * (structure.ts); kinds that the schema table does not know stay as they are.
  */
 export function withDefaults(object: KubeObject): KubeObject {
   const schema = schemaOf(object.apiVersion, object.kind);
-  return schema === undefined ? object : (fill(withSpec(withoutNulls(object, schema), schema), schema) as KubeObject);
+  if (schema === undefined) return object;
+  return withZeroValues(fill(withSpec(withoutNulls(object, schema), schema), schema) as KubeObject);
 }
 
 /** Upstream's types hold specifications (and templates, below) by value: left out, they are empty ones. CRDs' do not. */

@@ -17,6 +17,8 @@ export interface TypeSchema {
 export interface FieldSchema {
   readonly name: string;
   readonly required: boolean;
+  /** Held by value in Go's types: there in every object, as the zero value where nobody said anything. */
+  readonly written: boolean;
   readonly type: ValueType;
   /** What absence means; undefined where it means the zero value or nothing. */
   readonly default: unknown;
@@ -131,12 +133,13 @@ function parseType(name: string, start: number): TypeSchema {
 
 function parseField(line: string, packageName: string): FieldSchema {
   const [nameWord = "", typeWord = "", ...words] = line.split(" ");
-  const required = nameWord.endsWith("!");
+  const [, name = "", required = "", written = ""] = /^([^!~]*)(!?)(~?)$/.exec(nameWord) ?? [];
   const constraints: { [name: string]: unknown } = {};
   const elementConstraints: { [name: string]: unknown } = {};
   let field: FieldSchema = {
-    name: required ? nameWord.slice(0, -1) : nameWord,
-    required,
+    name,
+    required: required !== "",
+    written: written !== "",
     type: parseValueType(typeWord, packageName),
     default: undefined,
     values: undefined,

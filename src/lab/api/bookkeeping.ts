@@ -19,7 +19,6 @@ export function newObject(
       ...metadata,
       name: nameOf(metadata, options),
       uid: metadata.uid ?? uuid(options.random),
-      generation: 1,
       creationTimestamp: metadata.creationTimestamp ?? timeText(options.clock()),
     },
   };
@@ -34,10 +33,8 @@ export function replacement(object: KubeObject, { metadata: previous }: KubeObje
   }
   const given = { ...object.metadata };
   for (const field of ownFields) delete (given as { [field: string]: unknown })[field];
-  return {
-    ...object,
-    metadata: { ...given, ...kept, generation: object.metadata.generation ?? previous.generation ?? 1 },
-  };
+  const generation = object.metadata.generation ?? previous.generation;
+  return { ...object, metadata: { ...given, ...kept, ...(generation === undefined ? {} : { generation }) } };
 }
 
 const ownFields = [
@@ -80,7 +77,7 @@ function withDeletion(object: KubeObject, timeMs: number, gracePeriodSeconds: nu
     ...object,
     metadata: {
       ...metadata,
-      generation: (metadata.generation ?? 0) + 1,
+      ...(metadata.generation === undefined ? {} : { generation: metadata.generation + 1 }),
       deletionTimestamp: timeText(timeMs),
       deletionGracePeriodSeconds: gracePeriodSeconds,
     },

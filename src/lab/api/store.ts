@@ -41,7 +41,7 @@ export interface Store {
     options?: ListOptions,
   ): { readonly items: readonly KubeObject[]; readonly resourceVersion: number };
   /**
-   * Creates. Sets uid, creationTimestamp, resourceVersion, generation 1; generateName is honoured.
+   * Creates. Sets uid, creationTimestamp, resourceVersion; generateName is honoured.
    * Throws StatusError 409 AlreadyExists. Defaulting and validation are the caller's (kube/), so that every caller shares them: see api/write-path.ts.
    */
   create(resource: ResourceName, object: KubeObject): KubeObject;

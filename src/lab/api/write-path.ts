@@ -14,6 +14,7 @@ import { sameButSource } from "../../kube/source.ts";
 import type { FieldProblem } from "../../kube/problem.ts";
 import { structureProblems } from "../../kube/structure.ts";
 import { validate, validateUpdate } from "../../kube/validate.ts";
+import { withZeroValues } from "../../kube/zero.ts";
 import { managedAfterCreate, managedInside } from "../apiserver/managed/managers.ts";
 import type { Actor, Admission, AdmissionRequest, Applied, ServedApi } from "./api.ts";
 import { applied } from "./apply.ts";
@@ -33,6 +34,7 @@ import {
   resourceText,
   undecodable,
 } from "./errors.ts";
+import { isCounted, withGeneration } from "./generations.ts";
 import type { Kind, Kinds } from "./kinds.ts";
 import { completeAs, isSound } from "./marks.ts";
 import { StatusError, type ObjectKey, type Store } from "./store.ts";
@@ -94,16 +96,17 @@ export function createWritePath(options: WritePathOptions): WritePath {
     const scoped = inScope(resource, withMetadata(given));
     checkNamespace(store, resource, scoped);
     const taken = (name: string): boolean => store.get(keyOf(resource, scoped, name)) !== undefined;
-    const { uid: _, creationTimestamp: __, ...metadata } = scoped.metadata;
-    const named = newObject({ ...scoped, metadata }, { clock, random, taken });
+    const { uid: _, creationTimestamp: __, generation: ___, ...metadata } = scoped.metadata;
+    const first = isCounted(resource) ? { ...metadata, generation: 1 } : metadata;
+    const named = newObject({ ...scoped, metadata: first }, { clock, random, taken });
     if (taken(named.metadata.name)) throw alreadyExists(keyOf(resource, named));
     const strategy = strategyOf(resourceText(resource));
     const asked = hasStatus(resource) && strategy.keepsStatus !== true ? withoutStatus(named) : named;
     const filled = isReady ? asked : withKindDefaults(resource, asked);
-    const prepared = strategy.prepareCreate?.(filled) ?? filled;
+    const prepared = whole(resource, strategy.prepareCreate?.(filled) ?? filled);
     const changed = admit({ operation: "create", object: prepared, kind: resource });
     // What a strategy makes of a specification holds for what admission has made of it.
-    const admitted = changed === prepared ? changed : (strategy.prepareCreate?.(changed) ?? changed);
+    const admitted = changed === prepared ? changed : whole(resource, strategy.prepareCreate?.(changed) ?? changed);
     const problems = [...validate(generic(resource, admitted)), ...customProblems(resource, admitted, undefined)];
     if (problems.length > 0) throw invalidObject(resource, admitted.metadata.name, problems);
     checkLast({ operation: "create", object: admitted, kind: resource });
@@ -131,9 +134,11 @@ export function createWritePath(options: WritePathOptions): WritePath {
     const { generation: _, ...metadata } = given.metadata;
     const replaced = replacement({ ...given, metadata }, previous);
     const asked = hasStatus(resource) ? withStatus(replaced, previous["status"]) : replaced;
-    const complete = withKindDefaults(resource, asked);
-    const prepared = strategyOf(resourceText(resource)).prepareUpdate?.(complete, previous, clock()) ?? complete;
-    const next = withGeneration(admit({ operation: "update", object: prepared, previous, kind: resource }), previous);
+    const filled = withKindDefaults(resource, asked);
+    const prepared = strategyOf(resourceText(resource)).prepareUpdate?.(filled, previous, clock()) ?? filled;
+    const admitted = admit({ operation: "update", object: prepared, previous, kind: resource });
+    const complete = whole(resource, admitted);
+    const next = isCounted(resource) ? withGeneration(complete, previous) : complete;
     if (sameJson(next, previous)) return previous;
     const problems = [
       ...validateUpdate(generic(resource, next), previous),
@@ -172,7 +177,7 @@ export function createWritePath(options: WritePathOptions): WritePath {
       const key = keyOf(resource, scoped);
       const previous = current(key);
       const { resourceVersion, uid } = scoped.metadata;
-      const reported = withStatus(previous, scoped["status"]);
+      const reported = whole(resource, withStatus(previous, scoped["status"]));
       if (resource.custom !== undefined) checkCustomStatus(resource, reported, previous);
       if (validations.length > 0)
         within({ ...now(), subresource: now().subresource ?? "status" }, () =>
@@ -241,6 +246,11 @@ function mustKind(kinds: Kinds, { apiVersion, kind }: { readonly apiVersion: str
 function withKindDefaults({ custom }: Kind, object: KubeObject): KubeObject {
   const schema = custom?.schema?.openAPIV3Schema;
   return schema === undefined ? withDefaults(object) : (defaulted(pruned(object, schema, []), schema) as KubeObject);
+}
+
+/** With what is in every object of its kind. */
+function whole({ custom }: Kind, object: KubeObject): KubeObject {
+  return custom === undefined ? withZeroValues(object) : object;
 }
 
 /** What rules about all kinds see of an object: where a definition says what its kind is, nothing else does. */
@@ -352,28 +362,6 @@ function reportedMetadata(given: KubeObject["metadata"], previous: KubeObject["m
     ...(annotations === undefined ? {} : { annotations }),
     ...(managedFields === undefined ? {} : { managedFields }),
   };
-}
-
-/** Where a pod goes is the scheduler's answer, not something that was asked for anew (upstream's BindingREST leaves the generation). */
-function isBinding(
-  asked: { readonly [field: string]: unknown },
-  before: { readonly [field: string]: unknown },
-): boolean {
-  if (asked["kind"] !== "Pod") return false;
-  const [spec, specBefore] = [asked["spec"], before["spec"]] as { readonly nodeName?: string }[];
-  if ((specBefore?.nodeName ?? "") !== "" || (spec?.nodeName ?? "") === "") return false;
-  const { nodeName: _, ...rest } = spec ?? {};
-  const { nodeName: __, ...restBefore } = specBefore ?? {};
-  return sameJson(rest, restBefore);
-}
-
-/** The generation counts changes of what is asked for: everything but metadata and status. */
-function withGeneration(object: KubeObject, previous: KubeObject): KubeObject {
-  const { metadata: _, status: __, ...asked } = object;
-  const { metadata: ___, status: ____, ...askedBefore } = previous;
-  const before = previous.metadata.generation ?? 1;
-  const generation = sameJson(asked, askedBefore) || isBinding(asked, askedBefore) ? before : before + 1;
-  return { ...object, metadata: { ...object.metadata, generation } };
 }
 
 const propagationFinalizers = { Foreground: "foregroundDeletion", Orphan: "orphan" } as const;

@@ -3,23 +3,57 @@
 //
 // Not here: sets of fields and what is done with them (field-set.ts, values.ts).
 
+import { sameJson } from "../../../kube/equal.ts";
 import { remembered } from "../../../kube/repeated.ts";
 import type { Shape } from "./shape.ts";
 import { isFields, keyStep, type Fields } from "./values.ts";
 
-/** `isInherent` says which structs every object has: they are not added themselves, only what is in them. */
-export function addedFields(value: Fields, shape: Shape, isInherent: (name: string) => boolean): string {
-  return added(value, shape, isInherent);
+/** Of an object, compared with one of its kind that says nothing: structs that both have are not added, only what is in them. */
+export function addedFields(value: Fields, shape: Shape): string {
+  const text = inherentText(value, shape);
+  return text === "" ? "{}" : text;
 }
 
-/** `isInherent` is undefined below what is added itself. */
-function added(value: unknown, shape: Shape, isInherent?: (name: string) => boolean): string {
+/** What a value has more than the one that every object has; empty where that is nothing. */
+function inherentText(value: unknown, shape: Shape): string {
+  if (shape.kind !== "fields" || !isFields(value)) return added(value, shape);
+  let text = "";
+  for (const name of sortedNames(value)) {
+    const field = value[name];
+    if (field === undefined) continue;
+    const at = shape.field(name);
+    const zero = shape.zero(name);
+    const inner =
+      zero === undefined
+        ? added(field, at)
+        : name === "spec"
+          ? remembered(field, "added", () => beyond(zero, field, at))
+          : beyond(zero, field, at);
+    if (inner !== "") text += `${text === "" ? "" : ","}${fieldStep(name)}:${inner}`;
+  }
+  return text === "" ? "" : `{${text}}`;
+}
+
+/** What a field has more than its zero value; empty where that is nothing. */
+function beyond(zero: unknown, value: unknown, shape: Shape): string {
+  if (value === zero) return "";
+  if (zero === null) return withoutSelf(added(value, shape));
+  // An atomic struct is one value.
+  if (shape.kind === "leaf") return sameJson(zero, value) ? "" : "{}";
+  return inherentText(value, shape);
+}
+
+function withoutSelf(text: string): string {
+  return text.startsWith(`{${self},`) ? `{${text.slice(self.length + 2)}` : text;
+}
+
+function added(value: unknown, shape: Shape): string {
   switch (shape.kind) {
     case "leaf":
       return "{}";
     case "deduced":
     case "fields":
-      return isFields(value) ? fieldsText(value, shape, isInherent) : "{}";
+      return isFields(value) ? fieldsText(value, shape) : "{}";
     case "set":
       return Array.isArray(value) ? setText(value) : "{}";
     case "list":
@@ -48,26 +82,14 @@ function listText(elements: readonly Fields[], shape: Extract<Shape, { kind: "li
   return `${text}}`;
 }
 
-function fieldsText(
-  fields: Fields,
-  shape: Extract<Shape, { kind: "deduced" | "fields" }>,
-  isInherent: ((name: string) => boolean) | undefined,
-): string {
-  let text = isInherent === undefined ? self : "";
+function fieldsText(fields: Fields, shape: Extract<Shape, { kind: "deduced" | "fields" }>): string {
+  let text = self;
   let isEmpty = true;
   for (const name of sortedNames(fields)) {
     const field = fields[name];
     if (field === undefined) continue;
     isEmpty = false;
-    const isStruct = isInherent?.(name) === true;
-    // An empty struct of those is nothing.
-    if (name === "metadata" && isStruct && isFields(field) && Object.keys(field).length === 0) continue;
-    const at = shape.kind === "deduced" ? shape : shape.field(name);
-    const inner =
-      isStruct && name === "spec"
-        ? remembered(field, "added", () => added(field, at, isInherent))
-        : added(field, at, isStruct ? isInherent : undefined);
-    text += `${text === "" ? "" : ","}${fieldStep(name)}:${inner}`;
+    text += `,${fieldStep(name)}:${added(field, shape.kind === "deduced" ? shape : shape.field(name))}`;
   }
   return isEmpty ? "{}" : `{${text}}`;
 }

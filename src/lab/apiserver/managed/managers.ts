@@ -54,7 +54,7 @@ export function managedAfterCreate(object: KubeObject, manager: Manager): readon
   if (isReset(object)) return [];
   const shape = shapeOf(manager.kind);
   const { apiVersion: _, kind: __, ...fields } = withoutStatus(tracked(object), manager.kind);
-  const text = addedFields(fields, shape, isAlways);
+  const text = addedFields(fields, shape);
   if (text === "{}") return [];
   return createdList(manager, shared(text));
 }
@@ -94,7 +94,7 @@ export function managedAfterUpdate(object: KubeObject, previous: KubeObject, man
   const shape = shapeOf(manager.kind);
   const [before, after] = [tracked(previous), aligned(tracked(object), tracked(previous), manager)];
   const { added, modified, removed } = compare(before, after, shape);
-  const changed = withoutAlways(ownable(union(added, modified)));
+  const changed = withoutInherent(ownable(union(added, modified)), shape);
   if (isEmpty(changed) && isEmpty(removed)) return encode(entries);
   const mine = entries.find((entry) => isOf(entry, manager, "Update", manager.kind.apiVersion));
   const others = entries
@@ -119,7 +119,7 @@ export function managedInside(object: KubeObject, previous: KubeObject, manager:
   const shape = shapeOf(manager.kind);
   const { apiVersion: _, kind: __, ...all } = tracked(object);
   const fields = manager.subresource === "status" ? { status: all["status"] } : withoutStatus(all, manager.kind);
-  const text = addedFields(fields, shape, isAlways);
+  const text = addedFields(fields, shape);
   const fieldsV1 = shared(text);
   if (mine?.fieldsV1 === fieldsV1 || (mine !== undefined && JSON.stringify(mine.fieldsV1) === text)) return before;
   const entry = { ...encoded(entryOf(manager, "Update", noFields)), fieldsV1 };
@@ -329,21 +329,6 @@ const identity = fieldSet(false, [
   ["f:kind", thisField],
 ]);
 
-/** Structs that every object of their kind has: nobody adds them, only what is in them. */
-const always = new Set([
-  "f:metadata",
-  "f:spec",
-  "f:status",
-  "f:template",
-  "f:strategy",
-  "f:updateStrategy",
-  "f:jobTemplate",
-]);
-
-function isAlways(name: string): boolean {
-  return always.has(`f:${name}`);
-}
-
 // fieldmanager/stripmeta.go: nobody owns metadata itself, as an apply of no more than a name would.
 function ownable(set: FieldSet): FieldSet {
   const owned = without({ ...set, member: false }, identity);
@@ -355,13 +340,16 @@ function ownable(set: FieldSet): FieldSet {
   return { ...owned, children };
 }
 
-function withoutAlways({ member, children }: FieldSet): FieldSet {
+/** Without the structs that every object of the kind has: nobody adds them, only what is in them. */
+function withoutInherent({ member, children }: FieldSet, shape: Shape): FieldSet {
+  if (shape.kind !== "fields") return { member, children };
   return {
     member,
     children: new Map(
       [...children].map(([step, child]) => {
-        if (!always.has(step) || child.children.size === 0) return [step, child];
-        return [step, withoutAlways({ ...child, member: false })];
+        const name = step.slice(2);
+        if (shape.zero(name) === undefined || child.children.size === 0) return [step, child];
+        return [step, withoutInherent({ ...child, member: false }, shape.field(name))];
       }),
     ),
   };

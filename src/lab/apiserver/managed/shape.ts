@@ -2,14 +2,23 @@
 // Shapes come from the schema table, from a custom resource's schema, or, without either, from the values themselves.
 
 import { schemaOf, typeNamed, type FieldSchema, type TypeSchema, type ValueType } from "../../../kube/schema.ts";
+import { zeroOf } from "../../../kube/zero.ts";
 import type { JsonSchema } from "../../api/custom-schema.ts";
 import type { Kind } from "../../api/kinds.ts";
 
 export type Shape =
   /** Owned as a whole: scalars, atomic lists, atomic objects. */
   | { readonly kind: "leaf" }
-  /** `isMap`: names are data, as those of labels, and each is owned for itself. */
-  | { readonly kind: "fields"; readonly isMap: boolean; readonly field: (name: string) => Shape }
+  /**
+   * `isMap`: names are data, as those of labels, and each is owned for itself. `zero`: what such a field is in every object where nobody
+   * said anything; undefined where it is not there then.
+   */
+  | {
+      readonly kind: "fields";
+      readonly isMap: boolean;
+      readonly field: (name: string) => Shape;
+      readonly zero: (name: string) => unknown;
+    }
   /** A list of scalars that are each owned. */
   | { readonly kind: "set" }
   /** A list of objects that are told apart by the fields `keys`, which are in order. */
@@ -40,10 +49,22 @@ function shapeOfType(type: TypeSchema): Shape {
   if (shape === undefined) {
     shape = type.atomic
       ? leaf
-      : { kind: "fields", isMap: false, field: cachedFields((name) => shapeOfField(type.fields.get(name))) };
+      : {
+          kind: "fields",
+          isMap: false,
+          field: cachedFields((name) => shapeOfField(type.fields.get(name))),
+          zero: (name) => zeroOfField(type.fields.get(name)),
+        };
     ofTypes.set(type, shape);
   }
   return shape;
+}
+
+/** Lists and maps that an object must have are null before anybody says what is in them. */
+function zeroOfField(field: FieldSchema | undefined): unknown {
+  if (field === undefined) return undefined;
+  const isNull = field.required && (field.type.kind === "list" || field.type.kind === "map");
+  return isNull ? null : zeroOf(field);
 }
 
 function cachedFields(make: (name: string) => Shape): (name: string) => Shape {
@@ -85,7 +106,7 @@ function shapeOfValue(type: ValueType): Shape {
       return leaf;
     case "map": {
       const value = shapeOfValue(type.of);
-      return { kind: "fields", isMap: true, field: () => value };
+      return { kind: "fields", isMap: true, field: () => value, zero: nothing };
     }
     case "object":
       return shapeOfType(typeNamed(type.type));
@@ -96,10 +117,20 @@ function metadataShape(): Shape {
   return shapeOfType(typeNamed("meta.v1.ObjectMeta"));
 }
 
+function nothing(): undefined {
+  return undefined;
+}
+
+/** Custom resources have metadata, whatever their schema says. */
+function metadataOnly(name: string): unknown {
+  return name === "metadata" ? {} : undefined;
+}
+
 const customWithout: Shape = {
   kind: "fields",
   isMap: false,
   field: (name) => (name === "metadata" ? metadataShape() : deduced),
+  zero: metadataOnly,
 };
 
 const ofSchemas = new WeakMap<JsonSchema, Shape>();
@@ -110,7 +141,7 @@ function shapeOfCustom(schema: JsonSchema): Shape {
     const own = shapeOfSchema(schema);
     shape =
       own.kind === "fields"
-        ? { ...own, field: (name) => (name === "metadata" ? metadataShape() : own.field(name)) }
+        ? { ...own, field: (name) => (name === "metadata" ? metadataShape() : own.field(name)), zero: metadataOnly }
         : customWithout;
     ofSchemas.set(schema, shape);
   }
@@ -131,6 +162,7 @@ function shapeOfSchema(schema: JsonSchema): Shape {
       const own = Object.hasOwn(properties, name) ? properties[name] : undefined;
       return own === undefined ? others : shapeOfSchema(own);
     }),
+    zero: nothing,
   };
 }
 
