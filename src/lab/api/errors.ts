@@ -61,7 +61,7 @@ export function invalidObject(resource: Resource, name: string, problems: readon
   const list = texts.length === 1 ? texts[0] : `[${texts.join(", ")}]`;
   const qualified = group === "" ? kind : `${kind}.${group}`;
   return new StatusError(422, "Invalid", `${qualified} ${JSON.stringify(name)} is invalid: ${list}`, {
-    name,
+    ...(name === "" ? {} : { name }),
     kind,
     ...(group === "" ? {} : { group }),
     causes: problems,

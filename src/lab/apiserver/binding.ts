@@ -7,7 +7,7 @@ import { readObjectBody, type Fields } from "./body.ts";
 import { sendJson, type Exchange } from "./exchange.ts";
 import type { View } from "./represent.ts";
 import { actorOf, type ResourceOptions } from "./resources.ts";
-import { isDryRun } from "./write.ts";
+import { asksDryRun } from "./options.ts";
 
 /** Answers POST of a binding. Throws StatusError. */
 export async function bindPod(exchange: Exchange, _: View, { api }: ResourceOptions): Promise<void> {
@@ -32,7 +32,7 @@ export async function bindPod(exchange: Exchange, _: View, { api }: ResourceOpti
       spec: { ...pod.spec, nodeName: node },
     });
   };
-  const dryRun = isDryRun(target.query.getAll("dryRun"));
+  const dryRun = asksDryRun(exchange);
   const session = createSession(true);
   const who = { ...actorOf(exchange), dryRun, session };
   await whenSettled(session, () => api.within(who, () => (dryRun ? api.rehearse(bind) : bind())));

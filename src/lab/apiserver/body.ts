@@ -8,6 +8,7 @@ import { problemText } from "../../kube/problem.ts";
 import { structureProblems } from "../../kube/structure.ts";
 import { badRequest } from "../api/errors.ts";
 import type { Kind } from "../api/kinds.ts";
+import type { StatusError } from "../api/store.ts";
 import { withoutKind } from "../api/custom.ts";
 import { pruned } from "../api/custom-schema.ts";
 import { readBody, type Exchange } from "./exchange.ts";
@@ -41,10 +42,17 @@ export async function readObjectBody(exchange: Exchange, expected: Expected): Pr
     return decodeProtobuf(bytes, expected);
   }
   const text = bytes.toString();
-  const fields = await parseText(text, type, `${expected.apiVersion} ${expected.kind}`);
+  const fields = await parseText(text, type, expected);
   // Looked for where the client has asked about its fields, as kubectl does: it costs as much as reading the text once more.
   const validation = exchange.target.query.get("fieldValidation") ?? "Ignore";
   if (validation !== "Ignore" && text.trimStart().startsWith("{")) noteDuplicates(fields, duplicateFields(text));
+  return fields;
+}
+
+/** Reads the body as an object, which there must be. Throws StatusError 400, 413, 415. */
+export async function readRequiredBody(exchange: Exchange, expected: Expected): Promise<Fields> {
+  const fields = await readObjectBody(exchange, expected);
+  if (fields === undefined) throw unrecognized(expected.kind, "unexpected end of JSON input (<empty>)");
   return fields;
 }
 
@@ -55,25 +63,28 @@ function noteDuplicates(fields: Fields, paths: readonly string[]): void {
   if (paths.length > 0) duplicates.set(fields, paths);
 }
 
-/** JSON or YAML text as an object; `kind` is what it should be one of. Throws StatusError 400, 415. */
-export async function parseText(text: string, type: string, kind = ""): Promise<Fields> {
-  if (type === "application/yaml" || type === "application/x-yaml") return fieldsOf(await parseYaml(text));
-  // Clients that say nothing, or that it is a form (curl -d), mean JSON.
-  if (["application/json", "", "*/*", "application/x-www-form-urlencoded", "text/plain"].includes(type))
-    return checkedNestingOf(fieldsOf(parseJson(text, kind)), text);
+/** JSON or YAML text as an object; `expected` is what it should be one of. Throws StatusError 400, 415. */
+async function parseText(text: string, type: string, expected: Expected): Promise<Fields> {
+  if (type === "application/yaml" || type === "application/x-yaml") return fieldsOf(await parseYaml(text), expected);
+  if (type === "application/json" || type === "" || type === "*/*")
+    return checkedNestingOf(fieldsOf(parseJson(text, expected), expected), text);
   throw unsupportedMedia(type, objectTypes);
 }
 
 const parseRepeated = createRepeatedBodies();
 
-function parseJson(text: string, kind: string): unknown {
+function parseJson(text: string, { apiVersion, kind }: Expected): unknown {
   try {
-    return kind === "" ? JSON.parse(text) : parseRepeated(text, kind);
+    return parseRepeated(text, `${apiVersion} ${kind}`);
   } catch (error) {
-    throw badRequest(
-      `the object provided is unrecognized: couldn't get version/kind; json parse error: ${wordsOf(error)}`,
-    );
+    throw unrecognized(kind, wordsOf(error));
   }
+}
+
+function unrecognized(kind: string, why: string): StatusError {
+  return badRequest(
+    `the object provided is unrecognized (must be of type ${kind}): couldn't get version/kind; json parse error: ${why}`,
+  );
 }
 
 /** YAML as JSON would say it. Throws StatusError 400. */
@@ -115,20 +126,17 @@ function wordsOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
-function fieldsOf(value: unknown): Fields {
-  if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as Fields;
-  throw badRequest("the object provided is unrecognized (must be of type Object)");
+/** Nothing said is an object that says nothing. */
+function fieldsOf(value: unknown, { kind }: Expected): Fields {
+  if (value === null) return {};
+  if (typeof value === "object" && !Array.isArray(value)) return value as Fields;
+  throw unrecognized(
+    kind,
+    `an object begins with {, this is ${Array.isArray(value) ? "an array" : `a ${typeof value}`}`,
+  );
 }
 
 export type FieldValidation = "Strict" | "Warn" | "Ignore";
-
-/** The query's `fieldValidation`; Warn where it says nothing. Throws StatusError 400. */
-export function fieldValidationOf(query: URLSearchParams): FieldValidation {
-  const given = query.get("fieldValidation") ?? "";
-  if (given === "") return "Warn";
-  if (given === "Strict" || given === "Warn" || given === "Ignore") return given;
-  throw badRequest(`invalid fieldValidation ${JSON.stringify(given)}: supported values: "Ignore", "Strict", "Warn"`);
-}
 
 /**
  * Fields as an object of a kind: apiVersion and kind filled in or checked, metadata there, unknown fields dropped (with a warning or an
@@ -151,7 +159,7 @@ export function configurationOfKind(fields: Fields, kind: Kind): KubeObject {
   const object = readObjectOfKind(fields, kind, unknown);
   if (unknown.length === 0) return object;
   const { namespace, name } = object.metadata;
-  const what = `${namespace === undefined ? "" : `${namespace}/`}${name}; ${kind.apiVersion}, Kind=${kind.kind}`;
+  const what = `${namespace ?? ""}/${name ?? ""}; ${kind.group}/${kind.version}, Kind=${kind.kind}`;
   const texts = unknown.map((path) => `.${path}: field not declared in schema`);
   throw badRequest(
     `failed to create typed patch object (${what}): ${texts.length === 1 ? texts[0] : `errors:\n  ${texts.join("\n  ")}`}`,
@@ -199,13 +207,17 @@ function cannotBe({ kind, version }: Kind): string {
   return `${kind} in version ${JSON.stringify(version)} cannot be handled as a ${kind}`;
 }
 
-function checkKind({ apiVersion, kind }: Fields, expected: Expected): void {
-  if (apiVersion !== undefined && apiVersion !== "" && apiVersion !== expected.apiVersion)
-    throw badRequest(
-      `the API version in the data (${textOf(apiVersion)}) does not match the expected API version (${expected.apiVersion})`,
-    );
-  if (kind !== undefined && kind !== "" && kind !== expected.kind)
-    throw badRequest(`the kind in the data (${textOf(kind)}) does not match the expected kind (${expected.kind})`);
+// What upstream's decoder says of another kind or version.
+function checkKind({ apiVersion, kind }: Fields, expected: Kind): void {
+  const version = textOf(apiVersion ?? "");
+  const isVersion = version === "" || version === expected.apiVersion;
+  const name = textOf(kind ?? "");
+  if (isVersion && (name === "" || name === expected.kind)) return;
+  const given = `${name === "" ? expected.kind : name} in version ${JSON.stringify(version.slice(version.lastIndexOf("/") + 1))}`;
+  const why = isVersion
+    ? `the kind in the data (${name}) does not match the expected kind (${expected.kind})`
+    : `the API version in the data (${version}) does not match the expected API version (${expected.apiVersion})`;
+  throw badRequest(`${given} cannot be handled as a ${expected.kind}: ${why}`);
 }
 
 function textOf(value: unknown): string {

@@ -38,7 +38,9 @@ export function discover(kinds: Kinds, path: string, accept: string | undefined)
       })
     );
   if (version !== undefined) return resourceList(rows, group, version);
-  return groupNames(rows).includes(group) ? plain({ apiVersion: "v1", ...groupDocument(rows, group) }) : undefined;
+  return groupNames(rows).includes(group)
+    ? plain({ kind: "APIGroup", apiVersion: "v1", ...groupDocument(rows, group) })
+    : undefined;
 }
 
 const coreVersions = {
@@ -63,7 +65,7 @@ function versionsOf(rows: readonly Kind[], group: string): readonly string[] {
 
 function groupDocument(rows: readonly Kind[], name: string): object {
   const versions = versionsOf(rows, name).map((version) => ({ groupVersion: `${name}/${version}`, version }));
-  return { kind: "APIGroup", name, versions, preferredVersion: versions[0] };
+  return { name, versions, preferredVersion: versions[0] };
 }
 
 function resourceList(rows: readonly Kind[], group: string, version: string): Document | undefined {

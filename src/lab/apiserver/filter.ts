@@ -101,7 +101,7 @@ function storedField(kind: Kind, requirement: FieldRequirement): FieldRequiremen
   if (field !== "metadata.name" && !(field === "metadata.namespace" && kind.namespaced) && !known.includes(field))
     throw badRequest(
       kind.custom === undefined
-        ? `${JSON.stringify(requirement.field)} is not a known field selector: only "metadata.name", "metadata.namespace"${known.map((each) => `, "${each}"`).join("")}`
+        ? `field label not supported: ${requirement.field}: only "metadata.name", "metadata.namespace"${known.map((each) => `, "${each}"`).join("")}`
         : `field label not supported: ${requirement.field}`,
     );
   return { ...requirement, field: field === "status.successful" ? "status.succeeded" : field };

@@ -248,10 +248,15 @@ test("what apply needs is asked for", async () => {
   assert.equal((await server.send("PATCH", `${services}/w`, body, headers)).status, 422);
   const managed = { ...body, metadata: { name: "w", managedFields: [{}] } };
   assert.equal((await server.send("PATCH", `${services}/w?fieldManager=x`, managed, headers)).status, 400);
+  const nameless = { kind: "Service", metadata: { name: "w" } };
+  assert.equal((await server.send("PATCH", `${services}/w?fieldManager=x`, nameless, headers)).status, 400);
   const unknown = "apiVersion: v1\nkind: Service\nmetadata: {name: w}\nspec: {sizes: 1}\n";
   const refused = await server.send("PATCH", `${services}/w?fieldManager=x&fieldValidation=Ignore`, unknown, headers);
   assert.equal(refused.status, 400);
-  assert.match(JSON.stringify(refused.body), /w; v1, Kind=Service\): \.spec\.sizes: field not declared in schema/);
+  assert.match(
+    JSON.stringify(refused.body),
+    /\(\/w; \/v1, Kind=Service\): \.spec\.sizes: field not declared in schema/,
+  );
   const twice = "apiVersion: v1\nkind: Service\nmetadata: {name: w}\nspec:\n  type: A\n  type: B\n";
   const again = await server.send("PATCH", `${services}/w?fieldManager=x`, twice, headers);
   assert.match(JSON.stringify(again.body), /error decoding YAML: line 6: key \\"type\\" already set in map/);

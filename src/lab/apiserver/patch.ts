@@ -4,6 +4,7 @@
 
 import type { KubeObject } from "../../kube/object.ts";
 import { schemaOf } from "../../kube/schema.ts";
+import { forbidden, required } from "../../kube/problem.ts";
 import { badRequest, conflict, notFound } from "../api/errors.ts";
 import { StatusError } from "../api/store.ts";
 import { configurationOfKind, objectOfKind, parseYaml, type Fields } from "./body.ts";
@@ -12,6 +13,7 @@ import { readBody, type Exchange } from "./exchange.ts";
 import { applyConfiguration } from "./managed/managers.ts";
 import { parseRange } from "./negotiate.ts";
 import { checkedNesting } from "./nesting.ts";
+import { asksDryRun, invalidOptions } from "./options.ts";
 import { applyJsonPatch, applyMergePatch, isFields, PatchError } from "./patch/json-patch.ts";
 import { applyStrategicMerge } from "./patch/strategic-merge.ts";
 import type { View } from "./represent.ts";
@@ -19,7 +21,6 @@ import { answerWritten, writingOf, type ResourceOptions } from "./resources.ts";
 import { unsupportedMedia } from "./status.ts";
 import {
   createObject,
-  isDryRun,
   keyOf,
   managerOf,
   placed,
@@ -46,7 +47,7 @@ export async function patchRequest(
 ): Promise<void> {
   const patch = await readPatch(exchange, view);
   const writing = writingOf(exchange, view.kind, options);
-  const isRehearsal = isDryRun(exchange.target.query.getAll("dryRun"));
+  const isRehearsal = asksDryRun(exchange);
   const { object, isNew } = await written(writing, isRehearsal, () => patchObject(writing, patch, scope));
   await answerWritten(exchange, isNew ? 201 : 200, object, view, options.api);
 }
@@ -64,7 +65,7 @@ export async function readPatch({ request, target }: Exchange, { kind }: Pick<Vi
   const { query } = target;
   const text = (await readBody(request)).toString();
   if (type !== patchTypes.apply && query.has("force"))
-    throw invalidOption("force", "Forbidden: may not be specified for non-apply patch");
+    throw invalidOptions("PatchOptions", forbidden("force", "may not be specified for non-apply patch"));
   switch (type) {
     case patchTypes.json:
       return { kind: "json", operations: parsed(text) };
@@ -75,7 +76,7 @@ export async function readPatch({ request, target }: Exchange, { kind }: Pick<Vi
       break;
     case patchTypes.apply: {
       if ((query.get("fieldManager") ?? "") === "")
-        throw invalidOption("fieldManager", "Required value: is required for apply patch");
+        throw invalidOptions("PatchOptions", required("fieldManager", "is required for apply patch"));
       const configuration = await parseYaml(text);
       if (!isFields(configuration)) throw badRequest("an apply configuration is an object");
       return { kind: "apply", configuration, isForced: ["", "true", "1"].includes(query.get("force") ?? "false") };
@@ -95,14 +96,6 @@ function parsed(text: string): unknown {
     throw badRequest(`error decoding patch: ${error instanceof Error ? error.message : String(error)}`);
   }
   return checkedNesting(value);
-}
-
-function invalidOption(field: string, message: string): StatusError {
-  return new StatusError(422, "Invalid", `PatchOptions.meta.k8s.io "" is invalid: ${field}: ${message}`, {
-    group: "meta.k8s.io",
-    kind: "PatchOptions",
-    causes: [{ reason: message.startsWith("Required") ? "FieldValueRequired" : "FieldValueForbidden", message, field }],
-  });
 }
 
 /** Patches what a path names. Throws StatusError. */
@@ -148,6 +141,10 @@ function fitted<T>(apply: () => T): T {
   }
 }
 
+function textOfType(value: unknown): string {
+  return typeof value === "string" ? value : "";
+}
+
 const lastApplied = "kubectl.kubernetes.io/last-applied-configuration";
 
 function applyObject(
@@ -157,6 +154,10 @@ function applyObject(
   scope: Scope | undefined,
 ): Replaced {
   const { api, kind, manager, target } = writing;
+  // apimachinery managedfields/fieldmanager.go: it says what it is.
+  const { apiVersion, kind: name } = configuration;
+  if (typeof apiVersion !== "string" || apiVersion === "" || typeof name !== "string" || name === "")
+    throw badRequest(`invalid object type: ${textOfType(apiVersion)}, Kind=${textOfType(name)}`);
   const given = placed(configurationOfKind(configuration, kind), writing);
   if (given.metadata.managedFields !== undefined && given.metadata.managedFields !== null)
     throw badRequest("metadata.managedFields must be nil");

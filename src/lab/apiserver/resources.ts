@@ -4,15 +4,15 @@
 
 import type { KubeObject } from "../../kube/object.ts";
 import type { Actor, ServedApi } from "../api/api.ts";
-import { badRequest } from "../api/errors.ts";
 import type { Kind } from "../api/kinds.ts";
 import { bindPod } from "./binding.ts";
-import { fieldValidationOf, objectOfKind, readObjectBody } from "./body.ts";
+import { objectOfKind, readRequiredBody, readObjectBody } from "./body.ts";
 import { send, sendChunks, sendJson, type Exchange } from "./exchange.ts";
 import { filterOf } from "./filter.ts";
 import { guardedApi } from "./authz-guarded-api.ts";
 import type { Answer, Guard } from "./hooks.ts";
 import { formOf } from "./negotiate.ts";
+import { asksDryRun, fieldValidationOf, managerName, optionsKindOf } from "./options.ts";
 import { patchRequest } from "./patch.ts";
 import { readList, readObject } from "./read.ts";
 import { listChunks, showObject, type View } from "./represent.ts";
@@ -24,7 +24,6 @@ import {
   deleteMatching,
   deleteObject,
   deleteOptionsOf,
-  isDryRun,
   replaceObject,
   written,
   type Writing,
@@ -101,14 +100,15 @@ export function writingOf(
   { api, clock, guard }: Pick<ResourceOptions, "api" | "clock" | "guard">,
 ): Writing {
   const { target, warnings, request, user } = exchange;
+  const optionsKind = optionsKindOf(request.method);
   return {
     api: guard === undefined ? api : guardedApi(api, { guard, kind, user, target }),
     kind,
     target,
     warnings,
     actor: actorOf(exchange),
-    manager: managerName(target.query.get("fieldManager"), request.headers["user-agent"]),
-    validation: fieldValidationOf(target.query),
+    manager: managerName(target.query.get("fieldManager"), request.headers["user-agent"], optionsKind),
+    validation: fieldValidationOf(target.query, optionsKind),
     nowMs: clock(),
   };
 }
@@ -120,19 +120,6 @@ export function actorOf({ user, target, warnings }: Pick<Exchange, "user" | "tar
     ...(target.subresource === undefined ? {} : { subresource: target.subresource }),
     warn: (text) => warnings.add(text),
   };
-}
-
-// apiserver endpoints/handlers/create.go managerOrUserAgent; validation/validation.go: at most 128 characters that can be printed
-function managerName(given: string | null, userAgent: string | undefined): string {
-  if (given !== null && given !== "") {
-    if (given.length > 128 || !/^\P{C}*$/u.test(given))
-      throw badRequest(
-        `fieldManager: Invalid value: ${JSON.stringify(given)}: must be at most 128 printable characters`,
-      );
-    return given;
-  }
-  const name = (userAgent ?? "").split("/", 1)[0]?.replace(/\p{C}/gu, "") ?? "";
-  return name === "" ? "unknown" : name.slice(0, 128);
 }
 
 /** Answers with what has been written, once it is on disk. */
@@ -183,7 +170,7 @@ async function create(exchange: Exchange, view: View, options: ResourceOptions):
   const { target, user } = exchange;
   if (target.name !== undefined) throw methodNotAllowed();
   if (kind.kind === "Binding" && kind.group === "") return bindPod(exchange, view, options);
-  const body = (await readObjectBody(exchange, kind)) ?? {};
+  const body = await readRequiredBody(exchange, kind);
   const special = options.answers[kind.group === "" ? kind.resource : `${kind.resource}.${kind.group}`];
   const writing = writingOf(exchange, kind, options);
   if (special !== undefined) {
@@ -192,14 +179,14 @@ async function create(exchange: Exchange, view: View, options: ResourceOptions):
   }
   // Reviews are answered or there is nothing to do with them.
   if (!kind.verbs.includes("get")) throw methodNotAllowed();
-  const created = await written(writing, isDryRun(target.query.getAll("dryRun")), () => createObject(writing, body));
+  const created = await written(writing, asksDryRun(exchange), () => createObject(writing, body));
   await answerWritten(exchange, 201, created, view, options.api);
 }
 
 async function update(exchange: Exchange, view: View, options: ResourceOptions): Promise<void> {
-  const body = (await readObjectBody(exchange, view.kind)) ?? {};
+  const body = await readRequiredBody(exchange, view.kind);
   const writing = writingOf(exchange, view.kind, options);
-  const isRehearsal = isDryRun(exchange.target.query.getAll("dryRun"));
+  const isRehearsal = asksDryRun(exchange);
   const { object, isNew } = await written(writing, isRehearsal, () => replaceObject(writing, body));
   await answerWritten(exchange, isNew ? 201 : 200, object, view, options.api);
 }

@@ -15,7 +15,8 @@ import { readObject } from "./read.ts";
 import type { View } from "./represent.ts";
 import { writingOf, type ResourceOptions } from "./resources.ts";
 import { methodNotAllowed } from "./status.ts";
-import { isDryRun, storeReplacement, written } from "./write.ts";
+import { asksDryRun } from "./options.ts";
+import { storeReplacement, written } from "./write.ts";
 
 const scaleKind = { apiVersion: "autoscaling/v1", kind: "Scale" };
 
@@ -49,7 +50,7 @@ export async function scaleRequest(exchange: Exchange, view: View, options: Reso
   if (target.verb === "get") return sendJson(exchange, 200, scaleOf(readObject(api, kind, target), kind));
   const change = await readChange(exchange, view);
   const writing = writingOf(exchange, kind, options);
-  const scaled = await written(writing, isDryRun(target.query.getAll("dryRun")), () => {
+  const scaled = await written(writing, asksDryRun(exchange), () => {
     const previous = readObject(api, kind, target);
     const before = scaleOf(previous, kind);
     const replicas = replicasOf(change(before), before, kind);

@@ -316,7 +316,7 @@ async function serveFixed(context: Context, exchange: Exchange): Promise<void> {
   if (more !== undefined) return send(exchange, 200, more.body, { "Content-Type": more.contentType });
   const answers = await context.loadAnswers();
   const document = await answers.document(path, request.headers.accept);
-  if (document === undefined) throw noSuchResource();
+  if (document === undefined) return send(exchange, 404, "404 page not found\n", plainText);
   const { etag, contentType, text } = document;
   const headers = { "Content-Type": contentType, Vary: "Accept", ...(etag === undefined ? {} : { Etag: etag }) };
   if (etag !== undefined && request.headers["if-none-match"] === etag) send(exchange, 304, "", headers);

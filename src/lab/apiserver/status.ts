@@ -52,7 +52,8 @@ export function expiredContinue(other: string): StatusError {
 }
 
 function failure(code: number, reason: string, message: string, details: object): Status {
-  const hasDetails = Object.keys(details).length > 0;
+  // apimachinery api/errors: answers of these codes have details even where there are none.
+  const hasDetails = code === 404 || code === 406 || code === 422 || Object.keys(details).length > 0;
   return {
     kind: "Status",
     apiVersion: "v1",
@@ -90,13 +91,13 @@ export function unsupportedMedia(contentType: string, supported: readonly string
 
 /** 406. */
 export function notAcceptable(supported: readonly string[]): StatusError {
-  const message = `only the following media types are accepted: ${supported.join(", ")}`;
+  const message = `406: Not Acceptable\n\nAvailable representations: ${supported.join(", ")}`;
   return new StatusError(406, "NotAcceptable", message);
 }
 
 /** 504 in the shape that makes clients ask again: they know a newer state than we do. */
 export function tooLargeResourceVersion(given: number, current: number): StatusError {
-  const message = `Too large resource version: ${given}, current: ${current}`;
+  const message = `Timeout: Too large resource version: ${given}, current: ${current}`;
   return new StatusError(504, "Timeout", message, {
     causes: [{ reason: "ResourceVersionTooLarge", message: "Too large resource version" }],
     retryAfterSeconds: 1,

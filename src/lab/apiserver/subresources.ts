@@ -7,7 +7,7 @@ import type { Namespace, Pod } from "../../kube/kinds.ts";
 import type { KubeObject } from "../../kube/object.ts";
 import { badRequest } from "../api/errors.ts";
 import { bindPod } from "./binding.ts";
-import { readObjectBody } from "./body.ts";
+import { readRequiredBody, readObjectBody } from "./body.ts";
 import { evictPod } from "./eviction.ts";
 import { sendJson, type Exchange } from "./exchange.ts";
 import { patchRequest } from "./patch.ts";
@@ -16,7 +16,8 @@ import { showObject, type View } from "./represent.ts";
 import { answer, answerWritten, writingOf, type ResourceOptions } from "./resources.ts";
 import { scaleRequest } from "./scale.ts";
 import { methodNotAllowed, noSuchResource } from "./status.ts";
-import { isDryRun, replaceObject, written, type Scope } from "./write.ts";
+import { asksDryRun } from "./options.ts";
+import { replaceObject, written, type Scope } from "./write.ts";
 
 type Handler = (exchange: Exchange, view: View, options: ResourceOptions) => Promise<void>;
 
@@ -89,9 +90,9 @@ async function partRequest(exchange: Exchange, view: View, options: ResourceOpti
     case "patch":
       return patchRequest(exchange, view, options, scope);
     case "update": {
-      const body = (await readObjectBody(exchange, kind)) ?? {};
+      const body = await readRequiredBody(exchange, kind);
       const writing = writingOf(exchange, kind, options);
-      const isRehearsal = isDryRun(target.query.getAll("dryRun"));
+      const isRehearsal = asksDryRun(exchange);
       const { object } = await written(writing, isRehearsal, () => replaceObject(writing, body, scope));
       return answerWritten(exchange, 200, object, view, options.api);
     }

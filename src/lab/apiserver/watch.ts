@@ -5,11 +5,13 @@
 // (watch-sender.ts).
 
 import type { KubeObject } from "../../kube/object.ts";
+import { forbidden } from "../../kube/problem.ts";
 import type { ServedApi } from "../api/api.ts";
 import { StatusError, type WatchEvent } from "../api/store.ts";
 import { jsonText } from "../api/written-text.ts";
 import { commonHeaders, type Exchange } from "./exchange.ts";
 import { filterOf, type Filter } from "./filter.ts";
+import { invalidOptions } from "./options.ts";
 import { numberOf } from "./read.ts";
 import { isTypedList, showObject, type View } from "./represent.ts";
 import { tooLargeResourceVersion } from "./status.ts";
@@ -167,7 +169,7 @@ function startOf(query: URLSearchParams, current: number): Start {
   if (match !== "NotOlderThan")
     throw forbiddenOption(
       "resourceVersionMatch",
-      'sendInitialEvents requires setting resourceVersionMatch to "NotOlderThan"',
+      "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
     );
   if (since > current) throw tooLargeResourceVersion(since, current);
   if (isTrue(initial)) return { since: 0, endsWithBookmark: isTrue(query.get("allowWatchBookmarks")) };
@@ -175,12 +177,7 @@ function startOf(query: URLSearchParams, current: number): Start {
 }
 
 function forbiddenOption(field: string, detail: string): StatusError {
-  const message = `Forbidden: ${detail}`;
-  return new StatusError(422, "Invalid", `ListOptions.meta.k8s.io "" is invalid: ${field}: ${message}`, {
-    group: "meta.k8s.io",
-    kind: "ListOptions",
-    causes: [{ reason: "FieldValueForbidden", message, field }],
-  });
+  return invalidOptions("ListOptions", forbidden(field, detail));
 }
 
 type LineType = "ADDED" | "MODIFIED" | "DELETED";

@@ -7,18 +7,19 @@ import { withDefaults } from "../../kube/defaults.ts";
 import { sameJson } from "../../kube/equal.ts";
 import { fieldWarnings } from "../../kube/check.ts";
 import type { KubeObject } from "../../kube/object.ts";
-import { forbidden, required } from "../../kube/problem.ts";
+import { forbidden, invalid, notSupported, required } from "../../kube/problem.ts";
 import { createSession, whenSettled } from "../api/admission/pending.ts";
 import type { Actor, ServedApi } from "../api/api.ts";
 import { nameOf } from "../api/bookkeeping.ts";
 import { badRequest, conflict, invalidObject, notFound } from "../api/errors.ts";
 import type { Kind } from "../api/kinds.ts";
-import { StatusError, type ObjectKey } from "../api/store.ts";
+import type { ObjectKey } from "../api/store.ts";
 import { markSound } from "../api/marks.ts";
 import { objectOfKind, type Fields, type FieldValidation } from "./body.ts";
 import { keptByConversion, toStored } from "./conversions.ts";
 import type { Filter } from "./filter.ts";
 import { managedAfterCreate, managedAfterUpdate } from "./managed/managers.ts";
+import { invalidOptions, isDryRun } from "./options.ts";
 import { matching } from "./read.ts";
 import { methodNotAllowed } from "./status.ts";
 import type { Target } from "./target.ts";
@@ -41,19 +42,6 @@ export async function written<T>({ api, actor }: Writing, isDryRun: boolean, wri
   const session = createSession(true);
   const who = { ...actor, dryRun: isDryRun, session };
   return whenSettled(session, () => api.within(who, () => (isDryRun ? api.rehearse(writes) : writes())));
-}
-
-/** Does the request ask for a dry run, in its query or its body? Throws StatusError 400. */
-export function isDryRun(values: readonly unknown[]): boolean {
-  for (const value of values)
-    if (value !== "All")
-      throw new StatusError(
-        422,
-        "Invalid",
-        `Options.meta.k8s.io "" is invalid: dryRun: Unsupported value: ${JSON.stringify(value)}: supported values: "All"`,
-        { causes: [{ reason: "FieldValueNotSupported", field: "dryRun", message: "supported values: All" }] },
-      );
-  return values.length > 0;
 }
 
 /** Creates what a body says. `managedFields`: who owns what, where the caller has settled it. Throws StatusError. */
@@ -179,7 +167,7 @@ export function storeReplacement(
   const wanted = keptByConversion(toStored(withoutEmptyNumbers(given), kind), previous, kind);
   const asked = kind.custom === undefined ? withDefaults(wanted) : wanted;
   const scoped = options.scope?.(asked, previous) ?? asked;
-  checkImmutable(kind, scoped, previous);
+  checkImmutable(writing, scoped, previous);
   if (options.scope === undefined && target.subresource === undefined) checkMainDoor(kind, scoped, previous);
   const managedFields =
     options.managed === true
@@ -205,15 +193,17 @@ function withoutEmptyNumbers(object: KubeObject): KubeObject {
   };
 }
 
-function checkImmutable(kind: Kind, next: KubeObject, previous: KubeObject): void {
+function checkImmutable({ kind, target }: Writing, next: KubeObject, previous: KubeObject): void {
   const { name, namespace, uid } = next.metadata;
   if (name !== previous.metadata.name || namespace !== previous.metadata.namespace)
     throw badRequest("the name and namespace of an object cannot be changed");
-  if (uid !== undefined && uid !== previous.metadata.uid)
-    throw conflict(
-      { group: kind.group, resource: kind.resource, name },
-      `Precondition failed: UID in precondition: ${uid}, UID in object meta: ${previous.metadata.uid}`,
-    );
+  if (uid === undefined || uid === previous.metadata.uid) return;
+  // Only a whole object that comes back says by its uid which one it is (registry/rest DefaultUpdatedObjectInfo).
+  if (target.verb === "patch") throw invalidObject(kind, name, [invalid("metadata.uid", uid, "field is immutable")]);
+  throw conflict(
+    { group: kind.group, resource: kind.resource, name },
+    `Precondition failed: UID in precondition: ${uid}, UID in object meta: ${previous.metadata.uid}`,
+  );
 }
 
 /** What of a pod's specification has a door of its own: binding, ephemeralcontainers. */
@@ -223,6 +213,10 @@ const behindOtherDoors = ["nodeName", "ephemeralContainers"];
 function checkMainDoor(kind: Kind, next: KubeObject, previous: KubeObject): void {
   if (kind.resource !== "pods" || kind.group !== "") return;
   const [spec, before] = [next["spec"] as Fields, previous["spec"] as Fields];
+  if ((spec["containers"] as unknown[]).length !== (before["containers"] as unknown[]).length)
+    throw invalidObject(kind, next.metadata.name, [
+      forbidden("spec.containers", "pod updates may not add or remove containers"),
+    ]);
   if (behindOtherDoors.every((field) => sameJson(spec[field], before[field]))) return;
   throw invalidObject(kind, next.metadata.name, [
     forbidden(
@@ -254,7 +248,7 @@ export function deleteOptionsOf(query: URLSearchParams, body: Fields | undefined
   };
   const dryRun = body?.["dryRun"] ?? query.getAll("dryRun");
   return {
-    isDryRun: isDryRun(Array.isArray(dryRun) ? dryRun : [dryRun]),
+    isDryRun: isDryRun(Array.isArray(dryRun) ? dryRun : [dryRun], "DeleteOptions"),
     ...(gracePeriodSeconds === undefined ? {} : { gracePeriodSeconds }),
     ...propagationOf(said("propagationPolicy"), said("orphanDependents")),
     ...(typeof preconditions.uid === "string" ? { uid: preconditions.uid } : {}),
@@ -262,25 +256,19 @@ export function deleteOptionsOf(query: URLSearchParams, body: Fields | undefined
   };
 }
 
+const propagations = ["Background", "Foreground", "Orphan", "nil"];
+
 function propagationOf(policy: unknown, orphan: unknown): Pick<DeleteOptions, "propagation"> {
   if (policy !== undefined && policy !== "" && orphan !== undefined)
-    throw invalidDelete("propagationPolicy", "orphanDependents and deletionPropagation cannot be both set");
+    throw invalidOptions(
+      "DeleteOptions",
+      invalid("propagationPolicy", policy, "orphanDependents and deletionPropagation cannot be both set"),
+    );
   if (policy === "Background" || policy === "Foreground" || policy === "Orphan") return { propagation: policy };
   if (policy !== undefined && policy !== "")
-    throw invalidDelete(
-      "propagationPolicy",
-      `Unsupported value: ${JSON.stringify(policy)}: supported values: "Background", "Foreground", "Orphan"`,
-    );
+    throw invalidOptions("DeleteOptions", notSupported("propagationPolicy", policy, propagations));
   if (orphan === undefined) return {};
   return { propagation: orphan === true || orphan === "true" ? "Orphan" : "Background" };
-}
-
-function invalidDelete(field: string, message: string): StatusError {
-  return new StatusError(422, "Invalid", `DeleteOptions.meta.k8s.io "" is invalid: ${field}: ${message}`, {
-    group: "meta.k8s.io",
-    kind: "DeleteOptions",
-    causes: [{ reason: "FieldValueInvalid", message, field }],
-  });
 }
 
 /** Kinds whose dependents stay where a deletion does not say otherwise (DefaultGarbageCollectionPolicy). */
