@@ -3,36 +3,39 @@
 //
 // Not here: workloads, Services, nodes and the like (columns.ts).
 
-import type { Column } from "./column.ts";
+import {
+  ageAt,
+  ageColumn,
+  booleanColumn as boolean,
+  cellAt,
+  cellColumn as text,
+  integerColumn as integer,
+  listAt as list,
+  pathColumn as at,
+  textAt,
+  valueAt,
+  wideColumn as wide,
+  type Column,
+} from "./column.ts";
 import { humanDuration } from "./duration.ts";
 import type { KubeObject } from "./object.ts";
+import { formatLabels } from "./selector.ts";
 
-/** Columns by resource, without name and age. */
+/** Columns by resource, without name and, at its usual place, age. */
 export const clusterTables: Readonly<Record<string, readonly Column[]>> = {
-  serviceaccounts: [text("Secrets", (object) => String(list(object, "secrets").length))],
   endpoints: [text("Endpoints", endpointsText)],
   replicationcontrollers: [
-    at("Desired", "spec.replicas", "0"),
-    at("Current", "status.replicas", "0"),
-    at("Ready", "status.readyReplicas", "0"),
+    integer("Desired", (object) => cellAt(object, "spec.replicas") ?? 0),
+    integer("Current", (object) => cellAt(object, "status.replicas") ?? 0),
+    integer("Ready", (object) => cellAt(object, "status.readyReplicas") ?? 0),
+    wide("Containers", (object) => containersText(object, "spec.template", "name")),
+    wide("Images", (object) => containersText(object, "spec.template", "image")),
+    wide("Selector", (object) => formatLabels(valueAt(object, "spec.selector")) || "<none>"),
   ],
-  persistentvolumes: [
-    at("Capacity", "spec.capacity.storage", ""),
-    text("Access Modes", (object) => accessModes(list(object, "spec.accessModes"))),
-    at("Reclaim Policy", "spec.persistentVolumeReclaimPolicy", ""),
-    at("Status", "status.phase", ""),
-    text("Claim", ({ spec }) => {
-      const { claimRef } = (spec ?? {}) as { claimRef?: { namespace?: string; name?: string } };
-      return claimRef === undefined ? "" : `${claimRef.namespace}/${claimRef.name}`;
-    }),
-    at("StorageClass", "spec.storageClassName", ""),
-  ],
-  persistentvolumeclaims: [
-    at("Status", "status.phase", ""),
-    at("Volume", "spec.volumeName", ""),
-    at("Capacity", "status.capacity.storage", ""),
-    text("Access Modes", (object) => accessModes(list(object, "status.accessModes"))),
-    at("StorageClass", "spec.storageClassName", ""),
+  podtemplates: [
+    text("Containers", (object) => containersText(object, "template", "name")),
+    text("Images", (object) => containersText(object, "template", "image")),
+    text("Pod Labels", (object) => formatLabels(valueAt(object, "template.metadata.labels")) || "<none>"),
   ],
   resourcequotas: [
     text("Request", (object) => quotaText(object, false)),
@@ -41,24 +44,27 @@ export const clusterTables: Readonly<Record<string, readonly Column[]>> = {
   "cronjobs.batch": [
     at("Schedule", "spec.schedule"),
     at("Timezone", "spec.timeZone"),
-    text("Suspend", (object) => (valueAt(object, "spec.suspend") === true ? "True" : "False")),
-    text("Active", (object) => String(list(object, "status.active").length)),
-    ageOf("Last Schedule", "status.lastScheduleTime"),
+    boolean("Suspend", (object) => (valueAt(object, "spec.suspend") === true ? "True" : "False")),
+    integer("Active", (object) => list(object, "status.active").length),
+    text("Last Schedule", (object, now) => agoAt(object, "status.lastScheduleTime", now)),
+    wide("Containers", (object) => containersText(object, "spec.jobTemplate.spec.template", "name")),
+    wide("Images", (object) => containersText(object, "spec.jobTemplate.spec.template", "image")),
+    wide("Selector", () => "<none>"),
   ],
   "horizontalpodautoscalers.autoscaling": [
     text(
       "Reference",
       (object) => `${textAt(object, "spec.scaleTargetRef.kind")}/${textAt(object, "spec.scaleTargetRef.name")}`,
     ),
-    text("Targets", () => "<unknown>"),
-    at("MinPods", "spec.minReplicas", "<unset>"),
+    text("Targets", targetsText),
+    text("MinPods", (object) => String(cellAt(object, "spec.minReplicas") ?? "<unset>")),
     at("MaxPods", "spec.maxReplicas"),
-    at("Replicas", "status.currentReplicas", "0"),
+    at("Replicas", "status.currentReplicas", 0),
   ],
   "poddisruptionbudgets.policy": [
-    at("Min Available", "spec.minAvailable", "N/A"),
-    at("Max Unavailable", "spec.maxUnavailable", "N/A"),
-    at("Allowed Disruptions", "status.disruptionsAllowed", "0"),
+    text("Min Available", (object) => String(cellAt(object, "spec.minAvailable") ?? "N/A")),
+    text("Max Unavailable", (object) => String(cellAt(object, "spec.maxUnavailable") ?? "N/A")),
+    integer("Allowed Disruptions", (object) => cellAt(object, "status.disruptionsAllowed") ?? 0),
   ],
   "controllerrevisions.apps": [
     text("Controller", (object) => {
@@ -85,36 +91,68 @@ export const clusterTables: Readonly<Record<string, readonly Column[]>> = {
     ),
   ],
   "servicecidrs.networking.k8s.io": [text("CIDRs", (object) => list(object, "spec.cidrs").join(","))],
-  "rolebindings.rbac.authorization.k8s.io": [text("Role", roleText)],
-  "clusterrolebindings.rbac.authorization.k8s.io": [text("Role", roleText)],
-  "storageclasses.storage.k8s.io": [
-    at("Provisioner", "provisioner"),
-    at("ReclaimPolicy", "reclaimPolicy", "Delete"),
-    at("VolumeBindingMode", "volumeBindingMode", "Immediate"),
-    text("AllowVolumeExpansion", (object) => String(object["allowVolumeExpansion"] === true)),
-  ],
+  "rolebindings.rbac.authorization.k8s.io": bindingColumns(),
+  "clusterrolebindings.rbac.authorization.k8s.io": bindingColumns(),
   "leases.coordination.k8s.io": [at("Holder", "spec.holderIdentity", "")],
   "priorityclasses.scheduling.k8s.io": [
-    at("Value", "value", "0"),
-    text("Global-Default", (object) => String(object["globalDefault"] === true)),
+    integer("Value", (object) => cellAt(object, "value") ?? 0),
+    boolean("Global-Default", (object) => object["globalDefault"] === true),
+    ageColumn,
     at("PreemptionPolicy", "preemptionPolicy"),
   ],
   "runtimeclasses.node.k8s.io": [at("Handler", "handler")],
   "certificatesigningrequests.certificates.k8s.io": [
+    ageColumn,
     at("SignerName", "spec.signerName"),
-    at("Requestor", "spec.username"),
-    text(
-      "Condition",
-      (object) =>
-        (list(object, "status.conditions") as readonly { type?: string }[]).map(({ type }) => type).join(",") ||
-        "Pending",
-    ),
+    at("Requestor", "spec.username", ""),
+    text("RequestedDuration", (object) => {
+      const seconds = cellAt(object, "spec.expirationSeconds");
+      return seconds === undefined ? "<none>" : humanDuration(Number(seconds) * 1000);
+    }),
+    text("Condition", requestState),
   ],
   "mutatingwebhookconfigurations.admissionregistration.k8s.io": [
-    text("Webhooks", (object) => String(list(object, "webhooks").length)),
+    integer("Webhooks", (object) => list(object, "webhooks").length),
   ],
   "validatingwebhookconfigurations.admissionregistration.k8s.io": [
-    text("Webhooks", (object) => String(list(object, "webhooks").length)),
+    integer("Webhooks", (object) => list(object, "webhooks").length),
+  ],
+  "mutatingadmissionpolicies.admissionregistration.k8s.io": [
+    integer("Mutations", (object) => list(object, "spec.mutations").length),
+    text("ParamKind", paramKind),
+  ],
+  "validatingadmissionpolicies.admissionregistration.k8s.io": [
+    integer("Validations", (object) => list(object, "spec.validations").length),
+    text("ParamKind", paramKind),
+  ],
+  "mutatingadmissionpolicybindings.admissionregistration.k8s.io": [
+    at("PolicyName", "spec.policyName", ""),
+    text("ParamRef", paramName),
+  ],
+  "validatingadmissionpolicybindings.admissionregistration.k8s.io": [
+    at("PolicyName", "spec.policyName", ""),
+    text("ParamRef", paramName),
+  ],
+  "apiservices.apiregistration.k8s.io": [
+    text("Service", (object) => {
+      const name = textAt(object, "spec.service.name");
+      return name === "" ? "Local" : `${textAt(object, "spec.service.namespace")}/${name}`;
+    }),
+    text("Available", (object) => (conditionStatus(object, "Available") === "True" ? "True" : "False")),
+  ],
+  "flowschemas.flowcontrol.apiserver.k8s.io": [
+    at("PriorityLevel", "spec.priorityLevelConfiguration.name", ""),
+    at("MatchingPrecedence", "spec.matchingPrecedence", 0),
+    at("DistinguisherMethod", "spec.distinguisherMethod.type"),
+    ageColumn,
+    text("MissingPL", (object) => conditionStatus(object, "Dangling") ?? "?"),
+  ],
+  "prioritylevelconfigurations.flowcontrol.apiserver.k8s.io": [
+    at("Type", "spec.type", ""),
+    at("NominalConcurrencyShares", "spec.limited.nominalConcurrencyShares"),
+    at("Queues", "spec.limited.limitResponse.queuing.queues"),
+    at("HandSize", "spec.limited.limitResponse.queuing.handSize"),
+    at("QueueLengthLimit", "spec.limited.limitResponse.queuing.queueLengthLimit"),
   ],
   "gatewayclasses.gateway.networking.k8s.io": [at("Controller", "spec.controllerName", ""), condition("Accepted")],
   "gateways.gateway.networking.k8s.io": [
@@ -137,67 +175,88 @@ export const clusterTables: Readonly<Record<string, readonly Column[]>> = {
   ],
 };
 
-/** Kinds whose time column says when they were made, not how long ago. */
-export const createdAt: ReadonlySet<string> = new Set([
-  "clusterroles.rbac.authorization.k8s.io",
-  "roles.rbac.authorization.k8s.io",
-  "customresourcedefinitions.apiextensions.k8s.io",
-]);
-
-function text(name: string, value: (object: KubeObject) => string): Column {
-  return { name, value };
-}
-
-/** A column that shows what is at a path. */
-function at(name: string, path: string, absent = "<none>"): Column {
-  return { name, value: (object) => textAt(object, path) || absent };
-}
-
-function ageOf(name: string, path: string): Column {
-  return {
-    name,
-    value: (object, now) => {
-      const time = textAt(object, path);
-      return time === "" ? "<none>" : humanDuration(now - Date.parse(time));
-    },
-  };
+function agoAt(object: KubeObject, path: string, now: number): string {
+  const time = textAt(object, path);
+  return time === "" ? "<none>" : ageAt(time, now);
 }
 
 function condition(type: string): Column {
-  return text(type, (object) => {
-    const conditions = list(object, "status.conditions") as readonly { type?: string; status?: string }[];
-    return conditions.find((each) => each.type === type)?.status ?? "";
-  });
+  return text(type, (object) => conditionStatus(object, type) ?? "");
 }
 
-function valueAt(object: KubeObject, path: string): unknown {
-  let value: unknown = object;
-  for (const name of path.split(".")) {
-    if (typeof value !== "object" || value === null) return undefined;
-    value = (value as { readonly [field: string]: unknown })[name];
-  }
-  return value;
+function conditionStatus(object: KubeObject, type: string): string | undefined {
+  const conditions = list(object, "status.conditions") as readonly { type?: string; status?: string }[];
+  return conditions.find((each) => each.type === type)?.status;
 }
 
-function textAt(object: KubeObject, path: string): string {
-  const value = valueAt(object, path);
-  return typeof value === "string" || typeof value === "number" ? String(value) : "";
+/** The containers of a template of pods. */
+function containersText(object: KubeObject, template: string, field: "name" | "image"): string {
+  const containers = list(object, `${template}.spec.containers`) as readonly { name?: string; image?: string }[];
+  return containers.map((each) => each[field] ?? "").join(",");
 }
 
-function list(object: KubeObject, path: string): readonly unknown[] {
-  const value = valueAt(object, path);
-  return Array.isArray(value) ? (value as readonly unknown[]) : [];
+function bindingColumns(): readonly Column[] {
+  return [
+    text("Role", roleText),
+    wide("Users", (object) => subjects(object, "User")),
+    wide("Groups", (object) => subjects(object, "Group")),
+    wide("ServiceAccounts", (object) => subjects(object, "ServiceAccount")),
+  ];
 }
 
-const accessModeLetters: { readonly [mode: string]: string } = {
-  ReadWriteOnce: "RWO",
-  ReadOnlyMany: "ROX",
-  ReadWriteMany: "RWX",
-  ReadWriteOncePod: "RWOP",
+function subjects(object: KubeObject, kind: string): string {
+  const all = list(object, "subjects") as readonly { kind?: string; name?: string; namespace?: string }[];
+  return all
+    .filter((each) => each.kind === kind)
+    .map(({ namespace, name }) => (kind === "ServiceAccount" ? `${namespace}/${name}` : (name ?? "")))
+    .join(", ");
+}
+
+// printers.go extractCSRStatus
+function requestState(object: KubeObject): string {
+  const met = new Set((list(object, "status.conditions") as readonly { type?: string }[]).map(({ type }) => type));
+  const decision = met.has("Denied") ? "Denied" : met.has("Approved") ? "Approved" : "Pending";
+  const isIssued = textAt(object, "status.certificate") !== "";
+  return `${decision}${met.has("Failed") ? ",Failed" : ""}${isIssued ? ",Issued" : ""}`;
+}
+
+function paramKind(object: KubeObject): string {
+  const kind = textAt(object, "spec.paramKind.kind");
+  return kind === "" ? "<unset>" : `${textAt(object, "spec.paramKind.apiVersion")}/${kind}`;
+}
+
+function paramName(object: KubeObject): string {
+  const name = textAt(object, "spec.paramRef.name");
+  return name === "" ? "<unset>" : `${textAt(object, "spec.paramRef.namespace") || "*"}/${name}`;
+}
+
+interface MetricTarget {
+  readonly averageUtilization?: number;
+  readonly averageValue?: string;
+  readonly value?: string;
+}
+
+type Metric = { readonly type: string } & {
+  readonly [source: string]: { readonly name?: string; readonly target?: MetricTarget } | string;
 };
 
-function accessModes(modes: readonly unknown[]): string {
-  return modes.map((mode) => accessModeLetters[String(mode)] ?? String(mode)).join(",");
+// printers.go formatHPAMetrics: two of them; what they are now is nobody's business here, as nobody measures.
+function targetsText(object: KubeObject): string {
+  const metrics = list(object, "spec.metrics") as readonly Metric[];
+  if (metrics.length === 0) return "<none>";
+  const texts = metrics.slice(0, 2).map(targetText);
+  return texts.join(", ") + (metrics.length > 2 ? ` + ${metrics.length - 2} more...` : "");
+}
+
+function targetText(metric: Metric): string {
+  const source = metric[metric.type.slice(0, 1).toLowerCase() + metric.type.slice(1)];
+  if (typeof source !== "object") return "<unknown type>";
+  const { name, target = {} } = source;
+  const { averageUtilization, averageValue, value } = target;
+  if (metric.type === "Resource" || metric.type === "ContainerResource")
+    return `${name}: <unknown>/${averageUtilization === undefined ? (averageValue ?? "<auto>") : `${averageUtilization}%`}`;
+  if (metric.type === "Pods") return `<unknown>/${averageValue}`;
+  return averageValue === undefined ? `<unknown>/${value}` : `<unknown>/${averageValue} (avg)`;
 }
 
 function endpointsText(object: KubeObject): string {

@@ -18,48 +18,63 @@ import type {
   Service,
   StatefulSet,
 } from "./kinds.ts";
-import { clusterTables, createdAt } from "./columns-cluster.ts";
-import type { Column } from "./column.ts";
+import { ageAt, ageColumn, type Column } from "./column.ts";
+import { clusterTables } from "./columns-cluster.ts";
+import { storageTables } from "./columns-storage.ts";
 import { humanDuration } from "./duration.ts";
 import type { KubeObject } from "./object.ts";
-import { formatSelector, requirementsOf } from "./selector.ts";
+import { formatLabels, formatSelector, requirementsOf } from "./selector.ts";
 
 /** The columns of a resource, in order. */
 export function columnsOf(resource: { readonly group: string; readonly resource: string }): readonly Column[] {
   const text = resource.group === "" ? resource.resource : `${resource.resource}.${resource.group}`;
-  const special = tables[text] ?? clusterTables[text] ?? [];
+  const special = tables[text] ?? clusterTables[text] ?? storageTables[text] ?? [];
+  const first = special.some((column) => column.name === "Name") ? [] : [nameColumn];
+  // A row that says where its age is says the order of all.
+  if (ageless.has(text) || special.some((column) => column.name === "Age" || column.name === "Last Seen"))
+    return [...first, ...special];
   const narrow = special.filter((column) => column.wide !== true);
   const wide = special.filter((column) => column.wide === true);
-  const names = new Set(special.map((column) => column.name));
-  const first = names.has("Name") ? [] : [nameColumn];
-  const last = names.has("Age") || names.has("Last Seen") ? [] : [createdAt.has(text) ? createdColumn : ageColumn];
-  return [...first, ...narrow, ...last, ...wide];
+  return [...first, ...narrow, createdAt.has(text) ? createdColumn : ageColumn, ...wide];
 }
 
-const nameColumn: Column = { name: "Name", value: (object) => object.metadata.name };
-const ageColumn: Column = { name: "Age", value: (object, now) => age(object.metadata.creationTimestamp, now) };
+/** Kinds whose time column says when they were made, not how long ago. */
+const createdAt: ReadonlySet<string> = new Set([
+  "clusterroles.rbac.authorization.k8s.io",
+  "csistoragecapacities.storage.k8s.io",
+  "customresourcedefinitions.apiextensions.k8s.io",
+  "limitranges",
+  "roles.rbac.authorization.k8s.io",
+]);
+
+/** Kinds that show no time. */
+const ageless: ReadonlySet<string> = new Set(["componentstatuses", "ipaddresses.networking.k8s.io", "podtemplates"]);
+
+const nameColumn: Column = { name: "Name", format: "name", value: (object) => object.metadata.name };
 
 const createdColumn: Column = {
   name: "Created At",
+  type: "date",
   value: (object) => object.metadata.creationTimestamp ?? "<unknown>",
 };
-
-function age(timestamp: string | undefined, now: number): string {
-  return timestamp === undefined ? "<unknown>" : humanDuration(now - Date.parse(timestamp));
-}
 
 /** A column over an object of a known kind. */
 function column<T extends KubeObject>(
   name: string,
   value: (object: T, now: number) => string | number | undefined,
 ): Column {
-  return { name, value: (object, now) => String(value(object as T, now) ?? "<none>") };
+  return { name, value: (object, now) => value(object as T, now) ?? "<none>" };
+}
+
+function integer<T extends KubeObject>(name: string, value: (object: T) => number): Column {
+  return { name, type: "integer", value: (object) => value(object as T) };
 }
 
 function wide<T extends KubeObject>(name: string, value: (object: T) => string | number | undefined): Column {
   return { ...column(name, value), wide: true };
 }
 
+/** Of what has a template of pods. */
 const containers = wide<Deployment>("Containers", (object) =>
   object.spec.template.spec.containers.map((each) => each.name).join(","),
 );
@@ -85,7 +100,7 @@ const tables: Readonly<Record<string, readonly Column[]>> = {
     column<Service>("External-IP", externalIp),
     column<Service>("Port(s)", servicePorts),
     ageColumn,
-    wide<Service>("Selector", (service) => labelsText(service.spec.selector)),
+    wide<Service>("Selector", (service) => formatLabels(service.spec.selector) || "<none>"),
   ],
   namespaces: [column<Namespace>("Status", (namespace) => namespace.status?.phase)],
   nodes: [
@@ -101,9 +116,9 @@ const tables: Readonly<Record<string, readonly Column[]>> = {
       "External-IP",
       (node) => node.status?.addresses?.find((address) => address.type === "ExternalIP")?.address,
     ),
-    wide<Node>("OS-Image", (node) => nodeInfo(node)?.osImage),
-    wide<Node>("Kernel-Version", (node) => nodeInfo(node)?.kernelVersion),
-    wide<Node>("Container-Runtime", (node) => nodeInfo(node)?.containerRuntimeVersion),
+    wide<Node>("OS-Image", (node) => nodeInfo(node)?.osImage || "<unknown>"),
+    wide<Node>("Kernel-Version", (node) => nodeInfo(node)?.kernelVersion || "<unknown>"),
+    wide<Node>("Container-Runtime", (node) => nodeInfo(node)?.containerRuntimeVersion || "<unknown>"),
   ],
   configmaps: [{ name: "Data", value: dataCount }],
   secrets: [
@@ -111,15 +126,16 @@ const tables: Readonly<Record<string, readonly Column[]>> = {
     { name: "Data", value: dataCount },
   ],
   events: [
-    column<Event>("Last Seen", (event, now) => age(event.lastTimestamp ?? event.eventTime ?? undefined, now)),
+    column<Event>("Last Seen", lastSeen),
     column<Event>("Type", (event) => event.type),
     column<Event>("Reason", (event) => event.reason),
     column<Event>("Object", (event) => `${event.involvedObject.kind?.toLowerCase()}/${event.involvedObject.name}`),
     wide<Event>("Subobject", (event) => event.involvedObject.fieldPath ?? ""),
-    wide<Event>("Source", (event) => event.source?.component ?? event.reportingComponent ?? ""),
-    column<Event>("Message", (event) => event.message),
-    wide<Event>("Count", (event) => event.count ?? event.series?.count ?? 1),
-    wide<Event>("Name", (event) => event.metadata.name),
+    wide<Event>("Source", eventSource),
+    column<Event>("Message", (event) => (event.message ?? "").trim()),
+    { name: "First Seen", wide: true, value: (event, now) => firstSeen(event as Event, now) },
+    wide<Event>("Count", (event) => event.series?.count ?? (event.count || 1)),
+    { ...nameColumn, wide: true },
   ],
   "deployments.apps": [
     column<Deployment>("Ready", (object) => `${object.status?.readyReplicas ?? 0}/${object.spec.replicas ?? 1}`),
@@ -131,9 +147,9 @@ const tables: Readonly<Record<string, readonly Column[]>> = {
     selector,
   ],
   "replicasets.apps": [
-    column<ReplicaSet>("Desired", (object) => object.spec.replicas ?? 1),
-    column<ReplicaSet>("Current", (object) => object.status?.replicas ?? 0),
-    column<ReplicaSet>("Ready", (object) => object.status?.readyReplicas ?? 0),
+    integer<ReplicaSet>("Desired", (object) => object.spec.replicas ?? 1),
+    integer<ReplicaSet>("Current", (object) => object.status?.replicas ?? 0),
+    integer<ReplicaSet>("Ready", (object) => object.status?.readyReplicas ?? 0),
     ageColumn,
     containers,
     images,
@@ -146,12 +162,12 @@ const tables: Readonly<Record<string, readonly Column[]>> = {
     images,
   ],
   "daemonsets.apps": [
-    column<DaemonSet>("Desired", (object) => object.status?.desiredNumberScheduled ?? 0),
-    column<DaemonSet>("Current", (object) => object.status?.currentNumberScheduled ?? 0),
-    column<DaemonSet>("Ready", (object) => object.status?.numberReady ?? 0),
-    column<DaemonSet>("Up-to-date", (object) => object.status?.updatedNumberScheduled ?? 0),
-    column<DaemonSet>("Available", (object) => object.status?.numberAvailable ?? 0),
-    column<DaemonSet>("Node Selector", (object) => labelsText(object.spec.template.spec.nodeSelector)),
+    integer<DaemonSet>("Desired", (object) => object.status?.desiredNumberScheduled ?? 0),
+    integer<DaemonSet>("Current", (object) => object.status?.currentNumberScheduled ?? 0),
+    integer<DaemonSet>("Ready", (object) => object.status?.numberReady ?? 0),
+    integer<DaemonSet>("Up-to-date", (object) => object.status?.updatedNumberScheduled ?? 0),
+    integer<DaemonSet>("Available", (object) => object.status?.numberAvailable ?? 0),
+    column<DaemonSet>("Node Selector", (object) => formatLabels(object.spec.template.spec.nodeSelector) || "<none>"),
     ageColumn,
     containers,
     images,
@@ -164,6 +180,7 @@ const tables: Readonly<Record<string, readonly Column[]>> = {
     ageColumn,
     containers,
     images,
+    selector,
   ],
   "endpointslices.discovery.k8s.io": [
     column<EndpointSlice>("AddressType", (slice) => slice.addressType),
@@ -192,8 +209,23 @@ const tables: Readonly<Record<string, readonly Column[]>> = {
   ],
 };
 
-function dataCount({ data }: KubeObject): string {
-  return String(Object.keys(data ?? {}).length);
+function dataCount({ data, binaryData }: KubeObject): number {
+  return Object.keys(data ?? {}).length + Object.keys(binaryData ?? {}).length;
+}
+
+function firstSeen({ firstTimestamp, eventTime }: Event, now: number): string {
+  return ageAt(firstTimestamp ?? eventTime, now);
+}
+
+function lastSeen(event: Event, now: number): string {
+  if (event.series !== undefined) return ageAt(event.series.lastObservedTime, now);
+  return event.lastTimestamp === undefined ? firstSeen(event, now) : ageAt(event.lastTimestamp, now);
+}
+
+function eventSource({ source, reportingComponent, reportingInstance }: Event): string {
+  const component = source?.component || reportingComponent || "";
+  const instance = source?.host || reportingInstance || "";
+  return instance === "" ? component : `${component}, ${instance}`;
 }
 
 function podReady(pod: Pod): string {
@@ -243,7 +275,7 @@ function podRestarts(pod: Pod, now: number): string {
     const finished = status.lastState?.terminated?.finishedAt;
     if (finished !== undefined && (last === undefined || finished > last)) last = finished;
   }
-  return restarts > 0 && last !== undefined ? `${restarts} (${age(last, now)} ago)` : String(restarts);
+  return restarts > 0 && last !== undefined ? `${restarts} (${ageAt(last, now)} ago)` : String(restarts);
 }
 
 function readinessGates(pod: Pod): string | undefined {
@@ -305,11 +337,6 @@ function jobDuration(job: Job, now: number): string {
   if (start === undefined) return "";
   const end = job.status?.completionTime === undefined ? now : Date.parse(job.status.completionTime);
   return humanDuration(end - Date.parse(start));
-}
-
-function labelsText(labels: Readonly<Record<string, string>> | undefined): string | undefined {
-  const entries = Object.entries(labels ?? {});
-  return entries.length === 0 ? undefined : entries.map(([key, value]) => `${key}=${value}`).join(",");
 }
 
 // kubectl shows three and says how many more there are.

@@ -149,6 +149,13 @@ function tokenize(text: string): string[] {
   return text.match(/[(),]|==|!=|[=<>!]|[^\s(),=!<>]+/g) ?? [];
 }
 
+/** Labels as text: `app=web,tier=front`; empty where there are none. */
+export function formatLabels(labels: unknown): string {
+  return Object.entries((labels ?? {}) as Labels)
+    .map(([key, value]) => `${key}=${value}`)
+    .join(",");
+}
+
 /** The text of requirements; `parseSelector` reads it back to equal ones. */
 export function formatSelector(requirements: readonly Requirement[]): string {
   return requirements.map(formatRequirement).join(",");

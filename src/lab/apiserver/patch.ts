@@ -159,8 +159,8 @@ function applyObject(
   if (typeof apiVersion !== "string" || apiVersion === "" || typeof name !== "string" || name === "")
     throw badRequest(`invalid object type: ${textOfType(apiVersion)}, Kind=${textOfType(name)}`);
   const given = placed(configurationOfKind(configuration, kind), writing);
-  if (given.metadata.managedFields !== undefined && given.metadata.managedFields !== null)
-    throw badRequest("metadata.managedFields must be nil");
+  const said = isFields(configuration["metadata"]) ? configuration["metadata"]["managedFields"] : undefined;
+  if (said !== undefined && said !== null) throw badRequest("metadata.managedFields must be nil");
   const key = { group: kind.group, resource: kind.resource, name: target.name ?? "" };
   if (live === undefined && (target.subresource !== undefined || (given.metadata.uid ?? "") !== ""))
     throw notFound(key);

@@ -147,8 +147,8 @@ function tableColumns(kind: Kind): readonly CellColumn[] {
 const columnsByKind = new WeakMap<Kind, readonly CellColumn[]>();
 
 function builtinColumns({ stored }: Kind): readonly CellColumn[] {
-  return columnsOf(stored).map(({ name, wide, value }) => ({
-    definition: column(name, { format: name === "Name" ? "name" : "", priority: wide === true ? 1 : 0 }),
+  return columnsOf(stored).map(({ name, wide, value, ...declared }) => ({
+    definition: column(name, { ...declared, priority: wide === true ? 1 : 0 }),
     cell: (object, now) => value(object, now),
   }));
 }

@@ -48,8 +48,8 @@ export async function serveResource(exchange: Exchange, kind: Kind, options: Res
   const view = viewOf(exchange, kind, options.clock);
   if (target.subresource !== undefined) return subresourceRequest(exchange, view, options);
   if (!kind.verbs.includes(target.verb)) throw methodNotAllowed();
-  if (kind.custom?.deprecated === true)
-    exchange.warnings.add(kind.custom.deprecationWarning ?? `${kind.apiVersion} ${kind.kind} is deprecated`);
+  const deprecation = deprecationOf(kind);
+  if (deprecation !== undefined) exchange.warnings.add(deprecation);
   switch (target.verb) {
     case "get": {
       const object = readObject(options.api, kind, target);
@@ -77,6 +77,17 @@ export async function serveResource(exchange: Exchange, kind: Kind, options: Res
   }
   throw methodNotAllowed();
 }
+
+function deprecationOf({ apiVersion, kind, custom }: Kind): string | undefined {
+  if (custom?.deprecated === true) return custom.deprecationWarning ?? `${apiVersion} ${kind} is deprecated`;
+  return deprecations[`${apiVersion} ${kind}`];
+}
+
+// `+k8s:prerelease-lifecycle-gen:deprecated` of upstream's types
+const deprecations: { readonly [kind: string]: string } = {
+  "v1 ComponentStatus": "v1 ComponentStatus is deprecated in v1.19+",
+  "v1 Endpoints": "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
+};
 
 /**
  * Waits until what was read is on disk: a revision that a client has seen must never be given to another write, not even after a

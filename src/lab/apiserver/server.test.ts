@@ -251,7 +251,7 @@ test("lists: pages, selectors, tables and metadata alone", async () => {
     table.columnDefinitions.map(({ name }: { name: string }) => name),
     ["Name", "Data", "Age"],
   );
-  assert.deepEqual(table.rows[0].cells, ["l1", "0", "0s"]);
+  assert.deepEqual(table.rows[0].cells, ["l1", 0, "0s"]);
   assert.equal(table.rows[0].object.kind, "PartialObjectMetadata");
   const accept = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io,application/json";
   const partial = (await server.send("GET", all, undefined, { Accept: accept })).body;
