@@ -30,10 +30,9 @@ export function journalProblem(path: string): string | undefined {
   let commitsBehind = 0;
   for (let at = headerBytes; at + frameBytes <= bytes.length; at += frameBytes) {
     const frame = bytes.subarray(at, at + frameBytes);
-    // Left from before SQLite began the journal anew.
+    // Left from before SQLite began the journal anew, or room that nobody has used yet (journal-room.ts).
     const isOld = frame.compare(header, 16, 24, 8, 16) !== 0;
-    const sum = checksum(frame.subarray(frameHeaderBytes), checksum(frame.subarray(0, 8), before, isBig), isBig);
-    const isSound = !isOld && isStoredAt(frame, 16, sum);
+    const isSound = !isOld && isStoredAt(frame, 16, sumOf(frame, before, isBig));
     if (!isSound) broken ??= at;
     else if (broken !== undefined && frame.readUInt32BE(4) !== 0) commitsBehind++;
     // A frame is judged by what stands before it, so that sound ones are known behind a broken one.
@@ -57,6 +56,11 @@ type Sum = readonly [number, number];
 
 function isStoredAt(bytes: Buffer, at: number, [first, second]: Sum): boolean {
   return bytes.readUInt32BE(at) === first && bytes.readUInt32BE(at + 4) === second;
+}
+
+/** Of a frame, given that of the frame before it. */
+function sumOf(frame: Buffer, before: Sum, isBig: boolean): Sum {
+  return checksum(frame.subarray(frameHeaderBytes), checksum(frame.subarray(0, 8), before, isBig), isBig);
 }
 
 /** Over pairs of 32-bit words. */

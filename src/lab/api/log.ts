@@ -12,6 +12,7 @@ import { DatabaseSync } from "node:sqlite";
 import { promisify } from "node:util";
 import { crc32 } from "node:zlib";
 
+import { openJournalRoom } from "./journal-room.ts";
 import { journalProblem } from "./journal.ts";
 
 /** The kind of a row: what watchers were told. */
@@ -110,6 +111,8 @@ function checksumOf(revision: number, type: number, resource: string, value: str
 
 /** Pages of 4 KiB in the journal until they are moved to the database, which takes as long as some dozens of waits for the disk. */
 const journalPages = 4000;
+/** The same with frames' headers and the commit that is one too many. */
+const journalBytes = (journalPages + 64) * (4096 + 24);
 
 function logOver(database: DatabaseSync, path: string, syncFile: SyncFile): Log {
   const select = database.prepare("SELECT revision, type, resource, value, checksum FROM log ORDER BY revision");
@@ -120,6 +123,7 @@ function logOver(database: DatabaseSync, path: string, syncFile: SyncFile): Log 
   const commit = database.prepare("COMMIT");
   const checkpoint = database.prepare("PRAGMA wal_checkpoint(TRUNCATE)");
   const journal = path === ":memory:" ? undefined : openSync(`${path}-wal`, "r");
+  const room = journal === undefined ? undefined : openJournalRoom({ path: `${path}-wal`, bytes: journalBytes });
   /** A descriptor in use must not become another file's. */
   let [syncing, isClosed] = [0, false];
   const sync = async (descriptor: number): Promise<void> => {
@@ -168,14 +172,17 @@ function logOver(database: DatabaseSync, path: string, syncFile: SyncFile): Log 
         throw error;
       }
       floor = change.floor;
+      room?.written();
     },
     sync: journal === undefined ? undefined : () => sync(journal),
     settle() {
       const { busy } = checkpoint.get() ?? {};
       if (busy === 1) throw new Error("the journal is in use");
+      room?.cut();
     },
     close() {
       isClosed = true;
+      room?.close();
       database.close();
       if (journal !== undefined && syncing === 0) closeSync(journal);
     },
