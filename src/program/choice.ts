@@ -34,16 +34,33 @@ export const mapNames = {
   all: {
     services: "services",
     backends: "backends",
+    manyBackends: "backends-many",
     affineChoices: "affine-choices",
     affineBackends: "affine-backends",
   },
   inside: {
     services: "services-inside",
     backends: "backends-inside",
+    manyBackends: "backends-inside-many",
     affineChoices: "affine-choices-inside",
     affineBackends: "affine-backends-inside",
   },
 } as const;
+
+/** More endpoints than these are many. */
+const fewBackendsMax = 16;
+
+/**
+ * The map with the backends of a frontend that has so many. Those of many are in a map of their own: a number of endpoints that nobody had
+ * before is a new rule, and the kernel walks all of a map when a rule begins to look into it (net/netfilter/nf_tables_api.c,
+ * nf_tables_bind_set). Small numbers are there already; a Service of hundreds gets a new one with each change, and its map is small.
+ */
+export function backendsMap(
+  count: number,
+  scope: ChoiceScope,
+): "backends" | "backends-many" | "backends-inside" | "backends-inside-many" {
+  return count > fewBackendsMax ? mapNames[scope].manyBackends : mapNames[scope].backends;
+}
 
 /** `pick-2`, `affine-2-10800`, `pick-2-inside` */
 export function choiceChainName({ count, affinitySeconds, scope }: ChoiceShape): string {
@@ -221,7 +238,7 @@ function shapeNamed(name: string): ChoiceShape {
 function pickChain(family: Family, shape: ChoiceShape): NftChain {
   const { count, scope } = shape;
   const index: KeyPart = { kind: "random", below: count };
-  const map = mapNames[scope].backends;
+  const map = backendsMap(count, scope);
   return {
     name: choiceChainName(shape),
     rules: [rule(`one of ${count}`, [{ kind: "dnat", key: [...key(targetFields(family)), index], map }])],
@@ -240,7 +257,7 @@ function affineChain6(shape: Required<ChoiceShape>): NftChain {
   const index: KeyPart = { kind: "random", below: count };
   const client = key(["ip6 saddr"]);
   const pair = key(["meta mark", "ct mark"]);
-  const withoutMemory: Statement = { kind: "dnat", key: [...key(target), index], map: maps.backends };
+  const withoutMemory: Statement = { kind: "dnat", key: [...key(target), index], map: backendsMap(count, scope) };
   const isNumbered: Statement = { kind: "set-mark-from", key: client, map: clientMap };
   const frontend: Statement = {
     kind: "set-mark-from",

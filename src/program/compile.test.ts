@@ -8,7 +8,7 @@ import { clusterConfig } from "../model/cluster.ts";
 import type { Attachment, Network } from "../model/network.ts";
 import { attachment, node, objects, pod, service, slice } from "../model/objects.testing.ts";
 import { attachmentsArbitrary, clusterArbitrary, shuffled } from "../model/random.testing.ts";
-import { choiceChainName, parseChoiceChainName, parseOutcomeNumber } from "./choice.ts";
+import { backendsMap, choiceChainName, parseChoiceChainName, parseOutcomeNumber } from "./choice.ts";
 import { compile } from "./compile.ts";
 import { diffProgram, formatDifferences } from "./diff.ts";
 import { formatPart, formatRoutes, formatServices, formatTables, networkNamer } from "./format.ts";
@@ -100,6 +100,33 @@ void test("the chains, as nft reads them", () => {
     "meta l4proto tcp counter reject with tcp reset",
     "counter reject with icmp port-unreachable",
   ]);
+});
+
+void test("endpoints of a Service that has many are in a map of their own, which is there while there is one", () => {
+  const table = (count: number): NftTable => {
+    const endpoints = Array.from({ length: count }, (_, n) => ({ addresses: [`10.244.1.${n + 5}`] }));
+    const all = objects({
+      nodes: [node(1)],
+      services: [service("web", { clusterIPs: ["10.96.0.7"] }), service("few", { clusterIPs: ["10.96.0.8"] })],
+      endpointSlices: [slice("web", endpoints), slice("few", endpoints.slice(0, 2))],
+    });
+    const { tables } = compile(buildNetwork(cluster, all), "node-1", []);
+    return tables.find(({ family }) => family === "ip") as NftTable;
+  };
+  const counts = ({ sets }: NftTable): readonly string[] =>
+    sets.flatMap(({ name, elements }) => (name.startsWith("backends") ? [`${name} ${elements.length}`] : []));
+  const rules = ({ chains }: NftTable): readonly string[] =>
+    chains.flatMap(({ name, rules }) =>
+      name.startsWith("pick-")
+        ? rules.flatMap(({ statements }) => statements.flatMap(setsOf).map((map) => `${name} ${map}`))
+        : [],
+    );
+  assert.deepEqual(counts(table(16)), ["backends 18", "backends-inside 0"]);
+  assert.deepEqual(rules(table(16)), ["pick-16 backends", "pick-2 backends"]);
+  assert.deepEqual(counts(table(17)), ["backends 2", "backends-inside 0", "backends-many 17"]);
+  assert.deepEqual(rules(table(17)), ["pick-17 backends-many", "pick-2 backends"]);
+  const text = formatServices({ ...shop().program, tables: [table(17)] }, { origins: "hidden" });
+  assert.match(text, /10\.96\.0\.7:80\/tcp {2}one of 17\n {2}10\.244\.1\.5:8080\n/);
 });
 
 void test("each pod's link may send from that pod's addresses, and no other", () => {
@@ -416,7 +443,10 @@ function assertChoices(table: NftTable): void {
     }
     assert.deepEqual(choice?.data, { kind: "goto", chain: choiceChainName(outcome) });
     const chain = outcome;
-    const indexed = under(chain.affinitySeconds === undefined ? "backends" : "affine-choices", key);
+    const indexed = under(
+      chain.affinitySeconds === undefined ? backendsMap(chain.count, chain.scope) : "affine-choices",
+      key,
+    );
     assert.deepEqual(
       indexed.map((element) => element.key[3]),
       Array.from({ length: chain.count }, (_, index) => String(index)),

@@ -102,7 +102,8 @@ function frontendLines(table: NftTable, namer: Namer): readonly TextLine[] {
   const backendsOf = (scope: ChoiceScope): ReadonlyMap<string, readonly NftElement[]> => {
     const affine = byFrontend(elementsOf(mapNames[scope].affineBackends));
     // IPv6 frontends with affinity are in both.
-    return new Map([...byFrontend(elementsOf(mapNames[scope].backends)), ...affine]);
+    const plain = [mapNames[scope].backends, mapNames[scope].manyBackends].flatMap(elementsOf);
+    return new Map([...byFrontend(plain), ...affine]);
   };
   const backends = { all: backendsOf("all"), inside: backendsOf("inside") };
   const inside = byFrontend(elementsOf(mapNames.inside.services));

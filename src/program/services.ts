@@ -56,10 +56,13 @@ export function serviceSets(
       set(maps.affineBackends, [...target, "classid"], { data: endpoint }),
     ];
   };
+  const indexed = (name: TranslationPart): NftSet => set(name, [...target, "index"], { data: endpoint });
+  const many = (["backends-many", "backends-inside-many"] as const).filter((name) => lists[name].length > 0);
   return {
     sets: [
-      set("backends", [...target, "index"], { data: endpoint }),
-      set("backends-inside", [...target, "index"], { data: endpoint }),
+      indexed("backends"),
+      indexed("backends-inside"),
+      ...many.map(indexed),
       ...(hasAffinity(lists) ? rememberedSets(family) : []),
       ...(hasAffinity(lists) && family === 6 ? [set("affine-frontends", target, { data: ["mark"] })] : []),
       ...affine("all"),

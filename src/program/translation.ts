@@ -8,6 +8,7 @@ import type { Origin } from "../kube/object.ts";
 import type { Protocol } from "../model/network.ts";
 import type { Piece } from "./assemble.ts";
 import {
+  backendsMap,
   choiceChainName,
   choiceShape,
   endpointNumbers,
@@ -20,8 +21,9 @@ import type { NftElement } from "./nftables/ruleset.ts";
 
 /** The sets and maps that are filled. */
 export const translationParts = [
-  /** Map: address . protocol . port . index -> endpoint. */
+  /** Map: address . protocol . port . index -> endpoint; of frontends with many endpoints in a map of their own (choice.ts). */
   "backends",
+  "backends-many",
   /** Maps of session affinity: address . protocol . port . index -> number, and address . protocol . port . number -> endpoint. */
   "affine-choices",
   "affine-backends",
@@ -31,8 +33,9 @@ export const translationParts = [
   "masquerade-ports",
   /** Map: address . protocol . port -> what is done with a connection to it, as a number (choice.ts). */
   "services",
-  /** The same four maps for connections from inside the cluster, where those get other endpoints than all others. */
+  /** The same five maps for connections from inside the cluster, where those get other endpoints than all others. */
   "backends-inside",
+  "backends-inside-many",
   "affine-choices-inside",
   "affine-backends-inside",
   "services-inside",
@@ -88,12 +91,14 @@ function noElements(): Record<TranslationPart, readonly NftElement[]> {
 // Written out: an object that is copied so has its fields in itself, and there is one for each Service.
 const blank: Record<TranslationPart, readonly NftElement[]> = {
   backends: none,
+  "backends-many": none,
   "affine-choices": none,
   "affine-backends": none,
   "affine-frontends": none,
   "masquerade-ports": none,
   services: none,
   "backends-inside": none,
+  "backends-inside-many": none,
   "affine-choices-inside": none,
   "affine-backends-inside": none,
   "services-inside": none,
@@ -117,7 +122,7 @@ export function collector(): Collector {
     const maps = mapNames[scope];
     add(maps.services, [{ key: target, data: number, origin: choice.origin }]);
     if (choice.affinitySeconds === undefined) {
-      add(maps.backends, indexed(target, choice));
+      add(backendsMap(choice.backends.length, scope), indexed(target, choice));
     } else {
       const numbers = endpointNumbers(choice.backends);
       add(maps.affineChoices, affineChoices(target, choice, numbers));
@@ -126,7 +131,7 @@ export function collector(): Collector {
         // Once for both scopes: a frontend is the same for whoever asks it.
         if (!elements["affine-frontends"].some(({ key }) => isSameKey(key, target)))
           add("affine-frontends", [{ key: target, data: [frontendNumber(target)], origin: choice.origin }]);
-        add(maps.backends, indexed(target, choice));
+        add(backendsMap(choice.backends.length, scope), indexed(target, choice));
       }
     }
     if (chain !== undefined && !chains.includes(chain))
