@@ -9,6 +9,7 @@ import type { Node } from "../kube/kinds.ts";
 import type { ClusterObjects, ObjectChanges } from "../model/build.ts";
 import type { ClusterConfig, LocalPods, Network, Routing } from "../model/network.ts";
 import { addressesIn } from "../model/node-ports.ts";
+import { withNodes } from "../model/services-list.ts";
 import type { NetworkSource } from "../model/source.ts";
 import type { ClusterClient, ResourceVersioned } from "../watch/cluster/client.ts";
 import type { IntervalClock } from "../watch/cluster/clock.ts";
@@ -288,7 +289,7 @@ function nodePortFinish({ node, nodePortCidrs, machine }: ClusterSourceOptions):
       last?.from.nodes === from.nodes && last.addresses === addresses
         ? last.network.nodes
         : from.nodes.map((each) => (each.name === node ? { ...each, nodePortAddresses } : each));
-    last = { from, addresses, network: { ...from, nodes } };
+    last = { from, addresses, network: withNodes(from, nodes) };
     return last.network;
   };
 }

@@ -11,6 +11,7 @@ import type { Node } from "../kube/kinds.ts";
 import { announcedAddresses, candidates, isAnnouncer } from "../model/layer2.ts";
 import type { Network, NetworkNode, NetworkService } from "../model/network.ts";
 import { layer2Annotation, networkNode } from "../model/node.ts";
+import { servicesOf } from "../model/services-list.ts";
 import type { ClusterClient } from "../watch/cluster/client.ts";
 import { startInformer, type Informer } from "../watch/cluster/informer.ts";
 import type { AgentScope, ClusterSource } from "./cluster-source.ts";
@@ -195,8 +196,8 @@ function createViews(
     if (!isSamePlace || cluster !== network.cluster) ranked = new WeakMap();
     cluster = network.cluster;
     const all = new Map<Address, readonly string[]>();
-    for (const service of network.services) {
-      if (service.type !== "LoadBalancer") continue;
+    servicesOf(network).forEach((service) => {
+      if (service.type !== "LoadBalancer") return;
       let own = ranked.get(service);
       if (own === undefined) {
         own = new Map(
@@ -208,7 +209,7 @@ function createViews(
         ranked.set(service, own);
       }
       for (const [address, names] of own) if (!all.has(address)) all.set(address, names);
-    }
+    });
     if (isSamePlace && told !== undefined && isSameRanking(told, all)) return undefined;
     told = all;
     const inRange = (address: Address): boolean => places.some(({ range }) => contains(range, address));

@@ -7,6 +7,7 @@ import { keyOf } from "../kube/object.ts";
 import type { Prefix } from "../ip/prefix.ts";
 import type { ClusterObjects } from "../model/build.ts";
 import type { ClusterConfig, Network, NetworkNode } from "../model/network.ts";
+import { withNodes } from "../model/services-list.ts";
 import type { NetworkSource } from "../model/source.ts";
 import { addressesIn } from "../model/node-ports.ts";
 import { memoized } from "../program/memo.ts";
@@ -79,5 +80,5 @@ function nodePortFinish(ranges: readonly Prefix[]): (network: Network) => Networ
     nodePortAddresses: addressesIn(ranges, [...node.addresses, ...(node.otherAddresses ?? []), "127.0.0.1"]),
   }));
   const all = memoized((nodes: readonly NetworkNode[]): readonly NetworkNode[] => nodes.map((node) => chosen(node)));
-  return (network) => ({ ...network, nodes: all(network.nodes) });
+  return (network) => withNodes(network, all(network.nodes));
 }

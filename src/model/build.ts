@@ -8,6 +8,7 @@ import type { EndpointSlice, Namespace, NetworkPolicy, Node, Pod, Service } from
 import type { ClusterNetworkPolicy } from "../kube/policy-kinds.ts";
 import type { KubeObject, Labels } from "../kube/object.ts";
 import { selectsMap } from "../kube/selector.ts";
+import type { BlockList } from "./blocks.ts";
 import { serviceClaims, withoutContestedRanges, withoutOthersClaims } from "./claims.ts";
 import { clusterPolicy, clusterPolicyProblems } from "./cluster-policy.ts";
 import type {
@@ -26,6 +27,7 @@ import { containerPorts, isCompleted, networkPod } from "./pod.ts";
 import { networkPolicy } from "./policy.ts";
 import { nodeProblems, podProblems, policyProblems, serviceProblems } from "./problems.ts";
 import { networkService, serviceNameLabel } from "./service.ts";
+import { networkOf, servicesOf } from "./services-list.ts";
 import { compareText, createGroups, createTable, difference, isSameValue, type Table } from "./table.ts";
 
 /** All objects that matter to the network, in any order. Objects are immutable: a changed object is another object. */
@@ -89,10 +91,11 @@ export function createNetworkBuilder(
     );
     // Of what came as changes there is no list, and the next call has changes too.
     before = changes === undefined ? objects : { ...others(objects), services: [], endpointSlices: [] };
+    const list = services.list();
     const parts = {
+      cluster,
       nodes: nodes.values(),
       pods: pods.values(),
-      services: services.values(),
       namespaces: namespaces.values(),
       policies: policies.values(),
       clusterPolicies: clusterPolicies.values(),
@@ -108,12 +111,12 @@ export function createNetworkBuilder(
       network !== undefined &&
       network.nodes === parts.nodes &&
       network.pods === parts.pods &&
-      network.services === parts.services &&
+      servicesOf(network) === list &&
       network.namespaces === parts.namespaces &&
       network.policies === parts.policies &&
       network.clusterPolicies === parts.clusterPolicies &&
       isSameValue(network.problems, problems);
-    if (network === undefined || !isSame) network = { cluster, ...parts, problems };
+    if (network === undefined || !isSame) network = networkOf({ ...parts, problems }, list);
     return network;
   };
 }
@@ -297,7 +300,7 @@ function labelKey(namespace: string, [name, value]: readonly [string, string]): 
 
 interface Services {
   update(services: Difference<Service>, slices: Difference<EndpointSlice>, pods: readonly PodLabels[]): void;
-  values(): readonly NetworkService[];
+  list(): BlockList<NetworkService>;
   problems(): readonly Problem[];
 }
 
@@ -399,7 +402,7 @@ function createServices(
       }
       for (const key of dirty) inspect(key);
     },
-    values: () => given.values(),
+    list: () => given.list(),
     problems: () => [...problems.values(), ...contested.values()].flat(),
   };
 }

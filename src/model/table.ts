@@ -1,6 +1,7 @@
 // A sorted table of values by key whose array is made anew only when something changed, and the difference of two lists of objects:
 // what the incremental builder (build.ts) is made of. Equal content in any order of events gives equal arrays.
 
+import { blockList, withStretch, type BlockList } from "./blocks.ts";
 import { noteStretch, stretchBetween } from "./stretch.ts";
 
 /** Values by key, in order of key. */
@@ -10,50 +11,44 @@ export interface Table<V> {
   set(key: string, value: V | undefined): void;
   /** In order of key. The same array until something changes. */
   values(): readonly V[];
+  /** The same as a list that costs what changed. The same list until something changes. */
+  list(): BlockList<V>;
 }
 
-/** An empty table. Single changes cost a copy of the array; many at once a sort. */
+/** An empty table. Single changes cost a block of the list; many at once a sort. */
 export function createTable<V>(): Table<V> {
   const byKey = new Map<string, V>();
   let keys: string[] = [];
-  let values: readonly V[] = [];
+  let list = blockList<V>([]);
   const dirty = new Set<string>();
-  // Below this many changes, splicing beats sorting everything again.
-  const spliceMax = 32;
+  // Up to so many changes, putting each into its place beats sorting everything again.
+  const singlesMax = 32;
 
   const settle = (): void => {
     if (dirty.size === 0) return;
-    if (dirty.size > spliceMax) {
+    if (dirty.size > singlesMax) {
       keys = [...byKey.keys()].sort(compareText);
-      values = keys.map((key) => byKey.get(key) as V);
+      list = blockList(keys.map((key) => byKey.get(key) as V));
     } else {
-      const next = values.slice();
+      const before = list;
       // Of what is touched: the first, and how many follow the last.
       let first = Infinity;
       let rest = Infinity;
       for (const key of dirty) {
         const at = lowerBound(keys, key);
-        const present = keys[at] === key;
-        if (!byKey.has(key) && !present) continue;
+        const places = keys[at] === key ? 1 : 0;
+        const come = byKey.has(key) ? [byKey.get(key) as V] : [];
+        if (places + come.length === 0) continue;
         first = Math.min(first, at);
-        rest = Math.min(rest, keys.length - at - (present ? 1 : 0));
-        if (!byKey.has(key)) {
-          keys.splice(at, 1);
-          next.splice(at, 1);
-        } else if (present) {
-          next[at] = byKey.get(key) as V;
-        } else {
-          keys.splice(at, 0, key);
-          next.splice(at, 0, byKey.get(key) as V);
-        }
+        rest = Math.min(rest, keys.length - at - places);
+        if (places !== come.length) keys.splice(at, places, ...(come.length === 0 ? [] : [key]));
+        list = withStretch(list, { start: at, end: at + places }, come);
       }
-      if (first !== Infinity)
-        noteStretch(values, next, { start: first, endBefore: values.length - rest, endAfter: next.length - rest });
-      values = next;
+      if (list !== before)
+        noteStretch(before, list, { start: first, endBefore: before.length - rest, endAfter: list.length - rest });
     }
     dirty.clear();
   };
-
   return {
     get: (key) => byKey.get(key),
     set(key, value) {
@@ -64,7 +59,11 @@ export function createTable<V>(): Table<V> {
     },
     values() {
       settle();
-      return values;
+      return list.all();
+    },
+    list() {
+      settle();
+      return list;
     },
   };
 }

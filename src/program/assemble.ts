@@ -3,7 +3,7 @@
 // nobody behind has to look at it.
 
 import type { NftElement } from "./nftables/ruleset.ts";
-import { noteStretch, stretchBetween } from "../model/stretch.ts";
+import { noteStretch, stretchBetween, type Sequence } from "../model/stretch.ts";
 
 /** Lists of elements by the name of the set or map they belong to. */
 export type Pieces<Part extends string> = Readonly<Record<Part, readonly NftElement[]>>;
@@ -28,8 +28,8 @@ export interface Piece<Part extends string> {
 export function createAssembler<Source extends object, Part extends string>(
   parts: readonly Part[],
   pieceOf: (source: Source) => Piece<Part>,
-): (sources: readonly Source[]) => Assembly<Part> {
-  let before: readonly Source[] = [];
+): (sources: Sequence<Source>) => Assembly<Part> {
+  let before: Sequence<Source> = [];
   /** One a source; nobody else has this array. */
   let pieces: Piece<Part>[] = [];
   const lists = new Map(parts.map((part) => [part, createList(part)]));

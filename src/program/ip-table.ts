@@ -2,6 +2,8 @@
 
 import type { Family } from "../ip/address.ts";
 import type { Attachment, Network, NetworkNode, NetworkPod, NetworkService } from "../model/network.ts";
+import { servicesOf } from "../model/services-list.ts";
+import type { Sequence } from "../model/stretch.ts";
 import { clusterSets, directSet, podSets } from "./addresses.ts";
 import { guardChains } from "./guard.ts";
 import { hostPortTranslation } from "./hostports.ts";
@@ -109,7 +111,7 @@ function createServicePart(
   const assembler = memoized((node: NetworkNode, cluster: Network["cluster"]) =>
     createSharedAssembler(translationParts, (service: NetworkService) => translationOf(service, node, cluster, family)),
   );
-  const assembled = memoized((node: NetworkNode, cluster: Network["cluster"], services: readonly NetworkService[]) =>
+  const assembled = memoized((node: NetworkNode, cluster: Network["cluster"], services: Sequence<NetworkService>) =>
     assembler(node, cluster)(services),
   );
   const hostPorts = memoized(
@@ -130,7 +132,7 @@ function createServicePart(
   );
   const both = memoized(joined);
   return (network, node, attachments) => {
-    const services = assembled(node, network.cluster, network.services);
+    const services = assembled(node, network.cluster, servicesOf(network));
     if (!attachments.some((attachment) => attachment.hostPorts.length > 0)) return services;
     return both(services, hostPorts(services.lists.services.all(), node, network.pods, attachments));
   };

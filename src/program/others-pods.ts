@@ -8,6 +8,8 @@ import { overlaps } from "../ip/prefix.ts";
 import type { Origin } from "../kube/object.ts";
 import type { LocalPods, Network, NetworkNode, NetworkService, PodNetwork } from "../model/network.ts";
 import { clusterOrigin } from "../model/origin.ts";
+import { servicesOf } from "../model/services-list.ts";
+import type { Sequence } from "../model/stretch.ts";
 import { createAssembler } from "./assemble.ts";
 import { loopbackGuard, preroutingGuard } from "./guard.ts";
 import { loopbackRules, sourceChain } from "./masquerade.ts";
@@ -47,7 +49,7 @@ export function othersPodPart(
       };
     },
   );
-  return (network, node, { local }) => part(network.cluster, node, local, hairpin(node)(network.services));
+  return (network, node, { local }) => part(network.cluster, node, local, hairpin(node)(servicesOf(network)));
 }
 
 function localRanges(
@@ -122,7 +124,7 @@ function invalidGuard(): NftChain {
 function createHairpin(
   node: NetworkNode,
   family: Family,
-): (services: readonly NetworkService[]) => readonly NftElement[] {
+): (services: Sequence<NetworkService>) => readonly NftElement[] {
   const noPiece = { elements: { hairpin: none }, chains: [] };
   const assemble = createAssembler(["hairpin"], (service: NetworkService) => {
     const hairpin = localEndpoints(service, node, family);

@@ -2,7 +2,8 @@
 // pieces are kept in blocks, and one call shares with the last all blocks but those that changed. The long lists become arrays when
 // somebody asks for them (nftables/element-list.ts).
 
-import { stretchBetween } from "../model/stretch.ts";
+import { replaceStretch, type Blocks } from "../model/blocks.ts";
+import { stretchBetween, type Sequence } from "../model/stretch.ts";
 import { isSameElement, isSameList, type Piece } from "./assemble.ts";
 import { noteChange, type ElementList } from "./nftables/element-list.ts";
 import type { NftElement } from "./nftables/ruleset.ts";
@@ -22,8 +23,8 @@ export interface SharedAssembly<Part extends string> {
 export function createSharedAssembler<Source extends object, Part extends string>(
   parts: readonly Part[],
   pieceOf: (source: Source) => Piece<Part>,
-): (sources: readonly Source[]) => SharedAssembly<Part> {
-  let before: readonly Source[] = [];
+): (sources: Sequence<Source>) => SharedAssembly<Part> {
+  let before: Sequence<Source> = [];
   let blocks: Blocks<Piece<Part>> = [];
   let last: SharedAssembly<Part> | undefined;
   const uses = new Map<string, number>();
@@ -68,43 +69,6 @@ export function createSharedAssembler<Source extends object, Part extends string
       return last;
     return (last = { lists, chains });
   };
-}
-
-/** Blocks of at least one value, never changed once they are made. */
-type Blocks<T> = readonly (readonly T[])[];
-
-const blockLength = 256;
-
-/** The blocks with a stretch of their values replaced, and what was there. */
-function replaceStretch<T>(
-  blocks: Blocks<T>,
-  { start, end }: { readonly start: number; readonly end: number },
-  come: readonly T[],
-): { readonly blocks: Blocks<T>; readonly gone: readonly T[] } {
-  // The blocks from `first` to before `next` hold the stretch; at the end of a block it may be empty there.
-  let first = 0;
-  let offset = 0;
-  while (first < blocks.length - 1 && offset + lengthOf(blocks[first]) < start) offset += lengthOf(blocks[first++]);
-  let next = first;
-  let reach = offset;
-  while (next < blocks.length && (next === first || reach < end)) reach += lengthOf(blocks[next++]);
-  const touched = blocks.slice(first, next).flat();
-  const gone = touched.slice(start - offset, end - offset);
-  const values = touched.slice(0, start - offset).concat(come, touched.slice(end - offset));
-  return { blocks: blocks.slice(0, first).concat(inBlocks(values), blocks.slice(next)), gone };
-}
-
-function lengthOf(block: readonly unknown[] | undefined): number {
-  return block?.length ?? 0;
-}
-
-/** One block grows to twice the usual length before it becomes several. */
-function inBlocks<T>(values: readonly T[]): (readonly T[])[] {
-  if (values.length === 0) return [];
-  if (values.length <= 2 * blockLength) return [values];
-  const blocks: (readonly T[])[] = [];
-  for (let at = 0; at < values.length; at += blockLength) blocks.push(values.slice(at, at + blockLength));
-  return blocks;
 }
 
 function createList<Part extends string>(blocks: Blocks<Piece<Part>>, part: Part, length: number): ElementList {

@@ -12,6 +12,7 @@ import { http } from "../../kernel/http.ts";
 import { listenTcpFd, type SocketAddress } from "../../kernel/sockets.ts";
 import type { NetworkNamespace } from "../../kernel/namespaces.ts";
 import type { Network, NetworkService } from "../../model/network.ts";
+import { servicesOf } from "../../model/services-list.ts";
 import { metricsText, type ProxyRecord } from "./metrics.ts";
 
 export interface ProxyHealthOptions {
@@ -133,11 +134,11 @@ export function startProxyHealth(options: ProxyHealthOptions): ProxyHealth {
   const update = (): void => {
     always = [always[0] ?? open(addresses.health, onHealthPort), always[1] ?? open(addresses.metrics, onMetricsPort)];
     const wanted = new Map<number, NetworkService>();
-    for (const service of network().services) {
+    servicesOf(network()).forEach((service) => {
       const { healthCheckNodePort: port } = service;
       if (port !== undefined && service.externalTrafficPolicy === "Local" && !wanted.has(port))
         wanted.set(port, service);
-    }
+    });
     for (const [port, { server }] of checks) {
       if (wanted.has(port)) continue;
       stop(server);
