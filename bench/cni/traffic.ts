@@ -1,8 +1,8 @@
 // What the pod network costs a packet: TCP throughput, request and answer, and the processor time of both, from a pod on one node to a pod on another.
-// Fairlead's agents beside Debian's `bridge` and `host-local` plugins with a VXLAN tunnel made by hand, once as they are and once with the
+// Fairlead's agents beside Flannel (flannel.ts), beside Debian's `bridge` and `host-local` plugins with a VXLAN tunnel made by hand, once as they are and once with the
 // connection tracking and translation that Services need of any network, and beside a veth pair with nothing in between.
 // All paths stand at once and take turns in short rounds, each round beginning with another, so that a noisy machine hurts all alike.
-// Needs containernetworking-plugins, iperf3, iptables and perl.
+// Needs containernetworking-plugins, curl, iperf3, iptables and perl; Go once, for Flannel.
 //
 //   node bench/cni/traffic.ts      ROUNDS=15
 
@@ -21,6 +21,7 @@ import { unshareFlags } from "../../src/kernel/refusal.ts";
 import { createTopology } from "../../src/lab/network/topology.ts";
 import { clusterConfig } from "../../src/model/cluster.ts";
 import { node, objects } from "../../src/model/objects.testing.ts";
+import { startFlannel } from "./flannel.ts";
 
 const rounds = Number(process.env["ROUNDS"] ?? 15);
 const plugins = ["/usr/lib/cni", "/opt/cni/bin"].find((folder) => existsSync(path.join(folder, "bridge")));
@@ -38,7 +39,9 @@ async function main(): Promise<void> {
   // host-local and iptables keep files there.
   mountFilesystem("tmpfs", "/run");
   const [fairlead, stop] = await fairleadWay();
+  const flannel = await startFlannel(plugins ?? "");
   const peers = [
+    { name: "Flannel", ...flannel },
     pluginsWay(plugins ?? "", "as they are"),
     pluginsWay(plugins ?? "", "tracking connections as Services need"),
     vethWay(),
@@ -73,6 +76,7 @@ async function main(): Promise<void> {
     console.log(`load ${os.loadavg()[0]?.toFixed(1)}`);
   } finally {
     for (const { servers } of measured) for (const one of servers) one.kill("SIGKILL");
+    await flannel.stop();
     await stop();
   }
 }

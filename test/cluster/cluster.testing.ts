@@ -16,7 +16,7 @@ import { issueCertificate, type KeyPair, type Subject } from "../../src/lab/apis
 import { openCluster, resourcePath, type ClusterClient } from "../../src/watch/cluster/client.ts";
 import { readKubeconfig } from "../../src/watch/cluster/kubeconfig.ts";
 import { pauseImage } from "./image.testing.ts";
-import { peer } from "./peers.testing.ts";
+import { etcdProgram, peer } from "./peers.testing.ts";
 
 /** Of the underlay: its router, where the control plane is, and the nodes behind it. */
 export const underlay = {
@@ -80,7 +80,7 @@ export async function startRealCluster(options: {
     return child;
   };
   const server = `https://${underlay.control[0]}:${apiPort}`;
-  start("etcd", etcdPath(), [
+  start("etcd", etcdProgram(), [
     "--data-dir",
     path.join(folder, "etcd"),
     "--unsafe-no-fsync",
@@ -185,11 +185,6 @@ async function applyObject(client: ClusterClient, object: KubeObject): Promise<v
     contentType: "application/apply-patch+yaml",
     body: object,
   });
-}
-
-function etcdPath(): string {
-  const built = peer("etcd");
-  return spawnSync(built, ["--version"]).status === 0 ? built : "/usr/bin/etcd";
 }
 
 function ip(...words: string[]): void {
