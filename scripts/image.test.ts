@@ -1,13 +1,15 @@
-// The image as a container runtime reads it: every descriptor names bytes that are there, and unpacked its entry point runs.
+// The image as a container runtime reads it: every descriptor names bytes that are there, and unpacked its entry point runs, and finds itself compiled.
 
 import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import process from "node:process";
 import { test } from "node:test";
+import { parseManifests } from "../src/watch/manifests.ts";
+import { renderChart } from "./chart.ts";
 
 interface Descriptor {
   readonly digest: string;
@@ -41,7 +43,11 @@ test("the image is an OCI layout whose entry point runs on nothing but its own f
   assert.equal(entry.annotations?.["io.containerd.image.name"], "example.org/fairlead:test");
   const manifest = json(entry) as { readonly config: Descriptor; readonly layers: readonly Descriptor[] };
   const { config, rootfs } = json(manifest.config) as {
-    readonly config: { readonly Entrypoint: readonly string[]; readonly Env: readonly string[] };
+    readonly config: {
+      readonly Entrypoint: readonly string[];
+      readonly Env: readonly string[];
+      readonly Labels: Readonly<Record<string, string>>;
+    };
     readonly rootfs: { readonly diff_ids: readonly string[] };
   };
   assert.equal(rootfs.diff_ids.length, manifest.layers.length);
@@ -51,13 +57,23 @@ test("the image is an OCI layout whose entry point runs on nothing but its own f
   const said = (word: string): string => new RegExp(`^${word} (.*)$`, "m").exec(recipe)?.[1] ?? "";
   assert.deepEqual(config.Entrypoint, JSON.parse(said("ENTRYPOINT")));
   assert.deepEqual(config.Env, said("ENV").split(" "));
+  assert.deepEqual(
+    config.Labels,
+    Object.fromEntries(
+      said("LABEL")
+        .split(" ")
+        .map((pair) => pair.split("=")),
+    ),
+  );
 
   const root = path.join(folder, "root");
   mkdirSync(root);
   for (const layer of manifest.layers) execFileSync("tar", ["-xzf", blob(layer), "-C", root]);
   // A root of its own, as a container has it; without namespaces the loader is told where the libraries are.
   const [command = "", ...words] = config.Entrypoint;
-  const isForbidden = spawnSync("unshare", ["-r", "true"]).status !== 0;
+  const isRoot = process.getuid?.() === 0;
+  const isForbidden = !isRoot && spawnSync("unshare", ["-r", "true"]).status !== 0;
+  const env = Object.fromEntries(config.Env.map((pair) => pair.split("=")));
   const run = (...more: string[]): ReturnType<typeof spawnSync> =>
     isForbidden
       ? spawnSync(
@@ -65,10 +81,53 @@ test("the image is an OCI layout whose entry point runs on nothing but its own f
           more.map((word) => word.replaceAll(/\/opt\//g, `${root}/opt/`)),
           { encoding: "utf8" },
         )
-      : spawnSync("unshare", ["-r", "chroot", root, command, ...more], { encoding: "utf8" });
+      : spawnSync(isRoot ? "chroot" : "unshare", [...(isRoot ? [] : ["-r", "chroot"]), root, command, ...more], {
+          encoding: "utf8",
+          env: { ...env, PATH: `${env["PATH"]}:${process.env["PATH"]}` },
+        });
   const inside = run(...words, "--version");
   assert.equal(inside.status, 0, String(inside.stderr));
   assert.match(String(inside.stdout), /^\d+\.\d+\.\d+\n$/);
   const system = run("-e", "import('/opt/fairlead/src/kernel/ffi.ts').then(() => console.log('system calls'))");
   assert.equal(system.stdout, "system calls\n", String(system.stderr));
+
+  if (isForbidden) return context.diagnostic("who may not change roots gets an image without compile cache");
+  // What a cluster runs, with the chart's flags, finds itself compiled: nothing is added to the cache, and nothing in it is made anew.
+  const cache = path.join(root, env["NODE_COMPILE_CACHE"] ?? "");
+  const entries = (): readonly string[] =>
+    readdirSync(cache, { recursive: true, encoding: "utf8" })
+      .toSorted()
+      .map((name) => `${name} ${statSync(path.join(cache, name)).mtimeMs}`);
+  const before = entries();
+  for (const [name, flags] of memoryFlags()) {
+    const nowhere = name === "dns" ? "-conf" : "--kubeconfig";
+    const refused = run(...flags, ...words, name, nowhere, "/nowhere/configuration");
+    // It has no API server, no file and no /proc, and says so: by then everything is loaded.
+    assert.match(String(refused.stderr), new RegExp(`^fairlead ${name}: `));
+  }
+  run(...words, "--version");
+  const known = new Set(before);
+  assert.deepEqual(
+    entries().filter((entry) => !known.has(entry)),
+    [],
+  );
+  assert.ok(before.length > 300, String(before.length));
 });
+
+/** What the chart's containers run, and the flags of the engine it gives each. */
+function memoryFlags(): readonly (readonly [string, readonly string[]])[] {
+  const { objects } = parseManifests(renderChart(), "fairlead.yaml");
+  return objects.flatMap(({ spec }) =>
+    ((spec as Workload | undefined)?.template?.spec?.containers ?? []).map(
+      ({ command, args }) => [args[0] ?? "", command.filter((word) => /^--(?!disable-warning)/.test(word))] as const,
+    ),
+  );
+}
+
+interface Workload {
+  readonly template?: {
+    readonly spec?: {
+      readonly containers?: readonly { readonly command: readonly string[]; readonly args: readonly string[] }[];
+    };
+  };
+}

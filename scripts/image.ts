@@ -3,12 +3,24 @@
 //
 //   node scripts/image.ts [--output fairlead-image.tar] [--name docker.io/library/fairlead:VERSION]
 //
-// Three layers, from what changes seldom to what changes often: the C library as this machine has it, Node, Fairlead with its libraries.
-// Equal inputs give equal bytes. The image is for this machine's architecture.
+// Four layers, from what changes seldom to what changes often: the C library as this machine has it, Node, Fairlead with its libraries, and what
+// Node makes of it (deploy/compile-cache.mjs). Equal inputs give equal bytes; of the last layer on processors alike. The image is for this
+// machine's architecture.
 // Not here: what runs in it (deploy/), and anything of this machine beyond the few shared libraries that Node names.
 
-import { cpSync, mkdirSync, readFileSync, realpathSync, symlinkSync, writeFileSync } from "node:fs";
+import { spawnSync } from "node:child_process";
+import {
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
 import path from "node:path";
 import process from "node:process";
 import { parseArgs } from "node:util";
@@ -30,14 +42,23 @@ const { values } = parseArgs({
   },
 });
 
+const cache = `${home}/compile-cache`;
+/** Portable: nobody's in particular, whoever the container runs as. */
+const cacheSettings = { NODE_COMPILE_CACHE: cache, NODE_COMPILE_CACHE_PORTABLE: "1" } as const;
+
 const { bytes, digest } = ociImage([values.name], {
   layers: [
     { comment: "the C library", fill: libraries },
     { comment: "Node", fill: runtime },
     { comment: "Fairlead", fill: product },
+    { comment: "what Node makes of it", fill: compiled },
   ],
   config: {
-    Env: [`PATH=${home}/bin:/usr/sbin:/usr/bin:/sbin:/bin`, "HOME=/tmp"],
+    Env: [
+      `PATH=${home}/bin:/usr/sbin:/usr/bin:/sbin:/bin`,
+      "HOME=/tmp",
+      ...Object.entries(cacheSettings).map((pair) => pair.join("=")),
+    ],
     Entrypoint: [`${home}/node_modules/.bin/node`, "--disable-warning=ExperimentalWarning", `${home}/src/cli/main.ts`],
     WorkingDir: "/",
     Labels: { "org.opencontainers.image.title": "fairlead", "org.opencontainers.image.version": version },
@@ -66,8 +87,8 @@ function libraries(folder: string): void {
 
 function runtime(folder: string): void {
   const name = `node-linux-${process.arch}`;
-  const node = path.join(root, "node_modules", name, "bin", "node");
-  put(folder, `${home}/node_modules/${name}/bin/node`, node);
+  for (const file of ["LICENSE", "bin/node"])
+    put(folder, `${home}/node_modules/${name}/${file}`, path.join(root, "node_modules", name, file));
   mkdirSync(path.join(folder, home, "node_modules", ".bin"), { recursive: true });
   symlinkSync(`../${name}/bin/node`, path.join(folder, home, "node_modules", ".bin", "node"));
 }
@@ -87,6 +108,26 @@ function product(folder: string): void {
   ];
   for (const name of names)
     cpSync(path.join(root, name), path.join(target, name), { recursive: true, filter: isNeeded, dereference: true });
+}
+
+/** As the Dockerfile does it: by the image's own Node, at the image's own paths. Where nobody may change roots the layer is empty, and starts are slower. */
+function compiled(folder: string): void {
+  const whole = mkdtempSync(path.join(tmpdir(), "fairlead-image-"));
+  try {
+    for (const fill of [libraries, runtime, product]) fill(whole);
+    const script = "tmp/compile-cache.mjs";
+    put(whole, script, path.join(root, "deploy", "compile-cache.mjs"));
+    const words = ["chroot", whole, `${home}/node_modules/.bin/node`, `/${script}`, cache];
+    const [command = "", ...rest] = process.getuid?.() === 0 ? words : ["unshare", "--map-root-user", ...words];
+    const { status, stderr, error } = spawnSync(command, rest, {
+      encoding: "utf8",
+      env: { PATH: process.env["PATH"], HOME: "/tmp" },
+    });
+    if (status === 0) cpSync(path.join(whole, cache), path.join(folder, cache), { recursive: true });
+    else console.log(`without Node's compile cache, so starts are slower: ${(error?.message ?? stderr).trim()}`);
+  } finally {
+    rmSync(whole, { recursive: true, force: true });
+  }
 }
 
 function put(folder: string, at: string, source: string): void {
