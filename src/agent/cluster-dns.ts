@@ -38,6 +38,8 @@ export interface ClusterDnsOptions {
   readonly env: Readonly<Record<string, string | undefined>>;
   /** Takes the log, a line at a time. */
   readonly log: (line: string) => void;
+  /** Takes lines of the query log (serve/dns/server.ts). */
+  readonly logLines?: NonNullable<DnsServerOptions["logLines"]>;
   /** In place of the Corefile's ports. */
   readonly ports?: DnsServerOptions["ports"];
   /** Threads that answer; 1 where absent. */
@@ -88,6 +90,7 @@ export async function startClusterDns(options: ClusterDnsOptions): Promise<Clust
       upstream: undefined,
       domain,
       log,
+      ...(options.logLines !== undefined && { logLines: options.logLines }),
       corefile,
       read,
       ...(options.ports !== undefined && { ports: options.ports }),

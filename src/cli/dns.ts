@@ -1,6 +1,6 @@
 // `fairlead dns`: cluster DNS of a real cluster, in CoreDNS's place. Runs until it is told to end (SIGTERM, SIGINT).
 
-import { globSync } from "node:fs";
+import { globSync, writeSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import process from "node:process";
 
@@ -24,57 +24,46 @@ export default async function dns(options: {
   if (!Number.isInteger(workers) || workers < 1 || workers > 64)
     throw new Error(`--workers ${options.workers}: must be auto, or a number from 1 to 64`);
   const { kubeconfig, context } = options;
-  const output = gatherLines((text) => void process.stdout.write(text));
-  const log = output.add;
-  try {
-    const server = await startClusterDns({
-      async connect(named) {
-        // The command line is nearer than the file.
-        const access = await accessOf(kubeconfig === undefined ? named : undefined, {
-          ...(kubeconfig !== undefined && { kubeconfig }),
-          ...(context !== undefined && { context }),
-        });
-        log(`[INFO] API server: ${access.server}, by ${access.from}`);
-        return openCluster(access);
-      },
-      namespace: currentNetworkNamespace(),
-      corefile: options.conf,
-      read: readText,
-      list: (pattern) => globSync(pattern).toSorted(),
-      env: process.env,
-      log,
-      ports: { dns: port },
-      workers,
-    });
-    void server.synced.then(() => settleMemory());
-    await new Promise<void>((resolve) => {
-      for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => resolve());
-    });
-    await server.close();
-    return 0;
-  } finally {
-    output.flush();
-  }
-}
-
-/** Lines of one turn of the event loop leave in one write: the query log has one for each question, and a write costs more than an answer. */
-function gatherLines(write: (text: string) => void): { add(line: string): void; flush(): void } {
-  let text = "";
-  const flush = (): void => {
-    if (text !== "") write(text);
-    text = "";
-  };
-  return {
-    add(line) {
-      if (text === "") setImmediate(flush);
-      text += `${line}\n`;
-      if (text.length > textMax) flush();
+  const log = (line: string): void => void process.stdout.write(`${line}\n`);
+  const server = await startClusterDns({
+    async connect(named) {
+      // The command line is nearer than the file.
+      const access = await accessOf(kubeconfig === undefined ? named : undefined, {
+        ...(kubeconfig !== undefined && { kubeconfig }),
+        ...(context !== undefined && { context }),
+      });
+      log(`[INFO] API server: ${access.server}, by ${access.from}`);
+      return openCluster(access);
     },
-    flush,
-  };
+    namespace: currentNetworkNamespace(),
+    corefile: options.conf,
+    read: readText,
+    list: (pattern) => globSync(pattern).toSorted(),
+    env: process.env,
+    log,
+    logLines: writeLines,
+    ports: { dns: port },
+    workers,
+  });
+  void server.synced.then(() => settleMemory());
+  await new Promise<void>((resolve) => {
+    for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => resolve());
+  });
+  await server.close();
+  return 0;
 }
 
-const textMax = 1 << 16;
+/** The query log leaves without a copy, unless its reader is slower than the questions come. */
+function writeLines(lines: Uint8Array): void {
+  let done = 0;
+  try {
+    // Behind what waits already.
+    while (process.stdout.writableLength === 0 && done < lines.length) done += writeSync(1, lines, done);
+  } catch {
+    // EAGAIN: the rest waits; all else the stream will meet too, and tell.
+  }
+  if (done < lines.length) process.stdout.write(lines.slice(done));
+}
 
 /** Of `auto`: one answers what ten thousand pods ask. */
 const workersMax = 4;

@@ -49,12 +49,25 @@ export interface Datagram {
 /** The largest datagram that is taken whole, and the room for a reply. */
 export const datagramBytesMax = 4096;
 
+/** A datagram by places in one block of bytes. */
+export interface QuickDatagram {
+  readonly bytes: Uint8Array;
+  /** It is `bytes[at … at + length)`. */
+  readonly at: number;
+  readonly length: number;
+  /** The reply goes here, and has `datagramBytesMax` bytes at most. */
+  readonly room: number;
+  readonly family: 4 | 6;
+  /** Where the sender's `struct sockaddr` is (source-address.ts). */
+  readonly source: number;
+}
+
 /** Answers what it can without a Datagram being made. Must not throw. */
 export interface QuickAnswers {
   /** Before the datagrams of a batch. */
   begin(): void;
-  /** Answers `bytes[at … at + length)` into the same bytes from `room` on (`datagramBytesMax`); gives the reply's length, 0: that is for `handle`. */
-  answer(bytes: Uint8Array, at: number, length: number, room: number, family: 4 | 6): number;
+  /** Answers a datagram; gives the reply's length, 0: that is for `handle`. One value is used for all. */
+  answer(datagram: QuickDatagram): number;
   /** When the replies have left. */
   end(): void;
 }
@@ -198,6 +211,7 @@ interface Arena {
   readonly replies: Uint8Array;
   /** A view on each slot's room for a reply. */
   readonly rooms: readonly Uint8Array[];
+  readonly quick: { -readonly [Field in keyof QuickDatagram]: QuickDatagram[Field] };
 }
 
 // Offsets of the arena's parts.
@@ -246,6 +260,7 @@ function createArena(): Arena {
     received: bytes.subarray(receivedData, replyData),
     replies: bytes.subarray(replyData),
     rooms: Array.from({ length: batchMax }, (_, slot) => room(slot)),
+    quick: { bytes, at: 0, length: 0, room: 0, family: 4, source: 0 },
   };
 }
 
@@ -270,12 +285,16 @@ function receive(fd: number): number {
 
 /** What was cut off is for `handle`. */
 function answerSlot(slot: number, quick: QuickAnswers): number {
-  const { bytes, words } = theArena();
+  const { words, quick: datagram } = theArena();
   const header = (receiveHeaders + slot * headerBytes) >> 2;
   if (((words[header + 12] as number) & MSG_TRUNC) !== 0) return 0;
-  const length = words[header + 14] as number;
   const offset = slot * datagramBytesMax;
-  return quick.answer(bytes, receivedData + offset, length, replyData + offset, familyOfSlot(slot));
+  datagram.at = receivedData + offset;
+  datagram.length = words[header + 14] as number;
+  datagram.room = replyData + offset;
+  datagram.family = familyOfSlot(slot);
+  datagram.source = addresses + slot * addressRoom;
+  return quick.answer(datagram);
 }
 
 function familyOfSlot(slot: number): 4 | 6 {

@@ -40,6 +40,8 @@ export interface KeepAs {
   readonly turns: boolean;
   /** Is the name of the cluster's domain? */
   readonly isCluster: boolean;
+  /** The format of its line in the query log (query-log.ts); 0: none. */
+  readonly logFormat: number;
 }
 
 export interface AnswerReader {
@@ -48,10 +50,11 @@ export interface AnswerReader {
    * length, or 0 where it is not here. `limit` 0: as many as UDP and the query allow.
    */
   read(bytes: Uint8Array, at: number, length: number, room: number, limit: number): number;
-  /** Of the last response: its type, its rcode, and whether its name is of the cluster's domain. */
+  /** Of the last response: its type, its rcode, whether its name is of the cluster's domain, its line in the query log. */
   type: number;
   rcode: number;
   isCluster: boolean;
+  logFormat: number;
 }
 
 // Words: the epoch, where the next entry goes; then the slots (an entry's word, 0 empty, -1 gone), their owners, the entries.
@@ -78,7 +81,8 @@ const entryCounts = 3;
 const entrySize = 4;
 /** Where those start, and the bytes of each above. */
 const entryTurns = 5;
-const entryWords = 6;
+const entryLogFormat = 6;
+const entryWords = 7;
 
 interface Views {
   readonly words: Int32Array;
@@ -121,7 +125,7 @@ export function createAnswerTable(memory: TableMemory): AnswerTable {
     Atomics.add(words, epochWord, 1);
   };
   return {
-    keep(asked, questionEnd, answer, { owner, turns, isCluster }) {
+    keep(asked, questionEnd, answer, { owner, turns, isCluster, logFormat }) {
       const nameBytes = questionEnd - 4 - 12;
       const size = answer.bytes.length;
       if (size > answerBytesMax) return;
@@ -147,6 +151,7 @@ export function createAnswerTable(memory: TableMemory): AnswerTable {
       words[entry + entryCounts] = answer.counts.authority | (answer.counts.additional << 16);
       words[entry + entrySize] = size | ((turns ? (rotation?.count ?? 0) : 0) << 16);
       words[entry + entryTurns] = (rotation?.start ?? 0) | ((rotation?.recordBytes ?? 0) << 16);
+      words[entry + entryLogFormat] = logFormat;
       const name = (entry + entryWords) * 4;
       for (let i = 0; i < nameBytes; i++) bytes[name + i] = lower[asked[12 + i] ?? 0] ?? 0;
       bytes.set(answer.bytes, name + wordsFor(nameBytes) * 4);
@@ -182,7 +187,7 @@ export function createAnswerTable(memory: TableMemory): AnswerTable {
 /** One of any number of readers. `dice`: from 0 up to 1. */
 export function createAnswerReader(memory: TableMemory, dice: () => number): AnswerReader {
   const { words, bytes: table, mask, slotsAt } = viewsOf(memory);
-  const reader: AnswerReader = { read, type: 0, rcode: 0, isCluster: false };
+  const reader: AnswerReader = { read, type: 0, rcode: 0, isCluster: false, logFormat: 0 };
   return reader;
 
   function read(bytes: Uint8Array, at: number, length: number, room: number, limit: number): number {
@@ -281,6 +286,7 @@ export function createAnswerReader(memory: TableMemory, dice: () => number): Ans
     reader.type = type;
     reader.rcode = flags & 0xf;
     reader.isCluster = (flags & clusterFlag) !== 0;
+    reader.logFormat = words[entry + entryLogFormat] as number;
     return Atomics.load(words, epochWord) === epoch ? whole : 0;
   }
 }
@@ -292,6 +298,7 @@ export function readAnswers(memories: readonly TableMemory[], dice: () => number
     type: 0,
     rcode: 0,
     isCluster: false,
+    logFormat: 0,
     read(bytes, at, length, room, limit) {
       for (const reader of readers) {
         const size = reader.read(bytes, at, length, room, limit);
@@ -299,6 +306,7 @@ export function readAnswers(memories: readonly TableMemory[], dice: () => number
         last.type = reader.type;
         last.rcode = reader.rcode;
         last.isCluster = reader.isCluster;
+        last.logFormat = reader.logFormat;
         return size;
       }
       return 0;

@@ -4,13 +4,7 @@
 // Not here: bytes and sockets (responder.ts, server.ts), logging and counting a request (responder.ts).
 
 import type { Address } from "../../ip/address.ts";
-import {
-  finishedAnswer,
-  finishedDenial,
-  keptAnswer,
-  ownerOf,
-  type ZoneFinishedAnswer,
-} from "../../program/zone-answer.ts";
+import { finishedAnswer, finishedDenial, ownerOf, type ZoneFinishedAnswer } from "../../program/zone-answer.ts";
 import { viewZone } from "../../program/zone-view.ts";
 import type { Zone } from "../../program/zone.ts";
 import { finishAnswer } from "../../wire/dns/answer.ts";
@@ -64,13 +58,10 @@ export function createBlock(config: ServerConfig, parts: BlockParts): ZoneBlock 
     limits: limitsOf(config),
   });
   const hosts = config.hosts && createHosts(config.hosts, parts.read, parts.changed);
-  // What is logged or rewritten has to be seen each time.
-  const keepsBytes = config.log === undefined && config.rewrites.length === 0;
   const refreshing =
     hosts !== undefined && config.hosts !== undefined && config.hosts.reloadMs > 0 && config.hosts.file !== undefined;
   const timer = refreshing ? setInterval(hosts.refresh, config.hosts.reloadMs).unref() : undefined;
-  const kubernetes =
-    config.kubernetes && createKubernetes(config.kubernetes, parts, keepsBytes ? finishedAnswer : keptAnswer);
+  const kubernetes = config.kubernetes && createKubernetes(config.kubernetes, parts);
 
   const forward = (query: Query, client: () => Address): Outcome | Promise<Outcome> => {
     loop?.refuse(query.name);
@@ -81,13 +72,15 @@ export function createBlock(config: ServerConfig, parts: BlockParts): ZoneBlock 
   const plain = (query: Query, client: () => Address): Outcome | Promise<Outcome> => {
     const known = hosts?.answer(query.name, query.type);
     if (typeof known === "number") return known;
-    if (known !== undefined) return { answer: known, age: 0 };
+    // Of nobody: goes with every change, and when the file is another (`changed`).
+    if (known !== undefined)
+      return query.class === classIn ? { answer: known, age: 0, owner: 0 } : { answer: known, age: 0 };
     const answer = kubernetes?.(query);
     if (answer === undefined) return forward(query, client);
     if (typeof answer === "number") return answer;
     if (answer.continueAt === undefined || upstreams.of(answer.continueAt) === undefined) {
       // "No such name" is the beginning of a search list to some clients.
-      const isSame = keepsBytes && (config.autopath === undefined || answer.flags % 16 === rcodes.NOERROR);
+      const isSame = config.autopath === undefined || answer.flags % 16 === rcodes.NOERROR;
       return isSame && query.class === classIn ? { answer, age: 0, owner: answer.owner } : { answer, age: 0 };
     }
     return completeChain(answer, query, answer.continueAt, forwarder);
@@ -145,7 +138,6 @@ function limitsOf({ cache }: ServerConfig): Partial<ForwarderLimits> {
 function createKubernetes(
   config: KubernetesConfig,
   parts: BlockParts,
-  answerOf: typeof finishedAnswer,
 ): (query: Query) => (ZoneFinishedAnswer & { readonly owner: number }) | number | undefined {
   const isReverse = (zone: DnsName): boolean => isWithin(zone, "in-addr.arpa") || isWithin(zone, "ip6.arpa");
   const [primary = lowerName(parts.domain)] = config.zones.filter((zone) => !isReverse(zone));
@@ -169,7 +161,7 @@ function createKubernetes(
     // Before the objects are known, so are the ranges of addresses: any reverse name could be ours.
     if (zone === undefined) return rcodes.SERVFAIL;
     const view = viewsOf(zone).get(isReverse(own) ? primary : own);
-    const answer = view && answerOf(view, query.name, query.type);
+    const answer = view && finishedAnswer(view, query.name, query.type);
     // An address outside the cluster's ranges.
     if (view === undefined || answer === undefined) {
       if (falls(query.name)) return undefined;

@@ -1,5 +1,7 @@
 // What the server says: a start banner and the errors that matter, each kind at most once a second, with how many were like it.
 // A flood of failing questions therefore writes one line a second and not one a question.
+//
+// Not here: the query log (query-log.ts).
 
 import type { Clock } from "./server.ts";
 
@@ -9,8 +11,6 @@ export interface DnsLog {
   failed(question: string, reason: string): void;
   /** Something that needs somebody's hand. */
   error(line: string): void;
-  /** A line of the query log, as it is. */
-  query(line: string): void;
   /** A question was REFUSED. */
   refused(question: string, reason: string): void;
 }
@@ -33,7 +33,6 @@ export function createDnsLog(write: (line: string) => void, clock: Clock): DnsLo
   return {
     info: (line) => write(`[INFO] ${line}`),
     error: (line) => write(`[ERROR] ${line}`),
-    query: (line) => write(`[INFO] ${line}`),
     failed: (question, reason) => rarely(`failed ${reason}`, `${question}: SERVFAIL: ${reason}`),
     refused: (question, reason) => rarely(`refused ${reason}`, `${question}: REFUSED: ${reason}`),
   };

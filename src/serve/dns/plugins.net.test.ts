@@ -285,15 +285,47 @@ await test("a loop is found and told, and the cluster's names are still answered
   });
 });
 
-await test("log: CoreDNS's line, for the classes that are asked for", async () => {
-  await withCorefile(`.:53 {\n ${kubernetes}\n log . {\n  class success\n }\n}`, {}, async (ask, { log }) => {
-    await ask("x.production.svc.cluster.local");
-    await ask("api.production.svc.cluster.local");
-    const lines = log.filter((line) => line.includes(" IN "));
-    assert.equal(lines.length, 1);
-    assert.match(
-      lines[0] ?? "",
-      /^\[INFO\] 127\.0\.0\.1:\d+ - \d+ "A IN api\.production\.svc\.cluster\.local\. udp 61 false 1232" NOERROR qr,aa,rd,ra \d+ 0\.\d{9}s$/,
+await test("log: CoreDNS's line, for the classes that are asked for, the second time as the first, by UDP and TCP", async () => {
+  await withCorefile(`.:53 {\n ${kubernetes}\n log . {\n  class success\n }\n}`, {}, async (ask, test) => {
+    for (let times = 0; times < 3; times++) {
+      await ask("x.production.svc.cluster.local");
+      await ask("api.production.svc.cluster.local");
+    }
+    await queryDns(test.namespace, local, "API.production.svc.cluster.local", "A", { transport: "tcp" });
+    await queryDns(test.namespace, "::1", "api.production.svc.cluster.local", "A");
+    await test.server.close();
+    const lines = test.log.filter((line) => line.includes(" IN "));
+    const line = (from: string, protocol: string, room: number): RegExp =>
+      new RegExp(
+        `^\\[INFO\\] ${from}:\\d+ - \\d+ "A IN api\\.production\\.svc\\.cluster\\.local\\. ${protocol} 61 false ${room}" NOERROR qr,aa,rd,ra 77 0\\.\\d{1,9}s$`,
+      );
+    assert.equal(lines.length, 5, lines.join("\n"));
+    for (const each of lines.slice(0, 3)) assert.match(each, line("127\\.0\\.0\\.1", "udp", 1232));
+    assert.match(lines[3] ?? "", line("127\\.0\\.0\\.1", "tcp", 65_535));
+    assert.match(lines[4] ?? "", line("\\[::1\\]", "udp", 1232));
+  });
+});
+
+await test("log and rewrite: what was answered before is told under its own name again, and forgotten with its Service", async () => {
+  let zone = testZone(2);
+  const text = `.:53 {\n ${kubernetes}\n rewrite name suffix .prod. .production.svc.cluster.local. answer auto\n log . "{name} {rcode} {rsize}"\n loadbalance\n}`;
+  await withCorefile(text, { zone: () => zone }, async (ask, test) => {
+    const first = await ask("many.prod");
+    assert.match(first, /^NOERROR \| many\.prod 5 A 10\.244\.0\.[01] \| many\.prod 5 A 10\.244\.0\.[01]$/);
+    // In turns, from the kept bytes too.
+    const again = new Set<string>();
+    while (again.size < 2) again.add(await ask("many.prod"));
+    assert.ok(again.has(first));
+    assert.equal(await ask("none.prod"), "NXDOMAIN");
+    assert.equal(await ask("none.prod"), "NXDOMAIN");
+    zone = testZone(3);
+    assert.equal((await ask("many.prod")).split(" | ").length, 4);
+    await test.server.close();
+    const lines = test.log.filter((line) => line.includes("prod. NO") || line.includes("NXDOMAIN"));
+    assert.ok(lines.length >= 6, lines.join("\n"));
+    assert.deepEqual(
+      [...new Set(lines)].map((line) => line.replace(/ \d+$/, "")),
+      ["[INFO] many.prod. NOERROR", "[INFO] none.prod. NXDOMAIN", "[INFO] many.prod. NOERROR"],
     );
   });
 });

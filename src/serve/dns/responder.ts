@@ -16,8 +16,8 @@ import type { Outcome, ZoneBlock } from "./block.ts";
 import { NoUpstreamError } from "./forwarder.ts";
 import type { DnsLog } from "./log.ts";
 import { countRequest, countResponse, type Metrics, type RequestLabels } from "./metrics.ts";
-import { quickAnswers } from "./quick.ts";
-import { logQuery } from "./query-log.ts";
+import { logFormatOf, type QueryLog } from "./query-log.ts";
+import { nothingLogged, quickAnswers, readOpt } from "./quick.ts";
 import type { Clock } from "./server.ts";
 import { createTally } from "./tally.ts";
 
@@ -42,6 +42,7 @@ export interface ResponderOptions {
   /** The cluster's domain in lower case, for the counts. */
   readonly domain: DnsName;
   readonly log: DnsLog;
+  readonly queryLog: QueryLog;
   readonly clock: Clock;
   readonly metrics: Metrics;
   readonly dice: () => number;
@@ -53,25 +54,34 @@ export interface ResponderOptions {
 
 export function createResponder(options: ResponderOptions): Responder {
   const answerer = createAnswerer(options);
-  const { metrics, clock, answers, dice } = options;
+  const { metrics, clock, answers, dice, queryLog } = options;
+  const logged = nothingLogged();
   // One value for all datagrams, as the socket does it.
   let under: Datagram | undefined;
   const noSource = { address: "0.0.0.0", port: 0 };
   const datagramSource = (): { readonly address: Address; readonly port: number } => under?.source() ?? noSource;
   const reader = readAnswers(answers.memories, dice);
   /** What is known already, for a stream. */
-  const again = (asked: Uint8Array, labels: RequestLabels): Uint8Array | undefined => {
+  const again = (asked: Uint8Array, labels: RequestLabels, source: Client["source"]): Uint8Array | undefined => {
     answers.refresh();
     const bytes = new Uint8Array(asked.length * 2 + againBytesMax);
     bytes.set(asked);
     const size = reader.read(bytes, 0, asked.length, asked.length, asked.length + againBytesMax);
     if (size === 0) return undefined;
     countRequest(metrics, labels, reader.type, reader.isCluster ? "cluster" : "other");
-    countResponse(metrics, labels, { rcode: reader.rcode, bytes: size, ended: clock.now() });
+    const ended = clock.now();
+    countResponse(metrics, labels, { rcode: reader.rcode, bytes: size, ended });
+    if (reader.logFormat !== 0) {
+      const places = { bytes, at: 0, length: asked.length, response: bytes, from: asked.length, size };
+      Object.assign(logged, places, { protocol: labels.protocol, rcode: reader.rcode, source: source() });
+      logged.took = ended - labels.started;
+      readOpt(logged);
+      queryLog.write(reader.logFormat, logged);
+    }
     return bytes.subarray(asked.length, asked.length + size);
   };
   return {
-    quick: quickAnswers({ reader, clock, tally: createTally(options.tally), begin: answers.refresh }),
+    quick: quickAnswers({ reader, clock, tally: createTally(options.tally), queryLog, begin: answers.refresh }),
     datagram(datagram) {
       const started = clock.now();
       const { bytes: asked, room } = datagram;
@@ -89,12 +99,16 @@ export function createResponder(options: ResponderOptions): Responder {
       const block = answerer.blockFor(query.name);
       const outcome = answerer.answer(block, query, datagramSource);
       if (!(outcome instanceof Promise)) {
-        if (typeof outcome !== "number" && outcome.owner !== undefined)
+        if (typeof outcome !== "number" && outcome.owner !== undefined) {
+          const { name } = query;
+          const { flags, counts } = outcome.answer;
           answers.keep(asked, query.questionEnd, outcome.answer, {
             owner: outcome.owner,
             turns: block?.config.loadbalance === true,
-            isCluster: isWithin(query.name, options.domain),
+            isCluster: isWithin(name, options.domain),
+            logFormat: logFormatOf(queryLog, block?.config.log, { name, rcode: flags & 0xf, answers: counts.answers }),
           });
+        }
         datagram.send(answerer.write(room, asked, query, outcome, { limit, labels, block, source: datagramSource }));
         return;
       }
@@ -110,7 +124,7 @@ export function createResponder(options: ResponderOptions): Responder {
 
     async stream(asked, { family, source }) {
       const labels: RequestLabels = { protocol: "tcp", family, started: clock.now(), bytes: asked.length };
-      const known = again(asked, labels);
+      const known = again(asked, labels, source);
       if (known !== undefined) return known;
       const query = readQuery(asked);
       if (query.kind === "silence") return undefined;
@@ -153,7 +167,8 @@ interface Sending {
 }
 
 function createAnswerer(options: ResponderOptions): Answerer {
-  const { log, clock, metrics, dice, domain, blocks } = options;
+  const { log, queryLog, clock, metrics, dice, domain, blocks } = options;
+  const logged = nothingLogged();
 
   const failed = (query: Query, error: unknown): number => {
     const reason = error instanceof Error ? error.message : String(error);
@@ -194,9 +209,16 @@ function createAnswerer(options: ResponderOptions): Answerer {
       const ended = clock.now();
       countRequest(metrics, labels, query.type, isWithin(query.name, domain) ? "cluster" : "other");
       countResponse(metrics, labels, { rcode, bytes: length, ended });
-      const rules = block?.config.log;
-      if (rules !== undefined)
-        logQuery(log, rules, { asked, query, labels, source, response: out.subarray(0, length), rcode, ended });
+      const count = ((out[6] ?? 0) << 8) | (out[7] ?? 0);
+      const format = logFormatOf(queryLog, block?.config.log, { name: query.name, rcode, answers: count });
+      if (format !== 0) {
+        const places = { bytes: asked, length: asked.length, response: out, size: length };
+        Object.assign(logged, places, { protocol: labels.protocol, rcode, source: source() });
+        logged.udpBytes = query.edns?.udpBytes ?? -1;
+        logged.dnssecOk = query.edns?.dnssecOk === true;
+        logged.took = ended - labels.started;
+        queryLog.write(format, logged);
+      }
       return length;
     },
   };

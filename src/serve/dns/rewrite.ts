@@ -32,7 +32,7 @@ export function rewriteName(rules: readonly RewriteRule[], asked: DnsName): Rewr
   return matched ? { name: undotted(name), steps } : undefined;
 }
 
-/** The outcome for the new name as the answer to the query. */
+/** The outcome for the new name as the answer to the query: kept as long as that one, for the same name is always rewritten the same way. */
 export function rewrittenBack(outcome: Outcome, query: Query, { name, steps }: RewrittenName): Outcome {
   if (typeof outcome === "number") return outcome;
   const message = messageOf({ ...query, name }, outcome.answer, outcome.age);
@@ -51,7 +51,7 @@ export function rewrittenBack(outcome: Outcome, query: Query, { name, steps }: R
     authority: back(message.authority),
     additional: back(message.additional),
   });
-  return { answer, age: 0 };
+  return outcome.owner === undefined ? { answer, age: 0 } : { answer, age: 0, owner: outcome.owner };
 }
 
 function renamed(name: DnsName, part: "name" | "value", steps: RewrittenName["steps"]): DnsName {

@@ -18,6 +18,7 @@ import { defaultCorefileText } from "./default-corefile.ts";
 import type { Upstream } from "./forwarder.ts";
 import { startHttp } from "./http.ts";
 import { createDnsLog, type DnsLog } from "./log.ts";
+import { createQueryLog, type QueryLog } from "./query-log.ts";
 import { createMetrics, formatMetrics, type Metrics } from "./metrics.ts";
 import { createResponder } from "./responder.ts";
 import { createTallyMemory, takeTally } from "./tally.ts";
@@ -38,6 +39,8 @@ export interface DnsServerOptions {
   readonly domain: string;
   /** Takes the log, a line at a time, without line ends. */
   readonly log: (line: string) => void;
+  /** Takes lines of the query log as bytes with their ends, its own until it returns; `log` takes them where it is absent. */
+  readonly logLines?: (lines: Uint8Array) => void;
   /** What it does; `defaultCorefile` of the domain where it is missing. */
   readonly corefile?: Corefile;
   /** Files that a Corefile names (hosts, certificates). */
@@ -85,20 +88,27 @@ export function defaultCorefile(domain: string): Corefile {
 /** Starts serving. Resolves when it listens on all ports; rejects with the KernelError of the one that is taken, and leaves none open. */
 export async function startDnsServer(options: DnsServerOptions): Promise<DnsServer> {
   const { clock = performance, domain } = options;
-  const log = createDnsLog(options.log, clock);
+  const queryLog = createQueryLog(options.logLines ?? ((lines) => logEach(options.log, lines)));
+  const write = (line: string): void => {
+    // What was answered before is said before.
+    queryLog.flush();
+    options.log(line);
+  };
+  const log = createDnsLog(write, clock);
   const state: State = {
     options,
     clock,
     dice: options.dice ?? Math.random,
     domain: lowerName(domain),
     log,
+    queryLog,
     sockets: new Map(),
     pages: new Map(),
     metrics: new Map(),
     blocks: new Map(),
     corefile: options.corefile ?? defaultCorefile(domain),
     reloadFailures: 0,
-    workers: (options.workers ?? 1) > 1 ? startWorkers((options.workers ?? 1) - 1, log) : undefined,
+    workers: (options.workers ?? 1) > 1 ? startWorkers((options.workers ?? 1) - 1, log, queryLog) : undefined,
     following: undefined,
   };
   state.following = followZone(state);
@@ -143,6 +153,7 @@ interface State {
   readonly dice: () => number;
   readonly domain: DnsName;
   readonly log: DnsLog;
+  readonly queryLog: QueryLog;
   /** By port and address. */
   readonly sockets: Map<string, Socket>;
   readonly pages: Map<string, { readonly kind: PageKind; readonly server: Server; readonly bound: number }>;
@@ -264,7 +275,7 @@ async function openSocket(
   key: string,
   { port, address }: { readonly port: number; readonly address: string | undefined },
 ): Promise<Socket> {
-  const { domain, log, clock, dice } = state;
+  const { domain, log, queryLog, clock, dice } = state;
   const { namespace, ports = {}, zone } = state.options;
   const answers = createAnswers({ zone, shared: state.workers !== undefined });
   const tally = createTallyMemory(false);
@@ -272,6 +283,7 @@ async function openSocket(
     blocks: () => state.blocks.get(key) ?? [],
     domain,
     log,
+    queryLog,
     clock,
     dice,
     metrics: metricsOf(state, port),
@@ -386,6 +398,11 @@ async function closeAll(state: State): Promise<void> {
   // The last reply of a thread has left before it ends.
   state.following?.close();
   await state.workers?.close();
+  state.queryLog.flush();
+}
+
+function logEach(log: (line: string) => void, lines: Uint8Array): void {
+  for (const line of new TextDecoder().decode(lines).split("\n")) if (line !== "") log(line);
 }
 
 function distinctBlocks(blocks: State["blocks"]): Set<ZoneBlock> {

@@ -8,6 +8,7 @@ import { parentPort } from "node:worker_threads";
 import { serveFd, type Datagram, type UdpServer } from "../../kernel/udp.ts";
 import type { Address } from "../../ip/address.ts";
 import { readAnswers, type TableMemory } from "./answer-table.ts";
+import { createQueryLog } from "./query-log.ts";
 import { quickAnswers } from "./quick.ts";
 import { createTally } from "./tally.ts";
 
@@ -24,7 +25,9 @@ export type ToWorker =
   | { readonly kind: "close"; readonly socket: number }
   /** When everything that was said before is done. */
   | { readonly kind: "end" }
-  | { readonly kind: "replies"; readonly replies: readonly Reply[] };
+  | { readonly kind: "replies"; readonly replies: readonly Reply[] }
+  /** Those of the query log (query-log.ts), in the order of their numbers. */
+  | { readonly kind: "formats"; readonly formats: readonly string[] };
 
 /** Without bytes: there will be none. */
 interface Reply {
@@ -32,9 +35,10 @@ interface Reply {
   readonly bytes: Uint8Array | undefined;
 }
 
-/** Questions that are not in the tables. */
+/** Questions that are not in the tables, or lines of the query log about those that were. */
 export interface FromWorker {
   readonly questions: readonly WorkerQuestion[];
+  readonly lines?: Uint8Array;
 }
 
 export interface WorkerQuestion {
@@ -50,6 +54,9 @@ const waitingMax = 4096;
 
 const servers = new Map<number, UdpServer>();
 const waiting = new Map<number, (reply: Uint8Array) => void>();
+const queryLog = createQueryLog((lines) => {
+  parentPort?.postMessage({ questions: [], lines: lines.slice() } satisfies FromWorker, []);
+});
 let questions: WorkerQuestion[] = [];
 let next = 0;
 
@@ -62,7 +69,10 @@ parentPort?.on("message", (message: ToWorker) => {
       servers.delete(message.socket);
       return;
     case "end":
+      queryLog.flush();
       return parentPort?.close();
+    case "formats":
+      return queryLog.learn(message.formats);
     case "replies":
       for (const { ticket, bytes } of message.replies) {
         if (bytes !== undefined) waiting.get(ticket)?.(bytes);
@@ -77,6 +87,7 @@ function open({ socket, fd, port, memories, tally: numbers }: Extract<ToWorker, 
     reader: readAnswers(memories, Math.random),
     clock: performance,
     tally,
+    queryLog,
     begin() {},
     end() {
       tally.lost(server.dropped(), server.unsent());

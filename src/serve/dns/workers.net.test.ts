@@ -12,7 +12,10 @@ import { readQuery } from "../../wire/dns/query.ts";
 import { formatRecordData } from "../../wire/dns/record.ts";
 import { createAnswers } from "./answers.ts";
 import { queryDns } from "./client.ts";
+import { parseCorefile } from "./corefile.ts";
+import { defaultCorefileText } from "./default-corefile.ts";
 import { createDnsLog } from "./log.ts";
+import { createQueryLog } from "./query-log.ts";
 import { answerOf, startTestServer, testUpstream } from "./server.testing.ts";
 import { startWorkers } from "./workers.ts";
 
@@ -64,12 +67,14 @@ await test("a thread answers what is kept, hands over the rest, and forgets with
         owner: ownerOf(query.name, zone, answer),
         turns: false,
         isCluster: true,
+        logFormat: 0,
       });
       datagram.send(writeAnswer(datagram.room, bytes, query, answer, { limit: 512, turn: 0 }));
     };
     const workers = startWorkers(
       2,
       createDnsLog((line) => log.push(line), performance),
+      createQueryLog(() => {}),
     );
     // None of the sockets is this thread's.
     const sockets = workers.open({ namespace, address: { port: 53 }, memories: answers.memories, handle });
@@ -105,6 +110,7 @@ await test("a server of three threads: every client is answered, counted once, a
   const { namespace, server, log, close } = await startTestServer({
     zone: () => zone,
     upstream,
+    corefile: parseCorefile(defaultCorefileText("cluster.local").replace("errors", "errors\n    log")),
     workers: 3,
     subscribe(listener) {
       listeners.add(listener);
@@ -135,6 +141,10 @@ await test("a server of three threads: every client is answered, counted once, a
       log.filter((line) => !line.startsWith("[INFO]")),
       [],
     );
+    await server.close();
+    const lines = log.filter((line) => line.includes(" IN "));
+    assert.equal(lines.length, 120);
+    assert.equal(lines.filter((line) => line.includes(`A IN ${name}. udp`)).length, 60);
   } finally {
     await close();
   }
@@ -160,6 +170,7 @@ await test("a port that is taken is an error, with threads too", async () => {
 await test("a thread that dies leaves its clients to the others", async () => {
   await withNamespace(async (namespace) => {
     const log: string[] = [];
+    const queryLog = createQueryLog(() => {});
     const ended = Promise.withResolvers<void>();
     const workers = startWorkers(
       1,
@@ -167,6 +178,7 @@ await test("a thread that dies leaves its clients to the others", async () => {
         log.push(line);
         if (line.includes("has ended")) ended.resolve();
       }, performance),
+      queryLog,
     );
     const own = serveUdp(namespace, { port: 53, sharing: true }, (datagram) => {
       const response = datagram.bytes.slice();

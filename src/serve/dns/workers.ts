@@ -9,6 +9,7 @@ import type { NetworkNamespace } from "../../kernel/namespaces.ts";
 import type { SocketAddress } from "../../kernel/sockets.ts";
 import type { TableMemory } from "./answer-table.ts";
 import type { DnsLog } from "./log.ts";
+import type { QueryLog } from "./query-log.ts";
 import { createTallyMemory, lostOf } from "./tally.ts";
 import type { FromWorker, ToWorker, WorkerQuestion } from "./worker.ts";
 
@@ -36,8 +37,8 @@ export interface WorkerSockets {
 }
 
 /** Starts `count` threads. */
-export function startWorkers(count: number, log: DnsLog): Workers {
-  const threads = Array.from({ length: count }, (_, index) => startThread(index + 2, log));
+export function startWorkers(count: number, log: DnsLog, queryLog: QueryLog): Workers {
+  const threads = Array.from({ length: count }, (_, index) => startThread(index + 2, log, queryLog));
   let next = 0;
   return {
     open({ namespace, address, memories, handle }) {
@@ -80,7 +81,7 @@ interface Thread {
 /** It keeps no answers of its own, so this is plenty. */
 const resourceLimits = { maxYoungGenerationSizeMb: 2, maxOldGenerationSizeMb: 32 };
 
-function startThread(number: number, log: DnsLog): Thread {
+function startThread(number: number, log: DnsLog, queryLog: QueryLog): Thread {
   const worker = new Worker(new URL("./worker.ts", import.meta.url), { resourceLimits, name: `dns-${number}` });
   const sockets = new Map<number, { readonly fd: number; readonly handle: (datagram: Datagram) => void }>();
   let state: "runs" | "ends" | "gone" = "runs";
@@ -96,7 +97,9 @@ function startThread(number: number, log: DnsLog): Thread {
     state = "gone";
     sockets.clear();
   });
-  worker.on("message", ({ questions }: FromWorker) => {
+  let formatsTold = 0;
+  worker.on("message", ({ questions, lines }: FromWorker) => {
+    if (lines !== undefined) queryLog.lines(lines);
     const replies: { ticket: number; bytes: Uint8Array | undefined }[] = [];
     let isNow = true;
     for (const question of questions) {
@@ -108,6 +111,10 @@ function startThread(number: number, log: DnsLog): Thread {
     }
     isNow = false;
     if (replies.length > 0) tell({ kind: "replies", replies });
+    // A format is new with the first answer that is logged so; until it is known there, such questions come here.
+    const { formats } = queryLog;
+    if (formats.length > formatsTold) tell({ kind: "formats", formats: [...formats] });
+    formatsTold = formats.length;
   });
   return {
     open(message, handle) {
