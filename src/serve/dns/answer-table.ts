@@ -2,6 +2,7 @@
 // A table is one block of memory, so threads can share it: one writes, any number read. Data is only ever appended, and an entry is seen
 // when all of it is there; where everything is thrown away a reader that was in the middle of an answer finds out and starts over elsewhere.
 //
+// An answer may have an end (an upstream's): then its TTLs are told less by the seconds since it came, and behind the end it is not here.
 // An entry has an owner: a number that stands for the Service its answer is made of. `forget(owner)` takes away what one change concerns.
 // What is not here, odd or too large for its client is for the responder: a table says "not here" to every question it does not understand.
 //
@@ -15,15 +16,22 @@ export interface TableMemory {
   readonly buffer: ArrayBuffer | SharedArrayBuffer;
   /** A power of two. */
   readonly slots: number;
+  /**
+   * `ours`: answers hold for every client until they are forgotten. `others`: they have an end, and depend on what the query says with DO, AD
+   * and CD.
+   */
+  readonly kind: "ours" | "others";
 }
 
 export function createTableMemory(size: {
   readonly slots: number;
   readonly bytes: number;
   readonly shared: boolean;
+  readonly kind: TableMemory["kind"];
 }): TableMemory {
-  const length = headerWords * 4 + size.slots * 8 + size.bytes;
-  return { buffer: size.shared ? new SharedArrayBuffer(length) : new ArrayBuffer(length), slots: size.slots };
+  const { slots, bytes, shared, kind } = size;
+  const length = headerWords * 4 + slots * 8 + bytes;
+  return { buffer: shared ? new SharedArrayBuffer(length) : new ArrayBuffer(length), slots, kind };
 }
 
 export interface AnswerTable {
@@ -42,19 +50,28 @@ export interface KeepAs {
   readonly isCluster: boolean;
   /** The format of its line in the query log (query-log.ts); 0: none. */
   readonly logFormat: number;
+  /** Of an answer of others, in milliseconds of the server's clock. */
+  readonly times?: AnswerTimes;
+}
+
+/** When an answer came, and until when it holds. */
+export interface AnswerTimes {
+  readonly storedMs: number;
+  readonly expiresMs: number;
 }
 
 export interface AnswerReader {
   /**
    * Answers a query, `bytes[at … at + length)`, into the same bytes from `room` on, where there are as many as `limit`; gives the response's
-   * length, or 0 where it is not here. `limit` 0: as many as UDP and the query allow.
+   * length, or 0 where it is not here. `limit` 0: as many as UDP and the query allow. `now`: by the server's clock.
    */
-  read(bytes: Uint8Array, at: number, length: number, room: number, limit: number): number;
-  /** Of the last response: its type, its rcode, whether its name is of the cluster's domain, its line in the query log. */
+  read(bytes: Uint8Array, at: number, length: number, room: number, limit: number, now: number): number;
+  /** Of the last response: its type, its rcode, whether its name is of the cluster's domain, its line in the query log, and whether it is of others. */
   type: number;
   rcode: number;
   isCluster: boolean;
   logFormat: number;
+  isOthers: boolean;
 }
 
 // Words: the epoch, where the next entry goes; then the slots (an entry's word, 0 empty, -1 gone), their owners, the entries.
@@ -70,7 +87,7 @@ const answerBytesMax = 4096;
 
 // An entry's words; its name in lower case and the answer follow, each from a word's start.
 const entryHash = 0;
-/** Bytes of the name, and the type above. */
+/** Bytes of the name, what the query said (`variantOf`), and the type above. */
 const entryKey = 1;
 /** Bits of the header besides what the query decides, and the answers above. In the place of QR, which all have: a name of the cluster. */
 const entryFlags = 2;
@@ -82,9 +99,14 @@ const entrySize = 4;
 /** Where those start, and the bytes of each above. */
 const entryTurns = 5;
 const entryLogFormat = 6;
-const entryWords = 7;
+/** Of others' answers: when it came, in 2 ** 31 ms and what is left, and for how many milliseconds it holds. */
+const entryStored = 7;
+const entryLife = 9;
+const entryWords = 10;
+const storedUnit = 2 ** 31;
 
 interface Views {
+  readonly kind: TableMemory["kind"];
   readonly words: Int32Array;
   readonly bytes: Uint8Array;
   readonly mask: number;
@@ -93,8 +115,9 @@ interface Views {
   readonly entriesAt: number;
 }
 
-function viewsOf({ buffer, slots }: TableMemory): Views {
+function viewsOf({ buffer, slots, kind }: TableMemory): Views {
   return {
+    kind,
     words: new Int32Array(buffer),
     bytes: new Uint8Array(buffer),
     mask: slots - 1,
@@ -106,7 +129,7 @@ function viewsOf({ buffer, slots }: TableMemory): Views {
 
 /** The table's one writer. */
 export function createAnswerTable(memory: TableMemory): AnswerTable {
-  const { words, bytes, mask, slotsAt, ownersAt, entriesAt } = viewsOf(memory);
+  const { kind, words, bytes, mask, slotsAt, ownersAt, entriesAt } = viewsOf(memory);
   let taken = 0;
   words[nextWord] = entriesAt;
   // The slots of each owner, one behind the other, a number above their own; 0 ends. A slot that is free is in no such row.
@@ -125,22 +148,28 @@ export function createAnswerTable(memory: TableMemory): AnswerTable {
     Atomics.add(words, epochWord, 1);
   };
   return {
-    keep(asked, questionEnd, answer, { owner, turns, isCluster, logFormat }) {
+    keep(asked, questionEnd, answer, { owner, turns, isCluster, logFormat, times }) {
       const nameBytes = questionEnd - 4 - 12;
       const size = answer.bytes.length;
       if (size > answerBytesMax) return;
+      // Of what stands behind the question only one record is looked at.
+      if (kind === "others" && (asked[10] !== 0 || (asked[11] ?? 0) > 1)) return;
       const needed = entryWords + wordsFor(nameBytes) + wordsFor(size);
       if ((words[nextWord] ?? 0) + needed > words.length || taken > mask * 0.7) clear();
       const type = ((asked[questionEnd - 4] ?? 0) << 8) | (asked[questionEnd - 3] ?? 0);
       const hash = hashOf(asked, 12, nameBytes, type);
-      const key = nameBytes | (type << 16);
+      const key = nameBytes | (kind === "others" ? variantOf(asked, 0, questionEnd) : 0) | (type << 16);
       let free = -1;
       for (let probe = 0, slot = hash & mask; probe < probesMax; probe++, slot = (slot + 1) & mask) {
         const there = words[slotsAt + slot] ?? 0;
         if (there <= 0 && free < 0) free = slot;
         if (there === 0) break;
+        if (there <= 0 || words[there + entryHash] !== hash || words[there + entryKey] !== key) continue;
         // Here already, and too large for this client.
-        if (there > 0 && words[there + entryHash] === hash && words[there + entryKey] === key) return;
+        if (kind === "ours") return;
+        // Here already, and over, or told anew.
+        free = slot;
+        break;
       }
       if (free < 0) return;
       const entry = words[nextWord] ?? 0;
@@ -152,13 +181,22 @@ export function createAnswerTable(memory: TableMemory): AnswerTable {
       words[entry + entrySize] = size | ((turns ? (rotation?.count ?? 0) : 0) << 16);
       words[entry + entryTurns] = (rotation?.start ?? 0) | ((rotation?.recordBytes ?? 0) << 16);
       words[entry + entryLogFormat] = logFormat;
+      if (times !== undefined) {
+        const stored = Math.floor(times.storedMs);
+        words[entry + entryStored] = Math.floor(stored / storedUnit);
+        words[entry + entryStored + 1] = stored % storedUnit;
+        words[entry + entryLife] = Math.min(times.expiresMs - times.storedMs, storedUnit - 1);
+      }
       const name = (entry + entryWords) * 4;
       for (let i = 0; i < nameBytes; i++) bytes[name + i] = lower[asked[12 + i] ?? 0] ?? 0;
       bytes.set(answer.bytes, name + wordsFor(nameBytes) * 4);
       words[nextWord] = entry + needed;
-      words[ownersAt + free] = owner;
-      behind[free] = firstOf[rowOf(owner)] as number;
-      firstOf[rowOf(owner)] = free + 1;
+      // What has an end is nobody's.
+      if (kind === "ours") {
+        words[ownersAt + free] = owner;
+        behind[free] = firstOf[rowOf(owner)] as number;
+        firstOf[rowOf(owner)] = free + 1;
+      }
       if (words[slotsAt + free] === 0) taken++;
       // Seen from here on, with all of it.
       Atomics.store(words, slotsAt + free, entry);
@@ -184,13 +222,14 @@ export function createAnswerTable(memory: TableMemory): AnswerTable {
   };
 }
 
-/** One of any number of readers. `dice`: from 0 up to 1. */
-export function createAnswerReader(memory: TableMemory, dice: () => number): AnswerReader {
-  const { words, bytes: table, mask, slotsAt } = viewsOf(memory);
-  const reader: AnswerReader = { read, type: 0, rcode: 0, isCluster: false, logFormat: 0 };
+/** One of any number of readers, of several tables: the first that has the answer gives it. `dice`: from 0 up to 1. */
+export function readAnswers(memories: readonly TableMemory[], dice: () => number): AnswerReader {
+  const tables = memories.map(viewsOf);
+  const reader: AnswerReader = { read, type: 0, rcode: 0, isCluster: false, logFormat: 0, isOthers: false };
+  const wanted: Wanted = { hash: 0, key: 0, most: 0, hasOpt: false, now: 0 };
   return reader;
 
-  function read(bytes: Uint8Array, at: number, length: number, room: number, limit: number): number {
+  function read(bytes: Uint8Array, at: number, length: number, room: number, limit: number, now: number): number {
     const end = at + length;
     // A query (RFC 1035 4.1.1) with one question and at most one additional record.
     if (length < 17 || ((bytes[at + 2] as number) & 0xf8) !== 0 || bytes[at + 5] !== 1) return 0;
@@ -221,7 +260,28 @@ export function createAnswerReader(memory: TableMemory, dice: () => number): Ans
     } else if (bytes[at + 11] !== 0 || questionEnd !== end) return 0;
 
     const hash = hashOf(bytes, at + 12, nameBytes, type);
-    const key = nameBytes | (type << 16);
+    reader.type = type;
+    wanted.hash = hash;
+    wanted.most = most;
+    wanted.hasOpt = hasOpt;
+    wanted.now = now;
+    for (const table of tables) {
+      wanted.key = nameBytes | (table.kind === "others" ? variantOf(bytes, at, questionEnd) : 0) | (type << 16);
+      const size = copyAnswer(table, bytes, at, questionEnd, room, wanted);
+      if (size > 0) return size;
+    }
+    return 0;
+  }
+
+  function copyAnswer(
+    { kind, words, bytes: table, mask, slotsAt }: Views,
+    bytes: Uint8Array,
+    at: number,
+    questionEnd: number,
+    room: number,
+    { hash, key, most, hasOpt, now }: Wanted,
+  ): number {
+    const nameBytes = questionEnd - 4 - 12 - at;
     const epoch = Atomics.load(words, epochWord);
     if ((epoch & 1) !== 0) return 0;
     let slot = hash & mask;
@@ -237,6 +297,12 @@ export function createAnswerReader(memory: TableMemory, dice: () => number): Ans
       if (same === nameBytes) break;
     }
 
+    let age = 0;
+    if (kind === "others") {
+      const stored = (words[entry + entryStored] as number) * storedUnit + (words[entry + entryStored + 1] as number);
+      if (now - stored >= (words[entry + entryLife] as number)) return 0;
+      age = Math.floor((now - stored) / 1000);
+    }
     const sizes = words[entry + entrySize] as number;
     const size = sizes & 0xffff;
     const head = questionEnd - at;
@@ -268,6 +334,7 @@ export function createAnswerReader(memory: TableMemory, dice: () => number): Ans
       for (let i = 0; i < shift; i++) bytes[to + start + all - shift + i] = table[source + start + i] as number;
       for (let i = shift; i < all; i++) bytes[to + start + i - shift] = table[source + start + i] as number;
     }
+    if (age > 0) ageRecords(bytes, to, to + size, age);
     if (hasOpt) {
       const opt = to + size;
       bytes[opt] = 0;
@@ -283,36 +350,48 @@ export function createAnswerReader(memory: TableMemory, dice: () => number): Ans
       bytes[opt + 9] = 0;
       bytes[opt + 10] = 0;
     }
-    reader.type = type;
     reader.rcode = flags & 0xf;
     reader.isCluster = (flags & clusterFlag) !== 0;
     reader.logFormat = words[entry + entryLogFormat] as number;
+    reader.isOthers = kind === "others";
     return Atomics.load(words, epochWord) === epoch ? whole : 0;
   }
 }
 
-/** One reader of several tables: the first that has the answer gives it. */
-export function readAnswers(memories: readonly TableMemory[], dice: () => number): AnswerReader {
-  const readers = memories.map((memory) => createAnswerReader(memory, dice));
-  const last: AnswerReader = {
-    type: 0,
-    rcode: 0,
-    isCluster: false,
-    logFormat: 0,
-    read(bytes, at, length, room, limit) {
-      for (const reader of readers) {
-        const size = reader.read(bytes, at, length, room, limit);
-        if (size === 0) continue;
-        last.type = reader.type;
-        last.rcode = reader.rcode;
-        last.isCluster = reader.isCluster;
-        last.logFormat = reader.logFormat;
-        return size;
-      }
-      return 0;
-    },
-  };
-  return last;
+interface Wanted {
+  hash: number;
+  key: number;
+  most: number;
+  hasOpt: boolean;
+  now: number;
+}
+
+/** Takes `age` seconds off the TTLs of the records `bytes[from … end)`. */
+function ageRecords(bytes: Uint8Array, from: number, end: number, age: number): void {
+  for (let at = from; at < end;) {
+    for (;;) {
+      const size = bytes[at] as number;
+      // RFC 1035 4.1.4: a pointer ends a name.
+      at += size >= 0xc0 ? 2 : size + 1;
+      if (size === 0 || size >= 0xc0) break;
+    }
+    const ttl =
+      (bytes[at + 4] as number) * 0x1000000 +
+      (((bytes[at + 5] as number) << 16) | ((bytes[at + 6] as number) << 8) | (bytes[at + 7] as number));
+    const left = ttl > age ? ttl - age : 0;
+    bytes[at + 4] = left >>> 24;
+    bytes[at + 5] = left >>> 16;
+    bytes[at + 6] = left >>> 8;
+    bytes[at + 7] = left;
+    at += 10 + (((bytes[at + 8] as number) << 8) | (bytes[at + 9] as number));
+  }
+}
+
+/** What a query says that others answer by: AD (RFC 6840 5.7), CD, and DO of an OPT record behind the question. Above the bytes of a name. */
+function variantOf(bytes: Uint8Array, at: number, questionEnd: number): number {
+  const isOpt = bytes[at + 11] !== 0 && bytes[questionEnd] === 0 && bytes[questionEnd + 2] === recordTypes.OPT;
+  const dnssecOk = isOpt && ((bytes[questionEnd + 7] as number) & 0x80) !== 0 ? 1 : 0;
+  return ((((bytes[at + 3] as number) & 0x30) >> 4) | (dnssecOk << 2)) << 8;
 }
 
 function wordsFor(bytes: number): number {

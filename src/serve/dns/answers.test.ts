@@ -13,17 +13,17 @@ import { finishAnswer, udpLimit, writeAnswer } from "../../wire/dns/answer.ts";
 import { buildQuery, parseMessage } from "../../wire/dns/message.ts";
 import { readQuery } from "../../wire/dns/query.ts";
 import { classIn, type RecordType } from "../../wire/dns/record.ts";
-import { createAnswerReader, createAnswerTable, createTableMemory, readAnswers } from "./answer-table.ts";
+import { type AnswerReader, createAnswerTable, createTableMemory, readAnswers } from "./answer-table.ts";
 import { createAnswers } from "./answers.ts";
 
 const room = 4096;
 
 /** The response to a query's bytes, undefined where it is not here. */
-function read(reader: ReturnType<typeof createAnswerReader>, query: Uint8Array, limit = 0): Uint8Array | undefined {
+function read(reader: AnswerReader, query: Uint8Array, limit = 0, now = 0): Uint8Array | undefined {
   const bytes = new Uint8Array(room * 2);
   // Not at the start, as in a socket's buffers.
   bytes.set(query, 8);
-  const size = reader.read(bytes, 8, query.length, room, limit);
+  const size = reader.read(bytes, 8, query.length, room, limit, now);
   return size === 0 ? undefined : bytes.slice(room, room + size);
 }
 
@@ -50,10 +50,60 @@ function questionEnd(query: Uint8Array): number {
 
 const as = { owner: 7, turns: false, isCluster: true, logFormat: 0 };
 
+await test("an answer of others is told with what is left of its time, to those who asked as the first did, until it is over", () => {
+  const memory = createTableMemory({ slots: 64, bytes: 1 << 16, shared: false, kind: "others" });
+  const [table, reader] = [createAnswerTable(memory), readAnswers([memory], () => 0)];
+  const name = "db.shop.svc.cluster.local";
+  const queryWith = (flags: number, dnssecOk: boolean): Uint8Array => {
+    const query = buildQuery({ id: 1, name, type: "A", udpBytes: 1232 });
+    query[3] = (query[3] ?? 0) | flags;
+    query[query.length - 4] = dnssecOk ? 0x80 : 0;
+    return query;
+  };
+  const plain = queryWith(0, false);
+  const ttls = (query: Uint8Array, now: number): number[] | undefined => {
+    const response = read(reader, query, 0, now);
+    return response && parseMessage(response).answers.map(({ ttl }) => ttl);
+  };
+  // The clock of a machine that has run for months.
+  const storedMs = 2 ** 33 + 0.25;
+  const others = { ...as, times: { storedMs, expiresMs: storedMs + 4000 } };
+  table.keep(plain, questionEnd(plain), addresses(2), others);
+  for (const [after, left] of [
+    [0, 5],
+    [999, 5],
+    [1000, 4],
+    [3999, 2],
+  ] as const)
+    assert.deepEqual(ttls(plain, storedMs + after), [left, left]);
+  assert.equal(reader.isOthers, true);
+  assert.equal(ttls(plain, storedMs + 4001), undefined);
+  // Told anew it takes the old one's place.
+  table.keep(plain, questionEnd(plain), addresses(1), {
+    ...as,
+    times: { storedMs: storedMs + 5000, expiresMs: storedMs + 9000 },
+  });
+  assert.deepEqual(ttls(plain, storedMs + 5000), [5]);
+  // AD, CD, DO: others may get other answers.
+  const variants = [queryWith(0x10, false), queryWith(0x20, false), queryWith(0, true)];
+  for (const query of variants) assert.equal(ttls(query, storedMs + 5000), undefined);
+  const [checked = plain] = variants;
+  table.keep(checked, questionEnd(checked), addresses(3), {
+    ...as,
+    times: { storedMs: storedMs + 5000, expiresMs: storedMs + 9000 },
+  });
+  assert.deepEqual([ttls(checked, storedMs + 6000), ttls(plain, storedMs + 6000)], [[4, 4, 4], [4]]);
+  // A second record behind the question may be an OPT that is not looked at.
+  const odd = queryWith(0, true);
+  odd[11] = 2;
+  table.keep(odd, questionEnd(plain), addresses(1), others);
+  assert.equal(ttls(queryWith(0, true), storedMs), undefined);
+});
+
 await test("a kept answer is written as it was the first time, whatever the case and EDNS of the question", () => {
   for (const shared of [false, true]) {
-    const memory = createTableMemory({ slots: 64, bytes: 1 << 16, shared });
-    const [table, reader] = [createAnswerTable(memory), createAnswerReader(memory, () => 0)];
+    const memory = createTableMemory({ slots: 64, bytes: 1 << 16, shared, kind: "ours" });
+    const [table, reader] = [createAnswerTable(memory), readAnswers([memory], () => 0)];
     const answer = addresses(3);
     const first = buildQuery({ id: 1, name: "db.shop.svc.cluster.local", type: "A" });
     assert.equal(read(reader, first), undefined);
@@ -79,7 +129,7 @@ await test("a kept answer is written as it was the first time, whatever the case
 });
 
 await test("addresses take turns, each is there once", () => {
-  const memory = createTableMemory({ slots: 64, bytes: 1 << 16, shared: false });
+  const memory = createTableMemory({ slots: 64, bytes: 1 << 16, shared: false, kind: "ours" });
   const table = createAnswerTable(memory);
   const query = buildQuery({ id: 1, name: "db.shop.svc.cluster.local", type: "A", udpBytes: 1232 });
   table.keep(query, questionEnd(query), addresses(4), { ...as, turns: true });
@@ -89,7 +139,7 @@ await test("addresses take turns, each is there once", () => {
     [0.99, 4],
   ] as const) {
     const response = read(
-      createAnswerReader(memory, () => dice),
+      readAnswers([memory], () => dice),
       query,
     );
     assert.ok(response);
@@ -102,8 +152,8 @@ await test("addresses take turns, each is there once", () => {
 });
 
 await test("what is larger than the client takes is for the responder, and kept once", () => {
-  const memory = createTableMemory({ slots: 64, bytes: 4096, shared: false });
-  const [table, reader] = [createAnswerTable(memory), createAnswerReader(memory, () => 0)];
+  const memory = createTableMemory({ slots: 64, bytes: 4096, shared: false, kind: "ours" });
+  const [table, reader] = [createAnswerTable(memory), readAnswers([memory], () => 0)];
   const small = buildQuery({ id: 1, name: "db.shop.svc.cluster.local", type: "A" });
   const large = buildQuery({ id: 1, name: "db.shop.svc.cluster.local", type: "A", udpBytes: 1232 });
   for (let times = 0; times < 100; times++) table.keep(small, questionEnd(small), addresses(40), as);
@@ -113,8 +163,8 @@ await test("what is larger than the client takes is for the responder, and kept 
 });
 
 await test("any bytes are a whole response or none", () => {
-  const memory = createTableMemory({ slots: 64, bytes: 1 << 16, shared: false });
-  const [table, reader] = [createAnswerTable(memory), createAnswerReader(memory, () => 0)];
+  const memory = createTableMemory({ slots: 64, bytes: 1 << 16, shared: false, kind: "ours" });
+  const [table, reader] = [createAnswerTable(memory), readAnswers([memory], () => 0)];
   const query = buildQuery({ id: 1, name: "db.shop.svc.cluster.local", type: "A", udpBytes: 1232 });
   table.keep(query, questionEnd(query), addresses(2), as);
   let found = 0;
@@ -145,8 +195,8 @@ await test("any bytes are a whole response or none", () => {
 });
 
 await test("a full table starts anew, and goes on answering", () => {
-  const memory = createTableMemory({ slots: 64, bytes: 4096, shared: false });
-  const [table, reader] = [createAnswerTable(memory), createAnswerReader(memory, () => 0)];
+  const memory = createTableMemory({ slots: 64, bytes: 4096, shared: false, kind: "ours" });
+  const [table, reader] = [createAnswerTable(memory), readAnswers([memory], () => 0)];
   for (let index = 0; index < 1000; index++) {
     const query = buildQuery({ id: 1, name: `db-${index}.shop.svc.cluster.local`, type: "A" });
     table.keep(query, questionEnd(query), addresses((index % 3) + 1), as);
@@ -162,8 +212,8 @@ await test("a full table starts anew, and goes on answering", () => {
 });
 
 await test("what is forgotten is what had that owner, whatever else was kept and forgotten before", () => {
-  const memory = createTableMemory({ slots: 1 << 12, bytes: 1 << 20, shared: false });
-  const [table, reader] = [createAnswerTable(memory), createAnswerReader(memory, () => 0)];
+  const memory = createTableMemory({ slots: 1 << 12, bytes: 1 << 20, shared: false, kind: "ours" });
+  const [table, reader] = [createAnswerTable(memory), readAnswers([memory], () => 0)];
   const queryOf = (index: number): Uint8Array =>
     buildQuery({ id: 1, name: `db-${index}.shop.svc.cluster.local`, type: "A" });
   const names = 100;

@@ -1,7 +1,8 @@
 // The answers that one socket has given and may give again, kept as bytes (answer-table.ts) for as long as they hold.
 // Before each batch of questions the zone is looked at: what a changed Service has to do with is forgotten, and all else stays.
 //
-// "No such name" is kept apart and in less room: there is no end to names that do not exist.
+// "No such name" is kept apart and in less room: there is no end to names that do not exist. So is what others answered, until it is over:
+// the zone has nothing to do with it.
 // Not here: which answers may be kept (block.ts), reading them in another thread (worker.ts).
 
 import { zoneChange, type Zone } from "../../program/zone.ts";
@@ -11,7 +12,7 @@ import { rcodes } from "../../wire/dns/message.ts";
 import { createAnswerTable, createTableMemory, type KeepAs, type TableMemory } from "./answer-table.ts";
 
 export interface Answers {
-  /** For readers: names that exist, and those that do not. */
+  /** For readers: names that exist, those that do not, others' names. */
   readonly memories: readonly TableMemory[];
   /** Forgets what does not hold any more. To be called before reading; cheap where nothing changed. */
   refresh(): void;
@@ -22,12 +23,15 @@ export interface Answers {
 export function createAnswers(options: { readonly zone: () => Zone | undefined; readonly shared: boolean }): Answers {
   const { zone, shared } = options;
   const memories = [
-    createTableMemory({ ...foundSize, shared }),
-    createTableMemory({ ...missingSize, shared }),
+    createTableMemory({ ...foundSize, shared, kind: "ours" }),
+    createTableMemory({ ...missingSize, shared, kind: "ours" }),
+    createTableMemory({ ...othersSize, shared, kind: "others" }),
   ] as const;
-  const [found, missing] = [createAnswerTable(memories[0]), createAnswerTable(memories[1])];
+  const found = createAnswerTable(memories[0]);
+  const missing = createAnswerTable(memories[1]);
+  const others = createAnswerTable(memories[2]);
   let seen: Zone | undefined;
-  const clear = (): void => {
+  const clearOurs = (): void => {
     found.clear();
     missing.clear();
   };
@@ -38,22 +42,28 @@ export function createAnswers(options: { readonly zone: () => Zone | undefined; 
       if (now === seen) return;
       const change = seen && now && zoneChange(seen, now);
       seen = now;
-      if (change === undefined || change.services.length > forgetMax) return clear();
+      if (change === undefined || change.services.length > forgetMax) return clearOurs();
       if (change.namespaces) missing.clear();
       const owners = new Set([0, ...change.services.map(serviceOwner)]);
       found.forget(owners);
       missing.forget(owners);
     },
     keep(asked, questionEnd, answer, as) {
-      const table = (answer.flags & 0xf) === rcodes.NOERROR ? found : missing;
+      const ours = (answer.flags & 0xf) === rcodes.NOERROR ? found : missing;
+      const table = as.times === undefined ? ours : others;
       table.keep(asked, questionEnd, answer, as);
     },
-    clear,
+    clear() {
+      clearOurs();
+      others.clear();
+    },
   };
 }
 
 /** Answers to all names of some ten thousand Services; only what is used is in memory. */
 const foundSize = { slots: 1 << 16, bytes: 12 << 20 };
 const missingSize = { slots: 1 << 12, bytes: 512 << 10 };
+/** Some more than a cache keeps of each kind (forwarder.ts); each that is fetched anew takes room anew. */
+const othersSize = { slots: 1 << 15, bytes: 6 << 20 };
 /** Where more changed at once, all are made anew. */
 const forgetMax = 256;

@@ -65,7 +65,11 @@ export function createBlock(config: ServerConfig, parts: BlockParts): ZoneBlock 
 
   const forward = (query: Query, client: () => Address): Outcome | Promise<Outcome> => {
     loop?.refuse(query.name);
-    return forwarder.ask(query, client);
+    const found = forwarder.ask(query, client);
+    if (found instanceof Promise || found.times === undefined) return found;
+    // "No such name" is the beginning of a search list to some clients.
+    const isSame = config.autopath === undefined || found.answer.flags % 16 === rcodes.NOERROR;
+    return isSame && query.class === classIn ? found : { answer: found.answer, age: found.age };
   };
 
   /** What comes behind rewrite and autopath. */
@@ -79,7 +83,6 @@ export function createBlock(config: ServerConfig, parts: BlockParts): ZoneBlock 
     if (answer === undefined) return forward(query, client);
     if (typeof answer === "number") return answer;
     if (answer.continueAt === undefined || upstreams.of(answer.continueAt) === undefined) {
-      // "No such name" is the beginning of a search list to some clients.
       const isSame = config.autopath === undefined || answer.flags % 16 === rcodes.NOERROR;
       return isSame && query.class === classIn ? { answer, age: 0, owner: answer.owner } : { answer, age: 0 };
     }

@@ -10,6 +10,7 @@ import { buildMessage, emptyMessage, headerFlags, rcodes } from "../../wire/dns/
 import { lowerName, readName } from "../../wire/dns/name.ts";
 import type { Query } from "../../wire/dns/query.ts";
 import { recordTypeName } from "../../wire/dns/record.ts";
+import type { AnswerTimes } from "./answer-table.ts";
 import type { StaleConfig } from "./corefile-plugins.ts";
 import { countForward, type Metrics } from "./metrics.ts";
 import type { Clock } from "./server.ts";
@@ -38,6 +39,8 @@ export interface CachedAnswer {
   readonly answer: FinishedAnswer;
   /** Whole seconds since it came. */
   readonly age: number;
+  /** Set where everybody who asks the same may get it until then without this cache being asked. */
+  readonly times?: AnswerTimes;
 }
 
 /** Bounds of what others can make us keep, and for how long. */
@@ -233,7 +236,12 @@ export function createForwarder(options: {
         metrics.cachePrefetches++;
         fetchOnce(key, question).catch(() => {});
       }
-      return { answer: entry.answer, age: limits.keepTtl ? 0 : Math.floor((now - entry.storedMs) / 1000) };
+      const { answer, storedMs, expiresMs } = entry;
+      if (limits.keepTtl) return { answer, age: 0 };
+      const age = Math.floor((now - storedMs) / 1000);
+      // Who asks how often is to be seen here where that makes a difference.
+      const isSeen = limits.prefetch !== undefined || isFailure(entry);
+      return isSeen ? { answer, age } : { answer, age, times: { storedMs, expiresMs } };
     },
     message: async (question) => await askUpstream(upstreamFor(question), question, limits, metrics, clock),
     cached: () => ({ success: caches.success.size(), denial: caches.denial.size() }),

@@ -41,7 +41,7 @@ export function quickAnswers(parts: {
       count = 0;
     },
     answer(datagram) {
-      const size = reader.read(datagram.bytes, datagram.at, datagram.length, datagram.room, 0);
+      const size = reader.read(datagram.bytes, datagram.at, datagram.length, datagram.room, 0, began);
       if (size === 0 || (reader.logFormat !== 0 && !log(datagram, size))) return 0;
       count++;
       tally.count(datagram.family, reader, datagram.length, size);

@@ -66,8 +66,9 @@ export function createResponder(options: ResponderOptions): Responder {
     answers.refresh();
     const bytes = new Uint8Array(asked.length * 2 + againBytesMax);
     bytes.set(asked);
-    const size = reader.read(bytes, 0, asked.length, asked.length, asked.length + againBytesMax);
+    const size = reader.read(bytes, 0, asked.length, asked.length, asked.length + againBytesMax, labels.started);
     if (size === 0) return undefined;
+    if (reader.isOthers) metrics.cacheHits++;
     countRequest(metrics, labels, reader.type, reader.isCluster ? "cluster" : "other");
     const ended = clock.now();
     countResponse(metrics, labels, { rcode: reader.rcode, bytes: size, ended });
@@ -99,11 +100,13 @@ export function createResponder(options: ResponderOptions): Responder {
       const block = answerer.blockFor(query.name);
       const outcome = answerer.answer(block, query, datagramSource);
       if (!(outcome instanceof Promise)) {
-        if (typeof outcome !== "number" && outcome.owner !== undefined) {
+        if (typeof outcome !== "number" && (outcome.owner !== undefined || outcome.times !== undefined)) {
           const { name } = query;
-          const { flags, counts } = outcome.answer;
-          answers.keep(asked, query.questionEnd, outcome.answer, {
-            owner: outcome.owner,
+          const { answer, owner = 0, times } = outcome;
+          const { flags, counts } = answer;
+          answers.keep(asked, query.questionEnd, answer, {
+            owner,
+            ...(times !== undefined && { times }),
             turns: block?.config.loadbalance === true,
             isCluster: isWithin(name, options.domain),
             logFormat: logFormatOf(queryLog, block?.config.log, { name, rcode: flags & 0xf, answers: counts.answers }),

@@ -35,7 +35,7 @@ export function rewriteName(rules: readonly RewriteRule[], asked: DnsName): Rewr
 /** The outcome for the new name as the answer to the query: kept as long as that one, for the same name is always rewritten the same way. */
 export function rewrittenBack(outcome: Outcome, query: Query, { name, steps }: RewrittenName): Outcome {
   if (typeof outcome === "number") return outcome;
-  const message = messageOf({ ...query, name }, outcome.answer, outcome.age);
+  const message = messageOf({ ...query, name }, outcome.answer, 0);
   const back = (records: readonly DnsRecord[]): DnsRecord[] =>
     records.map((record) => ({
       ...record,
@@ -51,7 +51,7 @@ export function rewrittenBack(outcome: Outcome, query: Query, { name, steps }: R
     authority: back(message.authority),
     additional: back(message.additional),
   });
-  return outcome.owner === undefined ? { answer, age: 0 } : { answer, age: 0, owner: outcome.owner };
+  return { ...outcome, answer };
 }
 
 function renamed(name: DnsName, part: "name" | "value", steps: RewrittenName["steps"]): DnsName {

@@ -10,6 +10,8 @@ import { bindUdpFd, tcpSocketFd } from "../../kernel/sockets.ts";
 import { serveUdp } from "../../kernel/udp.ts";
 import { buildQuery, parseMessage, rcodeName, type DnsMessage } from "../../wire/dns/message.ts";
 import { formatRecordData } from "../../wire/dns/record.ts";
+import { parseCorefile } from "./corefile.ts";
+import { defaultCorefileText } from "./default-corefile.ts";
 import { DnsQueryError, exchangeDns, queryDns } from "./client.ts";
 import { answerOf, startTestServer, testUpstream, testZone, type TestServer } from "./server.testing.ts";
 
@@ -317,7 +319,7 @@ await test("the metrics count what happened", async () => {
     for (let i = 0; i < 3; i++) await queryDns(namespace, local, apiName, "A", { transport: "udp" });
     await queryDns(namespace, "::1", apiName, "AAAA", { transport: "udp" });
     await queryDns(namespace, local, "x.cluster.local", "SRV", { transport: "tcp" });
-    for (let i = 0; i < 2; i++) await queryDns(namespace, local, "example.com", "A");
+    for (let i = 0; i < 4; i++) await queryDns(namespace, local, "example.com", "A");
     const { body } = await get(namespace, 9153, "/metrics");
     const value = (series: string): number => {
       const line = body.split("\n").find((each) => each.startsWith(`${series} `));
@@ -327,20 +329,48 @@ await test("the metrics count what happened", async () => {
     assert.equal(requests('zone="cluster.local.",view="",proto="udp",family="1",type="A"'), 3);
     assert.equal(requests('zone="cluster.local.",view="",proto="udp",family="2",type="AAAA"'), 1);
     assert.equal(requests('zone="cluster.local.",view="",proto="tcp",family="1",type="SRV"'), 1);
-    assert.equal(requests('zone=".",view="",proto="udp",family="1",type="A"'), 2);
+    assert.equal(requests('zone=".",view="",proto="udp",family="1",type="A"'), 4);
     const responses = (rcode: string): number => {
       const found = body.matchAll(new RegExp(`coredns_dns_responses_total{.*rcode="${rcode}".*} (\\d+)`, "g"));
       return [...found].reduce((sum, match) => sum + Number(match[1]), 0);
     };
-    assert.deepEqual([responses("NOERROR"), responses("NXDOMAIN")], [6, 1]);
-    assert.equal(value('coredns_cache_hits_total{server="dns://:53",type="success",zones=".",view=""}'), 1);
+    assert.deepEqual([responses("NOERROR"), responses("NXDOMAIN")], [8, 1]);
+    assert.equal(value('coredns_cache_hits_total{server="dns://:53",type="success",zones=".",view=""}'), 3);
     assert.equal(value('coredns_cache_misses_total{server="dns://:53",zones=".",view=""}'), 1);
     assert.equal(value('coredns_cache_entries{server="dns://:53",type="success",zones=".",view=""}'), 1);
     const durations = [...body.matchAll(/coredns_dns_request_duration_seconds_count{.*} (\d+)/g)];
     assert.equal(
       durations.reduce((sum, match) => sum + Number(match[1]), 0),
-      7,
+      9,
     );
+  });
+});
+
+await test("others' names: kept, their addresses in turns, behind an alias too; without loadbalance as they came", async () => {
+  const upstream = testUpstream(({ name }) => ({
+    answers: [
+      answerOf(name, { kind: "CNAME", target: "far.example.com" }),
+      ...[1, 2, 3].map((n) => answerOf("far.example.com", { kind: "A", address: `192.0.2.${n}` })),
+    ],
+  }));
+  const inOrder = "NOERROR | CNAME far.example.com. | A 192.0.2.1 | A 192.0.2.2 | A 192.0.2.3";
+  await withServer({ upstream }, async ({ namespace, server }) => {
+    const ask = async (): Promise<string> => essence(await queryDns(namespace, local, "example.com", "A"));
+    const seen = new Set<string>();
+    while (seen.size < 3) seen.add(await ask());
+    const turns = ["1 2 3", "2 3 1", "3 1 2"].map((turn) =>
+      turn
+        .split(" ")
+        .map((n) => ` | A 192.0.2.${n}`)
+        .join(""),
+    );
+    assert.deepEqual(
+      [...seen].toSorted(),
+      turns.map((turn) => `NOERROR | CNAME far.example.com.${turn}`),
+    );
+    assert.equal(upstream.asked.length, 1);
+    await server.reload(parseCorefile(defaultCorefileText("cluster.local").replace("loadbalance", "")));
+    for (let times = 0; times < 20; times++) assert.equal(await ask(), inOrder);
   });
 });
 

@@ -108,7 +108,8 @@ export async function startDnsServer(options: DnsServerOptions): Promise<DnsServ
     blocks: new Map(),
     corefile: options.corefile ?? defaultCorefile(domain),
     reloadFailures: 0,
-    workers: (options.workers ?? 1) > 1 ? startWorkers((options.workers ?? 1) - 1, log, queryLog) : undefined,
+    workers:
+      (options.workers ?? 1) > 1 ? startWorkers((options.workers ?? 1) - 1, { log, queryLog, clock }) : undefined,
     following: undefined,
   };
   state.following = followZone(state);

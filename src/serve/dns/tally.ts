@@ -7,7 +7,12 @@ export interface Tally {
   /** A response that is about to be sent. */
   count(
     family: 4 | 6,
-    response: { readonly type: number; readonly rcode: number; readonly isCluster: boolean },
+    response: {
+      readonly type: number;
+      readonly rcode: number;
+      readonly isCluster: boolean;
+      readonly isOthers: boolean;
+    },
     asked: number,
     sent: number,
   ): void;
@@ -25,7 +30,8 @@ const durationsAt = rcodesAt + 16;
 const askedAt = durationsAt + durationBounds.length + 2;
 const sentAt = askedAt + sizeBounds.length + 2;
 const lostAt = sentAt + sizeBounds.length + 2;
-const tallyLength = lostAt + 2;
+const othersAt = lostAt + 2;
+const tallyLength = othersAt + 1;
 
 export function createTallyMemory(shared: boolean): Float64Array {
   return new Float64Array(shared ? new SharedArrayBuffer(tallyLength * 8) : new ArrayBuffer(tallyLength * 8));
@@ -45,7 +51,8 @@ export function createTally(numbers: Float64Array): Tally {
     add(at + bounds.length + 1, value * count);
   };
   return {
-    count(family, { type, rcode, isCluster }, asked, sent) {
+    count(family, { type, rcode, isCluster, isOthers }, asked, sent) {
+      if (isOthers) add(othersAt, 1);
       const place = (family === 4 ? 0 : 2) + (isCluster ? 0 : 1);
       add(requestsAt + place * typeCount + (type < 256 ? (typeIndex[type] as number) : 0), 1);
       add(rcodesAt + rcode, 1);
@@ -93,6 +100,8 @@ export function takeTally(metrics: Metrics, numbers: Float64Array, seen: Float64
       histogram.counts[bucket] = (histogram.counts[bucket] ?? 0) + since(at + bucket);
     histogram.sum += since(at + histogram.bounds.length + 1);
   }
+  // An answer of others that is kept is a hit of their cache.
+  metrics.cacheHits += since(othersAt);
   seen.set(now);
 }
 

@@ -11,6 +11,7 @@ import { readAnswers, type TableMemory } from "./answer-table.ts";
 import { createQueryLog } from "./query-log.ts";
 import { quickAnswers } from "./quick.ts";
 import { createTally } from "./tally.ts";
+import { clockAhead } from "./thread-clock.ts";
 
 /** What the server's own thread says. */
 export type ToWorker =
@@ -21,6 +22,8 @@ export type ToWorker =
       readonly port: number;
       readonly memories: readonly TableMemory[];
       readonly tally: Float64Array;
+      /** The server's clock (thread-clock.ts). */
+      readonly ahead: number;
     }
   | { readonly kind: "close"; readonly socket: number }
   /** When everything that was said before is done. */
@@ -81,11 +84,18 @@ parentPort?.on("message", (message: ToWorker) => {
   }
 });
 
-function open({ socket, fd, port, memories, tally: numbers }: Extract<ToWorker, { readonly kind: "open" }>): void {
+function open({
+  socket,
+  fd,
+  port,
+  memories,
+  tally: numbers,
+  ahead,
+}: Extract<ToWorker, { readonly kind: "open" }>): void {
   const tally = createTally(numbers);
   const quick = quickAnswers({
     reader: readAnswers(memories, Math.random),
-    clock: performance,
+    clock: clockAhead(ahead),
     tally,
     queryLog,
     begin() {},

@@ -71,11 +71,11 @@ await test("a thread answers what is kept, hands over the rest, and forgets with
       });
       datagram.send(writeAnswer(datagram.room, bytes, query, answer, { limit: 512, turn: 0 }));
     };
-    const workers = startWorkers(
-      2,
-      createDnsLog((line) => log.push(line), performance),
-      createQueryLog(() => {}),
-    );
+    const workers = startWorkers(2, {
+      log: createDnsLog((line) => log.push(line), performance),
+      queryLog: createQueryLog(() => {}),
+      clock: performance,
+    });
     // None of the sockets is this thread's.
     const sockets = workers.open({ namespace, address: { port: 53 }, memories: answers.memories, handle });
     try {
@@ -170,16 +170,15 @@ await test("a port that is taken is an error, with threads too", async () => {
 await test("a thread that dies leaves its clients to the others", async () => {
   await withNamespace(async (namespace) => {
     const log: string[] = [];
-    const queryLog = createQueryLog(() => {});
     const ended = Promise.withResolvers<void>();
-    const workers = startWorkers(
-      1,
-      createDnsLog((line) => {
+    const workers = startWorkers(1, {
+      log: createDnsLog((line) => {
         log.push(line);
         if (line.includes("has ended")) ended.resolve();
       }, performance),
-      queryLog,
-    );
+      queryLog: createQueryLog(() => {}),
+      clock: performance,
+    });
     const own = serveUdp(namespace, { port: 53, sharing: true }, (datagram) => {
       const response = datagram.bytes.slice();
       response[2] = 0x80;

@@ -10,6 +10,8 @@ import type { SocketAddress } from "../../kernel/sockets.ts";
 import type { TableMemory } from "./answer-table.ts";
 import type { DnsLog } from "./log.ts";
 import type { QueryLog } from "./query-log.ts";
+import type { Clock } from "./server.ts";
+import { aheadOfMachine } from "./thread-clock.ts";
 import { createTallyMemory, lostOf } from "./tally.ts";
 import type { FromWorker, ToWorker, WorkerQuestion } from "./worker.ts";
 
@@ -37,7 +39,10 @@ export interface WorkerSockets {
 }
 
 /** Starts `count` threads. */
-export function startWorkers(count: number, log: DnsLog, queryLog: QueryLog): Workers {
+export function startWorkers(
+  count: number,
+  { log, queryLog, clock }: { readonly log: DnsLog; readonly queryLog: QueryLog; readonly clock: Clock },
+): Workers {
   const threads = Array.from({ length: count }, (_, index) => startThread(index + 2, log, queryLog));
   let next = 0;
   return {
@@ -53,7 +58,8 @@ export function startWorkers(count: number, log: DnsLog, queryLog: QueryLog): Wo
       const tallies = threads.map((thread, index) => {
         const tally = createTallyMemory(true);
         const { fd, port } = opened[index] as (typeof opened)[0];
-        thread.open({ kind: "open", socket, fd, port, memories, tally }, handle);
+        const ahead = aheadOfMachine(clock);
+        thread.open({ kind: "open", socket, fd, port, memories, tally, ahead }, handle);
         return tally;
       });
       const sum = (of: (numbers: Float64Array) => number): number => tallies.reduce((all, each) => all + of(each), 0);

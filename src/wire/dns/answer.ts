@@ -184,13 +184,16 @@ export function finishResponse(response: Uint8Array): {
     (flags & headerFlags.truncated) === 0 &&
     (rcode === rcodes.NOERROR || rcode === rcodes.NXDOMAIN);
   const [answers = 0, authority = 0, additional = 0] = counts;
+  const bytes = response.slice(start, optAt >= 0 ? optAt : at);
+  const rotation = rotationOfBytes(bytes, ends.slice(0, answers));
   const negative = rcode === rcodes.NXDOMAIN || answers === 0;
   return {
     answer: {
       flags: flags & (headerFlags.authenticData | 0xf),
       counts: { answers, authority, additional },
-      bytes: response.slice(start, optAt >= 0 ? optAt : at),
+      bytes,
       ends,
+      ...(rotation === undefined ? {} : { rotation }),
     },
     seconds: cacheable ? (negative ? soaSeconds : seconds) : undefined,
   };
@@ -229,6 +232,21 @@ function rotationOf(answers: readonly DnsRecord[], ends: readonly number[]): Fin
       return undefined;
   }
   return { start, recordBytes, count };
+}
+
+/** The same for records as bytes: the addresses that end the answers, all with the same name's bytes. */
+function rotationOfBytes(bytes: Uint8Array, ends: readonly number[]): FinishedAnswer["rotation"] {
+  const startOf = (index: number): number => (index === 0 ? 0 : (ends[index - 1] ?? 0));
+  const headOf = (index: number): string => bytes.subarray(startOf(index), skipName(bytes, startOf(index)) + 2).join();
+  const last = ends.length - 1;
+  const recordBytes = (ends[last] ?? 0) - startOf(last);
+  const type = last < 1 ? 0 : uint16At(bytes, skipName(bytes, startOf(last)));
+  if (type !== recordTypes.A && type !== recordTypes.AAAA) return undefined;
+  const head = headOf(last);
+  let first = last;
+  while (first > 0 && (ends[first - 1] ?? 0) - startOf(first - 1) === recordBytes && headOf(first - 1) === head)
+    first--;
+  return first === last ? undefined : { start: startOf(first), recordBytes, count: last - first + 1 };
 }
 
 function copyRecords(
