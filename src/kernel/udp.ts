@@ -1,5 +1,5 @@
 // A UDP server socket that takes and sends datagrams by the batch: one recvmmsg and one sendmmsg for up to 64 of them.
-// It waits in the event loop like any other socket (libuv's poll, by way of koffi), so an idle one costs nothing and none needs a thread.
+// It waits in the event loop like any other socket (libuv's poll, readable.ts), so an idle one costs nothing and none needs a thread.
 // A reply leaves from the address that was asked, also where the socket is bound to every address (IP_PKTINFO, IPV6_PKTINFO).
 //
 //   const socket = serveUdp(pod, { port: 53 }, (datagram) => datagram.reply(answer(datagram.bytes)));
@@ -14,6 +14,7 @@ import koffi from "koffi";
 import { addressFromBytes, type Address } from "../ip/address.ts";
 import { check, errno, libc } from "./ffi.ts";
 import type { NetworkNamespace } from "./namespaces.ts";
+import { whenReadable } from "./readable.ts";
 import { createShares } from "./udp-shares.ts";
 import { bindUdpFd, type SocketAddress } from "./sockets.ts";
 
@@ -91,7 +92,7 @@ export function openUdp(
   const fd = bindUdpFd(namespace, address);
   try {
     const local = localAddress(fd);
-    askForDestination(fd, local.family);
+    if (local.isAny) askForDestination(fd, local.family);
     // A burst must fit: the default holds about 250 small datagrams. The kernel lowers it to net.core.rmem_max.
     setsockopt(fd, SOL_SOCKET, SO_RCVBUF, int32(4 << 20), 4);
     return { fd, port: local.port };
@@ -137,7 +138,7 @@ export function serveFd(
   };
   const turn = (): void => {
     takeBatches();
-    // Koffi calls from outside of Node's own callbacks, behind which promises are settled: what `handle` began would stand still until the
+    // It is called from outside of Node's own callbacks, behind which promises are settled: what `handle` began would stand still until the
     // next event of another kind.
     if (isLater) setImmediate(nothing);
     isLater = false;
@@ -164,7 +165,7 @@ export function serveFd(
       if (count < batchMax) return;
     }
   };
-  const poll = koffi.node.poll(fd, { readable: true }, turn);
+  const poll = whenReadable(fd, turn);
   return {
     port,
     dropped: () => shares.dropped,
@@ -202,9 +203,9 @@ interface Arena {
   readonly base: bigint;
   /** Whose reply each entry of the next sendmmsg points at; -1 at first. */
   readonly pointed: Int32Array;
-  /** The headers from each slot on, for system calls. */
-  readonly sendFrom: readonly Uint8Array[];
-  readonly receiveAll: Uint8Array;
+  /** Where the headers are, for system calls: a number is passed for less than a view, and has room for an address's 47 bits. */
+  readonly sendAt: number;
+  readonly receiveAt: number;
   /** Headers of so many slots were written by the kernel. */
   dirty: number;
   readonly received: Uint8Array;
@@ -254,8 +255,8 @@ function createArena(): Arena {
     words: new Uint32Array(bytes.buffer),
     base,
     pointed: new Int32Array(batchMax).fill(-1),
-    sendFrom: Array.from({ length: batchMax }, (_, slot) => bytes.subarray(sendHeaders + slot * headerBytes)),
-    receiveAll: bytes.subarray(receiveHeaders),
+    sendAt: Number(base) + sendHeaders,
+    receiveAt: Number(base) + receiveHeaders,
     dirty: batchMax,
     received: bytes.subarray(receivedData, replyData),
     replies: bytes.subarray(replyData),
@@ -267,7 +268,7 @@ function createArena(): Arena {
 /** Takes what is there, at most a batch. */
 function receive(fd: number): number {
   const arena = theArena();
-  const { words, receiveAll } = arena;
+  const { words, receiveAt } = arena;
   for (let slot = 0; slot < arena.dirty; slot++) {
     const header = (receiveHeaders + slot * headerBytes) >> 2;
     words[header + 2] = addressRoom;
@@ -275,7 +276,7 @@ function receive(fd: number): number {
     words[header + 12] = 0;
   }
   for (;;) {
-    const count = recvmmsg(fd, receiveAll, batchMax, MSG_DONTWAIT, null);
+    const count = recvmmsg(fd, receiveAt, batchMax, MSG_DONTWAIT, 0);
     if (count === -errno.EINTR) continue;
     // The one behind may have been begun.
     arena.dirty = Math.min(Math.max(count, 0) + 1, batchMax);
@@ -382,11 +383,11 @@ function replyControl(slot: number): number {
 
 /** Sends the first `count` queued replies; gives how many left. */
 function send(fd: number, count: number): number {
-  const { sendFrom } = theArena();
+  const { sendAt } = theArena();
   let done = 0;
   let sent = 0;
   while (done < count) {
-    const result = sendmmsg(fd, sendFrom[done] as Uint8Array, count - done, MSG_DONTWAIT);
+    const result = sendmmsg(fd, sendAt + done * headerBytes, count - done, MSG_DONTWAIT);
     if (result === -errno.EINTR) continue;
     if (result === -errno.EAGAIN) break;
     // The first one failed (its destination is unreachable, say): the others need not suffer.
@@ -433,7 +434,7 @@ function sendOne(fd: number, reply: ReplyAddress, bytes: Uint8Array): boolean {
   view.setBigUint64(40, BigInt(reply.control.length), true);
   view.setBigUint64(headerBytes, koffi.address(bytes), true);
   view.setBigUint64(headerBytes + 8, BigInt(bytes.length), true);
-  return sendmmsg(fd, single, 1, MSG_DONTWAIT) === 1;
+  return sendmmsg(fd, Number(at), 1, MSG_DONTWAIT) === 1;
 }
 
 function sourceOf(slot: number): { readonly address: Address; readonly port: number } {
@@ -448,11 +449,16 @@ function readSocketAddress(bytes: Uint8Array): { readonly address: Address; read
   return { address: address.startsWith("::ffff:") && address.includes(".") ? address.slice(7) : address, port };
 }
 
-function localAddress(fd: number): { readonly family: 4 | 6; readonly port: number } {
+/** `isAny`: bound to no address of its own, or to one that means nothing without its interface, so replies must say where they come from. */
+function localAddress(fd: number): { readonly family: 4 | 6; readonly port: number; readonly isAny: boolean } {
   const bytes = new Uint8Array(addressRoom);
   const length = new Uint8Array(Uint32Array.of(bytes.length).buffer);
   check("read a socket's own address", getsockname(fd, bytes, length));
-  return { family: bytes[0] === AF_INET ? 4 : 6, port: ((bytes[2] ?? 0) << 8) | (bytes[3] ?? 0) };
+  const family = bytes[0] === AF_INET ? 4 : 6;
+  const address = family === 4 ? bytes.subarray(4, 8) : bytes.subarray(8, 24);
+  const isLinkLocal = family === 6 && address[0] === 0xfe && ((address[1] ?? 0) & 0xc0) === 0x80;
+  const isAny = isLinkLocal || address.every((byte) => byte === 0);
+  return { family, port: ((bytes[2] ?? 0) << 8) | (bytes[3] ?? 0), isAny };
 }
 
 // A socket for both families gives IPv4 destinations as IPv4-mapped in6_pktinfo, and takes them back so.
@@ -475,8 +481,8 @@ const IPV6_RECVPKTINFO = 49;
 const MSG_DONTWAIT = 0x40;
 const MSG_TRUNC = 0x20;
 
-const recvmmsg = libc("int recvmmsg(int fd, void *messages, uint count, int flags, void *timeout)");
-const sendmmsg = libc("int sendmmsg(int fd, void *messages, uint count, int flags)");
+const recvmmsg = libc("int recvmmsg(int fd, uint64_t messages, uint count, int flags, uint64_t timeout)");
+const sendmmsg = libc("int sendmmsg(int fd, uint64_t messages, uint count, int flags)");
 const getsockname = libc("int getsockname(int fd, void *address, void *length)");
 const setsockopt = libc("int setsockopt(int fd, int level, int option, const void *value, socklen_t length)");
 const close = libc("int close(int fd)");

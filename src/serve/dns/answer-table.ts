@@ -106,6 +106,8 @@ const entryWords = 10;
 const storedUnit = 2 ** 31;
 
 interface Views {
+  /** With other threads: then reading a word in order is a call of its own. */
+  readonly isShared: boolean;
   readonly kind: TableMemory["kind"];
   readonly words: Int32Array;
   readonly bytes: Uint8Array;
@@ -117,6 +119,7 @@ interface Views {
 
 function viewsOf({ buffer, slots, kind }: TableMemory): Views {
   return {
+    isShared: buffer instanceof SharedArrayBuffer,
     kind,
     words: new Int32Array(buffer),
     bytes: new Uint8Array(buffer),
@@ -274,7 +277,7 @@ export function readAnswers(memories: readonly TableMemory[], dice: () => number
   }
 
   function copyAnswer(
-    { kind, words, bytes: table, mask, slotsAt }: Views,
+    { isShared, kind, words, bytes: table, mask, slotsAt }: Views,
     bytes: Uint8Array,
     at: number,
     questionEnd: number,
@@ -282,13 +285,13 @@ export function readAnswers(memories: readonly TableMemory[], dice: () => number
     { hash, key, most, hasOpt, now }: Wanted,
   ): number {
     const nameBytes = questionEnd - 4 - 12 - at;
-    const epoch = Atomics.load(words, epochWord);
+    const epoch = isShared ? Atomics.load(words, epochWord) : (words[epochWord] as number);
     if ((epoch & 1) !== 0) return 0;
     let slot = hash & mask;
     let entry = 0;
     for (let probe = 0; ; probe++, slot = (slot + 1) & mask) {
       if (probe === probesMax) return 0;
-      entry = Atomics.load(words, slotsAt + slot);
+      entry = isShared ? Atomics.load(words, slotsAt + slot) : (words[slotsAt + slot] as number);
       if (entry === 0) return 0;
       if (entry < 0 || words[entry + entryHash] !== hash || words[entry + entryKey] !== key) continue;
       const name = (entry + entryWords) * 4;
@@ -312,7 +315,7 @@ export function readAnswers(memories: readonly TableMemory[], dice: () => number
     const counts = words[entry + entryCounts] as number;
     const source = (entry + entryWords + wordsFor(nameBytes)) * 4;
     const to = room + head;
-    bytes.copyWithin(room, at, questionEnd);
+    for (let i = 0; i < head; i++) bytes[room + i] = bytes[at + i] as number;
     // QR and RA are ours, RD and CD come back.
     bytes[room + 2] = 0x80 | ((bytes[at + 2] as number) & 0x01) | ((flags >>> 8) & 0x07);
     bytes[room + 3] = 0x80 | ((bytes[at + 3] as number) & 0x10) | (flags & 0x2f);
@@ -354,7 +357,7 @@ export function readAnswers(memories: readonly TableMemory[], dice: () => number
     reader.isCluster = (flags & clusterFlag) !== 0;
     reader.logFormat = words[entry + entryLogFormat] as number;
     reader.isOthers = kind === "others";
-    return Atomics.load(words, epochWord) === epoch ? whole : 0;
+    return !isShared || Atomics.load(words, epochWord) === epoch ? whole : 0;
   }
 }
 
