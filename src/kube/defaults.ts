@@ -194,6 +194,7 @@ const rules: { readonly [type: string]: Rule } = {
   "core.v1.ServiceSpec": serviceDefaults,
   "core.v1.ServicePort": ({ port }: { port?: unknown }) => ({ targetPort: port }),
   "core.v1.EndpointPort": { protocol: "TCP" },
+  "core.v1.LoadBalancerIngress": ({ ip = "" }: { ip?: string }) => (ip === "" ? undefined : { ipMode: "VIP" }),
   "core.v1.Secret": { type: "Opaque" },
   "core.v1.NodeStatus": ({ capacity }: { capacity?: unknown }) => ({ allocatable: capacity }),
   "core.v1.PersistentVolumeClaimSpec": { volumeMode: "Filesystem" },
@@ -288,6 +289,12 @@ const rewrites: { readonly [type: string]: (value: never) => Fields } = {
   "core.v1.Probe": (probe: Fields) =>
     withoutZero(probe, ["timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold"]),
   "batch.v1.Job": jobLabels,
+  // pkg/registry/discovery/endpointslice/strategy.go dropTopologyOnV1: of versions before this one.
+  "discovery.v1.Endpoint": (endpoint: Fields) => {
+    if (endpoint["deprecatedTopology"] === undefined) return endpoint;
+    const { deprecatedTopology: _, ...rest } = endpoint;
+    return rest;
+  },
   "core.v1.ReplicationController": ownLabels,
 };
 

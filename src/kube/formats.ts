@@ -136,6 +136,36 @@ export const ipAddress: Format = (text) => {
   return address.startsWith("::ffff:") && address.includes(".") ? ["must not be an IPv4-mapped IPv6 address"] : [];
 };
 
+/** An address as everybody writes it (RFC 5952 4). */
+export const canonicalAddress: Format = (text) => {
+  const problems = ipAddress(text);
+  const address = parseAddress(text);
+  return problems.length > 0 || address === undefined || address === text
+    ? problems
+    : [`must be in canonical form (${JSON.stringify(address)})`];
+};
+
+/** A prefix as everybody writes it. */
+export const canonicalCidr: Format = (text) => {
+  const problems = cidr(text);
+  const prefix = parsePrefix(text);
+  return problems.length > 0 || prefix === undefined || prefix === text
+    ? problems
+    : [`must be in canonical form (${JSON.stringify(prefix)})`];
+};
+
+/** A path below a domain: `acme.io/foo`. What is wrong is said of a part of it, which comes first. */
+export function domainPath(text: string): readonly (readonly [part: string, problem: string])[] {
+  const [host = "", ...rest] = text.split("/");
+  const path = rest.join("/");
+  if (host === "" || path === "") return [[text, 'must be a domain-prefixed path (such as "acme.io/foo")']];
+  const words = "[A-Za-z0-9/\\-._~%!$&'()*+,;=:]+";
+  return [
+    ...dnsSubdomain(host).map((problem) => [host, problem] as const),
+    ...(matches(words, path) ? [] : [[path, `Invalid path (regex used for validation is '${words}')`] as const]),
+  ];
+}
+
 /** A prefix without host bits. */
 export const cidr: Format = (text) => {
   const given = parseInterfaceAddress(text);

@@ -369,6 +369,21 @@ export interface IngressTLS {
   readonly secretName?: string;
 }
 
+export interface IngressClass extends KubeObject {
+  readonly apiVersion: "networking.k8s.io/v1";
+  readonly kind: "IngressClass";
+  readonly spec?: {
+    readonly controller?: string;
+    readonly parameters?: {
+      readonly apiGroup?: string;
+      readonly kind?: string;
+      readonly name?: string;
+      readonly namespace?: string;
+      readonly scope?: string;
+    };
+  };
+}
+
 export interface IngressStatus {
   readonly loadBalancer?: IngressLoadBalancerStatus;
 }

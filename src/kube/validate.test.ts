@@ -199,7 +199,7 @@ const cases: readonly { what: string; of: KubeObject; says: readonly string[] }[
       endpoints: [{ addresses: ["fd00::1"] }, {}],
     }),
     says: [
-      'endpoints[0].addresses[0]: Invalid value: "fd00::1": must be an IPv4 address',
+      'endpoints[0].addresses: Invalid value: "fd00::1": must be an IPv4 address',
       "endpoints[1].addresses: Required value: must contain at least 1 address",
     ],
   },

@@ -3,6 +3,8 @@
 //
 // Not here: unknown fields and wrong types, which come before defaults (structure.ts); what only the cluster knows (admission).
 
+import { sameJson } from "./equal.ts";
+import type { EndpointSlice } from "./kinds.ts";
 import type { KubeObject } from "./object.ts";
 import {
   at,
@@ -21,6 +23,7 @@ import { metadataProblems, metadataUpdateProblems } from "./rules/metadata.ts";
 import { networkRules, networkUpdateRules } from "./rules/network.ts";
 import { podRules, podUpdateRules } from "./rules/pod.ts";
 import type { Rules, UpdateRule } from "./rules/rule.ts";
+import { statusRules } from "./rules/status.ts";
 import { serviceRules, serviceUpdateRules } from "./rules/service.ts";
 import { workloadRules, workloadUpdateRules } from "./rules/workloads.ts";
 import { schemaOf, typeNamed, type Constraints, type FieldSchema, type TypeSchema, type ValueType } from "./schema.ts";
@@ -48,7 +51,26 @@ export function validate(object: KubeObject): FieldProblem[] {
 export function validateUpdate(object: KubeObject, previous: KubeObject): FieldProblem[] {
   const name = schemaOf(object.apiVersion, object.kind)?.name ?? "";
   const update = updateRules[name]?.(object as never, previous as never) ?? [];
-  return [...validate(object), ...metadataUpdateProblems(object, previous), ...update];
+  const settled = kept[name]?.(object as never, previous as never);
+  const whole = updatedAlone.has(name)
+    ? [...metadataProblems(object)]
+    : validate(object).filter(({ field }) => settled === undefined || !field.startsWith(settled));
+  return [...whole, ...metadataUpdateProblems(object, previous), ...update];
+}
+
+/** Kinds that change so little that upstream looks at the changes only. */
+const updatedAlone: ReadonlySet<string> = new Set(["networking.v1.IPAddress", "networking.v1.ServiceCIDR"]);
+
+/** What was there before and has not changed is not refused in some kinds: where their paths begin. */
+const kept: { readonly [type: string]: (object: never, previous: never) => string | undefined } = {
+  "discovery.v1.EndpointSlice": (object: EndpointSlice, previous: EndpointSlice) =>
+    sameJson(object.endpoints, previous.endpoints) ? "endpoints" : undefined,
+};
+
+/** What is wrong with an object whose status is written; the rest of it is as it was. */
+export function validateStatus(object: KubeObject, previous: KubeObject): FieldProblem[] {
+  const name = schemaOf(object.apiVersion, object.kind)?.name ?? "";
+  return [...(statusRules[name]?.(object as never, previous as never) ?? [])];
 }
 
 const objectMeta = "meta.v1.ObjectMeta";
@@ -91,7 +113,17 @@ function looksOf(type: TypeSchema): readonly Look[] {
   return known;
 }
 
-function lookOf(type: TypeSchema, field: FieldSchema): Look {
+/** Fields whose absence or values are a rule's business: upstream says something else of them than of others, or says it later. */
+const told: ReadonlySet<string> = new Set([
+  "meta.v1.LabelSelectorRequirement.key",
+  "networking.v1.HTTPIngressPath.pathType",
+  "networking.v1.IPAddressSpec.parentRef",
+  "networking.v1.NetworkPolicySpec.policyTypes",
+]);
+
+function lookOf(type: TypeSchema, given: FieldSchema): Look {
+  const isTold = told.has(`${type.name}.${given.name}`);
+  const field = isTold ? { ...given, required: false, values: undefined } : given;
   return {
     id: `valid ${type.name}.${field.name}`,
     name: field.name,

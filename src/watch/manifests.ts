@@ -8,7 +8,8 @@ import { readdirSync, readFileSync, statSync } from "node:fs";
 import { join, relative } from "node:path";
 import process from "node:process";
 
-import { fieldWarnings, objectProblems } from "../kube/check.ts";
+import { objectProblems } from "../kube/check.ts";
+import { warningsOf } from "../kube/warnings.ts";
 import { annotations, type KubeObject } from "../kube/object.ts";
 import { problemText, type FieldProblem } from "../kube/problem.ts";
 import { resourceOf } from "../kube/resources.ts";
@@ -178,7 +179,7 @@ function readObject(document: Document, file: string, { objects, problems, unkno
   }
   for (const problem of wrong) say("error", problem.field, problemText(problem) + hintFor(problem));
   if (wrong.length > 0) return;
-  for (const { field, message } of fieldWarnings(object)) say("warning", field, `${field}: ${message}`);
+  for (const { field, text } of warningsOf(object)) say("warning", field, text);
   objects.push(withSource(object, file, document));
 }
 

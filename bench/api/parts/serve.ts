@@ -15,7 +15,9 @@ import { openAccess } from "../../../src/lab/apiserver/access.ts";
 import { startApiServer } from "../../../src/lab/apiserver/server.ts";
 import { openCertificates, tlsOptions } from "../../../src/lab/apiserver/tls.ts";
 import { admissions, nameLabel } from "../../../src/lab/controllers/admissions.ts";
+import { createServiceAllocator } from "../../../src/lab/controllers/service-addresses.ts";
 import { collectEarly } from "../../../src/lab/memory.ts";
+import { clusterConfig } from "../../../src/model/cluster.ts";
 
 const [folder = "", descriptor = ""] = process.argv.slice(2);
 const store = openStore({ path: join(folder, "store.db") });
@@ -25,7 +27,12 @@ const access = openAccess({ store, certificates, domain: "cluster.local" });
 const plugins = admissionPlugins();
 const api = createObjectApi({
   store,
-  admissions: [...admissions, access.admission, ...plugins.admissions],
+  admissions: [
+    ...admissions,
+    access.admission,
+    ...plugins.admissions,
+    createServiceAllocator(clusterConfig({ families: [4], serviceCidrs: ["10.96.0.0/16"] })),
+  ],
   validations: plugins.validations,
 });
 const namespaces = { group: "", resource: "namespaces" };

@@ -55,8 +55,10 @@ export function startFairlead(): Promise<RunningServer> {
   });
 }
 
-/** etcd and kube-apiserver. */
-export function startPeer(): Promise<RunningServer> {
+const peerPrograms = { etcd: join(peers, "etcd"), apiserver: join(peers, "kube-apiserver") };
+
+/** etcd and kube-apiserver, of which there may be others than those of the bench. */
+export function startPeer(programs: typeof peerPrograms = peerPrograms): Promise<RunningServer> {
   return start("etcd + kube-apiserver", async (folder) => {
     const [port, clients, members] = [await freePort(), await freePort(), await freePort()];
     const pki = join(folder, "pki");
@@ -89,8 +91,8 @@ export function startPeer(): Promise<RunningServer> {
     return {
       port,
       commands: [
-        [join(peers, "etcd"), ...etcd.flat()],
-        [join(peers, "kube-apiserver"), ...apiserver],
+        [programs.etcd, ...etcd.flat()],
+        [programs.apiserver, ...apiserver],
       ],
       env: {},
     };

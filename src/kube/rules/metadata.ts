@@ -3,6 +3,7 @@
 import { dnsLabel, dnsSubdomain, labelValue, pathSegment, qualifiedName, type Format } from "../formats.ts";
 import type { KubeObject, Labels, ObjectMeta } from "../object.ts";
 import { at, child, forbidden, invalid, required, tooLong, type FieldProblem } from "../problem.ts";
+import { resourceOf } from "../resources.ts";
 import { formProblems } from "./rule.ts";
 
 const annotationBytesMax = 256 * 1024;
@@ -22,7 +23,7 @@ export function* metadataProblems(object: KubeObject): Iterable<FieldProblem> {
   yield* annotationProblems(metadata.annotations, "metadata.annotations");
   yield* ownerProblems(metadata, "metadata.ownerReferences");
   for (const [index, finalizer] of (metadata.finalizers ?? []).entries())
-    yield* formProblems(finalizer, qualifiedName, at("metadata.finalizers", index));
+    yield* finalizerProblems(finalizer, index, isBuiltIn(object));
 }
 
 // Everything built in is named as a subdomain unless it says otherwise; RBAC's and CRDs' objects are named as path segments.
@@ -55,11 +56,13 @@ export function* annotationProblems(annotations: Labels | undefined, path: strin
 }
 
 function* ownerProblems({ ownerReferences = [] }: ObjectMeta, path: string): Iterable<FieldProblem> {
-  for (const [index, owner] of ownerReferences.entries()) {
-    const ownerPath = at(path, index);
-    if ((owner.apiVersion ?? "") === "") yield invalid(child(ownerPath, "apiVersion"), "", "version must not be empty");
+  // Upstream does not say which of them.
+  for (const owner of ownerReferences) {
+    if ((owner.apiVersion ?? "") === "") yield invalid(child(path, "apiVersion"), "", "version must not be empty");
     for (const field of ["kind", "name", "uid"] as const)
-      if ((owner[field] ?? "") === "") yield invalid(child(ownerPath, field), "", "must not be empty");
+      if ((owner[field] ?? "") === "") yield invalid(child(path, field), "", "must not be empty");
+    if (owner.apiVersion === "v1" && owner.kind === "Event")
+      yield invalid(path, owner, "/v1, Kind=Event is disallowed from being an owner");
   }
   const controllers = ownerReferences.filter((owner) => owner.controller === true);
   if (controllers.length > 1)
@@ -69,6 +72,27 @@ function* ownerProblems({ ownerReferences = [] }: ObjectMeta, path: string): Ite
       `Only one reference can have Controller set to true. Found "true" in references for ${controllers.map((owner) => `${owner.kind}/${owner.name}`).join(" and ")}`,
     );
 }
+
+const standardFinalizers = new Set(["kubernetes", "orphan", "foregroundDeletion"]);
+
+/** Everybody checks a finalizer's form; built-in kinds do so once more, and want one without a domain to be one of the API's own. */
+function* finalizerProblems(finalizer: string, index: number, isBuiltIn: boolean): Iterable<FieldProblem> {
+  const malformed = qualifiedName(finalizer);
+  const place = at("metadata.finalizers", index);
+  for (const problem of malformed) yield invalid("metadata.finalizers", finalizer, problem);
+  if (!isBuiltIn) return;
+  for (const problem of malformed) yield invalid(place, finalizer, problem);
+  if (!finalizer.includes("/") && !standardFinalizers.has(finalizer))
+    yield invalid(place, finalizer, "name is neither a standard finalizer name nor is it fully qualified");
+}
+
+/** Is its kind compiled into an API server, rather than defined? */
+function isBuiltIn({ apiVersion, kind }: KubeObject): boolean {
+  return resourceOf(apiVersion, kind) !== undefined && !definedGroups.test(apiVersion);
+}
+
+const definedGroups =
+  /^(apiextensions|apiregistration|gateway\.networking|policy\.networking)\.k8s\.io\/|\.x-k8s\.io\/|fairlead/;
 
 /** While an object is being deleted nothing new may hold it. */
 export function* metadataUpdateProblems(object: KubeObject, previous: KubeObject): Iterable<FieldProblem> {

@@ -2,14 +2,35 @@
 // ClusterNetworkPolicies: the rules of their definition (network-policy-api, x-kubernetes-validations), in its words.
 
 import { familyOf } from "../../ip/address.ts";
-import { contains, parsePrefix, parseRanges, prefixAddress, prefixBits } from "../../ip/prefix.ts";
+import {
+  contains,
+  parseInterfaceAddress,
+  parsePrefix,
+  parseRanges,
+  prefixAddress,
+  prefixBits,
+  prefixOf,
+  type Prefix,
+} from "../../ip/prefix.ts";
 import { sameJson } from "../equal.ts";
-import { cidr, dnsLabel, dnsSubdomain, ipAddress, portName, wildcardSubdomain } from "../formats.ts";
+import {
+  canonicalAddress,
+  canonicalCidr,
+  cidr,
+  dnsLabel,
+  dnsSubdomain,
+  domainPath,
+  ipAddress,
+  pathSegment,
+  portName,
+  wildcardSubdomain,
+} from "../formats.ts";
 import type {
   HTTPIngressPath,
   IPAddress,
   IPBlock,
   Ingress,
+  IngressClass,
   IngressBackend,
   IngressRule,
   NetworkPolicyPeer,
@@ -19,7 +40,7 @@ import type {
 } from "../kinds.ts";
 import type { LoadBalancerPool } from "../load-balancer-pool.ts";
 import type { ClusterNetworkPolicyEgressRule, ClusterNetworkPolicyPeer } from "../policy-kinds.ts";
-import { at, child, forbidden, invalid, required, type FieldProblem } from "../problem.ts";
+import { at, child, forbidden, invalid, notSupported, required, tooLong, type FieldProblem } from "../problem.ts";
 import { portOrName } from "./service.ts";
 import { formProblems, ports, rangeProblems, type Rules, type UpdateRule } from "./rule.ts";
 
@@ -32,6 +53,7 @@ export const networkRules: Rules = {
   "networking.v1.IngressRule": ingressRule,
   "networking.v1.HTTPIngressPath": ingressPath,
   "networking.v1.IngressBackend": ingressBackend,
+  "networking.v1.IngressClass": ingressClass,
   "networking.v1.ServiceCIDR": serviceCidr,
   "networking.v1.IPAddress": ipAddressObject,
   "policy.v1alpha2.ClusterNetworkPolicy-spec-egress": clusterEgressRule,
@@ -41,21 +63,26 @@ export const networkRules: Rules = {
 };
 
 export const networkUpdateRules: { readonly [type: string]: UpdateRule } = {
-  "networking.v1.ServiceCIDR": function* (object: ServiceCIDR, previous: ServiceCIDR) {
-    const [now, then] = [object.spec.cidrs ?? [], previous.spec.cidrs ?? []];
-    for (const [index, prefix] of then.entries())
-      if (now[index] !== prefix) yield invalid(at("spec.cidrs", index), now[index], "field is immutable");
+  "networking.v1.ServiceCIDR": serviceCidrUpdate,
+  "networking.v1.IngressClass": function* (object: IngressClass, previous: IngressClass) {
+    if (object.spec?.controller !== previous.spec?.controller)
+      yield invalid("spec.controller", object.spec?.controller, "field is immutable");
   },
   "networking.v1.IPAddress": function* (object: IPAddress, previous: IPAddress) {
     if (!sameJson(object.spec, previous.spec))
-      yield invalid("spec.parentRef", object.spec.parentRef, "field is immutable");
+      yield invalid("spec.parentRef", object.spec?.parentRef, "field is immutable");
   },
 };
 
 function* policySpec({ policyTypes = [] }: NetworkPolicySpec, path: string): Iterable<FieldProblem> {
-  if (policyTypes.length > 2)
-    yield invalid(child(path, "policyTypes"), policyTypes, "may not specify more than two policyTypes");
+  const place = child(path, "policyTypes");
+  if (policyTypes.length > 2) yield invalid(place, policyTypes, "may not specify more than two policyTypes");
+  else
+    for (const [index, type] of policyTypes.entries())
+      if (!directions.includes(type)) yield notSupported(at(place, index), type, directions);
 }
+
+const directions: readonly string[] = ["Egress", "Ingress"];
 
 function* policyPort({ port, endPort }: NetworkPolicyPort, path: string): Iterable<FieldProblem> {
   yield* portOrName(port, child(path, "port"));
@@ -85,12 +112,18 @@ function* ipBlock({ cidr: block, except = [] }: IPBlock, path: string): Iterable
   for (const [index, hole] of except.entries()) {
     const place = at(child(path, "except"), index);
     // An empty one is no range either.
-    const malformed = cidr(hole).map((message) => invalid(place, hole, message));
-    yield* malformed;
-    if (malformed.length > 0 || problems.length > 0 || block === "") continue;
-    const inside = contains(block, prefixAddress(hole)) && prefixBits(hole) > prefixBits(block);
+    for (const message of cidr(hole)) yield invalid(place, hole, message);
+    const [outer, inner] = [rangeOf(block), rangeOf(hole)];
+    if (outer === undefined || inner === undefined) continue;
+    const inside = contains(outer, prefixAddress(inner)) && prefixBits(inner) > prefixBits(outer);
     if (!inside) yield invalid(place, hole, "must be a strict subset of `cidr`");
   }
+}
+
+/** The range that a text means, host bits or not. */
+function rangeOf(text: string): Prefix | undefined {
+  const given = parseInterfaceAddress(text);
+  return given === undefined ? undefined : prefixOf(given.address, given.bits);
 }
 
 function* clusterEgressRule(
@@ -129,11 +162,20 @@ function* poolSpec({ addresses }: LoadBalancerPool["spec"], path: string): Itera
       );
 }
 
-function* ingress({ spec }: Ingress): Iterable<FieldProblem> {
+function* ingress({ metadata, spec }: Ingress): Iterable<FieldProblem> {
   const { rules = [], defaultBackend, tls = [], ingressClassName } = spec ?? {};
   if (rules.length === 0 && defaultBackend === undefined)
     yield invalid("spec", rules, "either `defaultBackend` or `rules` must be specified");
   yield* formProblems(ingressClassName, dnsSubdomain, "spec.ingressClassName");
+  const annotated = metadata.annotations?.[classAnnotation];
+  // Of a new one only; upstream's path.
+  const isNew = metadata.resourceVersion === undefined;
+  if (isNew && annotated !== undefined && ingressClassName !== undefined && annotated !== ingressClassName)
+    yield invalid(
+      child("annotations", classAnnotation),
+      annotated,
+      "must match `ingressClassName` when both are specified",
+    );
   for (const [index, { hosts = [], secretName }] of tls.entries()) {
     const path = at("spec.tls", index);
     for (const [each, host] of hosts.entries()) yield* hostProblems(host, at(child(path, "hosts"), each));
@@ -152,11 +194,21 @@ function* hostProblems(host: string | undefined, path: string): Iterable<FieldPr
   yield* formProblems(host, host?.includes("*") === true ? wildcardSubdomain : dnsSubdomain, path);
 }
 
+const classAnnotation = "kubernetes.io/ingress.class";
+
 const refusedSequences = ["//", "/./", "/../", "%2f", "%2F"];
 const refusedEndings = ["/..", "/."];
 
 function* ingressPath({ path = "", pathType }: HTTPIngressPath, place: string): Iterable<FieldProblem> {
   const field = child(place, "path");
+  if (pathType === undefined) {
+    yield required(child(place, "pathType"), "pathType must be specified");
+    return;
+  }
+  if (!pathTypes.includes(pathType)) {
+    yield notSupported(child(place, "pathType"), pathType, pathTypes);
+    return;
+  }
   if (pathType === "ImplementationSpecific") {
     if (path !== "" && !path.startsWith("/")) yield invalid(field, path, "must be an absolute path");
     return;
@@ -167,12 +219,17 @@ function* ingressPath({ path = "", pathType }: HTTPIngressPath, place: string): 
   for (const text of refusedEndings) if (path.endsWith(text)) yield invalid(field, path, `cannot end with '${text}'`);
 }
 
+const pathTypes: readonly string[] = ["Exact", "ImplementationSpecific", "Prefix"];
+
 function* ingressBackend({ service, resource }: IngressBackend, path: string): Iterable<FieldProblem> {
   if (service !== undefined && resource !== undefined) {
     yield invalid(path, "", "cannot set both resource and service backends");
     return;
   }
-  if (resource !== undefined) return;
+  if (resource !== undefined) {
+    yield* typedReference(resource, child(path, "resource"));
+    return;
+  }
   if (service === undefined) {
     yield invalid(path, "", "resource or service backend is required");
     return;
@@ -187,14 +244,60 @@ function* ingressBackend({ service, resource }: IngressBackend, path: string): I
   else yield required(path, "port name or number is required");
 }
 
+interface Reference {
+  readonly apiGroup?: string;
+  readonly kind?: string;
+  readonly name?: string;
+}
+
+function* typedReference({ apiGroup, kind = "", name = "" }: Reference, path: string): Iterable<FieldProblem> {
+  for (const problem of apiGroup === undefined ? [] : dnsSubdomain(apiGroup))
+    yield invalid(child(path, "apiGroup"), apiGroup, problem);
+  yield* segment(kind, child(path, "kind"));
+  yield* segment(name, child(path, "name"));
+}
+
+/** A name that must be there and can be part of a URL. */
+function* segment(text: string, path: string): Iterable<FieldProblem> {
+  if (text === "") yield required(path);
+  else yield* formProblems(text, pathSegment, path);
+}
+
+const controllerBytesMax = 250;
+
+function* ingressClass({ spec }: IngressClass): Iterable<FieldProblem> {
+  const { controller = "", parameters } = spec ?? {};
+  if (controller.length > controllerBytesMax) yield tooLong("spec.controller", controllerBytesMax);
+  if (controller === "") yield required("spec.controller");
+  else for (const [part, problem] of domainPath(controller)) yield invalid("spec.controller", part, problem);
+  if (parameters === undefined) return;
+  const path = "spec.parameters";
+  const { scope, namespace } = parameters;
+  yield* typedReference(parameters, path);
+  switch (scope ?? "") {
+    case "Namespace":
+      if (namespace === undefined) yield required(`${path}.namespace`, "`parameters.scope` is set to 'Namespace'");
+      else for (const problem of dnsLabel(namespace)) yield invalid(`${path}.namespace`, namespace, problem);
+      return;
+    case "Cluster":
+      if (namespace !== undefined) yield forbidden(`${path}.namespace`, "`parameters.scope` is set to 'Cluster'");
+      return;
+    default:
+      yield notSupported(`${path}.scope`, scope, ["Cluster", "Namespace"]);
+  }
+}
+
 function* serviceCidr({ spec }: ServiceCIDR): Iterable<FieldProblem> {
   const cidrs = spec?.cidrs ?? [];
   if (cidrs.length === 0) yield required("spec.cidrs", "at least one CIDR required");
-  if (cidrs.length > 2) yield invalid("spec.cidrs", cidrs, "may only hold up to 2 values");
-  const problems = cidrs.flatMap((prefix, index) => [...formProblems(prefix, cidr, at("spec.cidrs", index))]);
-  yield* problems;
-  const [first = "", second = ""] = cidrs;
-  if (problems.length === 0 && cidrs.length === 2 && familyOf(first) === familyOf(second))
+  if (cidrs.length > 2) {
+    yield invalid("spec.cidrs", cidrs, "may only hold up to 2 values");
+    return;
+  }
+  for (const [index, prefix] of cidrs.entries())
+    for (const problem of canonicalCidr(prefix)) yield invalid(at("spec.cidrs", index), prefix, problem);
+  const [first, second] = cidrs.map(rangeOf);
+  if (first !== undefined && second !== undefined && familyOf(first) === familyOf(second))
     yield invalid(
       "spec.cidrs",
       cidrs,
@@ -202,7 +305,28 @@ function* serviceCidr({ spec }: ServiceCIDR): Iterable<FieldProblem> {
     );
 }
 
+/** A second family may come; what is there stays. */
+function* serviceCidrUpdate(object: ServiceCIDR, previous: ServiceCIDR): Iterable<FieldProblem> {
+  const [now, then] = [object.spec?.cidrs ?? [], previous.spec?.cidrs ?? []];
+  if (now.length !== then.length && !(then.length === 1 && now.length === 2)) {
+    yield invalid("spec.cidrs", now, "field is immutable");
+    return;
+  }
+  for (const [index, prefix] of then.entries())
+    if (now[index] !== prefix) yield invalid(at("spec.cidrs", index), now[index], "field is immutable");
+  if (now.length !== then.length) yield* serviceCidr(object);
+}
+
 function* ipAddressObject({ metadata, spec }: IPAddress): Iterable<FieldProblem> {
-  yield* formProblems(metadata.name, ipAddress, "metadata.name");
-  if (spec?.parentRef === undefined) yield required("spec.parentRef");
+  for (const problem of canonicalAddress(metadata.name)) yield invalid("metadata.name", metadata.name, problem);
+  const { parentRef } = spec ?? {};
+  if (parentRef === undefined) {
+    yield required("spec.parentRef");
+    return;
+  }
+  const { group, resource = "", name = "", namespace } = parentRef as Partial<typeof parentRef>;
+  yield* formProblems(group, dnsSubdomain, "spec.parentRef.group");
+  yield* segment(resource, "spec.parentRef.resource");
+  yield* segment(name, "spec.parentRef.name");
+  yield* formProblems(namespace, pathSegment, "spec.parentRef.namespace");
 }

@@ -419,7 +419,7 @@ function* labelSelector({ matchLabels }: LabelSelector, path: string): Iterable<
 }
 
 function* labelRequirement(
-  { key, operator, values = [] }: LabelSelectorRequirement,
+  { key, operator, values = [] }: Partial<LabelSelectorRequirement>,
   path: string,
 ): Iterable<FieldProblem> {
   const place = child(path, "values");
@@ -433,10 +433,11 @@ function* labelRequirement(
       if (values.length > 0)
         yield forbidden(place, "may not be specified when `operator` is 'Exists' or 'DoesNotExist'");
       break;
+    case undefined:
     default:
-      yield invalid(child(path, "operator"), operator, "not a valid selector operator");
+      yield invalid(child(path, "operator"), operator ?? "", "not a valid selector operator");
   }
-  for (const problem of qualifiedName(key)) yield invalid(child(path, "key"), key, problem);
+  for (const problem of qualifiedName(key ?? "")) yield invalid(child(path, "key"), key ?? "", problem);
   for (const [index, value] of values.entries()) yield* formProblems(value, labelValue, at(place, index));
 }
 

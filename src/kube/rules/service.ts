@@ -1,10 +1,31 @@
 // Rules for Services, EndpointSlices and Endpoints. Wording: upstream's pkg/apis/core/validation and pkg/apis/discovery/validation.
 
-import { familyOf } from "../../ip/address.ts";
+import { familyOf, parseAddress } from "../../ip/address.ts";
 import { contains } from "../../ip/prefix.ts";
-import { cidr, dnsLabel, dnsSubdomain, ipAddress, portName, qualifiedName, rangeText } from "../formats.ts";
+import {
+  canonicalAddress,
+  cidr,
+  dnsLabel,
+  dnsSubdomain,
+  ipAddress,
+  labelValue,
+  portName,
+  qualifiedName,
+  rangeText,
+} from "../formats.ts";
 import type { Endpoint, EndpointHints, EndpointSlice, Endpoints, Service, ServicePort } from "../kinds.ts";
-import { at, child, duplicate, forbidden, invalid, required, tooMany, type FieldProblem } from "../problem.ts";
+import {
+  at,
+  child,
+  duplicate,
+  forbidden,
+  invalid,
+  notSupported,
+  required,
+  tooMany,
+  type FieldProblem,
+} from "../problem.ts";
+import type { Labels } from "../object.ts";
 import { labelProblems } from "./metadata.ts";
 import { formProblems, ports, rangeProblems, type Rules, type UpdateRule } from "./rule.ts";
 
@@ -26,7 +47,20 @@ export const serviceUpdateRules: { readonly [type: string]: UpdateRule } = {
 
 type Spec = Service["spec"];
 
-function* service({ spec }: Service): Iterable<FieldProblem> {
+const distributions: readonly string[] = ["PreferClose", "PreferSameNode", "PreferSameZone"];
+const rangesAnnotation = "service.beta.kubernetes.io/load-balancer-source-ranges";
+
+/** The old way to say from where a load balancer may be reached. */
+function* annotatedRanges(annotations: Labels, type: Spec["type"]): Iterable<FieldProblem> {
+  const text = annotations[rangesAnnotation];
+  if (text === undefined) return;
+  const path = at("metadata.annotations", rangesAnnotation);
+  if (type !== "LoadBalancer") yield forbidden(path, "may only be used when `type` is 'LoadBalancer'");
+  if (text.trim() === "") return;
+  for (const range of text.split(",")) yield* formProblems(range.trim(), cidr, path);
+}
+
+function* service({ metadata, spec }: Service): Iterable<FieldProblem> {
   if (spec === undefined) {
     yield required("spec.ports");
     return;
@@ -39,7 +73,11 @@ function* service({ spec }: Service): Iterable<FieldProblem> {
   for (const [index, address] of (spec.externalIPs ?? []).entries())
     yield* endpointAddress(address, at("spec.externalIPs", index));
   yield* loadBalancer(spec);
+  if ((spec.loadBalancerSourceRanges ?? []).length === 0) yield* annotatedRanges(metadata.annotations ?? {}, spec.type);
   yield* trafficPolicies(spec);
+  const { trafficDistribution } = spec;
+  if (trafficDistribution !== undefined && !distributions.includes(trafficDistribution))
+    yield notSupported("spec.trafficDistribution", trafficDistribution, distributions);
 }
 
 function* serviceType(spec: Spec): Iterable<FieldProblem> {
@@ -66,7 +104,9 @@ function* servicePorts({ ports: list = [], type }: Spec): Iterable<FieldProblem>
     if (repeats(numbers, `${protocol} ${port}`)) yield duplicate(path, { port, protocol });
     if (nodePort === 0) continue;
     if (type === "ClusterIP") yield forbidden(child(path, "nodePort"), "may not be used when `type` is 'ClusterIP'");
-    if (repeats(nodePorts, `${protocol} ${nodePort}`)) yield duplicate(child(path, "nodePort"), nodePort);
+    // As allocation says it, which comes first.
+    if (repeats(nodePorts, `${protocol} ${nodePort}`))
+      yield invalid(child(path, "nodePort"), nodePort, "provided port is already allocated");
   }
 }
 
@@ -97,6 +137,27 @@ function* affinity({ sessionAffinity, sessionAffinityConfig }: Spec): Iterable<F
     yield forbidden(path, "must not be set when session affinity is None");
 }
 
+/**
+ * What is wrong with the addresses and families that a Service asks for: what its allocation takes for granted (upstream's
+ * ValidateServiceClusterIPsRelatedFields), which is looked at before anything is allocated.
+ */
+export function serviceAddressProblems({ spec }: Service): readonly FieldProblem[] {
+  if (spec.type === "ExternalName") return [];
+  const { ipFamilyPolicy, ipFamilies = [] } = spec;
+  return [
+    ...ipFamilies.flatMap((family, index) =>
+      families.includes(family) ? [] : [notSupported(at("spec.ipFamilies", index), family, families)],
+    ),
+    ...(ipFamilyPolicy === undefined || familyPolicies.includes(ipFamilyPolicy)
+      ? []
+      : [notSupported("spec.ipFamilyPolicy", ipFamilyPolicy, familyPolicies)]),
+    ...clusterAddresses(spec),
+  ];
+}
+
+const families: readonly string[] = ["IPv4", "IPv6"];
+const familyPolicies: readonly string[] = ["PreferDualStack", "RequireDualStack", "SingleStack"];
+
 function* clusterAddresses(spec: Spec): Iterable<FieldProblem> {
   const { clusterIP = "", clusterIPs = [], ipFamilies = [] } = spec;
   const path = "spec.clusterIPs";
@@ -105,22 +166,27 @@ function* clusterAddresses(spec: Spec): Iterable<FieldProblem> {
     yield invalid(path, clusterIPs, "must be empty when `clusterIP` is not specified");
   if (clusterIP !== "" && clusterIPs.length > 0 && clusterIPs[0] !== clusterIP)
     yield invalid(path, clusterIPs, "first value must match `clusterIP`");
+  for (const [index, family] of ipFamilies.entries())
+    if (ipFamilies.indexOf(family) < index) yield duplicate(at("spec.ipFamilies", index), family);
   const wanted = clusterIPs.length > 0 ? clusterIPs : clusterIP === "" ? [] : [clusterIP];
-  if (wanted.length > 2) yield invalid(path, clusterIPs, "may only hold up to 2 values");
-  if (wanted[0] === "None" && wanted.length > 1)
-    yield invalid(path, clusterIPs, "'None' must be the first and only value");
-  const addresses = wanted.filter((address) => address !== "None");
-  const malformed = addresses.flatMap((address, index) => [...formProblems(address, ipAddress, at(path, index))]);
+  const isMixed = wanted[0] === "None" && wanted.length > 1;
+  if (isMixed) yield invalid(path, clusterIPs, "'None' must be the first and only value");
+  const malformed = wanted.flatMap((address, index) =>
+    index === 0 && address === "None"
+      ? []
+      : ipAddress(address).map((message) => invalid(at(path, index), address, message)),
+  );
   yield* malformed;
-  if (malformed.length > 0) return;
-  if (addresses.length === 2 && familyOf(addresses[0] ?? "") === familyOf(addresses[1] ?? ""))
+  if (wanted.length > 2) yield invalid(path, clusterIPs, "may only hold up to 2 values");
+  if (malformed.length > 0 || isMixed) return;
+  const present = new Set(wanted.map((address) => (address === "None" ? 0 : familyOf(address))));
+  if (wanted.length > 1 && present.size < 2)
     yield invalid(path, clusterIPs, "may specify no more than one IP for each IP family");
-  for (const [index, address] of addresses.entries()) {
-    const family = ipFamilies[index];
+  for (const [index, address] of wanted.entries()) {
+    const family = address === "None" ? undefined : ipFamilies[index];
     if (family !== undefined && family !== `IPv${familyOf(address)}`)
       yield invalid(at(path, index), address, `expected an ${family} value as indicated by \`ipFamilies[${index}]\``);
   }
-  if (ipFamilies.length === 2 && ipFamilies[0] === ipFamilies[1]) yield duplicate("spec.ipFamilies[1]", ipFamilies[1]);
 }
 
 function* loadBalancer(spec: Spec): Iterable<FieldProblem> {
@@ -163,6 +229,13 @@ function isHeadless({ clusterIP, clusterIPs }: Spec): boolean {
 }
 
 function* serviceUpdate({ spec }: Service, { spec: before }: Service): Iterable<FieldProblem> {
+  if (spec.type === "LoadBalancer" && before.type === "LoadBalancer") {
+    if (spec.loadBalancerClass !== before.loadBalancerClass)
+      yield invalid("spec.loadBalancerClass", spec.loadBalancerClass, "may not change once set");
+    const isLocal = spec.externalTrafficPolicy === "Local" && before.externalTrafficPolicy === "Local";
+    if (isLocal && spec.healthCheckNodePort !== before.healthCheckNodePort)
+      yield forbidden("spec.healthCheckNodePort", "field is immutable");
+  }
   if (spec.type === "ExternalName" || before.type === "ExternalName") return;
   const path = "spec.clusterIPs";
   const [now, then] = [addressesOf(spec), addressesOf(before)];
@@ -197,7 +270,16 @@ const refused: readonly (readonly [readonly string[], string])[] = [
 function* endpointAddress(address: string, path: string): Iterable<FieldProblem> {
   const problems = ipAddress(address).map((message) => invalid(path, address, message));
   yield* problems;
-  if (problems.length > 0) return;
+  if (problems.length === 0) yield* unreachable(address, path);
+}
+
+/** An address, in whatever form, that no traffic can be sent to (upstream's ValidateEndpointIP). */
+function* unreachable(text: string, path: string): Iterable<FieldProblem> {
+  const address = parseAddress(text.replace(/(^|\.)0+(?=\d)/g, "$1"))?.replace(/^::ffff:(?=.*\.)/, "");
+  if (address === undefined) {
+    yield invalid(path, text, "must be a valid IP address");
+    return;
+  }
   if (address === "0.0.0.0" || address === "::") yield invalid(path, address, `may not be unspecified (${address})`);
   for (const [prefixes, text] of refused)
     if (prefixes.some((prefix) => contains(prefix, address))) yield invalid(path, address, text);
@@ -213,11 +295,12 @@ function* endpointSlice(slice: EndpointSlice): Iterable<FieldProblem> {
   for (const [index, endpoint] of list.entries()) yield* sliceEndpoint(endpoint, addressType, at("endpoints", index));
   if (slicePorts.length > slicePortsMax) yield tooMany("ports", slicePorts.length, slicePortsMax);
   const names = new Set<string>();
-  for (const [index, { name = "", port }] of slicePorts.entries()) {
+  // Numbers are not looked at.
+  for (const [index, { name = "", appProtocol }] of slicePorts.entries()) {
     const path = at("ports", index);
     yield* formProblems(name, dnsLabel, child(path, "name"));
     if (repeats(names, name)) yield duplicate(child(path, "name"), name);
-    yield* rangeProblems(port, ports, child(path, "port"));
+    yield* formProblems(appProtocol, qualifiedName, child(path, "appProtocol"));
   }
 }
 
@@ -228,13 +311,39 @@ function* sliceEndpoint(endpoint: Endpoint, type: EndpointSlice["addressType"], 
   if (addresses.length > addressesMax) yield tooMany(addressPath, addresses.length, addressesMax);
   for (const [index, address] of addresses.entries()) {
     const place = at(addressPath, index);
-    if (type === "FQDN") yield* formProblems(address, dnsSubdomain, place);
-    else if (ipAddress(address).length === 0 && `IPv${familyOf(address)}` !== type)
-      yield invalid(place, address, `must be an ${type} address`);
-    else yield* endpointAddress(address, place);
+    if (type === "FQDN") yield* domainName(address, place);
+    else if (type === "IPv4" || type === "IPv6") {
+      const malformed = type === "IPv6" ? canonicalAddress(address) : ipAddress(address);
+      for (const problem of malformed) yield invalid(place, address, problem);
+      if (malformed.length > 0) continue;
+      // Upstream names the list.
+      if (`IPv${familyOf(address)}` !== type) yield invalid(addressPath, address, `must be an ${type} address`);
+      yield* unreachable(address, place);
+    }
   }
   yield* formProblems(endpoint.nodeName, dnsSubdomain, child(path, "nodeName"));
-  yield* formProblems(endpoint.hostname, dnsLabel, child(path, "hostname"));
+  for (const problem of endpoint.hostname === undefined ? [] : dnsLabel(endpoint.hostname))
+    yield invalid(child(path, "hostname"), endpoint.hostname, problem);
+  yield* labelProblems(endpoint.deprecatedTopology, child(path, "deprecatedTopology"));
+}
+
+/** A name with a domain (util/validation IsFullyQualifiedDomainName). */
+function* domainName(text: string, path: string): Iterable<FieldProblem> {
+  if (text === "") {
+    yield required(path);
+    return;
+  }
+  const name = text.replace(/\.$/, "");
+  const problems = dnsSubdomain(name);
+  if (problems.length > 0) yield invalid(path, name, problems.join(","));
+  else if (!name.includes("."))
+    yield invalid(path, name, "should be a domain with at least two segments separated by dots");
+  else
+    for (const label of name.split("."))
+      if (dnsLabel(label).length > 0) {
+        yield invalid(path, label, dnsLabel(label).join(","));
+        return;
+      }
 }
 
 const hintsMax = 8;
@@ -244,7 +353,16 @@ function* endpointHints({ forZones = [], forNodes = [] }: EndpointHints, path: s
     ["forZones", forZones],
     ["forNodes", forNodes],
   ] as const) {
-    if (hints.length > hintsMax) yield tooMany(child(path, field), hints.length, hintsMax);
+    if (hints.length > hintsMax) {
+      yield tooMany(child(path, field), hints.length, hintsMax);
+      return;
+    }
+    for (const [index, { name }] of hints.entries()) {
+      const place = `${at(child(path, field), index)}.name`;
+      if (hints.findIndex((hint) => hint.name === name) < index) yield duplicate(place, name);
+      for (const problem of field === "forZones" ? labelValue(name) : dnsSubdomain(name))
+        yield invalid(place, name, problem);
+    }
   }
 }
 
@@ -254,17 +372,31 @@ function* endpoints({ subsets = [] }: Endpoints): Iterable<FieldProblem> {
     const { addresses = [], notReadyAddresses = [], ports: list = [] } = subset;
     if (addresses.length + notReadyAddresses.length === 0)
       yield required(path, "must specify `addresses` or `notReadyAddresses`");
-    for (const [each, { ip }] of addresses.entries())
-      yield* endpointAddress(ip, `${at(child(path, "addresses"), each)}.ip`);
-    for (const [each, { ip }] of notReadyAddresses.entries())
-      yield* endpointAddress(ip, `${at(child(path, "notReadyAddresses"), each)}.ip`);
-    for (const [each, { port, name = "" }] of list.entries()) {
+    for (const [each, address] of addresses.entries())
+      yield* subsetAddress(address, at(child(path, "addresses"), each));
+    for (const [each, address] of notReadyAddresses.entries())
+      yield* subsetAddress(address, at(child(path, "notReadyAddresses"), each));
+    for (const [each, { port, name = "", appProtocol }] of list.entries()) {
       const portPath = at(child(path, "ports"), each);
       if (name === "" && list.length > 1) yield required(child(portPath, "name"));
+      yield* formProblems(name, dnsLabel, child(portPath, "name"));
+      yield* formProblems(appProtocol, qualifiedName, child(portPath, "appProtocol"));
       if (port < ports.first || port > ports.last)
         yield invalid(child(portPath, "port"), port, rangeText(ports.first, ports.last));
     }
   }
+}
+
+type SubsetAddress = NonNullable<NonNullable<Endpoints["subsets"]>[number]["addresses"]>[number];
+
+/** Two checks look at an address, and both say what they do not like. */
+function* subsetAddress({ ip, hostname, nodeName }: SubsetAddress, path: string): Iterable<FieldProblem> {
+  const malformed = ipAddress(ip);
+  for (const problem of malformed) yield invalid(child(path, "ip"), ip, problem);
+  yield* formProblems(hostname, dnsLabel, child(path, "hostname"));
+  if (nodeName !== undefined)
+    for (const problem of dnsSubdomain(nodeName)) yield invalid(child(path, "nodeName"), nodeName, problem);
+  yield* unreachable(ip, child(path, "ip"));
 }
 
 /** Was it there already? Remembers it. */

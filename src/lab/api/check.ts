@@ -4,7 +4,8 @@
 // Not here: what allocation may still refuse (an address that is taken): admission says that when the object is stored, and `refused` puts
 // file and line to it.
 
-import { fieldWarnings, objectProblems } from "../../kube/check.ts";
+import { objectProblems } from "../../kube/check.ts";
+import { warningsOf } from "../../kube/warnings.ts";
 import { withDefaults } from "../../kube/defaults.ts";
 import type { KubeObject } from "../../kube/object.ts";
 import { problemText, type FieldProblem } from "../../kube/problem.ts";
@@ -53,7 +54,7 @@ export function checkAll(
     seen.set(idOf(object), object);
     for (const problem of problems) errors.push(say(object, problem.field, problemText(problem)));
     if (problems.length > 0) continue;
-    for (const { field, message } of fieldWarnings(object)) warn(object, field, `${field}: ${message}`);
+    for (const { field, text } of warningsOf(object)) warn(object, field, text);
     const missing = unhandled(object);
     if (missing !== undefined) warn(object, "", missing);
   }

@@ -55,7 +55,11 @@ export function undecodable({ apiVersion, kind }: KubeObject, problems: readonly
 }
 
 /** 422: `Service "x" is invalid: spec.ports[0].port: Invalid value: …`; several problems in brackets. */
-export function invalidObject(resource: Resource, name: string, problems: readonly FieldProblem[]): StatusError {
+export function invalidObject(
+  resource: Pick<Resource, "group" | "kind">,
+  name: string,
+  problems: readonly FieldProblem[],
+): StatusError {
   const { group, kind } = resource;
   const texts = problems.map(problemText);
   const list = texts.length === 1 ? texts[0] : `[${texts.join(", ")}]`;

@@ -3,7 +3,7 @@
 //
 // Not here: defaults (kube/defaults.ts), validation (kube/validate.ts), allocation of addresses and ports (an Admission).
 
-import type { Job, Namespace, Pod } from "../../kube/kinds.ts";
+import type { Job, Namespace, Pod, Service } from "../../kube/kinds.ts";
 import type { KubeObject } from "../../kube/object.ts";
 import { remembered } from "../../kube/repeated.ts";
 import { timeText } from "./bookkeeping.ts";
@@ -48,10 +48,20 @@ const strategies: { readonly [resource: string]: Strategy } = {
     prepareUpdate: (object, previous, nowMs) => scheduledPod(object as Pod, previous as Pod, nowMs),
     gracePeriodSeconds: (object, requested) => podGraceSeconds(object as Pod, requested),
   },
-  services: { prepareCreate: (object) => ({ ...object, status: { loadBalancer: {} } }) },
+  services: {
+    prepareCreate: (object) => ({ ...object, status: { loadBalancer: {} } }),
+    prepareUpdate: (object) => withoutBalancer(object as Service),
+  },
   "ingresses.networking.k8s.io": { prepareCreate: (object) => ({ ...object, status: { loadBalancer: {} } }) },
   "jobs.batch": { prepareCreate: (object) => jobWithSelector(object as Job) },
 };
+
+// pkg/registry/core/service/strategy.go dropTypeDependentFields: what is no load balancer has no addresses of one.
+function withoutBalancer(service: Service): KubeObject {
+  const { ingress = [] } = service.status?.loadBalancer ?? {};
+  if (service.spec.type === "LoadBalancer" || ingress.length === 0) return service;
+  return { ...service, status: { ...service.status, loadBalancer: {} } };
+}
 
 // pkg/registry/core/pod/storage assignPod: who gives a pod its node says in the same write that it is scheduled.
 function scheduledPod(pod: Pod, previous: Pod, nowMs: number): KubeObject {

@@ -13,7 +13,7 @@ import type { Resource } from "../../kube/resources.ts";
 import { sameButSource } from "../../kube/source.ts";
 import type { FieldProblem } from "../../kube/problem.ts";
 import { structureProblems } from "../../kube/structure.ts";
-import { validate, validateUpdate } from "../../kube/validate.ts";
+import { validate, validateStatus, validateUpdate } from "../../kube/validate.ts";
 import { withZeroValues } from "../../kube/zero.ts";
 import { managedAfterCreate, managedInside } from "../apiserver/managed/managers.ts";
 import type { Actor, Admission, AdmissionRequest, Applied, ServedApi } from "./api.ts";
@@ -179,6 +179,7 @@ export function createWritePath(options: WritePathOptions): WritePath {
       const { resourceVersion, uid } = scoped.metadata;
       const reported = whole(resource, withStatus(previous, scoped["status"]));
       if (resource.custom !== undefined) checkCustomStatus(resource, reported, previous);
+      else checkStatus(resource, reported, previous);
       if (validations.length > 0)
         within({ ...now(), subresource: now().subresource ?? "status" }, () =>
           checkLast({ operation: "update", object: reported, previous, kind: resource }),
@@ -272,6 +273,12 @@ function customProblems(
 /** A status is checked with all of its object, as rules may compare both. Throws StatusError 422. */
 function checkCustomStatus(resource: Kind, object: KubeObject, previous: KubeObject): void {
   const problems = customProblems(resource, object, previous);
+  if (problems.length > 0) throw invalidObject(resource, object.metadata.name, problems);
+}
+
+/** Of other kinds a status is looked at alone. Throws StatusError 422. */
+function checkStatus(resource: Resource, object: KubeObject, previous: KubeObject): void {
+  const problems = validateStatus(object, previous);
   if (problems.length > 0) throw invalidObject(resource, object.metadata.name, problems);
 }
 

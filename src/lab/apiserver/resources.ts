@@ -3,6 +3,7 @@
 // Not here: who may (server.ts), and each verb's own rules (read.ts, write.ts, patch.ts, watch.ts, subresources.ts).
 
 import type { KubeObject } from "../../kube/object.ts";
+import { deprecatedKinds } from "../../kube/warnings.ts";
 import type { Actor, ServedApi } from "../api/api.ts";
 import type { Kind } from "../api/kinds.ts";
 import { bindPod } from "./binding.ts";
@@ -80,14 +81,8 @@ export async function serveResource(exchange: Exchange, kind: Kind, options: Res
 
 function deprecationOf({ apiVersion, kind, custom }: Kind): string | undefined {
   if (custom?.deprecated === true) return custom.deprecationWarning ?? `${apiVersion} ${kind} is deprecated`;
-  return deprecations[`${apiVersion} ${kind}`];
+  return deprecatedKinds[`${apiVersion}/${kind}`];
 }
-
-// `+k8s:prerelease-lifecycle-gen:deprecated` of upstream's types
-const deprecations: { readonly [kind: string]: string } = {
-  "v1 ComponentStatus": "v1 ComponentStatus is deprecated in v1.19+",
-  "v1 Endpoints": "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
-};
 
 /**
  * Waits until what was read is on disk: a revision that a client has seen must never be given to another write, not even after a

@@ -5,9 +5,9 @@
 
 import { withDefaults } from "../../kube/defaults.ts";
 import { sameJson } from "../../kube/equal.ts";
-import { fieldWarnings } from "../../kube/check.ts";
 import type { KubeObject } from "../../kube/object.ts";
 import { forbidden, invalid, notSupported, required } from "../../kube/problem.ts";
+import { warningsOf } from "../../kube/warnings.ts";
 import { createSession, whenSettled } from "../api/admission/pending.ts";
 import type { Actor, ServedApi } from "../api/api.ts";
 import { nameOf } from "../api/bookkeeping.ts";
@@ -59,10 +59,11 @@ export function createObject(writing: Writing, body: Fields, managedFields?: rea
   const name = nameOf(metadata, { random: Math.random, taken });
   const asked = toStored({ ...given, metadata: { ...metadata, name } }, kind);
   const complete = kind.custom === undefined ? withDefaults(asked) : asked;
-  warn(writing, complete);
   const owned = withManaged(complete, managedFields ?? managedAfterCreate(complete, managerOf(writing)));
   // Custom resources get their defaults where they are stored.
-  return api.create(kind.custom === undefined ? markSound(owned) : owned);
+  const created = api.create(kind.custom === undefined ? markSound(owned) : owned);
+  warn(writing, complete);
+  return created;
 }
 
 function withManaged(object: KubeObject, managedFields: readonly unknown[]): KubeObject {
@@ -70,11 +71,10 @@ function withManaged(object: KubeObject, managedFields: readonly unknown[]): Kub
   return { ...object, metadata: { ...metadata, ...(managedFields.length === 0 ? {} : { managedFields }) } };
 }
 
-function warn({ warnings, validation }: Writing, object: KubeObject): void {
+/** Whatever is warned of once an object is stored; what is refused is not warned of. */
+function warn({ warnings, validation }: Writing, object: KubeObject, previous?: KubeObject): void {
   if (validation === "Ignore") return;
-  for (const { field, message } of fieldWarnings(object))
-    // What is about all of a specification is advice of ours, which `fairlead apply` gives; upstream does not warn of it.
-    if (field !== "spec") warnings.add(field === "kind" ? message : `${field}: ${message}`);
+  for (const { text, isAdvice } of warningsOf(object, previous)) if (isAdvice !== true) warnings.add(text);
 }
 
 /** Who writes, as managed fields remember it. */
@@ -176,8 +176,9 @@ export function storeReplacement(
   const next = withManaged(scoped, managedFields);
   if (target.subresource === "status" || target.subresource === "approval")
     return api.updateStatus(next, { metadata: kind.custom === undefined });
-  warn(writing, next);
-  return api.update(next);
+  const updated = api.update(next);
+  warn(writing, next, previous);
+  return updated;
 }
 
 /** Empty texts mean that nothing is said: no resourceVersion is no precondition. */

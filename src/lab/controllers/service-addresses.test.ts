@@ -131,7 +131,7 @@ void describe("cluster addresses", () => {
       what: "two families with SingleStack",
       spec: { ipFamilies: ["IPv4", "IPv6"] },
       message:
-        'spec.ipFamilyPolicy: Invalid value: "SingleStack": must be RequireDualStack or PreferDualStack when multiple IP families are specified',
+        "spec.ipFamilyPolicy: Invalid value: \"SingleStack\": must be 'RequireDualStack' or 'PreferDualStack' when multiple IP families are specified",
     },
     {
       what: "RequireDualStack in a cluster of one family",
@@ -155,7 +155,7 @@ void describe("cluster addresses", () => {
     {
       what: "two addresses that differ",
       spec: { clusterIP: "10.96.0.99", clusterIPs: ["10.96.0.98"] },
-      message: 'spec.clusterIPs[0]: Invalid value: "10.96.0.98": first value must match `clusterIP`',
+      message: 'spec.clusterIPs: Invalid value: ["10.96.0.98"]: first value must match `clusterIP`',
     },
     {
       what: "a node port that is taken",

@@ -9,7 +9,9 @@ import { contains, type Prefix } from "../../ip/prefix.ts";
 import { sameJson } from "../../kube/equal.ts";
 import type { IpFamily, Service, ServiceCIDR, ServicePort, ServiceSpec } from "../../kube/kinds.ts";
 import { keyOf } from "../../kube/object.ts";
+import { serviceAddressProblems } from "../../kube/rules/service.ts";
 import type { Admission } from "../api/api.ts";
+import { invalidObject } from "../api/errors.ts";
 import { StatusError, type Store } from "../api/store.ts";
 import { addressBand, isUsable, pick, portBand } from "./bands.ts";
 import { conditionOf } from "./conditions.ts";
@@ -33,6 +35,8 @@ export function createServiceAllocator(options: ServiceAllocatorOptions): Admiss
     if (object.kind !== "Service" || object.apiVersion !== "v1" || operation === "delete") return object;
     const before = previous as Service | undefined;
     const service = withKept(normalized(object as Service, before), before);
+    const problems = serviceAddressProblems(service);
+    if (problems.length > 0) throw invalidObject({ group: "", kind: "Service" }, service.metadata.name, problems);
     const context = { options, store, taken, service, random: options.random ?? Math.random };
     const families = withFamilies(service, before, options);
     checkImmutable(families, before);
@@ -132,7 +136,11 @@ function withKeptIps(service: Service, before: Service): Service {
   if (hasClusterIps(service)) {
     const clusterIP = service.spec.clusterIP ?? before.spec.clusterIP;
     const isSame = service.spec.clusterIPs === undefined && clusterIP === before.spec.clusterIP;
-    return withSpec(service, { clusterIP, clusterIPs: isSame ? before.spec.clusterIPs : service.spec.clusterIPs });
+    return withSpec(service, {
+      clusterIP,
+      clusterIPs: isSame ? before.spec.clusterIPs : service.spec.clusterIPs,
+      ipFamilyPolicy: service.spec.ipFamilyPolicy ?? before.spec.ipFamilyPolicy,
+    });
   }
   const sameIps =
     sameJson(service.spec.clusterIPs, before.spec.clusterIPs) && service.spec.clusterIP === before.spec.clusterIP;
@@ -140,6 +148,7 @@ function withKeptIps(service: Service, before: Service): Service {
     ...(sameIps ? { clusterIP: undefined, clusterIPs: undefined } : {}),
     ...(sameJson(service.spec.ipFamilies, before.spec.ipFamilies) ? { ipFamilies: undefined } : {}),
     ...(service.spec.ipFamilyPolicy === before.spec.ipFamilyPolicy ? { ipFamilyPolicy: undefined } : {}),
+    internalTrafficPolicy: undefined,
   });
 }
 
@@ -222,48 +231,36 @@ function trimmedToSingle(service: Service, before: Service): Service {
   });
 }
 
+/** In two steps, the first of which hides the second (initIPFamilyFields). */
 function checkFamilies(service: Service, asked: readonly IpFamily[], cluster: readonly IpFamily[]): void {
-  const { ipFamilyPolicy: policy, ipFamilies = [], clusterIPs = [], clusterIP } = service.spec;
-  const problems: Problem[] = [];
+  const { ipFamilyPolicy: policy, ipFamilies = [], clusterIPs = [] } = service.spec;
   const isSelectorless = isHeadless(service) && service.spec.selector === undefined;
-  if (clusterIPs.length > 0 && clusterIPs[0] !== clusterIP) {
-    problems.push({ field: "spec.clusterIPs[0]", value: clusterIPs[0], message: "first value must match `clusterIP`" });
-  }
-  if ((policy ?? "SingleStack") === "SingleStack") {
-    const needs = "must be RequireDualStack or PreferDualStack when multiple";
-    if (ipFamilies.length > 1 && !(policy === undefined && isSelectorless)) {
-      problems.push({
-        field: "spec.ipFamilyPolicy",
-        value: "SingleStack",
-        message: `${needs} IP families are specified`,
-      });
-    }
-    if (clusterIPs.length > 1) {
-      problems.push({
-        field: "spec.ipFamilyPolicy",
-        value: "SingleStack",
-        message: `${needs} cluster IPs are specified`,
-      });
-    }
-  }
-  if (policy === "RequireDualStack" && cluster.length < 2 && !isSelectorless) {
-    problems.push({
-      field: "spec.ipFamilyPolicy",
-      value: policy,
-      message: "this cluster is not configured for dual-stack services",
-    });
-  }
-  for (const [i, family] of asked.entries()) {
-    if (cluster.includes(family) || isSelectorless) continue;
-    problems.push({ field: `spec.ipFamilies[${i}]`, value: family, message: "not configured on this cluster" });
+  const problems: Problem[] = [];
+  const field = "spec.ipFamilyPolicy";
+  if ((policy ?? (isSelectorless ? "RequireDualStack" : "SingleStack")) === "SingleStack") {
+    const needs = "must be 'RequireDualStack' or 'PreferDualStack' when multiple";
+    if (clusterIPs.length === 2)
+      problems.push({ field, value: "SingleStack", message: `${needs} cluster IPs are specified` });
+    if (ipFamilies.length === 2)
+      problems.push({ field, value: "SingleStack", message: `${needs} IP families are specified` });
   }
   for (const [i, ip] of clusterIPs.entries()) {
-    const expected = ipFamilies[i];
-    if (ip === "None" || expected === undefined || parseAddress(ip) === undefined) continue;
-    if (familyName(familyOf(ip)) === expected) continue;
-    const message = `expected an ${expected} value as indicated by \`ipFamilies[${i}]\``;
-    problems.push({ field: `spec.clusterIPs[${i}]`, value: ip, message });
+    if (ip === "None") break;
+    const family = familyName(familyOf(ip));
+    if (i >= ipFamilies.length && !cluster.includes(family))
+      problems.push({
+        field: `spec.clusterIPs[${i}]`,
+        value: clusterIPs,
+        message: `${family} is not configured on this cluster`,
+      });
   }
+  throwIfAny(service, problems);
+  if (isSelectorless) return;
+  if (policy === "RequireDualStack" && cluster.length < 2)
+    problems.push({ field, value: policy, message: "this cluster is not configured for dual-stack services" });
+  for (const [i, family] of asked.entries())
+    if (!cluster.includes(family))
+      problems.push({ field: `spec.ipFamilies[${i}]`, value: family, message: "not configured on this cluster" });
   throwIfAny(service, problems);
 }
 

@@ -1,0 +1,60 @@
+// The same requests to Fairlead's API server and to the real one: what is filled in, refused, warned of, kept and changed is the same.
+// A difference that stays is listed with its reason; one that is gone must leave the list.
+//
+//   npm run test:cluster -- api
+//   FAIRLEAD_COMPARE=services …        only cases whose name has the word
+//   FAIRLEAD_COMPARE_MESSAGES=1 …      the words of messages, too
+
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import process from "node:process";
+import { after, before, test } from "node:test";
+
+import { startFairlead, startPeer, type RunningServer } from "../../bench/api/parts/servers.ts";
+import type { Case } from "./api/case.testing.ts";
+import { clientOf, compare, prepare, type Client } from "./api/compare.testing.ts";
+import { differences } from "./api/differences.testing.ts";
+import { cases as network } from "./api/network-cases.testing.ts";
+import { cases as services } from "./api/services-cases.testing.ts";
+import { etcdProgram, peer } from "./peers.testing.ts";
+
+const word = process.env["FAIRLEAD_COMPARE"] ?? "";
+const servers: RunningServer[] = [];
+const clients: Client[] = [];
+
+before(async () => {
+  // A namespace of its own has a loopback that is down.
+  execFileSync("ip", ["link", "set", "lo", "up"]);
+  for (const start of [startFairlead, () => startPeer({ etcd: etcdProgram(), apiserver: peer("kube-apiserver") })]) {
+    const server = await start();
+    servers.push(server);
+    const { certificate, key } = server.certificates.admin;
+    clients.push(clientOf({ port: server.port, certificate, key }));
+  }
+  for (const client of clients) await prepare(client);
+});
+
+after(async () => {
+  for (const client of clients) client.close();
+  for (const server of servers) await server.stop();
+});
+
+for (const [part, cases] of Object.entries({ services, network })) {
+  void test(`${part}: both servers answer alike`, async () => {
+    const seen = new Map<string, readonly string[]>();
+    for (const each of chosen(cases))
+      for (const { step, lines } of await compare(each, clients[0] as Client, clients[1] as Client))
+        seen.set(step, lines);
+    const unknown = [...seen].filter(([step]) => differences[step] === undefined);
+    assert.deepEqual(Object.fromEntries(unknown), {});
+    const steps = new Set(chosen(cases).map(({ name }) => name));
+    const stale = Object.keys(differences).filter(
+      (step) => steps.has(step.replace(/, [a-z]* ?changed .*/, "")) && !seen.has(step),
+    );
+    assert.deepEqual(stale, [], "differences that are gone");
+  });
+}
+
+function chosen(cases: readonly Case[]): readonly Case[] {
+  return cases.filter(({ name }) => name.includes(word));
+}
