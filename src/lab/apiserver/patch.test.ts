@@ -212,7 +212,8 @@ test("an update takes fields over; applying them again conflicts with it", async
 });
 
 test("status is owned through its own door", async () => {
-  const status = { loadBalancer: { ingress: [{ ip: "192.0.2.1" }] } };
+  const lastTransitionTime = "2026-01-31T12:00:00Z";
+  const status = { conditions: [{ type: "Seen", status: "True", reason: "Seen", message: "", lastTransitionTime }] };
   const merge = { "Content-Type": "application/merge-patch+json" };
   const { body } = await server.send("PATCH", `${services}/u/status?fieldManager=lb`, { status }, merge);
   const entry = body.metadata.managedFields.find(({ manager }: { manager: string }) => manager === "lb");
