@@ -2,7 +2,6 @@
 // fields that somebody gave up (structured-merge-diff typed: ToFieldSet, Compare, Merge, RemoveItems).
 
 import { sameJson } from "../../../kube/equal.ts";
-import { ordered } from "../../../kube/merge.ts";
 import { fieldSet, isEmpty, noFields, thisField, type FieldSet } from "./field-set.ts";
 import type { Shape } from "./shape.ts";
 
@@ -124,8 +123,33 @@ export function merged(live: unknown, wanted: unknown, shape: Shape): unknown {
   const steps =
     next.kind === "fields"
       ? [...new Set([...old.byStep.keys(), ...next.byStep.keys()])]
-      : ordered([...old.byStep.keys()], [...next.byStep.keys()]);
+      : mergedOrder([...old.byStep.keys()], [...next.byStep.keys()]);
   return assembled(next.kind, steps, mergeStep);
+}
+
+/**
+ * The order of a list's elements (structured-merge-diff visitListItems): the applied ones in theirs; those that only the live list has stay
+ * behind what they follow there, and before what is new.
+ */
+function mergedOrder(live: readonly string[], wanted: readonly string[]): readonly string[] {
+  const inWanted = new Set(wanted);
+  const inLive = new Set(live);
+  const shared = wanted.filter((step) => inLive.has(step));
+  const result: string[] = [];
+  let at = 0;
+  for (const step of wanted) {
+    for (; at < live.length; at++) {
+      const other = live[at] ?? "";
+      if (other === step) break;
+      if (!inWanted.has(other)) result.push(other);
+      // The next of those that both have waits for its turn; others have had theirs, or come by the applied order.
+      else if (shared[0] === other) break;
+    }
+    result.push(step);
+    if (shared[0] === step) shared.shift();
+    if (live[at] === step) at++;
+  }
+  return [...result, ...live.slice(at).filter((step) => !inWanted.has(step))];
 }
 
 function assembled(kind: Parts["kind"], steps: readonly string[], value: (step: string) => unknown): unknown {

@@ -80,8 +80,9 @@ function mergeList(before: unknown, patch: readonly unknown[], field: FieldSchem
     const all = [...list, ...patch.filter((value) => !list.includes(value))];
     return interleaved(all, patch, list);
   }
-  if (patch.some((each) => isFields(each) && each["$patch"] === "replace" && each[key] === undefined))
-    return patch.filter((each) => !isDirective(each)).map(plain);
+  // An element that says so has the list replaced by those that say nothing of the kind.
+  if (patch.some((each) => isFields(each) && each["$patch"] === "replace"))
+    return patch.filter((each) => !isFields(each) || each["$patch"] === undefined).map(plain);
   return mergeElements(list, patch, key, listElementType(field));
 }
 
@@ -99,7 +100,7 @@ function mergeElements(
   let merged = [...list];
   for (const element of patch) {
     if (!isFields(element)) throw new PatchError("an element of a list that merges by a key is an object");
-    if (element["$patch"] === undefined || element["$patch"] === "merge" || element["$patch"] === "replace") {
+    if (element["$patch"] === undefined || element["$patch"] === "merge") {
       if (isDirective(element)) continue;
       const value = element[key];
       if (value === undefined)
