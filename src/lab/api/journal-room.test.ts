@@ -41,7 +41,7 @@ function assertFound(names: readonly string[]): void {
 }
 
 test("what is acknowledged is there while room is being made, and after the journal has begun anew", async () => {
-  const store = openStore({ path: path(), clock: () => 0 });
+  const store = openStore({ path: path(), roomAfterMs: 0 });
   const names: string[] = [];
   let sizeMax = 0;
   try {
@@ -68,13 +68,14 @@ test("what is acknowledged is there while room is being made, and after the jour
   again.close();
 });
 
-test("room is there before it is needed, and none where little is written", async () => {
-  const store = openStore({ path: path() });
+test("room is there before it is needed, and none where nearly nothing is written", async () => {
+  const store = openStore({ path: path(), roomAfterMs: 0 });
   try {
     store.create(configMaps, configMap("little", 100));
     await store.flushed();
-    assert.ok(journalBytes() < 256 * 1024);
-    store.create(configMaps, configMap("more", 300_000));
+    await new Promise((resolve) => setTimeout(resolve, 1));
+    assert.ok(journalBytes() < 64 * 1024);
+    store.create(configMaps, configMap("more", 100_000));
     await store.flushed();
     // It grows by itself from here on.
     while (journalBytes() < 16_000_000) await new Promise((resolve) => setImmediate(resolve));
@@ -85,8 +86,8 @@ test("room is there before it is needed, and none where little is written", asyn
 });
 
 test("changed bytes before the room are found", async () => {
-  const store = openStore({ path: path() });
-  for (let index = 0; index < 60; index++) {
+  const store = openStore({ path: path(), roomAfterMs: 0 });
+  for (let index = 0; journalBytes() < 1024 * 1024 || index < 60; index++) {
     store.create(configMaps, configMap(`c-${index}`, 9000));
     await store.flushed();
   }

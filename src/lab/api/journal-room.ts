@@ -23,9 +23,12 @@ export interface JournalRoomOptions {
   readonly path: string;
   /** How large the journal gets. */
   readonly bytes: number;
-  /** A smaller journal is left alone: few stores ever write that much. */
-  readonly bytesMin?: number;
+  /** Milliseconds until room is made: whoever opens the store has more to do at first. */
+  readonly afterMs: number;
 }
+
+/** A smaller journal is left alone: nobody writes to such a store. */
+const bytesMin = 64 * 1024;
 
 /** So much at once: a commit in between waits for it. */
 const pieceBytes = 1024 * 1024;
@@ -39,10 +42,10 @@ const sync = promisify(fdatasync);
  * Makes room in pieces, one when the last one is on the disk. Each is written behind the end of the file in the same turn in which that is
  * asked for, and SQLite writes in turns of the same thread: so the two never meet. Where there is no room on the disk, commits go on without.
  */
-export function openJournalRoom({ path, bytes, bytesMin = 256 * 1024 }: JournalRoomOptions): JournalRoom {
+export function openJournalRoom({ path, bytes, afterMs }: JournalRoomOptions): JournalRoom {
   // Of its own: the system tells each descriptor once of what could not be written, and the commits' must hear of it.
   const descriptor = openSync(path, "r+");
-  let [isGrowing, isEnough, isClosed] = [false, false, false];
+  let [isDue, isGrowing, isEnough, isClosed] = [false, false, false, false];
   const grow = async (): Promise<void> => {
     isGrowing = true;
     try {
@@ -61,16 +64,22 @@ export function openJournalRoom({ path, bytes, bytesMin = 256 * 1024 }: JournalR
       if (isClosed) closeSync(descriptor);
     }
   };
+  const written = (): void => {
+    if (isDue && !isGrowing && !isEnough && !isClosed) void grow();
+  };
+  const due = setTimeout(() => {
+    isDue = true;
+    written();
+  }, afterMs).unref();
   return {
-    written() {
-      if (!isGrowing && !isEnough && !isClosed) void grow();
-    },
+    written,
     cut() {
       isEnough = false;
     },
     close() {
       if (isClosed) return;
       isClosed = true;
+      clearTimeout(due);
       if (!isGrowing) closeSync(descriptor);
     },
   };

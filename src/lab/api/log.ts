@@ -57,8 +57,17 @@ export class StoreError extends Error {
 /** 2: rows have checksums; those that format 1 has left have none. */
 const formatVersion = 2;
 
+export interface LogOptions {
+  readonly path: string;
+  /** fdatasync(2) unless given. */
+  readonly syncFile?: SyncFile | undefined;
+  /** Milliseconds until room is made in the journal (journal-room.ts). */
+  readonly roomAfterMs?: number | undefined;
+}
+
 /** Opens or creates the log and keeps every other process out of it. Throws StoreError. */
-export function openLog(path: string, syncFile: SyncFile = promisify(fdatasync)): Log {
+export function openLog(options: LogOptions): Log {
+  const { path } = options;
   let database: DatabaseSync | undefined;
   try {
     // Secrets are in it. SQLite gives its journal the mode of the file.
@@ -70,7 +79,7 @@ export function openLog(path: string, syncFile: SyncFile = promisify(fdatasync))
       );
     database = new DatabaseSync(path);
     prepareDatabase(database, path);
-    return logOver(database, path, syncFile);
+    return logOver(database, options);
   } catch (error) {
     database?.close();
     throw error instanceof StoreError ? error : openError(path, error);
@@ -114,7 +123,8 @@ const journalPages = 4000;
 /** The same with frames' headers and the commit that is one too many. */
 const journalBytes = (journalPages + 64) * (4096 + 24);
 
-function logOver(database: DatabaseSync, path: string, syncFile: SyncFile): Log {
+function logOver(database: DatabaseSync, options: LogOptions): Log {
+  const { path, syncFile = promisify(fdatasync), roomAfterMs = 2000 } = options;
   const select = database.prepare("SELECT revision, type, resource, value, checksum FROM log ORDER BY revision");
   const insert = database.prepare("INSERT INTO log (revision, type, resource, value, checksum) VALUES (?, ?, ?, ?, ?)");
   const forget = database.prepare("DELETE FROM log WHERE revision = ?");
@@ -123,7 +133,10 @@ function logOver(database: DatabaseSync, path: string, syncFile: SyncFile): Log 
   const commit = database.prepare("COMMIT");
   const checkpoint = database.prepare("PRAGMA wal_checkpoint(TRUNCATE)");
   const journal = path === ":memory:" ? undefined : openSync(`${path}-wal`, "r");
-  const room = journal === undefined ? undefined : openJournalRoom({ path: `${path}-wal`, bytes: journalBytes });
+  const room =
+    journal === undefined
+      ? undefined
+      : openJournalRoom({ path: `${path}-wal`, bytes: journalBytes, afterMs: roomAfterMs });
   /** A descriptor in use must not become another file's. */
   let [syncing, isClosed] = [0, false];
   const sync = async (descriptor: number): Promise<void> => {

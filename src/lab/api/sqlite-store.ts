@@ -35,6 +35,8 @@ export interface StoreOptions {
   readonly historyEventsMax?: number;
   /** Brings a file's data to the disk; fdatasync(2) unless given. */
   readonly syncFile?: SyncFile;
+  /** Milliseconds until room is made in the journal (journal-room.ts); two seconds unless given. */
+  readonly roomAfterMs?: number;
   /** `deep` makes every change of a stored object throw, wherever in it; for tests, as it costs time. */
   readonly freeze?: "shallow" | "deep";
 }
@@ -45,7 +47,7 @@ export interface StoreOptions {
  */
 export function openStore(options: StoreOptions): Store {
   const { path, clock = Date.now, random = Math.random, historyEventsMax = 10_000, freeze = "shallow" } = options;
-  const log = openLog(path, options.syncFile);
+  const log = openLog({ path, syncFile: options.syncFile, roomAfterMs: options.roomAfterMs });
   try {
     return new SqliteStore(log, {
       path,

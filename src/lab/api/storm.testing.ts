@@ -9,7 +9,8 @@ import { openStore } from "./sqlite-store.ts";
 import type { ResourceName } from "./store.ts";
 
 const [path = "", round = ""] = process.argv.slice(2);
-const store = openStore({ path, historyEventsMax: 200 });
+// Killed before, while and after room is made in its journal.
+const store = openStore({ path, historyEventsMax: 200, roomAfterMs: (Number(round) % 4) * 20 });
 const configMaps: ResourceName = { group: "", resource: "configmaps" };
 
 for (let turn = 0; ; turn++) {

@@ -9,7 +9,8 @@ import { createObjectApi } from "../api/write.ts";
 import { listenPlain, startApiServer } from "./server.ts";
 
 const [path = ""] = process.argv.slice(2);
-const store = openStore({ path });
+// Room is made in the journal while the storm goes on.
+const store = openStore({ path, roomAfterMs: 200 });
 const api = createObjectApi({ store, admissions: [] });
 if (api.get({ group: "", resource: "namespaces", name: "default" }) === undefined)
   api.create({ apiVersion: "v1", kind: "Namespace", metadata: { name: "default" } });
