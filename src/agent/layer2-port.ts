@@ -35,6 +35,8 @@ export interface Layer2Port extends Closable {
   listen(asked: readonly Address[], ranges: readonly Prefix[], answering: readonly Address[]): void;
   /** "It is here now", to all of the link. */
   announce(address: Address): void;
+  /** Asks all of the link who answers for an address. */
+  askAll(address: Address): void;
   /** Asks the node's kernel: to all where its hardware address is not known. */
   askNode(address: Address, mac: Mac | undefined): void;
   /** Asks an agent whether it answers for an address when it is its turn. */
@@ -48,10 +50,12 @@ export interface PortEvents {
   isHeld(address: Address): boolean;
   /** Another agent asks whether we are there: see askAgent. */
   isKnown(address: Address, asker: Mac): boolean;
-  /** Another station says that it has one of the addresses now. */
-  announced(mac: Mac): void;
-  /** An answer to one of our questions. */
-  answered(address: Address, mac: Mac): void;
+  /** A neighbour asked about an address that others answer for. */
+  asked(asker: Mac): void;
+  /** Another station says that it has the address now. */
+  announced(address: Address, mac: Mac): void;
+  /** An answer to one of our questions: a node has the address, another station answers for it, or an agent is there. */
+  answered(address: Address, mac: Mac, who: "station" | "agent or node"): void;
   report(line: string): void;
 }
 
@@ -72,16 +76,19 @@ export function openLayer2Port(namespace: NetworkNamespace, place: PortPlace, ev
       came,
     });
   const dialect = family === 4 ? arpDialect(place, events) : discoveryDialect(place, events);
+  let answered: PacketSocket | undefined;
   const asked = open("asked", (frame) => {
-    const question = dialect.question(frame);
+    const question = dialect.readQuestion(frame);
     if (question === undefined) return;
     const { address, asker, isProbe } = question;
+    // Who says that it has the address now has said so before this question, if it is there by now; of ARP both come in one row.
+    if (family === 6) answered?.look();
+    if (!isProbe) events.asked(asker);
     if (!(isProbe ? events.isKnown(address, asker) : events.isHeld(address))) return;
     if (take(`${asker} ${address}`, performance.now())) asked.send(question.answer());
   });
-  let answered: PacketSocket;
   try {
-    answered = open("answered", (frame) => dialect.answer(frame));
+    answered = open("answered", (frame) => dialect.readAnswer(frame));
   } catch (error) {
     asked.close();
     throw error;
@@ -112,6 +119,7 @@ export function openLayer2Port(namespace: NetworkNamespace, place: PortPlace, ev
       answered.want(answering.map(hostPrefix));
     },
     announce: (address) => void asked.send(dialect.announcement(address)),
+    askAll: (address) => void answered.send(dialect.question(address)),
     askNode: (address, mac) => void answered.send(dialect.nodeProbe(address, mac)),
     askAgent: (address, node) => void answered.send(dialect.agentProbe(address, node)),
     look() {
@@ -136,9 +144,10 @@ interface Question {
 
 /** One family's way of saying it. */
 interface Dialect {
-  question(frame: Uint8Array): Question | undefined;
+  readQuestion(frame: Uint8Array): Question | undefined;
   /** Reads an answer, and tells it. */
-  answer(frame: Uint8Array): void;
+  readAnswer(frame: Uint8Array): void;
+  question(address: Address): Uint8Array;
   announcement(address: Address): Uint8Array;
   nodeProbe(address: Address, mac: Mac | undefined): Uint8Array;
   agentProbe(address: Address, node: { readonly mac: Mac; readonly address: Address }): Uint8Array;
@@ -146,11 +155,11 @@ interface Dialect {
 
 function arpDialect({ mac, address: own }: PortPlace, { announced, answered }: PortEvents): Dialect {
   return {
-    question(frame) {
+    readQuestion(frame) {
       const packet = decodeArp(frame);
       if (packet?.operation !== "request" || packet.senderMac === mac) return undefined;
       if (packet.senderAddress === packet.targetAddress) {
-        announced(packet.senderMac);
+        announced(packet.targetAddress, packet.senderMac);
         return undefined;
       }
       return {
@@ -161,11 +170,13 @@ function arpDialect({ mac, address: own }: PortPlace, { announced, answered }: P
         answer: () => encodeArp(arpAnswer(packet, mac)),
       };
     },
-    answer(frame) {
+    readAnswer(frame) {
       const packet = decodeArp(frame);
-      if (packet?.operation === "reply" && packet.destination === mac && packet.senderMac !== mac)
-        answered(packet.senderAddress, packet.senderMac);
+      if (packet?.operation !== "reply" || packet.destination !== mac || packet.senderMac === mac) return;
+      // Agents are asked in nobody's name.
+      answered(packet.senderAddress, packet.senderMac, packet.targetAddress === nobody ? "agent or node" : "station");
     },
+    question: (address) => encodeArp(arpRequest({ mac, address: own }, address)),
     announcement: (address) => encodeArp(arpAnnouncement(mac, address)),
     nodeProbe: (address, to) => encodeArp(arpRequest({ mac, address: own }, address, to)),
     agentProbe: (address, node) => encodeArp(arpRequest({ mac, address: nobody }, address, node.mac)),
@@ -175,7 +186,7 @@ function arpDialect({ mac, address: own }: PortPlace, { announced, answered }: P
 function discoveryDialect({ mac, address: own }: PortPlace, { announced, answered }: PortEvents): Dialect {
   const from = { mac, address: own };
   return {
-    question(frame) {
+    readQuestion(frame) {
       const message = decodeNeighbourMessage(frame);
       if (message?.kind !== "solicitation" || message.source === mac) return undefined;
       return {
@@ -186,12 +197,17 @@ function discoveryDialect({ mac, address: own }: PortPlace, { announced, answere
         answer: () => encodeNeighbourMessage(neighbourAnswer(message, from)),
       };
     },
-    answer(frame) {
+    readAnswer(frame) {
       const message = decodeNeighbourMessage(frame);
       if (message?.kind !== "advertisement" || message.source === mac) return;
       const from = message.targetMac ?? message.source;
-      if (!message.solicited) announced(from);
-      else if (message.destination === mac) answered(message.target, from);
+      if (!message.solicited) announced(message.target, from);
+      else if (message.destination === mac) answered(message.target, from, "agent or node");
+    },
+    // As one who has no address yet: the answer goes to all, and is told from an agent's.
+    question(address) {
+      const { senderMac: _none, ...asked } = neighbourSolicitation({ mac, address: unspecified }, address);
+      return encodeNeighbourMessage(asked);
     },
     announcement: (address) => encodeNeighbourMessage(neighbourAnnouncement(from, address)),
     nodeProbe: (address, to) =>

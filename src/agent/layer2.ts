@@ -1,8 +1,11 @@
 // Answers for load balancers' addresses on the node's own link, in turn with the other nodes there: an address is held by the first of its
 // candidates that is there, and those behind it find out by themselves when it is gone.
 //
+// Nobody begins to answer while another still does, as far as both hear each other (layer2-claims.ts).
+//
 // Invariants: no address is on any link (the node's Program translates packets to it, whoever they are sent to); a node whose link carries
-// nothing holds nothing; nothing is sent and no socket is open while no address has this node as a candidate.
+// nothing holds nothing; nothing is sent and no socket is open while no address has this node as a candidate; an agent that was held up
+// answers for nothing before it has asked who does now.
 // Not here: who the candidates are (load-balancers.ts, model/layer2.ts), when a node counts as gone (layer2-peers.ts), frames (layer2-port.ts).
 
 import { familyOf, type Address, type Family } from "../ip/address.ts";
@@ -10,7 +13,8 @@ import type { Mac } from "../ip/mac.ts";
 import type { Prefix } from "../ip/prefix.ts";
 import type { NetworkKernel } from "../kernel/kernel.ts";
 import type { NetworkNamespace } from "../kernel/namespaces.ts";
-import { openLayer2Port, type Layer2Port, type PortPlace } from "./layer2-port.ts";
+import { openLayer2Port, type Layer2Port, type PortEvents, type PortPlace } from "./layer2-port.ts";
+import { askEveryMs, createClaims } from "./layer2-claims.ts";
 import { createPeers, probeEveryMs } from "./layer2-peers.ts";
 
 /** What there is to answer for. */
@@ -44,6 +48,8 @@ export interface Layer2Options {
 const judgeEveryMs = 250;
 /** After an address came here it is told at once, and again so much later: others may not have let go of it yet, or a switch not be open. */
 const againMs = [500, 1000, 2000, 4000];
+/** Who has not looked for so long may have been given up by others (layer2-peers.ts), and answers no questions. */
+const heldUpMs = 1200;
 /** Who asks for the first time since so long could not reach us before: what we told meanwhile it has not heard. */
 const strangerMs = 1500;
 const strangersMax = 1000;
@@ -52,7 +58,7 @@ const strangersMax = 1000;
 export function startLayer2({ node, namespace, kernel, log }: Layer2Options): Layer2 {
   const ports = new Map<Family, Layer2Port>();
   const peers = createPeers();
-  const held = new Set<Address>();
+  const claims = createClaims();
   const macs = new Map<string, Mac>();
   const askers = new Map<Mac, number>();
   /** When held addresses are to be told again. */
@@ -63,7 +69,11 @@ export function startLayer2({ node, namespace, kernel, log }: Layer2Options): La
   /** By the node's own address. */
   let owners: ReadonlyMap<Address, string> = new Map();
   let timer: NodeJS.Timeout | undefined;
+  let asking: NodeJS.Timeout | undefined;
   let nextProbeMs = 0;
+  let lookedMs = performance.now();
+  /** Rivals that have just been given up. */
+  const lost = new Set<string>();
   let carries = true;
   let allToldMs = -Infinity;
   const refused = new Set<string>();
@@ -83,9 +93,15 @@ export function startLayer2({ node, namespace, kernel, log }: Layer2Options): La
     if (before !== undefined && now - before < strangerMs) return;
     if (now - allToldMs < strangerMs) return;
     allToldMs = now;
-    for (const address of held) tellAgain(address, now);
+    for (const address of claims.held()) tellAgain(address, now);
   };
-  const answered = (address: Address, mac: Mac): void => {
+  const judge = (nowMs: number): readonly string[] => {
+    const changed = peers.judge(nowMs);
+    for (const key of changed) if (!peers.isThere(key)) lost.add(key);
+    return changed;
+  };
+  const isHeld = (address: Address): boolean => claims.isHeld(address) && performance.now() - lookedMs < heldUpMs;
+  const answered: PortEvents["answered"] = (address, mac, who) => {
     const now = performance.now();
     const owner = owners.get(address);
     if (owner !== undefined) {
@@ -94,12 +110,27 @@ export function startLayer2({ node, namespace, kernel, log }: Layer2Options): La
       if (!peers.isThere(owner)) askAgent(owner);
       return;
     }
+    if (who === "station") return claims.answered(address, now);
     for (const name of view.candidates.get(address) ?? []) {
       const key = rivalKey(name, familyOf(address));
       if (macs.get(key) === mac) peers.heard(key, "agent", now);
     }
     // What another node takes back is let go at once: it has told everybody.
-    if (peers.judge(now).length > 0) decide();
+    if (judge(now).length > 0) decide();
+  };
+  /** One before us that was given up is heard of: without waiting for the next round its agent is asked whether it is there. */
+  const heardOf = (mac: Mac): void => {
+    for (const key of rivals.keys()) if (macs.get(key) === mac && !peers.isThere(key)) askAgent(key);
+  };
+  const announced = (address: Address, mac: Mac): void => {
+    heardOf(mac);
+    const own = portOf(address)?.place.mac ?? mac;
+    if (own === mac) return;
+    if (claims.announced(address, mac, own, performance.now())) {
+      due.delete(address);
+      log(`${address}: not announced here any more: ${mac} says that it has it`);
+    }
+    step();
   };
 
   const askAgent = (key: string): void => {
@@ -123,23 +154,52 @@ export function startLayer2({ node, namespace, kernel, log }: Layer2Options): La
     const own = ranked.indexOf(node);
     return own >= 0 && portOf(address) !== undefined && ranked.slice(0, own).every((name) => !isThere(name, address));
   };
+  const before = (address: Address): readonly string[] => {
+    const ranked = view.candidates.get(address) ?? [];
+    return ranked.slice(0, ranked.indexOf(node));
+  };
   const decide = (): void => {
     const now = performance.now();
-    for (const address of held) {
-      if (carries && turnOf(address)) continue;
-      held.delete(address);
+    for (const address of claims.held()) {
+      if (known.has(address) && carries && turnOf(address)) continue;
+      claims.drop(address);
       due.delete(address);
       log(`${address}: not announced here any more: ${whyNot(address)}`);
     }
-    if (!carries) return;
     for (const address of known) {
-      if (held.has(address) || !turnOf(address)) continue;
-      held.add(address);
+      if (!carries || !turnOf(address)) {
+        claims.drop(address);
+        continue;
+      }
+      const isLost = before(address).some((name) => lost.has(rivalKey(name, familyOf(address))));
+      claims.want(address, isLost ? "at once" : "ask", now);
+    }
+    lost.clear();
+    step();
+  };
+  /** Asks for what is wanted, and takes what nobody answers for. */
+  const step = (): void => {
+    const now = performance.now();
+    const { ask, taken } = claims.next(now);
+    for (const address of ask) portOf(address)?.askAll(address);
+    for (const address of taken) {
       tell(address);
       tellAgain(address, now);
-      const before = (view.candidates.get(address) ?? []).slice(0, view.candidates.get(address)?.indexOf(node));
-      log(`${address}: announced here${before.length === 0 ? "" : `, for nothing is heard of ${before.join(", ")}`}`);
+      const names = before(address);
+      log(`${address}: announced here${names.length === 0 ? "" : `, for nothing is heard of ${names.join(", ")}`}`);
     }
+    if (!claims.isAsking()) {
+      clearInterval(asking);
+      asking = undefined;
+    } else if (asking === undefined) {
+      asking = setInterval(settle, askEveryMs);
+      asking.unref();
+    }
+  };
+  const settle = (): void => {
+    for (const port of ports.values()) port.look();
+    claims.settle(performance.now());
+    step();
   };
   const whyNot = (address: Address): string => {
     if (!carries) return "the link carries nothing";
@@ -160,8 +220,11 @@ export function startLayer2({ node, namespace, kernel, log }: Layer2Options): La
   };
   const turn = (): void => {
     const now = performance.now();
+    // What has come meanwhile is not answered: others may have taken what was held here.
     for (const port of ports.values()) port.look();
-    peers.judge(now);
+    if (now - lookedMs >= heldUpMs) claims.restart(now);
+    lookedMs = now;
+    judge(now);
     if (now >= nextProbeMs) {
       nextProbeMs = Math.max(nextProbeMs + probeEveryMs, now + judgeEveryMs);
       checkCarrier(now);
@@ -185,7 +248,8 @@ export function startLayer2({ node, namespace, kernel, log }: Layer2Options): La
       ports.delete(family);
       macs.clear();
       // Everything is told anew from the new place.
-      for (const address of held) if (familyOf(address) === family) held.delete(address);
+      for (const address of known) if (familyOf(address) === family) claims.drop(address);
+      for (const address of claims.held()) if (familyOf(address) === family) claims.drop(address);
     }
     for (const [family, place] of wanted) {
       if (ports.has(family)) continue;
@@ -193,15 +257,13 @@ export function startLayer2({ node, namespace, kernel, log }: Layer2Options): La
         ports.set(
           family,
           openLayer2Port(namespace, place, {
-            isHeld: (address) => held.has(address),
+            isHeld,
             isKnown(address, asker) {
               heardAsker(asker);
               return known.has(address) && carries;
             },
-            // Without waiting for the next round: if it is one before us, its agent says so.
-            announced(mac) {
-              for (const key of rivals.keys()) if (macs.get(key) === mac && !peers.isThere(key)) askAgent(key);
-            },
+            asked: heardOf,
+            announced,
             answered,
             report: log,
           }),
@@ -218,7 +280,9 @@ export function startLayer2({ node, namespace, kernel, log }: Layer2Options): La
   const update = (next: Layer2View): void => {
     const now = performance.now();
     view = next;
+    const knownBefore = known;
     known = new Set([...view.candidates].flatMap(([address, names]) => (names.includes(node) ? [address] : [])));
+    for (const address of knownBefore) if (!known.has(address) && !claims.isHeld(address)) claims.drop(address);
     openPorts(known.size === 0 ? [] : view.places);
     const before = new Map<string, Rival>();
     for (const about of known) {
@@ -237,7 +301,7 @@ export function startLayer2({ node, namespace, kernel, log }: Layer2Options): La
       port.listen(
         [...known].filter(ofFamily),
         view.ranges.filter(ofFamily),
-        [...rivals.values()].flatMap(({ address, about }) => [address, about]).filter(ofFamily),
+        [...[...rivals.values()].map(({ address }) => address), ...known].filter(ofFamily),
       );
     }
     checkCarrier(now);
@@ -249,17 +313,19 @@ export function startLayer2({ node, namespace, kernel, log }: Layer2Options): La
       timer = setInterval(turn, judgeEveryMs);
       timer.unref();
       nextProbeMs = now;
+      lookedMs = now;
       turn();
     }
   };
   return {
     update,
-    held: () => [...held],
+    held: () => claims.held(),
     close() {
       clearInterval(timer);
+      clearInterval(asking);
       for (const port of ports.values()) port.close();
       ports.clear();
-      held.clear();
+      for (const address of claims.held()) claims.drop(address);
     },
   };
 }

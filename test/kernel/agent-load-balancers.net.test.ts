@@ -8,6 +8,7 @@ import { after, before, describe, test, type TestContext } from "node:test";
 
 import { familyOf, type Address } from "../../src/ip/address.ts";
 import type { Mac } from "../../src/ip/mac.ts";
+import { hostPrefix } from "../../src/ip/prefix.ts";
 import type { NetworkNamespace } from "../../src/kernel/namespaces.ts";
 import { openPacketSocket, type PacketSocket } from "../../src/kernel/packet-socket.ts";
 import type { Service } from "../../src/kube/kinds.ts";
@@ -42,6 +43,8 @@ function threeNodes(scope: "services" | "all"): void {
   let client: Machine;
   let asker: Asker;
   const agents = new Map<string, AgentProcess>();
+  /** These hear nobody. */
+  const deaf = new Set<string>();
 
   before(async () => {
     topology = createTopology({ families: [4, 6], nodeCidrs: ["172.18.0.0/16", "fd00:172:18::/64"] });
@@ -133,7 +136,8 @@ function threeNodes(scope: "services" | "all"): void {
       const before = asker.answers.length;
       asker.ask(address);
       let tries = 0;
-      for (const name of names) tries = Math.max(tries, await asker.askAgent(fence, ends(name, familyOf(address))));
+      for (const name of names)
+        if (!deaf.has(name)) tries = Math.max(tries, await asker.askAgent(fence, ends(name, familyOf(address))));
       // Who asks too often is not answered: then the first question may not have been, either.
       if (tries > 1) continue;
       const answers = asker.answers.slice(before).filter((answer) => answer.address === address && !answer.isProbe);
@@ -191,6 +195,89 @@ function threeNodes(scope: "services" | "all"): void {
       4,
     );
   });
+
+  /** Excludes a node from answering, or takes it in again. */
+  const exclude = (name: string, isExcluded: boolean): void => {
+    if (isExcluded) deaf.add(name);
+    else deaf.delete(name);
+    const object = api.api.get({ group: "", resource: "nodes", name });
+    assert.ok(object);
+    const { [excludeLabel]: _label, ...labels } = object.metadata.labels ?? {};
+    const all = isExcluded ? { ...labels, [excludeLabel]: "" } : labels;
+    api.api.update({ ...object, metadata: { ...object.metadata, labels: all } });
+  };
+  /** All who said that they have the address while it moved, each as often as the word passed to it. */
+  const whileItMoves = async (address: Address, move: () => void, to: string): Promise<string[]> => {
+    const said: string[] = [];
+    const recorder = record(client, address, (mac) => {
+      const name = nameOf(mac) ?? mac;
+      if (said.at(-1) !== name) said.push(name);
+    });
+    const asking = setInterval(() => recorder.ask(), 5);
+    // Who answers to begin with; and in the end nobody else, for as long as what was sent may be under way.
+    while (said.length === 0) await connects(address);
+    move();
+    while (said.at(-1) !== to) await connects(address);
+    assert.ok(await connects(address, 5000));
+    await whoAnswers(address);
+    clearInterval(asking);
+    recorder.close();
+    return said;
+  };
+
+  /** Who has the address while the first one may not. */
+  const nextOf = async (address: Address, first: string): Promise<string> => {
+    exclude(first, true);
+    let next = first;
+    while (next === first) next = await holderOf(address);
+    exclude(first, false);
+    while ((await holderOf(address)) !== first);
+    return next;
+  };
+
+  // The same code in both.
+  if (scope === "services") {
+    for (const family of [4, 6] as const)
+      void test(`IPv${family}: an address moves between nodes that are both there, and never two say that they have it`, async () => {
+        const address = addressOf("web", family);
+        const first = await holderOf(address);
+        const second = await nextOf(address, first);
+        assert.deepEqual(await whileItMoves(address, () => exclude(first, true), second), [first, second]);
+        assert.deepEqual(await whileItMoves(address, () => exclude(first, false), first), [second, first]);
+      });
+
+    void test("a node whose wire was pulled comes back: the other lets go before it begins", async () => {
+      const address = addressOf("web", 4);
+      const first = await holderOf(address);
+      const second = await nextOf(address, first);
+      const set = (state: "up" | "down"): void => {
+        if (state === "up") deaf.delete(first);
+        else deaf.add(first);
+        topology.setUplink(first, state);
+      };
+      assert.deepEqual(await whileItMoves(address, () => set("down"), second), [first, second]);
+      assert.deepEqual(await whileItMoves(address, () => set("up"), first), [second, first]);
+    });
+
+    void test("an agent that is held up for long enough to be given up answers for nothing when it goes on", async () => {
+      const address = addressOf("web", 4);
+      const first = await holderOf(address);
+      const second = await nextOf(address, first);
+      const agent = agents.get(first);
+      assert.ok(agent);
+      const hold = (): void => {
+        deaf.add(first);
+        agent.send("SIGSTOP");
+      };
+      const goOn = (): void => {
+        deaf.delete(first);
+        agent.send("SIGCONT");
+      };
+      assert.deepEqual(await whileItMoves(address, hold, second), [first, second]);
+      // There are hundreds of questions that wait for it.
+      assert.deepEqual(await whileItMoves(address, goOn, first), [second, first]);
+    });
+  }
 
   const cases = [
     { family: 4, what: "wire" },
@@ -263,6 +350,54 @@ function threeNodes(scope: "services" | "all"): void {
     api.api.delete({ group: "", resource: "services", namespace: "default", name: "web" });
     for (const address of addresses) while ((await whoAnswers(address)).length > 0);
   });
+}
+
+const excludeLabel = "node.kubernetes.io/exclude-from-external-load-balancers";
+
+/** All on a link that says who has the address, as the client hears it: answers to its questions, and what is told to all. */
+function record(client: Machine, address: Address, said: (mac: Mac) => void): { ask(): void; close(): void } {
+  const link = client.kernel.links().find(({ name }) => name === "eth0");
+  assert.ok(link?.mac);
+  const { index } = link;
+  // A neighbour of no hardware address that stays, so that nobody takes the client for another.
+  const own = familyOf(address) === 4 ? "172.18.0.97" : "fd00:172:18::97";
+  const protocol = familyOf(address) === 4 ? "arp" : "ipv6";
+  const came = (frame: Uint8Array): void => {
+    const packet = protocol === "arp" ? decodeArp(frame) : undefined;
+    // Agents' answers to each other are about whether they are there.
+    if (packet?.senderAddress === address && packet.targetAddress !== nobody) said(packet.senderMac);
+    const message = protocol === "arp" ? undefined : decodeNeighbourMessage(frame);
+    if (message?.kind === "advertisement" && message.target === address) said(message.targetMac ?? message.source);
+  };
+  const sockets = (["answered", "asked"] as const).map((kind) =>
+    openPacketSocket(client.namespace, {
+      link: index,
+      linkName: "eth0",
+      wanted: { kind, protocol, about: [hostPrefix(address)] },
+      came,
+      most: { frames: 5000, spanMs: 250 },
+    }),
+  );
+  const [sender] = sockets;
+  let askers = 0;
+  return {
+    ask() {
+      // Each time another station, as one alone is told ten times a second.
+      const from = { mac: `02:00:00:00:${hex(askers >> 8)}:${hex(askers++)}`, address: own };
+      const question =
+        protocol === "arp"
+          ? encodeArp(arpRequest(from, address))
+          : encodeNeighbourMessage(neighbourSolicitation(from, address));
+      assert.ok(sender?.send(question));
+    },
+    close() {
+      for (const socket of sockets) socket.close();
+    },
+  };
+}
+
+function hex(byte: number): string {
+  return (byte & 255).toString(16).padStart(2, "0");
 }
 
 interface Answer {

@@ -71,6 +71,8 @@ export interface AgentProcess {
   says(pattern: RegExp): Promise<string>;
   /** Sends the signal; resolves with the exit code, or null, when it has ended. */
   end(signal?: NodeJS.Signals): Promise<number | null>;
+  /** Sends a signal that does not end it. */
+  send(signal: "SIGSTOP" | "SIGCONT"): void;
   readonly ended: Promise<number | null>;
 }
 
@@ -114,6 +116,7 @@ export function runFairlead(namespace: NetworkNamespace, ...given: readonly stri
           assert.fail(`ended with ${code} and never said ${pattern}:\n${lines.join("\n")}\n${rest}`),
         ),
       ]),
+    send: (signal) => void child.kill(signal),
     async end(signal = "SIGTERM") {
       child.kill(signal);
       return ended;
