@@ -20,7 +20,7 @@ import { currentNetworkNamespace, type NetworkNamespace } from "../kernel/namesp
 import { probe, type Feature } from "../kernel/probe.ts";
 import type { Network, Routing } from "../model/network.ts";
 import type { NetworkSource } from "../model/source.ts";
-import { compileZone, type Zone } from "../program/zone.ts";
+import type { Zone } from "../program/zone.ts";
 import { formatCniEvent, startCniServer } from "../serve/cni/server.ts";
 import type { HealthAddresses } from "../serve/proxy/health.ts";
 import { createProgrammingRecord } from "../serve/proxy/policy-metrics.ts";
@@ -44,7 +44,7 @@ import { startPolicyReports, type PolicyReports } from "./policy-reports.ts";
 import { noteOnNode, type NodeNotes } from "./node-notes.ts";
 import { claimNodeRanges, type NodePool } from "./node-ranges.ts";
 import { createNodeDnsSource, withDnsAddresses, type NodeDnsSource } from "./node-dns-source.ts";
-import { startNodeDns, type NodeDns } from "./node-dns.ts";
+import type { NodeDns } from "./node-dns.ts";
 import { isToStay, startNode, type NodeNetwork } from "./node.ts";
 
 export interface ProcessOptions {
@@ -255,8 +255,10 @@ export async function startNodeProcess(options: ProcessOptions): Promise<NodePro
     });
     if (scope.kind === "all") reports = startPolicyReports({ client, node, source, log });
     if (scope.kind === "all") plugin = await openToPods(options, { client, source, network, events, later });
-    if (ownDns !== undefined && options.dns !== undefined)
-      dns = answerDns(options.dns.corefile, { options, source, ownDns, network, namespace });
+    if (ownDns !== undefined && options.dns !== undefined) {
+      dns = await answerDns(options.dns.corefile, { options, source, ownDns, network, namespace });
+      if (stopped) await dns.close();
+    }
   };
   const ready = run();
   return {
@@ -282,8 +284,8 @@ export async function startNodeProcess(options: ProcessOptions): Promise<NodePro
   };
 }
 
-/** The node's own DNS server, with the node's files: a ConfigMap is mounted where the Corefile is. */
-function answerDns(
+/** The node's own DNS server, with the node's files: a ConfigMap is mounted where the Corefile is. Loaded by agents that have one. */
+async function answerDns(
   corefile: string,
   parts: {
     readonly options: ProcessOptions;
@@ -292,7 +294,11 @@ function answerDns(
     readonly network: NodeNetwork;
     readonly namespace: NetworkNamespace;
   },
-): NodeDns {
+): Promise<NodeDns> {
+  const [{ startNodeDns }, { compileZone }] = await Promise.all([
+    import("./node-dns.ts"),
+    import("../program/zone.ts"),
+  ]);
   const { options, source, ownDns, network, namespace } = parts;
   const { node, domain, log } = options;
   let made: { readonly from: Network; readonly zone: Zone } | undefined;

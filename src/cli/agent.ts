@@ -1,6 +1,7 @@
 // `fairlead agent`: the agent of the node this machine is, against a real API server; `fairlead agent cleanup` takes away what it made.
 // Flags that kube-proxy has too have its names and meanings.
 
+import { flushCompileCache } from "node:module";
 import { hostname } from "node:os";
 import { dirname, join } from "node:path";
 import process from "node:process";
@@ -44,6 +45,9 @@ export interface AgentOptions {
   readonly cniBinDir: string;
   readonly cniConfDir: string;
 }
+
+/** When a start is over. */
+const keepCompiledAfterMs = 1000;
 
 export default async function agent(action: string | undefined, options: AgentOptions): Promise<number> {
   switch (action) {
@@ -92,7 +96,11 @@ async function run(options: AgentOptions): Promise<number> {
       );
     });
   }
-  running.ready.catch((error: unknown) => ended.reject(error as Error));
+  running.ready.then(
+    // What Node compiled is there for the next start, also where this process is killed one day.
+    () => void setTimeout(flushCompileCache, keepCompiledAfterMs).unref(),
+    (error: unknown) => ended.reject(error as Error),
+  );
   let status = 1;
   try {
     status = await ended.promise;
