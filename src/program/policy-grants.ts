@@ -48,32 +48,59 @@ export interface Surroundings {
   readonly nodes: readonly NetworkNode[];
 }
 
-const memory = new WeakMap<
-  Identity,
-  Partial<Record<Direction, { readonly causes: readonly unknown[]; readonly grants: Grants }>>
->();
+/** A question to the surroundings that a grant was made by. What was answered is the same value until the answer is another. */
+interface Cause {
+  readonly ask: (surroundings: Surroundings) => unknown;
+  readonly answer: unknown;
+}
 
-/** What a pod of this identity may get (ingress) or send (egress) by these policies, all of which select it. The same value until a cause changes. */
+interface Made {
+  readonly policies: readonly Policy[];
+  /** When the answers were last the same. */
+  when: Surroundings;
+  readonly causes: readonly Cause[];
+  readonly grants: Grants;
+}
+
+const memory = new WeakMap<Identity, Partial<Record<Direction, Made>>>();
+
+/**
+ * What a pod of this identity may get (ingress) or send (egress) by these policies, all of which select it. The same value until a cause
+ * changes: a node with hundreds of pods asks for all of theirs at each change of any.
+ */
 export function grantsOf(
   identity: Identity,
   direction: Direction,
   policies: readonly Policy[],
   surroundings: Surroundings,
 ): Grants {
-  const causes: unknown[] = [];
-  const terms = policies.flatMap((policy) => {
-    causes.push(policy);
-    return (policy[direction] ?? []).flatMap((rule) =>
-      termsOf(rule, policy, { identity, direction, causes, surroundings }),
-    );
-  });
   const known = memory.get(identity);
   const before = known?.[direction];
-  if (before?.causes.length === causes.length && causes.every((cause, index) => cause === before.causes[index]))
-    return before.grants;
+  if (before !== undefined && isStillSo(before, policies, surroundings)) return before.grants;
+  const causes: Cause[] = [];
+  const terms = policies.flatMap((policy) =>
+    (policy[direction] ?? []).flatMap((rule) => termsOf(rule, policy, { identity, direction, causes, surroundings })),
+  );
   const grants = elementsOf(identity, direction, terms);
-  memory.set(identity, { ...known, [direction]: { causes, grants } });
+  memory.set(identity, { ...known, [direction]: { policies, when: surroundings, causes, grants } });
   return grants;
+}
+
+function isStillSo(made: Made, now: readonly Policy[], surroundings: Surroundings): boolean {
+  const { policies, when, causes } = made;
+  if (policies !== now && !(policies.length === now.length && policies.every((policy, at) => policy === now[at])))
+    return false;
+  if (when.identities === surroundings.identities && when.nodes === surroundings.nodes) return true;
+  if (!causes.every(({ ask, answer }) => ask(surroundings) === answer)) return false;
+  made.when = surroundings;
+  return true;
+}
+
+/** The answer to a question, which is remembered with it. */
+function asked<T>({ causes, surroundings }: Situation, ask: (surroundings: Surroundings) => T): T {
+  const answer = ask(surroundings);
+  causes.push({ ask, answer });
+  return answer;
 }
 
 /** Numbers or addresses on the other end, and the ports that are open to them. */
@@ -99,8 +126,8 @@ type OpenPorts = Omit<PortRange, "by" | "origin">;
 interface Situation {
   readonly identity: Identity;
   readonly direction: Direction;
-  /** Everything the result depends on, by identity. */
-  readonly causes: unknown[];
+  /** Everything the result depends on besides identity and policies. */
+  readonly causes: Cause[];
   readonly surroundings: Surroundings;
 }
 
@@ -131,22 +158,20 @@ function openTerms(
   ports: "all" | readonly OpenPorts[],
   rule: PolicyRule,
   policy: Policy,
-  { causes, surroundings, direction }: Situation,
+  situation: Situation,
 ): readonly Unsigned<Term>[] {
   if (peer === undefined) return [{ kind: "numbers", numbers: [peerNumbers.anyone], ports, origin: rule.origin }];
   const { origin } = peer;
   switch (peer.kind) {
     case "pods": {
-      const found = peerNumbersOf(peer, policy, surroundings.identities);
-      causes.push(found);
+      const found = asked(situation, ({ identities }) => peerNumbersOf(peer, policy, identities));
       return [{ kind: "numbers", numbers: found.numbers, ports, origin }];
     }
     case "block": {
       const family = familyOf(peer.cidr);
       const ranges = rangesWithout(peer.cidr, peer.except);
-      const nodes = direction === "ingress" ? nodeAddresses(peer, surroundings.nodes) : [];
-      if (direction === "ingress") causes.push(surroundings.nodes);
-      const all = [...ranges, ...nodes.map(single)];
+      const nodes = situation.direction === "ingress" ? asked(situation, (one) => one.nodes) : [];
+      const all = [...ranges, ...nodeAddresses(peer, nodes).map(single)];
       return all.map((range) => ({ kind: "block", family, block: { range }, ports, origin }));
     }
   }
@@ -158,15 +183,17 @@ function namedTerms(
   port: PolicyPort & { readonly kind: "named" },
   rule: PolicyRule,
   policy: Policy,
-  { causes, surroundings: { identities } }: Situation,
+  situation: Situation,
 ): readonly Unsigned<Term>[] {
   const origin = peer?.origin ?? rule.origin;
   if (peer?.kind === "block") {
-    causes.push(identities.pods);
-    return identities.pods.flatMap((pod) => podBlocks(pod, peer, port, identities));
+    const { identities } = situation.surroundings;
+    const pods = asked(situation, (one) => one.identities.pods);
+    return pods.flatMap((pod) => podBlocks(pod, peer, port, identities));
   }
-  const found = peer === undefined ? identitiesWithPort(port, identities) : peerIdentities(peer, policy, identities);
-  causes.push(found);
+  const found = asked(situation, ({ identities }) =>
+    peer === undefined ? identitiesWithPort(port, identities) : peerIdentities(peer, policy, identities),
+  );
   return found.identities.flatMap((identity): readonly Unsigned<Term>[] => {
     const ports = portsNamed(port, identity);
     return ports.length === 0 ? [] : [{ kind: "numbers", numbers: [identity.number], ports, origin }];

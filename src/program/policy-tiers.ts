@@ -80,11 +80,7 @@ export function tierVerdicts(
   const under = (direction: Direction, tier: PolicyTier): readonly UnderLadder[] =>
     climbing
       .filter((each) => each.tier === tier && each.ladder.direction === direction)
-      .map(({ attachment, ladder }) => ({
-        attachment,
-        mark: markIn(state, ladder.name),
-        origin: ladder.rungs[0]?.origin ?? { kind: "ClusterNetworkPolicy", name: "" },
-      }));
+      .map(({ attachment, ladder }) => underLadder(attachment, ladder, markIn(state, ladder.name)));
   return {
     under: {
       ingress: { admin: under("ingress", "admin"), baseline: under("ingress", "baseline") },
@@ -104,11 +100,18 @@ interface Climber {
   readonly ladder: Ladder;
 }
 
-function climbers({ clusterPolicies }: Network, locals: readonly Local[], { ladders }: State): readonly Climber[] {
+function climbers(
+  { clusterPolicies }: Network,
+  locals: readonly Local[],
+  { ladders, climbed }: State,
+): readonly Climber[] {
   if (clusterPolicies.length === 0) return [];
-  return locals.flatMap(({ attachment, identity }) => {
+  return locals.flatMap((local) => {
+    const { attachment, identity } = local;
     if (identity === undefined) return [];
-    return (["admin", "baseline"] as const).flatMap((tier) =>
+    const known = climbed.get(local);
+    if (known?.policies === clusterPolicies) return known.found;
+    const found = (["admin", "baseline"] as const).flatMap((tier) =>
       (["ingress", "egress"] as const).flatMap((direction): readonly Climber[] => {
         const found = ladderOf(clusterPolicies, identity, tier, direction);
         if (found === undefined) return [];
@@ -119,7 +122,21 @@ function climbers({ clusterPolicies }: Network, locals: readonly Local[], { ladd
         return [{ attachment, tier, ladder }];
       }),
     );
+    climbed.set(local, { policies: clusterPolicies, found });
+    return found;
   });
+}
+
+const lastUnder = memoized((_attachment: Attachment, _ladder: Ladder): { under?: UnderLadder } => ({}));
+
+/** The same value for the same pod as long as its ladder and that ladder's number are the same. */
+function underLadder(attachment: Attachment, ladder: Ladder, mark: string): UnderLadder {
+  const last = lastUnder(attachment, ladder);
+  if (last.under?.mark !== mark) {
+    const origin = ladder.rungs[0]?.origin ?? { kind: "ClusterNetworkPolicy", name: "" };
+    last.under = { attachment, mark, origin };
+  }
+  return last.under;
 }
 
 /** What a node's verdicts were made with last time. */
@@ -127,6 +144,11 @@ interface State {
   readonly numbers: Numbers;
   readonly known: Set<string>;
   readonly ladders: Map<string, Ladder>;
+  /** What each pod is under, by these policies. */
+  readonly climbed: WeakMap<
+    Local,
+    { readonly policies: Network["clusterPolicies"]; readonly found: readonly Climber[] }
+  >;
   made: Makers;
 }
 
@@ -136,7 +158,12 @@ interface Makers {
 }
 
 const states = memoized((_node: NetworkNode): State => {
-  const state = { numbers: createNumbers(), known: new Set<string>(), ladders: new Map() };
+  const state = {
+    numbers: createNumbers(),
+    known: new Set<string>(),
+    ladders: new Map(),
+    climbed: new WeakMap(),
+  } satisfies Omit<State, "made">;
   return { ...state, made: makers(state.numbers) };
 });
 

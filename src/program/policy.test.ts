@@ -189,3 +189,44 @@ void test("names that hash alike: identities stay apart, and everybody follows w
   const again = identities(network.pods, network.namespaces);
   assert.deepEqual(again.addresses[4][0]?.data, first);
 });
+
+void test("another pod on the node costs the policies' elements of that pod: those of others stay the same values", () => {
+  const build = createNetworkBuilder(cluster);
+  const names = ["a", "b", "c"] as const;
+  const places = names.map((name, index) => attachment(name, { node: 1, host: 5 + index }));
+  const pods = names.map((name, index) => pod(name, { node: 1, host: 5 + index }, { labels: { app: name } }));
+  const networkPolicies = [
+    policy({ podSelector: {}, ingress: [{ from: [{ podSelector: { matchLabels: { app: "a" } } }] }] }),
+    policy(
+      { podSelector: {}, policyTypes: ["Egress"], egress: [{ to: [{ ipBlock: { cidr: "192.0.2.0/24" } }] }] },
+      "q",
+    ),
+  ];
+  const given = objects({ nodes: [node(1)], namespaces: [namespace("default")], pods, networkPolicies });
+  const [before] = compile(build(given), "node-1", places.slice(0, 2)).tables;
+  // What is nobody's business but the new pod's: an object of it that is another value.
+  const touched = { ...given, pods: pods.map((each) => (each.metadata.name === "c" ? { ...each } : each)) };
+  const [after] = compile(build(touched), "node-1", places).tables;
+  const judging = (from: NftTable | undefined) =>
+    (from?.sets ?? []).filter(({ name }) => /^(?:ingress|egress|policy)-/.test(name));
+  let kept = 0;
+  for (const set of judging(before)) {
+    const now = new Set(judging(after).find(({ name }) => name === set.name)?.elements);
+    for (const element of set.elements) assert.ok(now.has(element), `${set.name}: ${element.key.join(" . ")}`);
+    kept += set.elements.length;
+  }
+  assert.ok(kept > 20, String(kept));
+  assert.deepEqual(
+    judging(after).map(({ elements: all }) => all.length),
+    judging(compileAnew(touched, places)).map(({ elements: all }) => all.length),
+  );
+});
+
+function compileAnew(given: Parameters<typeof buildNetwork>[1], places: readonly Attachment[]): NftTable | undefined {
+  const [first] = compile(
+    buildNetwork(cluster, given),
+    "node-1",
+    places.map((each) => ({ ...each })),
+  ).tables;
+  return first;
+}

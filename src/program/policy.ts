@@ -13,14 +13,14 @@ import { namespaceLabels } from "../model/policy-match.ts";
 import { isSameValue } from "../model/table.ts";
 import { createAssembler, type Piece } from "./assemble.ts";
 import { memoized } from "./memo.ts";
-import type { KeyType, NftChain, NftElement, NftRule, NftSet } from "./nftables/ruleset.ts";
+import type { KeyType, NftChain, NftElement, NftRule, NftSet, NftVerdict } from "./nftables/ruleset.ts";
 import { linkLocalOf } from "./places.ts";
 import { policyChainNames, policyChainsOf, policyJumps } from "./policy-chains.ts";
 import { decisionSets, type Decision } from "./policy-decisions.ts";
 import { grantsOf, groupMark, type Direction, type Grants } from "./policy-grants.ts";
 import { createIdentities, markOf, type Identities, type Identity } from "./policy-identities.ts";
 import { mayDeny, nodeEnds } from "./policy-ladders.ts";
-import { tierVerdicts, type Local, type TierVerdicts } from "./policy-tiers.ts";
+import { tierVerdicts, type Local, type TierVerdicts, type UnderLadder } from "./policy-tiers.ts";
 
 /** What policies add to the table of one family. Nothing where there are no policies. */
 export interface PolicyPart {
@@ -64,6 +64,8 @@ interface Isolated {
   /** The number of all that isolate it together. */
   readonly mark: string;
   readonly origin: Origin;
+  /** What it adds to the maps of its direction. */
+  readonly elements: Readonly<Record<Family, Readonly<Record<"isolating" | "pods" | "judged", readonly NftElement[]>>>>;
 }
 
 /** Everything that is decided at a node, before it is split by family. */
@@ -108,36 +110,23 @@ function verdictsOf(network: Network, node: NetworkNode, attachments: readonly A
   const identities = identitiesOf(pods, namespaces);
   const inNamespace = policiesByNamespace(policies);
   const surroundings = { identities, nodes };
-  const locals = attachments.map((attachment): Local => {
-    const pod = identities.pod(attachment.namespace, attachment.name);
-    const isHere = pod !== undefined && pod.node === node.name;
-    return { attachment, identity: isHere ? identities.of(pod) : undefined };
-  });
+  const locals = attachments.map((attachment) => localOf(attachment, identities, node));
   const decisions = new Map<string, Decision>();
-  const decide = (verdict: "accept" | "drop", direction: Direction, by: readonly Policy[]): string => {
+  const decide = (verdict: "accept" | "drop", direction: Direction, by: readonly Policy[]): void => {
     const mark = marksOf[verdict](by)[direction];
-    if (!decisions.has(mark))
-      decisions.set(mark, {
-        mark,
-        verdict,
-        direction,
-        policies: by.map(({ origin }) => wholeObject(origin)),
-        isTold: verdict === "accept" && by.some((policy) => isTold(network, policy)),
-      });
-    return mark;
+    if (decisions.has(mark)) return;
+    const told = verdict === "accept" && by.some((policy) => isTold(network, policy)) ? "told" : "untold";
+    decisions.set(mark, decisionsBy[verdict](by)[direction][told]);
   };
   const direction = (which: Direction): { isolated: readonly Isolated[]; granted: Verdicts["granted"]["ingress"] } => {
     const isolated: Isolated[] = [];
     const grants = new Map<number, Grants>();
-    for (const { attachment, identity } of locals) {
-      const candidates = inNamespace.get(attachment.namespace) ?? noPolicies;
-      const isolating =
-        identity === undefined
-          ? candidates.list.filter((policy) => policy[which] !== undefined)
-          : selecting[which](candidates, identity);
-      const [first] = isolating;
-      if (first !== undefined) {
-        isolated.push({ attachment, identity, mark: decide("drop", which, isolating), origin: first.origin });
+    for (const local of locals) {
+      const { attachment, identity } = local;
+      const { isolating, pod } = judgedIn(which, local, inNamespace.get(attachment.namespace) ?? noPolicies);
+      if (pod !== undefined) {
+        decide("drop", which, isolating);
+        isolated.push(pod);
       } else if (identity === undefined) {
         // Nobody knows yet whether it is one of those that are denied something.
         const denier = mayDeny(clusterPolicies, which, namespaceLabels(network, attachment.namespace));
@@ -145,9 +134,9 @@ function verdictsOf(network: Network, node: NetworkNode, attachments: readonly A
         const mark = groupMark("drop", which, [denier]);
         const policies = [wholeObject(denier.origin)];
         decisions.set(mark, { mark, verdict: "drop", direction: which, policies, isTold: false });
-        isolated.push({ attachment, identity, mark, origin: denier.origin });
+        isolated.push(isolatedPod(which, { attachment, identity, mark, origin: denier.origin }));
       }
-      if (first !== undefined && identity !== undefined && !grants.has(identity.number))
+      if (pod !== undefined && identity !== undefined && !grants.has(identity.number))
         grants.set(identity.number, grantsOf(identity, which, isolating, surroundings));
     }
     const sources = [...grants].sort(([a], [b]) => a - b).map(([, grant]) => grant);
@@ -173,6 +162,83 @@ function verdictsOf(network: Network, node: NetworkNode, attachments: readonly A
   };
   lastVerdicts.set(node, { causes, verdicts });
   return verdicts;
+}
+
+/** A pod of the node with what was found of it last: at a change of one pod nothing is looked up again for the others. */
+interface KnownLocal extends Local {
+  readonly node: NetworkNode;
+  /** Those its identity is of. */
+  identities: Identities;
+  readonly judged: Partial<Record<Direction, Judged>>;
+}
+
+interface Judged {
+  readonly candidates: NamespacePolicies;
+  readonly isolating: readonly Policy[];
+  /** Where any of them isolates it. */
+  readonly pod: Isolated | undefined;
+}
+
+const knownLocals = new WeakMap<Attachment, KnownLocal>();
+
+function localOf(attachment: Attachment, identities: Identities, node: NetworkNode): KnownLocal {
+  const known = knownLocals.get(attachment);
+  if (known?.identities === identities && known.node === node) return known;
+  const pod = identities.pod(attachment.namespace, attachment.name);
+  const identity = pod !== undefined && pod.node === node.name ? identities.of(pod) : undefined;
+  if (known !== undefined && known.identity === identity && known.node === node) {
+    known.identities = identities;
+    return known;
+  }
+  const local: KnownLocal = { attachment, identity, node, identities, judged: {} };
+  knownLocals.set(attachment, local);
+  return local;
+}
+
+function judgedIn(direction: Direction, local: KnownLocal, candidates: NamespacePolicies): Judged {
+  const known = local.judged[direction];
+  if (known?.candidates === candidates) return known;
+  const { attachment, identity } = local;
+  const isolating =
+    identity === undefined
+      ? candidates.list.filter((policy) => policy[direction] !== undefined)
+      : selecting[direction](candidates, identity);
+  const [first] = isolating;
+  const pod =
+    first &&
+    isolatedPod(direction, {
+      attachment,
+      identity,
+      mark: marksOf.drop(isolating)[direction],
+      origin: first.origin,
+    });
+  return (local.judged[direction] = { candidates, isolating, pod });
+}
+
+const decisionsBy = {
+  accept: memoized((by: readonly Policy[]) => decisionsFor("accept", by)),
+  drop: memoized((by: readonly Policy[]) => decisionsFor("drop", by)),
+};
+
+type Told = "told" | "untold";
+
+function decisionsFor(
+  verdict: "accept" | "drop",
+  by: readonly Policy[],
+): Readonly<Record<Direction, Readonly<Record<Told, Decision>>>> {
+  const policies = by.map(({ origin }) => wholeObject(origin));
+  const decision = (direction: Direction, isTold: boolean): Decision => ({
+    mark: marksOf[verdict](by)[direction],
+    verdict,
+    direction,
+    policies,
+    isTold,
+  });
+  const both = (direction: Direction): Readonly<Record<Told, Decision>> => ({
+    told: decision(direction, true),
+    untold: decision(direction, false),
+  });
+  return { ingress: both("ingress"), egress: both("egress") };
 }
 
 const marksOf = {
@@ -359,9 +425,7 @@ function isolatedPods(
   isolated: readonly Isolated[],
   { under }: TierVerdicts,
 ): readonly NftSet[] {
-  const all = isolated.flatMap(({ attachment, ...rest }) =>
-    addressesOf(attachment, family, direction).map((each) => ({ address: each, ...rest })),
-  );
+  const climbs = climbingElements[family][direction];
   const map = (name: string, elements: readonly NftElement[]): NftSet => ({
     name,
     key: [address],
@@ -372,20 +436,16 @@ function isolatedPods(
   const ladder = (tier: "admin" | "baseline"): NftSet =>
     map(
       `${direction}-${tier}`,
-      under[direction][tier].flatMap(({ attachment, mark, origin }) =>
-        addressesOf(attachment, family, direction).map((each) => ({ key: [each], data: [mark], origin })),
-      ),
+      under[direction][tier].flatMap((each) => climbs(each).ladder),
     );
   return [
     map(
       `${direction}-isolating`,
-      all.map(({ address: each, mark, origin }) => ({ key: [each], data: [mark], origin })),
+      isolated.flatMap(({ elements }) => elements[family].isolating),
     ),
     map(
       `${direction}-pods`,
-      all.flatMap(({ address: each, identity, origin }) =>
-        identity === undefined ? [] : [{ key: [each], data: [markOf(identity.number)], origin }],
-      ),
+      isolated.flatMap(({ elements }) => elements[family].pods),
     ),
     ladder("admin"),
     ladder("baseline"),
@@ -399,18 +459,14 @@ function isolationSets(
   isolated: readonly Isolated[],
   { under }: TierVerdicts,
 ): readonly NftSet[] {
-  const { judge, denied, tiers } = policyChainNames[direction];
-  const isolatedElements = isolated.flatMap(({ attachment, identity, origin }) =>
-    addressesOf(attachment, family, direction).map((each): NftElement => ({
-      key: [each],
-      data: { kind: "goto", chain: identity === undefined ? denied : judge },
-      origin,
-    })),
-  );
-  const climbing = new Map<string, NftElement>();
-  for (const { attachment, origin } of [...under[direction].admin, ...under[direction].baseline])
-    for (const each of addressesOf(attachment, family, direction))
-      if (!climbing.has(each)) climbing.set(each, { key: [each], data: { kind: "goto", chain: tiers }, origin });
+  const climbs = climbingElements[family][direction];
+  const isolatedElements = isolated.flatMap(({ elements }) => elements[family].judged);
+  const climbers = new Map<string, NftElement>();
+  for (const each of [...under[direction].admin, ...under[direction].baseline])
+    for (const element of climbs(each).judged) {
+      const [end = ""] = element.key;
+      if (!climbers.has(end)) climbers.set(end, element);
+    }
   const map = (name: string, elements: readonly NftElement[]): NftSet => ({
     name,
     key: [address],
@@ -419,10 +475,46 @@ function isolationSets(
     elements,
   });
   // One look-up for most pods, which are in neither; tiers ask for isolation themselves.
-  const judged = isolatedElements.map((element) => climbing.get(element.key[0] ?? "") ?? element);
+  const judged = isolatedElements.map((element) => climbers.get(element.key[0] ?? "") ?? element);
   const inBoth = new Set(judged.map(({ key }) => key[0]));
-  const rest = climbing.values().filter(({ key }) => !inBoth.has(key[0]));
+  const rest = climbers.values().filter(({ key }) => !inBoth.has(key[0]));
   return [map(`${direction}-isolated`, isolatedElements), map(`${direction}-judged`, [...judged, ...rest])];
+}
+
+function isolatedPod(direction: Direction, pod: Omit<Isolated, "elements">): Isolated {
+  const { judge, denied } = policyChainNames[direction];
+  const { attachment, identity, mark, origin } = pod;
+  const of = (family: Family): Isolated["elements"][Family] => {
+    const ends = addressesOf(attachment, family, direction);
+    const data: NftVerdict = { kind: "goto", chain: identity === undefined ? denied : judge };
+    return {
+      isolating: ends.map((each) => ({ key: [each], data: [mark], origin })),
+      pods:
+        identity === undefined ? [] : ends.map((each) => ({ key: [each], data: [markOf(identity.number)], origin })),
+      judged: ends.map((each) => ({ key: [each], data, origin })),
+    };
+  };
+  return { ...pod, elements: { 4: of(4), 6: of(6) } };
+}
+
+/** What a pod under a ladder adds to the maps of a family and direction. */
+const climbingElements = {
+  4: { ingress: climbing(4, "ingress"), egress: climbing(4, "egress") },
+  6: { ingress: climbing(6, "ingress"), egress: climbing(6, "egress") },
+};
+
+function climbing(
+  family: Family,
+  direction: Direction,
+): (pod: UnderLadder) => Readonly<Record<"ladder" | "judged", readonly NftElement[]>> {
+  const data: NftVerdict = { kind: "goto", chain: policyChainNames[direction].tiers };
+  return memoized(({ attachment, mark, origin }: UnderLadder) => {
+    const ends = addressesOf(attachment, family, direction);
+    return {
+      ladder: ends.map((each) => ({ key: [each], data: [mark], origin })),
+      judged: ends.map((each) => ({ key: [each], data, origin })),
+    };
+  });
 }
 
 /** A pod may send to its node from its link-local address as well (guard.ts lets it). */

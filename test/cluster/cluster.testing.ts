@@ -279,7 +279,8 @@ async function startNode({ folder, index, server, images, start }: NodeParts): P
   ]);
   await until(`${name} to have a container runtime`, 120, () => {
     if (child.exitCode !== null) throw new Error(`it ended: ${tail(path.join(folder, "logs", `${name}.log`))}`);
-    return readIfThere(path.join(home, "ready")) !== undefined;
+    // A shell makes the file before it writes into it.
+    return /^\d+\n$/.test(readIfThere(path.join(home, "ready")) ?? "");
   });
   const pid = readFileSync(path.join(home, "ready"), "utf8").trim();
   const inside = (words: readonly string[]): readonly string[] => ["-t", pid, "-m", "-n", "-u", "--", ...words];
