@@ -43,11 +43,12 @@ export async function freePorts(count: number): Promise<readonly number[]> {
   return ports;
 }
 
-/** Starts CoreDNS with a Corefile; resolves when it answers for the cluster. Kill it in `finally`. */
+/** Starts CoreDNS with a Corefile; resolves when it answers for the cluster (or whatever it is asked of `ready`). Kill it in `finally`. */
 export async function startCoredns(
-  lab: TestLab,
+  lab: Pick<TestLab, "file">,
   corefile: string,
   port: number,
+  ready?: string,
 ): Promise<{ readonly pid: number; stop(): Promise<void> }> {
   const child = spawn(corednsPath ?? "", ["-conf", lab.file("Corefile", corefile)], {
     stdio: ["ignore", "pipe", "pipe"],
@@ -62,8 +63,9 @@ export async function startCoredns(
   try {
     for (;;) {
       if (dead) throw new Error(`CoreDNS ended: ${output}`);
-      const answer = await client.ask("kubernetes.default.svc.cluster.local", "A").catch(() => undefined);
-      if (answer?.rcode === 0) break;
+      const asked = ready ?? "kubernetes.default.svc.cluster.local";
+      const answer = await client.ask(asked, "A").catch(() => undefined);
+      if (answer?.rcode === 0 || (answer !== undefined && ready !== undefined)) break;
     }
   } finally {
     client.close();
@@ -80,6 +82,8 @@ export async function startCoredns(
 export interface TestClient {
   /** Rejects after a second without an answer. */
   ask(name: string, type: RecordType, edns?: number): Promise<DnsMessage>;
+  /** The response to these bytes, whose id is set here; undefined where there is none within `patienceMs`. */
+  send(query: Uint8Array, patienceMs: number): Promise<Uint8Array | undefined>;
   close(): void;
 }
 
@@ -105,6 +109,22 @@ export function createClient(port: number): TestClient {
           resolve(parseMessage(bytes));
         });
         socket.send(query, port, "127.0.0.1");
+      });
+    },
+    send(query, patienceMs) {
+      const id = next++ & 0xffff;
+      const bytes = query.slice();
+      bytes[0] = id >> 8;
+      bytes[1] = id & 0xff;
+      return new Promise((resolve) => {
+        const end = (response: Uint8Array | undefined): void => {
+          clearTimeout(timer);
+          waiting.delete(id);
+          resolve(response);
+        };
+        const timer = setTimeout(() => end(undefined), patienceMs);
+        waiting.set(id, end);
+        socket.send(bytes, port, "127.0.0.1");
       });
     },
     close: () => socket.close(),

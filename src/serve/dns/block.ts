@@ -1,5 +1,5 @@
 // One server block of a Corefile, acting: from a question to an answer through its plugins, in CoreDNS's order
-// (rewrite, autopath, hosts, kubernetes, forward with its cache).
+// (local, any, chaos, rewrite, autopath, acl, template, hosts, kubernetes, forward with its cache).
 //
 // Not here: bytes and sockets (responder.ts, server.ts), logging and counting a request (responder.ts).
 
@@ -11,17 +11,20 @@ import { finishAnswer } from "../../wire/dns/answer.ts";
 import { parseMessage, rcodes } from "../../wire/dns/message.ts";
 import { isWithin, lowerName, type DnsName } from "../../wire/dns/name.ts";
 import type { Query } from "../../wire/dns/query.ts";
-import { classIn } from "../../wire/dns/record.ts";
+import { classIn, recordTypes } from "../../wire/dns/record.ts";
+import { isGuarded, refusalOf } from "./acl.ts";
 import { answerByAutopath, autopathOf } from "./autopath.ts";
 import type { ServerConfig } from "./corefile.ts";
 import type { KubernetesConfig } from "./corefile-plugins.ts";
 import { createForwarder, type CachedAnswer, type Forwarder, type ForwarderLimits } from "./forwarder.ts";
+import { answerAny, answerChaos, answerLocally, classChaos } from "./own-names.ts";
+import { answerByTemplates } from "./template.ts";
 import { createHosts } from "./hosts.ts";
 import { watchForLoop, type LoopWatch } from "./loop.ts";
 import { rewrittenBack, rewriteName } from "./rewrite.ts";
 import { createUpstreams, type CloseHow, type UpstreamParts, type Upstreams } from "./upstreams.ts";
 
-/** A whole answer (and its age in a cache, in seconds), or only an rcode. */
+/** A whole answer (and its age in a cache, in seconds), or only an rcode; `silence` (acl.ts) is none. */
 export type Outcome = (CachedAnswer & Keepable) | number;
 
 interface Keepable {
@@ -72,8 +75,24 @@ export function createBlock(config: ServerConfig, parts: BlockParts): ZoneBlock 
     return isSame && query.class === classIn ? found : { answer: found.answer, age: found.age };
   };
 
-  /** What comes behind rewrite and autopath. */
-  const plain = (query: Query, client: () => Address): Outcome | Promise<Outcome> => {
+  /** What comes behind rewrite and autopath. `depth`: of aliases that lead to names asked here. */
+  const plain = (query: Query, client: () => Address, depth = 0): Outcome | Promise<Outcome> => {
+    if (!isGuarded(config.acls, query.name)) return unguarded(query, client, depth);
+    const refusal = refusalOf(config.acls, query, client());
+    if (refusal !== undefined) return refusal;
+    const found = unguarded(query, client, depth);
+    // The next who asks may be refused.
+    return found instanceof Promise ? found.then(forThisClient) : forThisClient(found);
+  };
+
+  const unguarded = (query: Query, client: () => Address, depth: number): Outcome | Promise<Outcome> => {
+    if (config.templates.length > 0) {
+      const who = client();
+      const ask = (each: Query): Outcome | Promise<Outcome> =>
+        depth < aliasesMax ? plain(each, () => who, depth + 1) : rcodes.SERVFAIL;
+      const made = answerByTemplates(config.templates, query, () => who, ask);
+      if (made !== undefined) return made;
+    }
     const known = hosts?.answer(query.name, query.type);
     if (typeof known === "number") return known;
     // Of nobody: goes with every change, and when the file is another (`changed`).
@@ -103,7 +122,11 @@ export function createBlock(config: ServerConfig, parts: BlockParts): ZoneBlock 
     forwarder,
     upstreams,
     answer(query, client) {
+      if (query.class === classChaos) return (config.chaos && answerChaos(config.chaos, query)) ?? rcodes.REFUSED;
       loop?.seen(query.name);
+      const local = config.local && answerLocally(config.local, query);
+      if (local !== undefined) return local;
+      if (config.any && query.type === recordTypes.ANY) return answerAny(query);
       if (config.rewrites.length === 0) return named(query, client);
       const rewritten = rewriteName(config.rewrites, query.name);
       if (rewritten === undefined) return named(query, client);
@@ -117,6 +140,13 @@ export function createBlock(config: ServerConfig, parts: BlockParts): ZoneBlock 
       upstreams.close(how);
     },
   };
+}
+
+/** Of answers made by `template`: longer chains of aliases end. */
+const aliasesMax = 8;
+
+function forThisClient(outcome: Outcome): Outcome {
+  return typeof outcome === "number" ? outcome : { answer: outcome.answer, age: outcome.age };
 }
 
 function limitsOf({ cache }: ServerConfig): Partial<ForwarderLimits> {

@@ -469,6 +469,12 @@ export function parseBind(directive: Directive): readonly string[] {
   return some(directive).filter((address) => !except.includes(address));
 }
 
+/** `bufsize [SIZE]`, in bytes. */
+export function parseBufsize(directive: Directive): number {
+  noBlock(directive);
+  return directive.words.length === 0 ? 1232 : integer(directive, { min: 512, max: 4096 });
+}
+
 export function parseBare(directive: Directive): void {
   noBlock(directive);
   bare(directive);

@@ -99,7 +99,7 @@ function renamer(
     case "substring":
       return (asked) => (asked.includes(lower) ? asked.replaceAll(lower, target) : undefined);
     case "regex": {
-      const pattern = regularExpression(from, directive);
+      const pattern = regularExpression("rewrite", from, directive);
       return (asked) => {
         const match = pattern.exec(asked);
         return match === null
@@ -110,15 +110,15 @@ function renamer(
   }
 }
 
-// RE2's syntax where it is written otherwise than here: flags in front, named groups.
-function regularExpression(text: string, directive: Directive): RegExp {
-  if (text.length > 10_000) throw errorAt(directive, "rewrite: a regular expression has 10000 characters at most");
+/** A regular expression in RE2's syntax, where that is written otherwise than here: flags in front, named groups. Throws CorefileError. */
+export function regularExpression(plugin: string, text: string, directive: Directive): RegExp {
+  if (text.length > 10_000) throw errorAt(directive, `${plugin}: a regular expression has 10000 characters at most`);
   const flags = /^\(\?([is]+)\)/.exec(text);
   const body = (flags === null ? text : text.slice(flags[0].length)).replaceAll("(?P<", "(?<");
   try {
     return new RegExp(body, flags?.[1] ?? "");
   } catch (error) {
-    throw errorAt(directive, `rewrite: ${error instanceof Error ? error.message : String(error)}`);
+    throw errorAt(directive, `${plugin}: ${error instanceof Error ? error.message : String(error)}`);
   }
 }
 

@@ -5,6 +5,7 @@
 // acting on them (block.ts).
 
 import type { DnsName } from "../../wire/dns/name.ts";
+import { parseAcl, type AclConfig } from "./acl.ts";
 import { parseForward, type ForwardConfig } from "./corefile-forward.ts";
 import * as plugins from "./corefile-plugins.ts";
 import type {
@@ -15,6 +16,8 @@ import type {
   KubernetesConfig,
   LogConfig,
 } from "./corefile-plugins.ts";
+import { parseTemplate, type TemplateConfig } from "./corefile-template.ts";
+import { parseChaos, parseLocal, type ChaosConfig, type LocalConfig } from "./own-names.ts";
 import { parseRewrite, type RewriteRule } from "./corefile-rewrite.ts";
 import { CorefileError, readBlocks, type Block, type CorefileSources, type Directive } from "./corefile-tokens.ts";
 
@@ -45,6 +48,13 @@ export interface ServerConfig {
   readonly hosts: HostsConfig | undefined;
   readonly rewrites: readonly RewriteRule[];
   readonly autopath: AutopathConfig | undefined;
+  readonly acls: readonly AclConfig[];
+  readonly templates: readonly TemplateConfig[];
+  readonly local: LocalConfig | undefined;
+  readonly any: boolean;
+  readonly chaos: ChaosConfig | undefined;
+  /** The most bytes of a response by UDP to a client with EDNS; undefined: as many as ever. */
+  readonly bufsize: number | undefined;
 }
 
 /** Reads a Corefile. Throws CorefileError, which says file, line and what is wrong. */
@@ -79,10 +89,16 @@ function serverOf(block: Block): ServerConfig {
     hosts: undefined,
     rewrites: [],
     autopath: undefined,
+    acls: [],
+    templates: [],
+    local: undefined,
+    any: false,
+    chaos: undefined,
+    bufsize: undefined,
   };
   const seen = new Set<string>();
   for (const directive of block.directives) {
-    if (seen.has(directive.name) && !["forward", "rewrite", "log", "bind"].includes(directive.name))
+    if (seen.has(directive.name) && !["acl", "forward", "rewrite", "log", "bind", "template"].includes(directive.name))
       throw new CorefileError(
         `plugin ${directive.name} stands twice in one server block`,
         directive.file,
@@ -98,14 +114,38 @@ function serverOf(block: Block): ServerConfig {
 // In alphabetical order. A plugin that is CoreDNS's and not here is told from one that nobody has.
 function addPlugin(draft: Draft, directive: Directive, zones: readonly DnsName[]): void {
   switch (directive.name) {
+    case "acl":
+      draft.acls = [...draft.acls, parseAcl(directive, zones)];
+      return;
+    case "any":
+      plugins.parseBare(directive);
+      draft.any = true;
+      return;
     case "autopath":
       draft.autopath = plugins.parseAutopath(directive, zones);
       return;
     case "bind":
       draft.bind = [...draft.bind, ...plugins.parseBind(directive)];
       return;
+    case "bufsize":
+      draft.bufsize = plugins.parseBufsize(directive);
+      return;
     case "cache":
       draft.cache = plugins.parseCache(directive, zones);
+      return;
+    // Questions end before clients give up anyhow.
+    case "cancel":
+      if (directive.words.length > 0) plugins.durationMs(plugins.single(directive), directive);
+      return;
+    case "chaos":
+      draft.chaos = parseChaos(directive);
+      return;
+    // Nothing is said more with it, and nothing is to be had from it that would be known here.
+    case "debug":
+      plugins.parseBare(directive);
+      return;
+    case "metadata":
+      plugins.zonesFrom(directive.words, zones, directive);
       return;
     case "errors":
       plugins.parseErrors(directive);
@@ -127,6 +167,9 @@ function addPlugin(draft: Draft, directive: Directive, zones: readonly DnsName[]
       plugins.parseLoadbalance(directive);
       draft.loadbalance = true;
       return;
+    case "local":
+      draft.local = parseLocal(directive);
+      return;
     case "log":
       draft.log = plugins.parseLog(directive, draft.log);
       return;
@@ -146,6 +189,9 @@ function addPlugin(draft: Draft, directive: Directive, zones: readonly DnsName[]
     case "rewrite":
       draft.rewrites = [...draft.rewrites, ...parseRewrite(directive)];
       return;
+    case "template":
+      draft.templates = [...draft.templates, parseTemplate(directive, zones)];
+      return;
     default:
       throw new CorefileError(
         `unknown plugin "${directive.name}"; known are ${knownPlugins.join(", ")}`,
@@ -156,8 +202,8 @@ function addPlugin(draft: Draft, directive: Directive, zones: readonly DnsName[]
 }
 
 const knownPlugins = [
-  ..."autopath bind cache errors forward health hosts import kubernetes loadbalance log loop prometheus".split(" "),
-  ..."ready reload rewrite".split(" "),
+  ..."acl any autopath bind bufsize cache cancel chaos debug errors forward health hosts import kubernetes".split(" "),
+  ..."loadbalance local log loop metadata prometheus ready reload rewrite template".split(" "),
 ];
 
 function checkTogether(draft: Draft, block: Block): void {

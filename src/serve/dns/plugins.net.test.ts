@@ -55,6 +55,7 @@ async function otherServer(
   return { ...server, asked: upstream.asked, close: async () => await server.server.close() };
 }
 
+const large = testZone(50);
 const kubernetes = "kubernetes cluster.local in-addr.arpa ip6.arpa";
 
 await test("kubernetes: ttl, pods in each mode, fallthrough or not", async () => {
@@ -303,6 +304,52 @@ await test("log: CoreDNS's line, for the classes that are asked for, the second 
     for (const each of lines.slice(0, 3)) assert.match(each, line("127\\.0\\.0\\.1", "udp", 1232));
     assert.match(lines[3] ?? "", line("127\\.0\\.0\\.1", "tcp", 65_535));
     assert.match(lines[4] ?? "", line("\\[::1\\]", "udp", 1232));
+  });
+});
+
+await test("acl: who is refused gets nothing that was kept for others, and who is allowed nothing else; by TCP too", async () => {
+  const text = `.:53 {\n ${kubernetes}\n acl production.svc.cluster.local {\n  drop type SRV\n  block net ::1\n  filter type AAAA net 127.0.0.1\n }\n}`;
+  await withCorefile(text, {}, async (ask, { namespace }) => {
+    const name = "api.production.svc.cluster.local";
+    const from = async (
+      client: "127.0.0.1" | "::1",
+      transport: "udp" | "tcp",
+      type: "A" | "AAAA" | "SRV" = "A",
+    ): Promise<string> =>
+      essence(
+        await queryDns(namespace, client, name, type, { transport, tries: 1, timeoutMs: type === "SRV" ? 100 : 5000 }),
+      );
+    const answer = `NOERROR | ${name} 5 A 10.96.41.7`;
+    for (let times = 0; times < 3; times++) {
+      assert.equal(await ask(name), answer);
+      assert.equal(await from("127.0.0.1", "tcp"), answer);
+      for (const transport of ["udp", "tcp"] as const) {
+        assert.equal(await from("::1", transport), "REFUSED");
+        assert.equal(await from("127.0.0.1", transport, "AAAA"), "NOERROR");
+      }
+      await assert.rejects(from("127.0.0.1", "udp", "SRV"), /ETIMEOUT|no answer/);
+    }
+    // Others' names are not theirs to refuse.
+    assert.equal(essence(await queryDns(namespace, "::1", "none.other.svc.cluster.local", "A")), "NXDOMAIN");
+  });
+});
+
+await test("bufsize: no response by UDP is larger, kept or not; TCP has it whole", async () => {
+  const text = `.:53 {\n ${kubernetes}\n bufsize 600\n}`;
+  await withCorefile(text, { zone: () => large }, async (_, { namespace }) => {
+    for (let times = 0; times < 3; times++) {
+      for (const [udpBytes, count] of [
+        [1232, 33],
+        [512, 28],
+        [600, 33],
+      ] as const) {
+        const options = { transport: "udp", udpBytes } as const;
+        const cut = await queryDns(namespace, local, "many.production.svc.cluster.local", "A", options);
+        assert.deepEqual([cut.truncated, cut.answers.length], [true, count]);
+      }
+      const whole = await queryDns(namespace, local, "many.production.svc.cluster.local", "A");
+      assert.deepEqual([whole.truncated, whole.answers.length], [false, 50]);
+    }
   });
 });
 

@@ -10,12 +10,14 @@ import { rcodes } from "../../wire/dns/message.ts";
 import { isWithin, type DnsName } from "../../wire/dns/name.ts";
 import { readQuery, type Query } from "../../wire/dns/query.ts";
 import { classAny, classIn, recordTypeName, recordTypes } from "../../wire/dns/record.ts";
+import { silence } from "./acl.ts";
 import { readAnswers } from "./answer-table.ts";
 import type { Answers } from "./answers.ts";
 import type { Outcome, ZoneBlock } from "./block.ts";
 import { NoUpstreamError } from "./forwarder.ts";
 import type { DnsLog } from "./log.ts";
 import { countRequest, countResponse, type Metrics, type RequestLabels } from "./metrics.ts";
+import { classChaos } from "./own-names.ts";
 import { logFormatOf, type QueryLog } from "./query-log.ts";
 import { nothingLogged, quickAnswers, readOpt } from "./quick.ts";
 import type { Clock } from "./server.ts";
@@ -95,22 +97,31 @@ export function createResponder(options: ResponderOptions): Responder {
         countResponse(metrics, labels, { rcode: query.rcode, bytes: 12, ended: clock.now() });
         return;
       }
-      const limit = udpLimit(query);
       under = datagram;
       const block = answerer.blockFor(query.name);
+      const { bufsize } = block?.config ?? {};
+      const limit = Math.min(udpLimit(query), bufsize ?? Infinity);
       const outcome = answerer.answer(block, query, datagramSource);
+      if (outcome === silence) return;
       if (!(outcome instanceof Promise)) {
         if (typeof outcome !== "number" && (outcome.owner !== undefined || outcome.times !== undefined)) {
           const { name } = query;
           const { answer, owner = 0, times } = outcome;
           const { flags, counts } = answer;
-          answers.keep(asked, query.questionEnd, answer, {
-            owner,
-            ...(times !== undefined && { times }),
-            turns: block?.config.loadbalance === true,
-            isCluster: isWithin(name, options.domain),
-            logFormat: logFormatOf(queryLog, block?.config.log, { name, rcode: flags & 0xf, answers: counts.answers }),
-          });
+          // Kept answers are not cut: what could be too large for somebody is written each time.
+          const isSmall = bufsize === undefined || query.questionEnd + answer.bytes.length + optBytesMax <= bufsize;
+          if (isSmall)
+            answers.keep(asked, query.questionEnd, answer, {
+              owner,
+              ...(times !== undefined && { times }),
+              turns: block?.config.loadbalance === true,
+              isCluster: isWithin(name, options.domain),
+              logFormat: logFormatOf(queryLog, block?.config.log, {
+                name,
+                rcode: flags & 0xf,
+                answers: counts.answers,
+              }),
+            });
         }
         datagram.send(answerer.write(room, asked, query, outcome, { limit, labels, block, source: datagramSource }));
         return;
@@ -119,6 +130,7 @@ export function createResponder(options: ResponderOptions): Responder {
       const copy = asked.slice();
       const source = block?.config.log === undefined ? noSource : datagram.source();
       void outcome.then((late) => {
+        if (late === silence) return;
         const out = new Uint8Array(ednsUdpBytes);
         const length = answerer.write(out, copy, query, late, { limit, labels, block, source: () => source });
         reply(out.subarray(0, length));
@@ -139,6 +151,7 @@ export function createResponder(options: ResponderOptions): Responder {
       }
       const block = answerer.blockFor(query.name);
       const outcome = await answerer.answer(block, query, source);
+      if (outcome === silence) return undefined;
       const records = typeof outcome === "number" ? 0 : outcome.answer.bytes.length;
       const out = new Uint8Array(Math.min(query.questionEnd + records + 16, streamBytesMax));
       const sending = { limit: streamBytesMax, labels, block, source };
@@ -149,6 +162,9 @@ export function createResponder(options: ResponderOptions): Responder {
 
 /** What is kept to be said again is no larger, an OPT record with it. */
 const againBytesMax = 4096 + 16;
+
+/** An OPT record without options. */
+const optBytesMax = 11;
 
 /** RFC 1035 4.2.2: two bytes of length. */
 const streamBytesMax = 0xffff;
@@ -229,7 +245,8 @@ function createAnswerer(options: ResponderOptions): Answerer {
 
 /** Data of class IN. RFC 6895 3.1: types that are no data, such as zone transfers, are refused. ANY is answered (RFC 8482). */
 function isAnswerable(query: Query): boolean {
-  if (query.class !== classIn && query.class !== classAny) return false;
+  // Class CHAOS has its plugin.
+  if (query.class !== classIn && query.class !== classAny && query.class !== classChaos) return false;
   return !(query.type === 0 || query.type === recordTypes.OPT || (query.type >= 128 && query.type < recordTypes.ANY));
 }
 
