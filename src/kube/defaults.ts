@@ -154,7 +154,7 @@ const fileMode = 0o644;
 const container: Rule = ({ image }: Container) => ({
   terminationMessagePath: "/dev/termination-log",
   terminationMessagePolicy: "File",
-  imagePullPolicy: image !== undefined && hasFixedVersion(image) ? "IfNotPresent" : "Always",
+  imagePullPolicy: pullPolicy(image),
 });
 
 const rules: { readonly [type: string]: Rule } = {
@@ -182,6 +182,7 @@ const rules: { readonly [type: string]: Rule } = {
   "core.v1.PodTemplateSpec": { spec: {} },
   "core.v1.Container": container,
   "core.v1.EphemeralContainer": container,
+  "core.v1.ImageVolumeSource": ({ reference }: { reference?: string }) => ({ pullPolicy: pullPolicy(reference) }),
   "core.v1.Probe": { timeoutSeconds: 1, periodSeconds: 10, successThreshold: 1, failureThreshold: 3 },
   "core.v1.HTTPGetAction": { path: "/", scheme: "HTTP" },
   "core.v1.ObjectFieldSelector": { apiVersion: "v1" },
@@ -255,6 +256,10 @@ const rules: { readonly [type: string]: Rule } = {
   "scheduling.v1.PriorityClass": { preemptionPolicy: "PreemptLowerPriority" },
 };
 
+function pullPolicy(image: string | undefined): string {
+  return image !== undefined && hasFixedVersion(image) ? "IfNotPresent" : "Always";
+}
+
 // pkg/util/parsers: an image without tag or digest, or with the tag `latest`, is pulled again each time.
 function hasFixedVersion(image: string): boolean {
   if (image.includes("@")) return true;
@@ -284,6 +289,12 @@ const rewrites: { readonly [type: string]: (value: never) => Fields } = {
     stringData === undefined ? secret : { ...secret, data: { ...secret.data, ...encoded(stringData) } },
   "core.v1.ServiceSpec": affinityTimeout,
   "core.v1.LimitRangeItem": limitRangeItem,
+  // Upstream's gate ClusterTrustBundleProjection is off: the field is dropped.
+  "core.v1.VolumeProjection": (source: Fields) => {
+    if (source["clusterTrustBundle"] === undefined) return source;
+    const { clusterTrustBundle: _, ...rest } = source;
+    return rest;
+  },
   // Go's types hold these numbers by value: programs write 0 where they mean nothing.
   "core.v1.ServicePort": (port: Fields) => withoutZero(port, ["targetPort", "nodePort"]),
   "core.v1.Probe": (probe: Fields) =>

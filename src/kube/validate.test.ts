@@ -62,7 +62,7 @@ const cases: readonly { what: string; of: KubeObject; says: readonly string[] }[
       "spec.containers[1].livenessProbe: Required value: must specify a handler type",
       "spec.containers[1].livenessProbe.successThreshold: Invalid value: 2: must be 1",
       'spec.containers[1].volumeMounts[0].name: Not found: "x"',
-      "spec.containers[1].volumeMounts[0].subPath: Invalid value: \"../y\": must not contain '..'",
+      "spec.containers[1].volumeMounts.subPath: Invalid value: \"../y\": must not contain '..'",
     ],
   },
   {
@@ -267,7 +267,9 @@ const updates: readonly { what: string; before: KubeObject; after: KubeObject; s
     what: "a pod stays on its node",
     before: pod({ containers: [container], nodeName: "node-1" }),
     after: pod({ containers: [container], nodeName: "node-2" }),
-    says: ["spec.nodeName: Forbidden: a pod stays on the node it was bound to"],
+    says: [
+      "spec: Forbidden: pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)",
+    ],
   },
   {
     what: "a pod's command stays, its image may change",

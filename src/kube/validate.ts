@@ -115,6 +115,11 @@ function looksOf(type: TypeSchema): readonly Look[] {
 
 /** Fields whose absence or values are a rule's business: upstream says something else of them than of others, or says it later. */
 const told: ReadonlySet<string> = new Set([
+  "core.v1.AppArmorProfile.localhostProfile",
+  "core.v1.ContainerPort.containerPort",
+  "core.v1.NodeSelectorRequirement.operator",
+  "core.v1.Toleration.operator",
+  "core.v1.VolumeMount.mountPropagation",
   "meta.v1.LabelSelectorRequirement.key",
   "networking.v1.HTTPIngressPath.pathType",
   "networking.v1.IPAddressSpec.parentRef",
@@ -249,6 +254,9 @@ const repeatable = new Set([
   "addresses",
   "volumeMounts",
   "x-kubernetes-validations",
+  "claims",
+  "schedulingGates",
+  "topologySpreadConstraints",
 ]);
 
 function checkListKeys(list: readonly unknown[], field: FieldSchema, path: string, problems: FieldProblem[]): void {

@@ -10,7 +10,7 @@ import type {
   PodSpec,
   Volume,
 } from "./pod.ts";
-import type { ObjectMeta } from "./object.ts";
+import type { Labels, ObjectMeta } from "./object.ts";
 import { labelValue } from "./formats.ts";
 import { at, child } from "./problem.ts";
 import { about, annotationWarnings, byteWarnings, type Warning } from "./warnings.ts";
@@ -26,6 +26,9 @@ export function podSpecWarnings(spec: PodSpec, metadata: Partial<ObjectMeta>, pa
     ...affinityWarnings(spec.affinity ?? {}, within("affinity")),
     ...spreadWarnings(spec, within("topologySpreadConstraints")),
     ...annotationWarnings(metadata.annotations, oldAnnotations, `${path}metadata.annotations`),
+    ...(spec.securityContext?.seccompProfile === undefined
+      ? annotationWarnings(metadata.annotations, { [seccompPod]: seccompText }, `${path}metadata.annotations`)
+      : []),
     ...(spec.volumes ?? []).flatMap((volume, index) => volumeWarnings(volume, at(within("volumes"), index))),
     ...repeated(spec.hostAliases ?? [], ({ ip }) => ip).map(([index, ip]) =>
       about(`${at(within("hostAliases"), index)}.ip`, `duplicate ip ${JSON.stringify(ip)}`),
@@ -37,6 +40,7 @@ export function podSpecWarnings(spec: PodSpec, metadata: Partial<ObjectMeta>, pa
       name === "" ? [about(`${at(within("imagePullSecrets"), index)}.name`, 'invalid empty name ""')] : [],
     ),
     ...containers.flatMap(([container, place]) => containerWarnings(container, place)),
+    ...appArmorWarnings(spec, containers, metadata.annotations, `${path}metadata.annotations`),
     ...portWarnings(containers),
     ...((spec.terminationGracePeriodSeconds ?? 0) < 0
       ? [
@@ -67,6 +71,9 @@ const oldAnnotations = {
   "security.alpha.kubernetes.io/unsafe-sysctls": 'non-functional in v1.11+; use the "sysctls" field instead',
 };
 
+const seccompPod = "seccomp.security.alpha.kubernetes.io/pod";
+const seccompText = 'non-functional in v1.27+; use the "seccompProfile" field instead';
+
 /** Volumes of plugins that are gone. */
 const oldVolumes: { readonly [source: string]: string } = {
   photonPersistentDisk: "deprecated in v1.11, non-functional in v1.16+",
@@ -81,12 +88,35 @@ const oldVolumes: { readonly [source: string]: string } = {
 };
 
 function volumeWarnings(volume: Volume, path: string): readonly Warning[] {
+  const { name, projected } = volume;
+  const { sources = [] } = projected ?? {};
+  if (sources.length > 0 && sources.every((source) => Object.keys(source).length === 0))
+    return [{ field: path, text: `volume ${JSON.stringify(name)} (Projected) has no sources provided` }];
   return Object.keys(volume).flatMap((source) => {
     const message = oldVolumes[source];
     // The path is that of upstream's own type.
     return message === undefined ? [] : [about(child(path, source === "storageos" ? "storageOS" : source), message)];
   });
 }
+
+function appArmorWarnings(
+  spec: PodSpec,
+  containers: Placed,
+  annotations: Labels | undefined,
+  path: string,
+): readonly Warning[] {
+  if (annotations === undefined) return [];
+  const has = (context: object | undefined): boolean =>
+    (context as Fields | undefined)?.["appArmorProfile"] !== undefined;
+  if (has(spec.securityContext)) return [];
+  return containers.flatMap(([{ name, securityContext }]) => {
+    const key = `container.apparmor.security.beta.kubernetes.io/${name}`;
+    if (annotations[key] === undefined || has(securityContext)) return [];
+    return [about(at(path, key), 'deprecated since v1.30; use the "appArmorProfile" field instead')];
+  });
+}
+
+type Fields = { readonly [field: string]: unknown };
 
 type Placed = readonly (readonly [container: Container, place: string])[];
 

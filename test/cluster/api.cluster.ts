@@ -15,6 +15,8 @@ import type { Case } from "./api/case.testing.ts";
 import { clientOf, compare, prepare, type Client } from "./api/compare.testing.ts";
 import { differences } from "./api/differences.testing.ts";
 import { cases as network } from "./api/network-cases.testing.ts";
+import { cases as podParts } from "./api/pod-parts-cases.testing.ts";
+import { cases as pods } from "./api/pods-cases.testing.ts";
 import { cases as services } from "./api/services-cases.testing.ts";
 import { etcdProgram, peer } from "./peers.testing.ts";
 
@@ -39,7 +41,7 @@ after(async () => {
   for (const server of servers) await server.stop();
 });
 
-for (const [part, cases] of Object.entries({ services, network })) {
+for (const [part, cases] of Object.entries({ services, network, pods, podParts })) {
   void test(`${part}: both servers answer alike`, async () => {
     const seen = new Map<string, readonly string[]>();
     for (const each of chosen(cases))

@@ -81,6 +81,7 @@ export function startPeer(programs: typeof peerPrograms = peerPrograms): Promise
       "--endpoint-reconciler-type=none",
       "--service-cluster-ip-range=10.96.0.0/16",
       "--authorization-mode=Node,RBAC",
+      "--allow-privileged=true",
       `--client-ca-file=${pki}/ca.crt`,
       `--tls-cert-file=${pki}/apiserver.crt`,
       `--tls-private-key-file=${pki}/apiserver.key`,

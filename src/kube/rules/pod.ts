@@ -1,6 +1,5 @@
 // Rules for Pods and the templates of pods. Wording: upstream's pkg/apis/core/validation.
 
-import { sameJson } from "../equal.ts";
 import {
   configKey,
   dnsLabel,
@@ -12,67 +11,50 @@ import {
   portName,
   qualifiedName,
 } from "../formats.ts";
-import type { KubeObject } from "../object.ts";
+import type { KubeObject, Labels } from "../object.ts";
 import type {
   Container,
   ContainerPort,
   EnvFromSource,
   EnvVar,
   HTTPGetAction,
-  KeyToPath,
   LabelSelectorRequirement,
   LabelSelector,
-  NodeSelectorRequirement,
   Pod,
   PodSpec,
   PodTemplateSpec,
   Probe,
-  ResourceRequirements,
   TCPSocketAction,
-  Toleration,
-  TopologySpreadConstraint,
   Volume,
 } from "../pod.ts";
 import { at, child, duplicate, forbidden, invalid, required, type FieldProblem } from "../problem.ts";
 import { parseQuantity } from "../quantity.ts";
 import { annotationProblems, labelProblems } from "./metadata.ts";
+import { fieldReference, resourceReference } from "./pod-references.ts";
+import { claimProblems, resourceRules, restarts } from "./pod-resources.ts";
+import { schedulingProblems, schedulingRules } from "./pod-scheduling.ts";
+import { hostProblems, securityRules } from "./pod-security.ts";
+import { ephemeralOnly, podUpdate } from "./pod-update.ts";
+import { mounts, volumeRules } from "./pod-volumes.ts";
 import { portOrName } from "./service.ts";
 import { formProblems, negativeProblems, ports, rangeProblems, type Rules, type UpdateRule } from "./rule.ts";
 
 export const podRules: Rules = {
-  "core.v1.Pod": function* ({ spec }: Pod) {
-    if (spec === undefined) yield required("spec.containers");
-  },
+  ...volumeRules,
+  ...resourceRules,
+  ...schedulingRules,
+  ...securityRules,
+  "core.v1.Pod": pod,
   "core.v1.PodSpec": podSpec,
   "core.v1.PodTemplateSpec": podTemplate,
   "core.v1.Container": container,
   "core.v1.EphemeralContainer": container,
   "core.v1.ContainerPort": containerPort,
   "core.v1.EnvVar": envVariable,
-  "core.v1.EnvFromSource": envFrom,
   "core.v1.Probe": probe,
   "core.v1.LifecycleHandler": (handler: object, path: string) => handlerProblems(handler, path),
   "core.v1.HTTPGetAction": httpGet,
   "core.v1.TCPSocketAction": ({ port }: TCPSocketAction, path: string) => portOrName(port, child(path, "port")),
-  "core.v1.ResourceRequirements": resources,
-  "core.v1.Volume": volume,
-  "core.v1.KeyToPath": keyToPath,
-  "core.v1.Toleration": toleration,
-  "core.v1.TopologySpreadConstraint": spread,
-  "core.v1.NodeSelectorRequirement": nodeRequirement,
-  "core.v1.NodeSelector": function* (
-    { nodeSelectorTerms = [] }: { nodeSelectorTerms?: readonly unknown[] },
-    path: string,
-  ) {
-    if (nodeSelectorTerms.length === 0)
-      yield required(child(path, "nodeSelectorTerms"), "must have at least one node selector term");
-  },
-  "core.v1.PreferredSchedulingTerm": weighted,
-  "core.v1.WeightedPodAffinityTerm": weighted,
-  "core.v1.PodAffinityTerm": function* ({ topologyKey }: { topologyKey: string }, path: string) {
-    if (topologyKey === "") yield required(child(path, "topologyKey"), "can not be empty");
-    yield* formProblems(topologyKey, qualifiedName, child(path, "topologyKey"));
-  },
   "meta.v1.LabelSelector": labelSelector,
   "meta.v1.LabelSelectorRequirement": labelRequirement,
 };
@@ -81,12 +63,63 @@ export const podUpdateRules: { readonly [type: string]: UpdateRule } = { "core.v
 
 const int32Max = 2 ** 31 - 1;
 
+function* pod({ metadata, spec }: Pod, _path: string, whole: KubeObject): Iterable<FieldProblem> {
+  if (spec === undefined) {
+    yield required("spec.containers");
+    return;
+  }
+  const isNew = metadata.resourceVersion === undefined;
+  if (isNew && (spec.ephemeralContainers ?? []).length > 0)
+    yield forbidden("spec.ephemeralContainers", "cannot be set on create");
+  if (isNew && (spec.nodeName ?? "") !== "" && (spec.schedulingGates ?? []).length > 0)
+    yield forbidden("spec.nodeName", "cannot be set until all schedulingGates have been cleared");
+  for (const field of ["containers", "initContainers", "ephemeralContainers"] as const)
+    for (const [index, { image = "" }] of (spec[field] ?? []).entries())
+      if (image.trim() !== image)
+        yield invalid(`${at(`spec.${field}`, index)}.image`, image, "must not have leading or trailing whitespace");
+  yield* podAnnotations(whole.metadata.annotations ?? {}, spec, "metadata.annotations");
+}
+
+const appArmorPrefix = "container.apparmor.security.beta.kubernetes.io/";
+const seccompPod = "seccomp.security.alpha.kubernetes.io/pod";
+const seccompPrefix = "container.seccomp.security.alpha.kubernetes.io/";
+const deletionCost = "controller.kubernetes.io/pod-deletion-cost";
+const mirror = "kubernetes.io/config.mirror";
+
+/** Annotations that mean something for a pod. */
+function* podAnnotations(annotations: Labels, spec: PodSpec, path: string): Iterable<FieldProblem> {
+  for (const [name, value] of Object.entries(annotations)) {
+    const place = at(path, name);
+    if (name === mirror && (spec.nodeName ?? "") === "")
+      yield invalid(place, value, "must set spec.nodeName if mirror pod annotation is set");
+    if (name === deletionCost && !isCost(value)) yield invalid(place, value, "must be a 32bit integer");
+    const isSeccomp = name === seccompPod || name.startsWith(seccompPrefix);
+    // Upstream's path.
+    if (isSeccomp && !/^(runtime\/default|docker\/default|unconfined|localhost\/.*)$/.test(value))
+      yield invalid(child(path, name), value, "must be a valid seccomp profile");
+    if (!name.startsWith(appArmorPrefix)) continue;
+    const container_ = name.slice(appArmorPrefix.length);
+    const all = [...spec.containers, ...(spec.initContainers ?? []), ...(spec.ephemeralContainers ?? [])];
+    if (all.every((each) => each.name !== container_)) yield invalid(place, container_, "container not found");
+    if (!/^(runtime\/default|unconfined|localhost\/.+|)$/.test(value))
+      yield invalid(place, value, `invalid AppArmor profile name: ${JSON.stringify(value)}`);
+  }
+}
+
+function isCost(text: string): boolean {
+  return /^(0|-?[1-9][0-9]*)$/.test(text) && Math.abs(Number(text)) <= int32Max;
+}
+
 function* podSpec(spec: PodSpec, path: string, whole: KubeObject): Iterable<FieldProblem> {
   yield* podContainers(spec, path, claimNames(whole));
   yield* podNames(spec, path);
   yield* podDns(spec, path);
+  yield* claimProblems(spec, path);
+  yield* schedulingProblems(spec, path);
+  yield* hostProblems(spec, path);
+  yield* hostPortsOfNode(spec, whole.kind === "Pod", path);
+  yield* podAmounts(spec, path);
   yield* rangeProblems(spec.activeDeadlineSeconds, { first: 1, last: int32Max }, child(path, "activeDeadlineSeconds"));
-  yield* negativeProblems(spec.terminationGracePeriodSeconds, child(path, "terminationGracePeriodSeconds"));
   yield* labelProblems(spec.nodeSelector, child(path, "nodeSelector"));
   for (const [index, { ip, hostnames = [] }] of (spec.hostAliases ?? []).entries()) {
     const place = at(child(path, "hostAliases"), index);
@@ -95,7 +128,8 @@ function* podSpec(spec: PodSpec, path: string, whole: KubeObject): Iterable<Fiel
       yield* formProblems(name, dnsSubdomain, at(child(place, "hostnames"), each));
   }
   for (const [index, { conditionType }] of (spec.readinessGates ?? []).entries())
-    yield* formProblems(conditionType, qualifiedName, `${at(child(path, "readinessGates"), index)}.conditionType`);
+    for (const problem of qualifiedName(conditionType))
+      yield invalid(`${at(child(path, "readinessGates"), index)}.conditionType`, conditionType, problem);
 }
 
 /** A StatefulSet's claims become volumes of its pods. */
@@ -107,28 +141,38 @@ function claimNames({ kind, spec }: KubeObject): readonly string[] {
   return (claims ?? []).map(({ metadata }) => metadata?.name ?? "");
 }
 
-function* podContainers(spec: Partial<PodSpec>, path: string, claims: readonly string[]): Iterable<FieldProblem> {
-  const { containers = [], initContainers = [], ephemeralContainers = [], volumes = [] } = spec;
+function* podContainers(spec: PodSpec, path: string, claims: readonly string[]): Iterable<FieldProblem> {
+  const { containers = [], initContainers = [], ephemeralContainers = [], volumes = [] } = spec as Partial<PodSpec>;
   if (containers.length === 0) yield required(child(path, "containers"));
   const names = new Set(containers.map(({ name }) => name));
-  const volumeNames = new Set([...volumes.map(({ name }) => name), ...claims]);
+  const byName = new Map<string, Volume | undefined>(claims.map((name) => [name, undefined]));
+  for (const volume of volumes) byName.set(volume.name, volume);
   for (const [index, each] of containers.entries()) {
     const place = at(child(path, "containers"), index);
-    yield* mounts(each, volumeNames, place);
-    if (each.restartPolicy === "")
-      yield forbidden(child(place, "restartPolicy"), "may not be set for non-init containers");
+    yield* mounts(each, byName, place);
+    yield* restarts(each, spec.restartPolicy, place);
+    yield* hooks(each, spec, place);
+    if (each.readinessProbe?.terminationGracePeriodSeconds !== undefined)
+      yield invalid(
+        child(place, "readinessProbe.terminationGracePeriodSeconds"),
+        each.readinessProbe.terminationGracePeriodSeconds,
+        "must not be set for readinessProbes",
+      );
   }
   for (const [index, each] of initContainers.entries()) {
     const place = at(child(path, "initContainers"), index);
     if (names.has(each.name)) yield duplicate(child(place, "name"), each.name);
-    yield* mounts(each, volumeNames, place);
-    if (each.restartPolicy !== "Always") yield* initOnly(each, place);
+    yield* mounts(each, byName, place);
+    yield* restarts(each, spec.restartPolicy, place);
+    if (each.restartPolicy === "Always") yield* hooks(each, spec, place);
+    else yield* initOnly(each, place);
   }
+  const others = new Set([...names, ...initContainers.map(({ name }) => name)]);
   for (const [index, each] of ephemeralContainers.entries()) {
     const place = at(child(path, "ephemeralContainers"), index);
-    const isTaken = names.has(each.name) || initContainers.some(({ name }) => name === each.name);
-    if (isTaken) yield duplicate(child(place, "name"), each.name);
-    yield* mounts(each, volumeNames, place);
+    if (others.has(each.name)) yield duplicate(child(place, "name"), each.name);
+    yield* mounts(each, byName, place);
+    yield* ephemeralOnly(each, others, place);
   }
   yield* hostPorts([...containers, ...initContainers.filter((each) => each.restartPolicy === "Always")], path);
 }
@@ -139,31 +183,48 @@ function* initOnly(each: Container, path: string): Iterable<FieldProblem> {
       yield forbidden(child(path, field), "may not be set for init containers without restartPolicy=Always");
 }
 
-function* mounts({ volumeMounts = [] }: Container, volumes: ReadonlySet<string>, path: string): Iterable<FieldProblem> {
-  const paths = new Set<string>();
-  for (const [index, { name, mountPath, subPath = "", subPathExpr = "" }] of volumeMounts.entries()) {
-    const place = at(child(path, "volumeMounts"), index);
-    if (name === "") yield required(child(place, "name"));
-    else if (!volumes.has(name))
-      yield {
-        field: child(place, "name"),
-        reason: "FieldValueNotFound",
-        message: `Not found: ${JSON.stringify(name)}`,
-      };
-    if (mountPath === "") yield required(child(place, "mountPath"));
-    if (paths.has(mountPath)) yield invalid(child(place, "mountPath"), mountPath, "must be unique");
-    paths.add(mountPath);
-    if (subPath !== "" && subPathExpr !== "")
-      yield invalid(child(place, "subPathExpr"), subPathExpr, "subPathExpr and subPath are mutually exclusive");
-    yield* insidePath(subPath, child(place, "subPath"));
-    yield* insidePath(subPathExpr, child(place, "subPathExpr"));
+/** Hooks that only sleep must end while the pod is given time to. */
+function* hooks({ lifecycle = {} }: Container, spec: PodSpec, path: string): Iterable<FieldProblem> {
+  const grace = spec.terminationGracePeriodSeconds ?? 30;
+  for (const field of ["postStart", "preStop"] as const) {
+    const seconds = lifecycle[field]?.sleep?.seconds;
+    if (seconds !== undefined && (seconds < 0 || seconds > grace))
+      yield invalid(
+        child(path, `lifecycle.${field}.sleep`),
+        seconds,
+        `must be non-negative and less than terminationGracePeriodSeconds (${grace})`,
+      );
   }
 }
 
-/** A path below another: relative, and without ways up. */
-function* insidePath(text: string, path: string): Iterable<FieldProblem> {
-  if (text.startsWith("/")) yield invalid(path, text, "must be a relative path");
-  if (text.split("/").includes("..")) yield invalid(path, text, "must not contain '..'");
+/** In the node's network a port is the node's. */
+function* hostPortsOfNode(spec: PodSpec, isPod: boolean, path: string): Iterable<FieldProblem> {
+  if (spec.hostNetwork !== true) return;
+  for (const [index, { ports: list = [] }] of spec.containers.entries())
+    for (const [each, { containerPort: port, hostPort = 0 }] of list.entries())
+      if (hostPort !== port && (isPod || hostPort !== 0))
+        yield invalid(
+          `${at(child(path, "containers"), index)}.ports[${each}].hostPort`,
+          hostPort,
+          "must match `containerPort` when `hostNetwork` is true",
+        );
+}
+
+/** What a pod asks for as a whole holds all that its containers ask for. */
+function* podAmounts({ resources, containers }: PodSpec, path: string): Iterable<FieldProblem> {
+  for (const [name, limit] of Object.entries(resources?.limits ?? {})) {
+    if (resources?.requests?.[name] !== undefined) continue;
+    const sum = containers.reduce(
+      (total, { resources: own }) => total + (parseQuantity(own?.requests?.[name] ?? 0) ?? 0),
+      0,
+    );
+    if (sum > (parseQuantity(limit) ?? 0))
+      yield invalid(
+        child(path, "resources.requests"),
+        String(sum),
+        `must be less than or equal to ${name} limit of ${limit}`,
+      );
+  }
 }
 
 /** Two containers of a pod cannot have one port of the node. */
@@ -184,6 +245,12 @@ function* podNames(spec: PodSpec, path: string): Iterable<FieldProblem> {
   yield* formProblems(spec.nodeName, dnsSubdomain, child(path, "nodeName"));
   yield* formProblems(spec.serviceAccountName, dnsSubdomain, child(path, "serviceAccountName"));
   yield* formProblems(spec.priorityClassName, dnsSubdomain, child(path, "priorityClassName"));
+  yield* formProblems(spec.runtimeClassName, dnsSubdomain, child(path, "runtimeClassName"));
+  if (spec.hostnameOverride === undefined) return;
+  const place = child(path, "hostnameOverride");
+  if (spec.setHostnameAsFQDN === true) yield forbidden(place, "may not be specified when setHostnameAsFQDN is true");
+  if (spec.hostNetwork === true) yield forbidden(place, "may not be specified when hostNetwork is true");
+  for (const problem of dnsSubdomain(spec.hostnameOverride)) yield invalid(place, spec.hostnameOverride, problem);
 }
 
 const nameserversMax = 3;
@@ -232,10 +299,8 @@ function* podTemplate({ metadata, spec }: PodTemplateSpec, path: string): Iterab
 function* container(each: Container, path: string): Iterable<FieldProblem> {
   if (each.name === "") yield required(child(path, "name"));
   yield* formProblems(each.name, dnsLabel, child(path, "name"));
-  const image = each.image ?? "";
-  if (image === "") yield required(child(path, "image"));
-  else if (image.trim() !== image)
-    yield invalid(child(path, "image"), image, "must not have leading or trailing whitespace");
+  if ((each.image ?? "") === "") yield required(child(path, "image"));
+  yield* envFrom(each.envFrom ?? [], child(path, "envFrom"));
   const names = new Set<string>();
   for (const [index, { name = "" }] of (each.ports ?? []).entries()) {
     if (name !== "" && names.has(name)) yield duplicate(child(at(child(path, "ports"), index), "name"), name);
@@ -248,14 +313,27 @@ function* container(each: Container, path: string): Iterable<FieldProblem> {
 }
 
 function* containerPort(
-  { name, containerPort: port, hostPort = 0, hostIP }: ContainerPort,
+  { name, containerPort: port, hostPort = 0 }: ContainerPort,
   path: string,
 ): Iterable<FieldProblem> {
   yield* formProblems(name, portName, child(path, "name"));
-  yield* rangeProblems(port, ports, child(path, "containerPort"));
+  if (port === 0) yield required(child(path, "containerPort"));
+  else yield* rangeProblems(port, ports, child(path, "containerPort"));
   if (hostPort !== 0) yield* rangeProblems(hostPort, ports, child(path, "hostPort"));
-  yield* formProblems(hostIP, ipAddress, child(path, "hostIP"));
 }
+
+/** Fields of a pod that a variable can have. */
+const variables: readonly string[] = [
+  "metadata.name",
+  "metadata.namespace",
+  "metadata.uid",
+  "spec.nodeName",
+  "spec.serviceAccountName",
+  "status.hostIP",
+  "status.hostIPs",
+  "status.podIP",
+  "status.podIPs",
+];
 
 const sources = ["fieldRef", "resourceFieldRef", "configMapKeyRef", "secretKeyRef", "fileKeyRef"] as const;
 
@@ -273,10 +351,14 @@ function* envVariable({ name, value = "", valueFrom }: EnvVar, path: string): It
       "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef` or `secretKeyRef`",
     );
   if (given.length > 1) yield invalid(place, "", "may not have more than one field specified at a time");
+  const { fieldRef, resourceFieldRef } = valueFrom;
+  if (fieldRef !== undefined) yield* fieldReference(fieldRef, variables, child(place, "fieldRef"));
+  if (resourceFieldRef !== undefined) yield* resourceReference(resourceFieldRef, child(place, "resourceFieldRef"));
   for (const source of ["configMapKeyRef", "secretKeyRef"] as const) {
     const reference = valueFrom[source];
     if (reference === undefined) continue;
-    if ((reference.name ?? "") === "") yield required(child(place, `${source}.name`));
+    for (const problem of dnsSubdomain(reference.name ?? ""))
+      yield invalid(child(place, `${source}.name`), reference.name ?? "", problem);
     if (reference.key === "") yield required(child(place, `${source}.key`));
     else
       for (const problem of configKey(reference.key))
@@ -284,14 +366,22 @@ function* envVariable({ name, value = "", valueFrom }: EnvVar, path: string): It
   }
 }
 
-function* envFrom({ prefix, configMapRef, secretRef }: EnvFromSource, path: string): Iterable<FieldProblem> {
-  yield* formProblems(prefix, envName, child(path, "prefix"));
-  if (configMapRef !== undefined && secretRef !== undefined)
-    yield invalid(path, "", "may not have more than one field specified at a time");
-  if (configMapRef === undefined && secretRef === undefined)
-    yield invalid(path, "", "must specify one of: `configMapRef` or `secretRef`");
-  if (configMapRef !== undefined && (configMapRef.name ?? "") === "") yield required(child(path, "configMapRef.name"));
-  if (secretRef !== undefined && (secretRef.name ?? "") === "") yield required(child(path, "secretRef.name"));
+/** Some of upstream's paths name the list. */
+function* envFrom(list: readonly EnvFromSource[], path: string): Iterable<FieldProblem> {
+  for (const [index, { prefix, configMapRef, secretRef }] of list.entries()) {
+    const place = at(path, index);
+    yield* formProblems(prefix, envName, child(place, "prefix"));
+    for (const [field, reference] of Object.entries({ configMapRef, secretRef })) {
+      const name = reference?.name ?? "";
+      if (reference === undefined) continue;
+      if (name === "") yield required(child(place, `${field}.name`));
+      else yield* formProblems(name, dnsSubdomain, child(place, `${field}.name`));
+    }
+    if (configMapRef !== undefined && secretRef !== undefined)
+      yield invalid(path, "", "may not have more than one field specified at a time");
+    if (configMapRef === undefined && secretRef === undefined)
+      yield invalid(path, "", "must specify one of: `configMapRef` or `secretRef`");
+  }
 }
 
 function* probe(each: Probe, path: string): Iterable<FieldProblem> {
@@ -309,11 +399,14 @@ function* probe(each: Probe, path: string): Iterable<FieldProblem> {
     yield invalid(child(path, "terminationGracePeriodSeconds"), grace, "must be greater than 0");
 }
 
+/** Probes that a container may not have are not looked at further: that it has them is said. */
+const unseen = /\.initContainers\[\d+\]\.(liveness|readiness|startup)Probe$/;
+
 const handlers = ["exec", "httpGet", "tcpSocket", "grpc", "sleep"] as const;
 
 function* handlerProblems(handler: object, path: string): Iterable<FieldProblem> {
   const given = handlers.filter((kind) => (handler as { readonly [field: string]: unknown })[kind] !== undefined);
-  if (given.length === 0) yield required(path, "must specify a handler type");
+  if (given.length === 0 && !unseen.test(path)) yield required(path, "must specify a handler type");
   for (const kind of given.slice(1)) yield forbidden(child(path, kind), "may not specify more than 1 handler type");
   const { exec, grpc } = handler as Probe;
   if (exec !== undefined && (exec.command ?? []).length === 0) yield required(child(path, "exec.command"));
@@ -325,93 +418,6 @@ function* httpGet({ path: urlPath = "", port, httpHeaders = [] }: HTTPGetAction,
   yield* portOrName(port, child(path, "port"));
   for (const { name } of httpHeaders)
     for (const problem of httpHeaderName(name)) yield invalid(child(path, "httpHeaders"), name, problem);
-}
-
-function* resources({ limits = {}, requests = {} }: ResourceRequirements, path: string): Iterable<FieldProblem> {
-  for (const [field, quantities] of Object.entries({ limits, requests }))
-    for (const [name, quantity] of Object.entries(quantities))
-      if ((parseQuantity(quantity) ?? 0) < 0)
-        yield invalid(at(child(path, field), name), String(quantity), "must be greater than or equal to 0");
-  for (const [name, request] of Object.entries(requests)) {
-    const limit = limits[name];
-    if (limit !== undefined && (parseQuantity(request) ?? 0) > (parseQuantity(limit) ?? 0))
-      yield invalid(
-        child(path, "requests"),
-        String(request),
-        `must be less than or equal to ${name} limit of ${limit}`,
-      );
-  }
-}
-
-function* volume(each: Volume, path: string): Iterable<FieldProblem> {
-  if (each.name === "") yield required(child(path, "name"));
-  yield* formProblems(each.name, dnsLabel, child(path, "name"));
-  const kinds = Object.keys(each).filter((field) => field !== "name" && each[field] !== undefined);
-  for (const kind of kinds.slice(1)) yield forbidden(child(path, kind), "may not specify more than 1 volume type");
-  if (each.configMap !== undefined && (each.configMap.name ?? "") === "") yield required(child(path, "configMap.name"));
-  if (each.secret !== undefined && (each.secret.secretName ?? "") === "")
-    yield required(child(path, "secret.secretName"));
-  if (each.hostPath?.path === "") yield required(child(path, "hostPath.path"));
-}
-
-function* keyToPath({ key, path: file, mode }: KeyToPath, path: string): Iterable<FieldProblem> {
-  if (key === "") yield required(child(path, "key"));
-  if (file === "") yield required(child(path, "path"));
-  yield* insidePath(file, child(path, "path"));
-  if (mode !== undefined && (mode < 0 || mode > 0o777))
-    yield invalid(child(path, "mode"), mode, "must be a number between 0 and 0777 (octal), both inclusive");
-}
-
-function* toleration(
-  { key = "", operator, value = "", effect, tolerationSeconds }: Toleration,
-  path: string,
-): Iterable<FieldProblem> {
-  yield* formProblems(key, qualifiedName, child(path, "key"));
-  if (key === "" && operator !== "Exists")
-    yield invalid(
-      child(path, "operator"),
-      operator ?? "",
-      'operator must be Exists when `key` is empty, which means "match all values and all keys"',
-    );
-  if (operator === "Exists" && value !== "")
-    yield invalid(child(path, "operator"), value, "value must be empty when `operator` is 'Exists'");
-  if (operator !== "Exists") yield* formProblems(value, labelValue, child(path, "value"));
-  if (tolerationSeconds !== undefined && effect !== "NoExecute")
-    yield invalid(child(path, "effect"), effect ?? "", "effect must be 'NoExecute' when `tolerationSeconds` is set");
-}
-
-function* spread(
-  { maxSkew, topologyKey, minDomains, whenUnsatisfiable }: TopologySpreadConstraint,
-  path: string,
-): Iterable<FieldProblem> {
-  if (maxSkew <= 0) yield invalid(child(path, "maxSkew"), maxSkew, "must be greater than zero");
-  if (topologyKey === "") yield required(child(path, "topologyKey"), "can not be empty");
-  if (minDomains === undefined) return;
-  if (minDomains <= 0) yield invalid(child(path, "minDomains"), minDomains, "must be greater than zero");
-  if (whenUnsatisfiable !== "DoNotSchedule")
-    yield invalid(
-      child(path, "minDomains"),
-      minDomains,
-      `can only use minDomains if whenUnsatisfiable=DoNotSchedule, not ${whenUnsatisfiable}`,
-    );
-}
-
-function* nodeRequirement(
-  { key, operator, values = [] }: NodeSelectorRequirement,
-  path: string,
-): Iterable<FieldProblem> {
-  const place = child(path, "values");
-  if ((operator === "In" || operator === "NotIn") && values.length === 0)
-    yield required(place, "must be specified when `operator` is 'In' or 'NotIn'");
-  if ((operator === "Exists" || operator === "DoesNotExist") && values.length > 0)
-    yield forbidden(place, "may not be specified when `operator` is 'Exists' or 'DoesNotExist'");
-  if ((operator === "Gt" || operator === "Lt") && values.length !== 1)
-    yield required(place, "must be specified single value when `operator` is 'Lt' or 'Gt'");
-  if (key !== "metadata.name") yield* formProblems(key, qualifiedName, child(path, "key"));
-}
-
-function* weighted({ weight }: { readonly weight: number }, path: string): Iterable<FieldProblem> {
-  if (weight < 1 || weight > 100) yield invalid(child(path, "weight"), weight, "must be in the range 1-100");
 }
 
 function* labelSelector({ matchLabels }: LabelSelector, path: string): Iterable<FieldProblem> {
@@ -439,47 +445,4 @@ function* labelRequirement(
   }
   for (const problem of qualifiedName(key ?? "")) yield invalid(child(path, "key"), key ?? "", problem);
   for (const [index, value] of values.entries()) yield* formProblems(value, labelValue, at(place, index));
-}
-
-const updatable = [
-  "`spec.containers[*].image`",
-  "`spec.initContainers[*].image`",
-  "`spec.activeDeadlineSeconds`",
-  "`spec.tolerations` (only additions to existing tolerations)",
-  "`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)",
-];
-
-/** A pod is what it was made as, but for a few fields; a node is given to it once. */
-function* podUpdate(pod: Pod, previous: Pod): Iterable<FieldProblem> {
-  const [spec, before] = [pod.spec, previous.spec];
-  const node = before.nodeName ?? "";
-  if (node !== "" && spec.nodeName !== node)
-    yield forbidden("spec.nodeName", "a pod stays on the node it was bound to");
-  const gates = new Set((before.schedulingGates ?? []).map(({ name }) => name));
-  for (const [index, { name }] of (spec.schedulingGates ?? []).entries())
-    if (!gates.has(name))
-      yield forbidden(at("spec.schedulingGates", index), "only deletion is allowed, but found new scheduling gate");
-  const deadline = spec.activeDeadlineSeconds;
-  if (before.activeDeadlineSeconds !== undefined && (deadline === undefined || deadline > before.activeDeadlineSeconds))
-    yield invalid("spec.activeDeadlineSeconds", deadline, "must be less than or equal to previous value");
-  if (!sameJson(fixedPart(spec), fixedPart(before)))
-    yield forbidden("spec", `pod updates may not change fields other than ${updatable.join(",")}`);
-}
-
-/** The specification without what may change. */
-function fixedPart(spec: PodSpec): unknown {
-  const withoutImages = (containers: readonly Container[] | undefined): unknown =>
-    containers?.map((each) => ({ ...each, image: undefined, resources: undefined }));
-  return {
-    ...spec,
-    containers: withoutImages(spec.containers),
-    initContainers: withoutImages(spec.initContainers),
-    ephemeralContainers: undefined,
-    activeDeadlineSeconds: undefined,
-    tolerations: undefined,
-    terminationGracePeriodSeconds: undefined,
-    nodeName: undefined,
-    schedulingGates: undefined,
-    ...((spec.schedulingGates ?? []).length > 0 ? { nodeSelector: undefined, affinity: undefined } : {}),
-  };
 }

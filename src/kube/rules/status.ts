@@ -5,10 +5,12 @@ import { parseAddress } from "../../ip/address.ts";
 import { dnsSubdomain, ipAddress } from "../formats.ts";
 import type { Ingress, Service } from "../kinds.ts";
 import { at, child, forbidden, invalid, notSupported, required, type FieldProblem } from "../problem.ts";
+import { podStatus } from "./pod-update.ts";
 import { formProblems, type UpdateRule } from "./rule.ts";
 
 /** What is wrong with an object's status, by the type of the object; the previous object has the same specification. */
 export const statusRules: { readonly [type: string]: UpdateRule } = {
+  "core.v1.Pod": podStatus,
   "core.v1.Service": serviceStatus,
   "networking.v1.Ingress": function* ({ status }: Ingress) {
     yield* ingressPoints(status?.loadBalancer?.ingress ?? []);

@@ -3,8 +3,18 @@
 //
 // Not here: defaults (kube/defaults.ts), validation (kube/validate.ts), allocation of addresses and ports (an Admission).
 
-import type { Job, Namespace, Pod, Service } from "../../kube/kinds.ts";
-import type { KubeObject } from "../../kube/object.ts";
+import { sameJson } from "../../kube/equal.ts";
+import type {
+  Container,
+  Job,
+  LabelSelector,
+  LabelSelectorRequirement,
+  Namespace,
+  Pod,
+  PodAffinity,
+  Service,
+} from "../../kube/kinds.ts";
+import type { KubeObject, Labels } from "../../kube/object.ts";
 import { remembered } from "../../kube/repeated.ts";
 import { timeText } from "./bookkeeping.ts";
 
@@ -12,7 +22,7 @@ export interface Strategy {
   /** Does a client's status survive creation? Only for kinds that are reported rather than asked for. */
   readonly keepsStatus?: boolean;
   /** The object as it is created; its name and uid are set. */
-  readonly prepareCreate?: (object: KubeObject) => KubeObject;
+  readonly prepareCreate?: (object: KubeObject, nowMs: number) => KubeObject;
   /** The object as it replaces a previous one. */
   readonly prepareUpdate?: (object: KubeObject, previous: KubeObject, nowMs: number) => KubeObject;
   /** The object as it is when its deletion begins. */
@@ -44,7 +54,7 @@ const strategies: { readonly [resource: string]: Strategy } = {
   },
   nodes: { keepsStatus: true },
   pods: {
-    prepareCreate: (object) => ({ ...object, status: { phase: "Pending", qosClass: qosClass(object as Pod) } }),
+    prepareCreate: (object, nowMs) => newPod(object as Pod, nowMs),
     prepareUpdate: (object, previous, nowMs) => scheduledPod(object as Pod, previous as Pod, nowMs),
     gracePeriodSeconds: (object, requested) => podGraceSeconds(object as Pod, requested),
   },
@@ -55,6 +65,100 @@ const strategies: { readonly [resource: string]: Strategy } = {
   "ingresses.networking.k8s.io": { prepareCreate: (object) => ({ ...object, status: { loadBalancer: {} } }) },
   "jobs.batch": { prepareCreate: (object) => jobWithSelector(object as Job) },
 };
+
+// pkg/registry/core/pod/strategy.go PrepareForCreate: the status of a pod that nobody has looked at, and selectors completed with the pod's labels.
+function newPod(pod: Pod, nowMs: number): KubeObject {
+  const status = { phase: "Pending", qosClass: qosClass(pod) } as const;
+  const gated = {
+    type: "PodScheduled",
+    status: "False",
+    lastTransitionTime: timeText(nowMs),
+    reason: "SchedulingGated",
+    message: "Scheduling is blocked due to non-empty scheduling gates",
+  };
+  const isGated = (pod.spec.schedulingGates ?? []).length > 0;
+  return { ...withOwnLabels(withProfiles(pod)), status: isGated ? { ...status, conditions: [gated] } : status };
+}
+
+const appArmorPrefix = "container.apparmor.security.beta.kubernetes.io/";
+
+// applyAppArmorVersionSkew: what annotations said once is said by fields.
+function withProfiles(pod: Pod): Pod {
+  const annotations = pod.metadata.annotations ?? {};
+  if (!Object.keys(annotations).some((name) => name.startsWith(appArmorPrefix))) return pod;
+  const profiled = <T extends Container>(each: T): T => {
+    const profile = profileOf(annotations[`${appArmorPrefix}${each.name}`]);
+    const context = each.securityContext as { readonly appArmorProfile?: object } | undefined;
+    if (profile === undefined || context?.appArmorProfile !== undefined) return each;
+    return { ...each, securityContext: { ...context, appArmorProfile: profile } };
+  };
+  const { containers, initContainers } = pod.spec;
+  const spec = {
+    ...pod.spec,
+    containers: containers.map(profiled),
+    ...(initContainers !== undefined && { initContainers: initContainers.map(profiled) }),
+  };
+  return { ...pod, spec };
+}
+
+function profileOf(text: string | undefined): object | undefined {
+  if (text === "unconfined") return { type: "Unconfined" };
+  if (text === "runtime/default") return { type: "RuntimeDefault" };
+  const local = /^localhost\/(.+)$/.exec(text ?? "")?.[1];
+  return local === undefined ? undefined : { type: "Localhost", localhostProfile: local };
+}
+
+// applyMatchLabelKeys, applyMatchLabelKeysAndMismatchLabelKeys
+function withOwnLabels(pod: Pod): Pod {
+  const { topologySpreadConstraints: spreads, affinity } = pod.spec;
+  if (spreads === undefined && affinity === undefined) return pod;
+  const labels = pod.metadata.labels ?? {};
+  const complete = <T extends OwnKeys>(term: T): T => withKeys(term, labels);
+  const ofPods = (side: PodAffinity): PodAffinity => ({
+    ...side,
+    ...(side.requiredDuringSchedulingIgnoredDuringExecution !== undefined && {
+      requiredDuringSchedulingIgnoredDuringExecution: side.requiredDuringSchedulingIgnoredDuringExecution.map(complete),
+    }),
+    ...(side.preferredDuringSchedulingIgnoredDuringExecution !== undefined && {
+      preferredDuringSchedulingIgnoredDuringExecution: side.preferredDuringSchedulingIgnoredDuringExecution.map(
+        (each) => ({ ...each, podAffinityTerm: complete(each.podAffinityTerm) }),
+      ),
+    }),
+  });
+  const spec = {
+    ...pod.spec,
+    ...(spreads !== undefined && { topologySpreadConstraints: spreads.map(complete) }),
+    ...(affinity !== undefined && {
+      affinity: {
+        ...affinity,
+        ...(affinity.podAffinity !== undefined && { podAffinity: ofPods(affinity.podAffinity) }),
+        ...(affinity.podAntiAffinity !== undefined && { podAntiAffinity: ofPods(affinity.podAntiAffinity) }),
+      },
+    }),
+  };
+  // What comes again as the same value stays it.
+  return sameJson(spec, pod.spec) ? pod : { ...pod, spec };
+}
+
+interface OwnKeys {
+  readonly labelSelector?: LabelSelector;
+  readonly matchLabelKeys?: readonly string[];
+  readonly mismatchLabelKeys?: readonly string[];
+}
+
+function withKeys<T extends OwnKeys>(term: T, labels: Labels): T {
+  const { labelSelector, matchLabelKeys = [], mismatchLabelKeys = [] } = term;
+  if (labelSelector === undefined || matchLabelKeys.length + mismatchLabelKeys.length === 0) return term;
+  const expressions = (keys: readonly string[], operator: "In" | "NotIn"): LabelSelectorRequirement[] =>
+    keys.flatMap((key) => (labels[key] === undefined ? [] : [{ key, operator, values: [labels[key]] }]));
+  const added = [...expressions(matchLabelKeys, "In"), ...expressions(mismatchLabelKeys, "NotIn")];
+  // Admission may have changed the pod: then this is done once more.
+  const before = labelSelector.matchExpressions ?? [];
+  const missing = added.filter((each) => !before.some((other) => sameJson(other, each)));
+  return missing.length === 0
+    ? term
+    : { ...term, labelSelector: { ...labelSelector, matchExpressions: [...before, ...missing] } };
+}
 
 // pkg/registry/core/service/strategy.go dropTypeDependentFields: what is no load balancer has no addresses of one.
 function withoutBalancer(service: Service): KubeObject {

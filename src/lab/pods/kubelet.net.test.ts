@@ -542,11 +542,15 @@ test("activeDeadlineSeconds ends a pod", async () => {
 });
 
 test("a deadline may come later, and a changed pod is seen to have been seen", async () => {
-  node.run("shortened", { restartPolicy: "Never", containers: [{ name: "c", ...shell("sleep 100") }] });
+  node.run("shortened", {
+    restartPolicy: "Never",
+    terminationGracePeriodSeconds: 0,
+    containers: [{ name: "c", ...shell("sleep 100") }],
+  });
   const running = await node.until("shortened", isReady);
   node.api.update({
     ...running,
-    spec: { ...running.spec, terminationGracePeriodSeconds: 0, activeDeadlineSeconds: 60 },
+    spec: { ...running.spec, activeDeadlineSeconds: 60 },
   });
   const seen = await node.until("shortened", (pod) => pod?.status?.observedGeneration === 2);
   node.api.update({ ...seen, spec: { ...seen.spec, activeDeadlineSeconds: 1 } });

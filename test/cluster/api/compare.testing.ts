@@ -178,17 +178,12 @@ function causesOf({ body }: Answer): readonly string[] {
 
 const withMessages = process.env["FAIRLEAD_COMPARE_MESSAGES"] === "1";
 
-/** What is on one side only; a thing may be there several times. */
+/** What is on one side only. How often a thing is said is of no use to anybody: updates look at metadata twice. */
 function listLines(what: string, ours: readonly string[], real: readonly string[]): readonly string[] {
-  const rest = [...real];
-  const extra = ours.filter((text) => {
-    const index = rest.indexOf(text);
-    if (index >= 0) rest.splice(index, 1);
-    return index < 0;
-  });
+  const [extra, rest] = [new Set(ours).difference(new Set(real)), new Set(real).difference(new Set(ours))];
   return [
-    ...extra.map((text) => `${what} ${text}: only ours`),
-    ...rest.map((text) => `${what} ${text}: only the real one's`),
+    ...[...extra].map((text) => `${what} ${text}: only ours`),
+    ...[...rest].map((text) => `${what} ${text}: only the real one's`),
   ];
 }
 
