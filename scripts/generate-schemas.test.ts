@@ -62,15 +62,15 @@ test("OpenAPI schemas become lines", () => {
   ]);
   assert.deepEqual(typeLines(schemas, new Map([["core.v1.ServiceSpec type", ["ClusterIP", "NodePort"]]])), [
     "@core.v1.Service v1/Service",
-    "metadata meta.v1.ObjectMeta",
-    "spec .ServiceSpec",
+    "metadata~ meta.v1.ObjectMeta",
+    "spec~ .ServiceSpec",
     "@core.v1.ServicePort atomic",
     "@core.v1.ServiceSpec",
-    "count int32",
+    "count~ int32",
     "ports [].ServicePort list=map:port,protocol patch=merge:port",
     'protocol string ="TCP"',
     "selector {}string atomic",
-    "since date-time",
+    "since~ date-time",
     'type! string enum=["ClusterIP","NodePort"]',
   ]);
 });

@@ -15,6 +15,8 @@ export async function bindPod(exchange: Exchange, _: View, { api }: ResourceOpti
   const body = (await readObjectBody(exchange, { apiVersion: "v1", kind: "Binding" })) ?? {};
   const metadata = (body["metadata"] ?? {}) as { readonly name?: string; readonly annotations?: object };
   const name = target.name ?? metadata.name ?? "";
+  if (target.name !== undefined && (metadata.name ?? "") !== target.name)
+    throw badRequest("name in URL does not match name in Binding object");
   const node = nodeOf(body);
   const key = { group: "", resource: "pods", name, namespace: target.namespace ?? "" };
   const bind = (): void => {

@@ -209,8 +209,8 @@ test("apply takes lists apart by the schema's keys; strategic merge is not for c
   await apply("one", [{ name: "x" }]);
   const { body } = await apply("two", [{ name: "z", count: 7 }]);
   assert.deepEqual(body.spec.parts, [
-    { name: "z", count: 7 },
     { name: "x", count: 1 },
+    { name: "z", count: 7 },
   ]);
   const strategic = { "Content-Type": "application/strategic-merge-patch+json" };
   assert.equal((await server.send("PATCH", `${widgets}/c`, {}, strategic)).status, 415);

@@ -4,6 +4,7 @@ import type { KubeObject } from "../../kube/object.ts";
 import type { Pod, PodDisruptionBudget } from "../../kube/kinds.ts";
 import { selects } from "../../kube/selector.ts";
 import type { ServedApi } from "../api/api.ts";
+import { timeText } from "../api/bookkeeping.ts";
 import { StatusError } from "../api/store.ts";
 import { disruptionsAllowed } from "./disruptions.ts";
 import { readObjectBody, type Fields } from "./body.ts";
@@ -22,9 +23,26 @@ export async function evictPod(exchange: Exchange, view: View, options: Resource
   const pod = readObject(api, view.kind, target) as Pod;
   if (needsBudget(pod)) checkBudgets(api, pod, clock());
   const writing = writingOf(exchange, view.kind, options);
-  await written(writing, wanted.isDryRun, () => deleteObject(writing, wanted));
+  await written(writing, wanted.isDryRun, () => {
+    noteEviction(api, pod, clock());
+    return deleteObject(writing, wanted);
+  });
   await api.flushed();
   sendJson(exchange, 201, { kind: "Status", apiVersion: "v1", metadata: {}, status: "Success", code: 201 });
+}
+
+// pkg/registry/core/pod/storage/eviction.go: a pod that goes by eviction says so, for those who count failures (KEP-3329).
+function noteEviction(api: ServedApi, pod: Pod, nowMs: number): void {
+  const type = "DisruptionTarget";
+  const others = (pod.status?.conditions ?? []).filter((condition) => condition.type !== type);
+  const condition = {
+    type,
+    status: "True",
+    reason: "EvictionByEvictionAPI",
+    message: "Eviction API: evicting",
+    lastTransitionTime: timeText(nowMs),
+  } as const;
+  api.updateStatus({ ...pod, status: { ...pod.status, conditions: [...others, condition] } });
 }
 
 /** Pods that do nothing, or are going anyway, may always go. */

@@ -421,6 +421,14 @@ test("eviction asks the disruption budget", async () => {
   const evict = (name: string) =>
     server.send("POST", `${pods}/${name}/eviction`, { apiVersion: "policy/v1", kind: "Eviction", metadata: { name } });
   assert.equal((await evict("e1")).status, 201);
+  const { conditions } = (await server.send("GET", `${pods}/e1`)).body.status;
+  assert.deepEqual(
+    conditions.map(({ type, reason }: { type: string; reason?: string }) => [type, reason]),
+    [
+      ["Ready", undefined],
+      ["DisruptionTarget", "EvictionByEvictionAPI"],
+    ],
+  );
   const refused = await evict("e2");
   assert.equal(refused.status, 429);
   assert.match(refused.body.details.causes[0].message, /needs 1 healthy pods and has 1 currently/);
