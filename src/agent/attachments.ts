@@ -198,6 +198,12 @@ function read(path: string): Stored {
     stored = text.startsWith('{"version":2}\n') ? fromLines(text) : fromFirstVersion(JSON.parse(text));
   } catch (cause) {
     if (statSync(path).mtimeMs < Date.now() - os.uptime() * 1000) return empty;
+    const [, later] = /^\{"version":(\d+)\}\n/.exec(text) ?? [];
+    if (later !== undefined)
+      throw new Error(
+        `read pods' attachments from ${path}: of version ${later}, which a later Fairlead writes; this one reads 1 and 2: start the later one again, or drain the node and delete the file`,
+        { cause },
+      );
     throw new Error(`read pods' attachments from ${path}: not JSON; delete the file if no pod runs on this node`, {
       cause,
     });

@@ -222,6 +222,18 @@ describe("attachments", () => {
     assert.equal(again.cursor("10.0.0.0/29"), 3);
   });
 
+  test("a file of a later version is refused and left as it is; after a start of the machine it says as much as none", (t) => {
+    const directory = mkdtempSync(join(tmpdir(), "fairlead-"));
+    t.after(() => rmSync(directory, { recursive: true }));
+    const path = join(directory, "attachments.json");
+    const later = '{"version":3}\n{"new":1}\n';
+    writeFileSync(path, later);
+    assert.throws(() => openAttachments(path), /version 3, which a later Fairlead writes; .* drain the node/);
+    assert.equal(readFileSync(path, "utf8"), later);
+    utimesSync(path, 1, 1);
+    assert.deepEqual(openAttachments(path).list(), []);
+  });
+
   test("the list is the same array until something changes", () => {
     const store = openAttachments();
     store.put(attachment("a", "10.0.0.2"));
