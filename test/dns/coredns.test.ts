@@ -14,7 +14,14 @@ import { startDnsServer } from "../../src/serve/dns/server.ts";
 import { rcodeName, type DnsMessage } from "../../src/wire/dns/message.ts";
 import { formatRecordData, recordTypeName, typeOfData } from "../../src/wire/dns/record.ts";
 import { withLabs } from "../lab/lab.testing.ts";
-import { fixedNames, generator, randomCluster, randomQuestion, type Question } from "./random-cluster.testing.ts";
+import {
+  fixedNames,
+  generator,
+  randomCluster,
+  randomQuestion,
+  type Question,
+  type Random,
+} from "./random-cluster.testing.ts";
 import {
   corednsMissing,
   createClient,
@@ -28,70 +35,93 @@ const isLong = process.env["FAIRLEAD_LONG"] === "1";
 const rounds = isLong ? 10 : 2;
 const questionsARound = isLong ? 10_000 : 2000;
 
-const plugin = (kubeconfig: string): string => `kubernetes cluster.local in-addr.arpa ip6.arpa {
-    ${kubeconfig}
-    pods verified
-    ttl 5
-  }`;
+/** The kubernetes plugin, with other options than the one above it, is asked about the same clusters. */
+const variants: readonly { readonly options: readonly string[]; readonly zones?: string }[] = [
+  { options: ["pods verified", "ttl 5"] },
+  { options: ["pods insecure", "ttl 30"] },
+  { options: ["pods disabled", "ttl 0"] },
+  { options: ["pods verified", "endpoint_pod_names"] },
+  { options: ["pods verified", "noendpoints"] },
+  { options: ["pods verified", "ignore empty_service"] },
+  { options: ["pods verified", "namespaces default r0-a"] },
+  { options: ["pods verified", "labels tier=front"] },
+  { options: ["pods insecure", "fallthrough"] },
+  { options: ["pods verified"], zones: "cluster.local" },
+  { options: ["pods verified"], zones: "cluster.local k8s.example.org in-addr.arpa" },
+];
+const questionsOfVariant = isLong ? 1000 : 300;
 
 await test("the real CoreDNS gives the same answers", { skip: corednsMissing }, async (context) => {
   await withLabs(async (lab) => {
     const up = lab.fairlead("up", "--name", "dns", "--nodes", "1");
     assert.equal(up.status, 0, up.stderr);
     const kubeconfig = join(lab.home, "dns", "kubeconfig");
-    const [corePort = 0, ownPort = 0] = await freePorts(2);
-    const corefile = `.:${corePort} {\n  bind 127.0.0.1\n  ${plugin(`kubeconfig ${kubeconfig}`)}\n}\n`;
     let zone = await zoneOfLab(kubeconfig);
-    const own = await startDnsServer({
-      namespace: currentNetworkNamespace(),
-      zone: () => zone,
-      upstream: undefined,
-      domain: "cluster.local",
-      log: () => {},
-      corefile: parseCorefile(`.:${ownPort} {\n  bind 127.0.0.1\n  ${plugin("")}\n}\n`),
-    });
-    const coredns = await startCoredns(lab, corefile, corePort);
-    const clients = { own: createClient(ownPort), coredns: createClient(corePort) };
-    const differences: string[] = [];
-    const explained = new Map<string, number>();
-    try {
-      for (let round = 0; round < rounds; round++) {
-        const random = generator(round + 1);
-        const state = randomCluster(random, round);
-        const applied = lab.fairlead(
-          "apply",
-          "--name",
-          "dns",
-          "-f",
-          lab.file(`round-${round}.json`, JSON.stringify({ apiVersion: "v1", kind: "List", items: state.objects })),
-        );
-        assert.equal(applied.status, 0, applied.stderr);
-        // CoreDNS has seen everything when it has seen the last; a missing name it would answer from the same memory.
-        while ((await clients.coredns.ask(state.last, "A").catch(() => undefined))?.rcode !== 0);
-        zone = await zoneOfLab(kubeconfig);
-        const names = state.names.concat(Object.values(fixedNames));
-        for (let i = 0; i < questionsARound; i += 100) {
-          const questions = Array.from({ length: 100 }, () => randomQuestion(random, names));
-          const pairs = await Promise.all(questions.map(async (question) => await askBoth(clients, question)));
-          for (const [index, [ours, theirs]] of pairs.entries()) {
-            const question = questions[index] as Question;
-            const [a, b] = [essence(ours), essence(theirs)];
-            if (a === b) continue;
-            const reason = explanation(question, ours, theirs);
-            if (reason === undefined)
-              differences.push(`${question.name} ${question.type}\n    ours    ${a}\n    CoreDNS ${b}`);
-            else explained.set(reason, (explained.get(reason) ?? 0) + 1);
-          }
-        }
+    const findings: Findings = { differences: [], explained: new Map() };
+    const random = generator(4711);
+    const names: string[] = Object.values(fixedNames);
+    let last = "kubernetes.default.svc.cluster.local";
+    const apply = async (round: number): Promise<void> => {
+      const state = randomCluster(generator(round + 1), round);
+      const list = JSON.stringify({ apiVersion: "v1", kind: "List", items: state.objects });
+      const applied = lab.fairlead("apply", "--name", "dns", "-f", lab.file(`round-${round}.json`, list));
+      assert.equal(applied.status, 0, applied.stderr);
+      zone = await zoneOfLab(kubeconfig);
+      names.push(...state.names);
+      last = state.last;
+    };
+    const withVariant = async (
+      { options, zones = "cluster.local in-addr.arpa ip6.arpa" }: (typeof variants)[number],
+      run: (clients: Record<"own" | "coredns", TestClient>) => Promise<void>,
+    ): Promise<void> => {
+      const [corePort = 0, ownPort = 0] = await freePorts(2);
+      const corefile = (port: number, first: string): string =>
+        `.:${port} {\n  bind 127.0.0.1\n  kubernetes ${zones} {\n    ${[first, ...options].join("\n    ")}\n  }\n}\n`;
+      const own = await startDnsServer({
+        namespace: currentNetworkNamespace(),
+        zone: () => zone,
+        upstream: undefined,
+        domain: "cluster.local",
+        log: () => {},
+        corefile: parseCorefile(corefile(ownPort, "")),
+      });
+      const coredns = await startCoredns(lab, corefile(corePort, `kubeconfig ${kubeconfig}`), corePort, [
+        "kubernetes.default.svc.cluster.local",
+        last,
+      ]);
+      const clients = { own: createClient(ownPort), coredns: createClient(corePort) };
+      try {
+        await run(clients);
+      } finally {
+        clients.own.close();
+        clients.coredns.close();
+        await own.close();
+        await coredns.stop();
       }
-    } finally {
-      clients.own.close();
-      clients.coredns.close();
-      await own.close();
-      await coredns.stop();
-    }
+    };
+
+    await withVariant(variants[0] as (typeof variants)[0], async (clients) => {
+      for (let round = 0; round < rounds; round++) {
+        await apply(round);
+        // CoreDNS has seen everything when it has seen the last; a missing name it would answer from the same memory.
+        while ((await clients.coredns.ask(last, "A").catch(() => undefined))?.rcode !== 0);
+        await compareMany(clients, random, names, questionsARound, findings, false);
+      }
+    });
+    for (const variant of variants.slice(1))
+      await withVariant(variant, async (clients) => {
+        const own: Findings = { differences: [], explained: findings.explained };
+        const inZone = (variant.zones ?? "").includes("k8s.example.org")
+          ? names.concat(names.map((name) => name.replace(/cluster\.local$/, "k8s.example.org")))
+          : names;
+        await compareMany(clients, random, inZone, questionsOfVariant, own, variant.options.includes("fallthrough"));
+        findings.differences.push(
+          ...own.differences.map((each) => `${variant.options.join(", ")} ${variant.zones ?? ""}: ${each}`),
+        );
+      });
+    const { differences, explained } = findings;
     context.diagnostic(
-      `${rounds * questionsARound} questions; ${[...explained].map(([reason, count]) => `${count}× ${reason}`).join("; ")}`,
+      `${rounds * questionsARound + (variants.length - 1) * questionsOfVariant} questions; ${[...explained].map(([reason, count]) => `${count}× ${reason}`).join("; ")}`,
     );
     assert.equal(
       differences.length,
@@ -100,6 +130,34 @@ await test("the real CoreDNS gives the same answers", { skip: corednsMissing }, 
     );
   });
 });
+
+interface Findings {
+  readonly differences: string[];
+  readonly explained: Map<string, number>;
+}
+
+async function compareMany(
+  clients: Record<"own" | "coredns", TestClient>,
+  random: Random,
+  names: readonly string[],
+  count: number,
+  { differences, explained }: Findings,
+  falls: boolean,
+): Promise<void> {
+  for (let i = 0; i < count; i += 100) {
+    const questions = Array.from({ length: Math.min(100, count - i) }, () => randomQuestion(random, names));
+    const pairs = await Promise.all(questions.map(async (question) => await askBoth(clients, question)));
+    for (const [index, [ours, theirs]] of pairs.entries()) {
+      const question = questions[index] as Question;
+      const [a, b] = [essence(ours), essence(theirs)];
+      if (a === b) continue;
+      const reason = explanation(question, ours, theirs, falls);
+      if (reason === undefined)
+        differences.push(`${question.name} ${question.type}\n    ours    ${a}\n    CoreDNS ${b}`);
+      else explained.set(reason, (explained.get(reason) ?? 0) + 1);
+    }
+  }
+}
 
 async function askBoth(
   clients: Record<"own" | "coredns", TestClient>,
@@ -132,8 +190,14 @@ function dataOf(data: DnsMessage["answers"][number]["data"]): string {
 }
 
 /** The differences that src/serve/dns/README.md explains, each as narrow as it can be told. */
-function explanation({ name, type }: Question, ours: DnsMessage, theirs: DnsMessage): string | undefined {
-  const lower = name.toLowerCase();
+function explanation(
+  { name, type }: Question,
+  ours: DnsMessage,
+  theirs: DnsMessage,
+  falls: boolean,
+): string | undefined {
+  // Either domain is the cluster's.
+  const lower = name.toLowerCase().replace(/k8s\.example\.org$/, "cluster.local");
   const sameRcode = ours.rcode === theirs.rcode;
   const nothing = (message: DnsMessage): boolean => message.answers.length === 0;
   if (sameRcode && ours.truncated && theirs.truncated) return "other records left out of a cut answer";
@@ -148,8 +212,16 @@ function explanation({ name, type }: Question, ours: DnsMessage, theirs: DnsMess
     return "SOA of a name that is not there: NXDOMAIN here";
   const inBetween =
     /^((_(tcp|udp)\..*\.svc|([^.]+\.)?svc|([^.]+\.)?pod|dns|ns\.dns|dns-version)\.)?cluster\.local$/.test(lower);
-  if (theirs.rcode === 2 && ours.rcode === 5 && !lower.endsWith("cluster.local"))
+  if (theirs.rcode === 2 && ours.rcode === 5 && (falls || !lower.endsWith("cluster.local")))
     return "REFUSED where nobody can be asked";
+  if (falls && theirs.rcode === 2 && nothing(ours) && lower.endsWith(".arpa"))
+    return "reverse names inside the cluster's own ranges are asked of nobody else";
+  if (falls && theirs.rcode === 2 && nothing(ours) && ours.rcode === 0 && inBetween)
+    return "a name with longer names below it exists here";
+  if (falls && type === "SOA" && nothing(theirs) && theirs.rcode === 0 && ours.rcode === 5)
+    return "SOA of a name that is not there: the next plugin's here";
+  if (labels > 5 && lower.endsWith(".pod.cluster.local") && ours.rcode === 3 && theirs.rcode === 0)
+    return "no pod has a name below its address";
   if ((lower === "cluster.local" && type === "NS") || lower === "ns.dns.cluster.local")
     return "CoreDNS knows its Service only as a pod of it";
   if (inBetween && nothing(ours) && nothing(theirs) && ours.rcode === 0 && theirs.rcode === 3)

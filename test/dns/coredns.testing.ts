@@ -43,12 +43,12 @@ export async function freePorts(count: number): Promise<readonly number[]> {
   return ports;
 }
 
-/** Starts CoreDNS with a Corefile; resolves when it answers for the cluster (or whatever it is asked of `ready`). Kill it in `finally`. */
+/** Starts CoreDNS with a Corefile; resolves when one of these names exists for it. Kill it in `finally`. */
 export async function startCoredns(
   lab: Pick<TestLab, "file">,
   corefile: string,
   port: number,
-  ready?: string,
+  names: readonly string[] = ["kubernetes.default.svc.cluster.local"],
 ): Promise<{ readonly pid: number; stop(): Promise<void> }> {
   const child = spawn(corednsPath ?? "", ["-conf", lab.file("Corefile", corefile)], {
     stdio: ["ignore", "pipe", "pipe"],
@@ -63,9 +63,8 @@ export async function startCoredns(
   try {
     for (;;) {
       if (dead) throw new Error(`CoreDNS ended: ${output}`);
-      const asked = ready ?? "kubernetes.default.svc.cluster.local";
-      const answer = await client.ask(asked, "A").catch(() => undefined);
-      if (answer?.rcode === 0 || (answer !== undefined && ready !== undefined)) break;
+      const all = await Promise.all(names.map((name) => client.ask(name, "A").catch(() => undefined)));
+      if (all.some((answer) => answer?.rcode === 0)) break;
     }
   } finally {
     client.close();

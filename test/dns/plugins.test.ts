@@ -250,7 +250,7 @@ async function compare(
 ): Promise<void> {
   const [corePort = 0, ownPort = 0] = await freePorts(2);
   const text = (port: number): string => `.:${port} {\n bind 127.0.0.1\n ${corefile}\n}\n`;
-  const coredns = await startCoredns(lab, text(corePort), corePort, "db.example.org");
+  const coredns = await startCoredns(lab, text(corePort), corePort, ["db.example.org"]);
   const own = await startDnsServer({
     namespace: currentNetworkNamespace(),
     zone: () => undefined,

@@ -86,10 +86,12 @@ export function randomCluster(random: Random, round: number): RandomCluster {
     }));
     if (kind === "cluster" && ports.length === 0) ports.push({ name: "p0", port: 80, protocol: "TCP" });
     const families = pick(random, [["IPv4"], ["IPv6"], ["IPv4", "IPv6"]] as const);
+    // Half of them are shown where only such labels are.
+    const labels = index % 2 === 0 ? { tier: "front" } : {};
     objects.push({
       apiVersion: "v1",
       kind: "Service",
-      metadata: { name, namespace },
+      metadata: { name, namespace, labels },
       spec: {
         ...(kind === "headless" ? { clusterIP: "None" } : {}),
         ipFamilies: families,
@@ -108,8 +110,12 @@ export function randomCluster(random: Random, round: number): RandomCluster {
           const address = family === "IPv4" ? address4() : address6();
           const hostname = chance(random, 40) ? `h${random(4)}` : undefined;
           names.push(`${hostname ?? address.replaceAll(/[.:]/g, "-")}.${own}`, reverse(address));
+          // Names that only `endpoint_pod_names` knows.
+          const pod = last4 % 3 === 0 ? `pod-${last4}-${last6}` : undefined;
+          if (pod !== undefined) names.push(`${pod}.${own}`);
           return {
             addresses: [address],
+            ...(pod === undefined ? {} : { targetRef: { kind: "Pod", name: pod, namespace } }),
             ...(hostname === undefined ? {} : { hostname }),
             ...(chance(random, 30) ? { conditions: { ready: chance(random, 50) } } : {}),
           };
@@ -120,7 +126,7 @@ export function randomCluster(random: Random, round: number): RandomCluster {
           metadata: {
             name: `${name}-${family.toLowerCase()}-${slice}`,
             namespace,
-            labels: { "kubernetes.io/service-name": name },
+            labels: { ...labels, "kubernetes.io/service-name": name },
           },
           addressType: family,
           ports,
@@ -133,13 +139,17 @@ export function randomCluster(random: Random, round: number): RandomCluster {
   objects.push({
     apiVersion: "v1",
     kind: "Service",
-    metadata: { name: `z${round}`, namespace: "default" },
+    metadata: { name: `z${round}`, namespace: "default", labels: { tier: "front" } },
     spec: { clusterIP: "None", ports: [] },
   });
   objects.push({
     apiVersion: "discovery.k8s.io/v1",
     kind: "EndpointSlice",
-    metadata: { name: `z${round}`, namespace: "default", labels: { "kubernetes.io/service-name": `z${round}` } },
+    metadata: {
+      name: `z${round}`,
+      namespace: "default",
+      labels: { tier: "front", "kubernetes.io/service-name": `z${round}` },
+    },
     addressType: "IPv4",
     ports: [],
     endpoints: [{ addresses: ["10.244.9.9"] }],
