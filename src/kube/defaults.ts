@@ -229,6 +229,7 @@ const rules: { readonly [type: string]: Rule } = {
     type === "OnDelete" ? undefined : { type: "RollingUpdate", rollingUpdate: {} },
   "apps.v1.RollingUpdateDaemonSet": { maxUnavailable: 1, maxSurge: 0 },
   "batch.v1.JobSpec": jobDefaults,
+  "batch.v1.PodFailurePolicyOnPodConditionsPattern": { status: "True" },
   "batch.v1.JobTemplateSpec": { spec: {} },
   "batch.v1.CronJobSpec": {
     jobTemplate: {},
@@ -402,8 +403,7 @@ function jobLabels(job: Partial<Job> & KubeObject): Fields {
 }
 
 function jobDefaults(spec: Job["spec"]): Fields {
-  const { parallelism, completions, backoffLimitPerIndex } = spec;
-  const isFixed = (spec as { podFailurePolicy?: unknown }).podFailurePolicy !== undefined;
+  const { parallelism, completions, backoffLimitPerIndex, podFailurePolicy } = spec;
   return {
     template: {},
     parallelism: 1,
@@ -411,6 +411,6 @@ function jobDefaults(spec: Job["spec"]): Fields {
     backoffLimit: backoffLimitPerIndex === undefined ? 6 : 2 ** 31 - 1,
     completionMode: "NonIndexed",
     suspend: false,
-    podReplacementPolicy: isFixed ? "Failed" : "TerminatingOrFailed",
+    podReplacementPolicy: podFailurePolicy !== undefined ? "Failed" : "TerminatingOrFailed",
   };
 }

@@ -623,11 +623,30 @@ export interface JobSpec {
   readonly manualSelector?: boolean;
   readonly maxFailedIndexes?: number;
   readonly parallelism?: number;
+  readonly podFailurePolicy?: { readonly rules?: readonly PodFailurePolicyRule[] };
   readonly podReplacementPolicy?: "TerminatingOrFailed" | "Failed";
   readonly selector?: LabelSelector;
+  readonly successPolicy?: { readonly rules?: readonly SuccessPolicyRule[] };
   readonly suspend?: boolean;
   readonly template: PodTemplateSpec;
   readonly ttlSecondsAfterFinished?: number;
+}
+
+/** One of onExitCodes and onPodConditions. */
+export interface PodFailurePolicyRule {
+  readonly action: "Count" | "FailIndex" | "FailJob" | "Ignore";
+  readonly onExitCodes?: {
+    readonly containerName?: string;
+    readonly operator: "In" | "NotIn";
+    readonly values: readonly number[];
+  };
+  readonly onPodConditions?: readonly { readonly status?: string; readonly type: string }[];
+}
+
+export interface SuccessPolicyRule {
+  readonly succeededCount?: number;
+  /** As `0-2,5`. */
+  readonly succeededIndexes?: string;
 }
 
 export interface JobStatus {

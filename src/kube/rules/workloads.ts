@@ -22,6 +22,7 @@ import type {
 } from "../kinds.ts";
 import { child, forbidden, invalid, notSupported, required, type FieldProblem } from "../problem.ts";
 import { selects } from "../selector.ts";
+import { jobPolicyProblems } from "./job-policies.ts";
 import { negativeProblems, type Rules, type UpdateRule } from "./rule.ts";
 
 export const workloadRules: Rules = {
@@ -224,6 +225,7 @@ function* jobSpec(spec: JobSpec, path: string): Iterable<FieldProblem> {
     yield required(child(path, "completions"), "when completion mode is Indexed");
   if (completionMode !== "Indexed" && spec.backoffLimitPerIndex !== undefined)
     yield invalid(child(path, "backoffLimitPerIndex"), spec.backoffLimitPerIndex, "requires indexed completion mode");
+  yield* jobPolicyProblems(spec, path);
   if (template === undefined) return;
   yield* templateMatches(selector, template, path);
   const restartPolicy = template.spec?.restartPolicy;
@@ -233,7 +235,15 @@ function* jobSpec(spec: JobSpec, path: string): Iterable<FieldProblem> {
 }
 
 function* jobUpdate({ spec }: Job, { spec: before }: Job): Iterable<FieldProblem> {
-  for (const field of ["selector", "completionMode", "backoffLimitPerIndex", "managedBy"] as const)
+  const kept = [
+    "selector",
+    "completionMode",
+    "podFailurePolicy",
+    "backoffLimitPerIndex",
+    "managedBy",
+    "successPolicy",
+  ] as const;
+  for (const field of kept)
     if (!sameJson(spec[field], before[field])) yield invalid(`spec.${field}`, spec[field], "field is immutable");
   if (!sameJson(spec.template, before.template) && before.suspend !== true)
     yield invalid("spec.template", spec.template, "field is immutable");

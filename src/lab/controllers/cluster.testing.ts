@@ -204,6 +204,8 @@ function report(api: ObjectApi, pod: Pod, nowMs: number, run: (pod: Pod) => bool
   if ((spec.nodeName ?? "") === "" || status?.phase === "Succeeded" || status?.phase === "Failed") return;
   const { namespace = "", name } = metadata;
   if (metadata.deletionTimestamp !== undefined) {
+    // Whoever holds it hears how it ended.
+    if ((metadata.finalizers ?? []).length > 0) api.updateStatus({ ...pod, status: { ...status, phase: "Failed" } });
     api.delete({ ...pods, namespace, name }, { gracePeriodSeconds: 0 });
     return;
   }

@@ -9,8 +9,13 @@ import { jobs } from "./resources.ts";
 /** batch/v1 JobTrackingFinalizer. */
 export const trackingFinalizer = "batch.kubernetes.io/job-tracking";
 
-/** A pod of the Job; of an Indexed one for this index. */
-export function jobPod(job: Job, random: () => number, index: number | undefined): Pod {
+/** A pod of the Job; of an Indexed one for this index, with annotations of its own. */
+export function jobPod(
+  job: Job,
+  random: () => number,
+  index: number | undefined,
+  annotations: { readonly [name: string]: string },
+): Pod {
   const finalizers = [trackingFinalizer];
   const common = { template: job.spec.template, owner: job, resource: jobs, finalizers };
   if (index === undefined) return podFromTemplate({ ...common, name: { random } });
@@ -19,7 +24,7 @@ export function jobPod(job: Job, random: () => number, index: number | undefined
     ...common,
     name: { exact: generateName(`${job.metadata.name}-${index}-`, random) },
     labels: mark,
-    annotations: mark,
+    annotations: { ...mark, ...annotations },
   });
   const withIndex = <C extends { readonly env?: readonly EnvVar[] }>(container: C): C =>
     container.env?.some(({ name }) => name === indexVariable.name) === true

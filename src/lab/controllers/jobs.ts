@@ -1,7 +1,7 @@
 // Jobs: pods until enough of them have succeeded. Every pod carries a finalizer until it is counted, so none is counted twice or missed.
 // Upstream: pkg/controller/job/job_controller.go, pkg/controller/ttlafterfinished.
 //
-// Not here: podFailurePolicy, successPolicy and limits per index, which not-implemented.ts reports.
+// Not here: what policies of failure and success say of pods (job-policies.ts).
 
 import { sameJson } from "../../kube/equal.ts";
 import type { Condition, Job, JobStatus, Pod } from "../../kube/kinds.ts";
@@ -10,8 +10,17 @@ import { selects } from "../../kube/selector.ts";
 import { timeMs, timeText } from "../../watch/clock.ts";
 import { conditionOf, withCondition } from "./conditions.ts";
 import type { EventRecorder } from "./events.ts";
-import { formatIndexes, indexLabel, indexOf, parseIndexes } from "./job-indexes.ts";
+import { formatIndexes, indexOf, parseIndexes } from "./job-indexes.ts";
 import { jobPod, trackingFinalizer } from "./job-pods.ts";
+import {
+  endsIndex,
+  failureMarks,
+  failuresBefore,
+  isFailure,
+  lastFailures,
+  meaningOf,
+  successOf,
+} from "./job-policies.ts";
 import type { Change } from "./objects.ts";
 import { claim } from "./ownership.ts";
 import { controllerOf, isFinished, isReady, isTerminating } from "./pod-state.ts";
@@ -121,7 +130,8 @@ function sync(cluster: Cluster, events: EventRecorder, job: Job, requeue: (after
   const verdict = verdictOf(work);
   let trouble: unknown;
   let status = work.status;
-  if (verdict !== undefined) status = conclude(work, verdict);
+  // Nobody takes the place of the failed pods that are still held.
+  if (verdict !== undefined) status = conclude(count(work, "all"), verdict);
   else {
     try {
       status = manage(work, requeue);
@@ -140,18 +150,11 @@ function writeStatus({ objects }: Cluster, job: Job, status: FullStatus): Job {
   return sameJson(latest.status, status) ? latest : objects.updateStatus(jobs, { ...latest, status });
 }
 
-/** Has it ended badly? A pod that is being deleted will not end well (isPodFailed). */
-function isFailure(job: Job, pod: Pod): boolean {
-  if (pod.status?.phase === "Failed") return true;
-  if (job.spec.podReplacementPolicy === "Failed") return false;
-  return isTerminating(pod) && pod.status?.phase !== "Succeeded";
-}
-
 /**
  * trackJobStatusAndRemoveFinalizers: ended pods are first noted in status by uid, then let go, then added to the counts; a crash between
  * any two of these is made good by the next round.
  */
-function count(work: Work): Work {
+function count(work: Work, which: "all" | "replaced" = "replaced"): Work {
   const { cluster, job, members } = work;
   const { objects } = cluster;
   const uids = (list: readonly string[] | undefined): Set<string> => new Set(list);
@@ -161,6 +164,10 @@ function count(work: Work): Work {
   };
   const isIndexed = job.spec.completionMode === "Indexed";
   const completed = new Set(parseIndexes(work.status.completedIndexes));
+  const conditions = withFailureTarget(work);
+  const failedIndexes = failedIndexesOf(job, work.status, members);
+  const held =
+    which === "all" || isEnding(conditions) ? new Set<Pod>() : heldForNext(job, members, completed, failedIndexes);
   const letGo: Pod[] = [];
   for (const pod of members) {
     const uid = pod.metadata.uid ?? "";
@@ -170,13 +177,18 @@ function count(work: Work): Work {
       if (isIndexed && index !== undefined && index < (job.spec.completions ?? 0)) completed.add(index);
       else if (!isIndexed) noted.succeeded.add(uid);
       letGo.push(pod);
-    } else if (isFailure(job, pod)) {
-      noted.failed.add(uid);
+    } else if (isFailure(job, pod) && !held.has(pod)) {
+      if (meaningOf(job, pod).action !== "Ignore") noted.failed.add(uid);
       letGo.push(pod);
     }
   }
   const withIndexes = isIndexed ? { completedIndexes: formatIndexes(completed), succeeded: completed.size } : {};
-  let status: FullStatus = { ...work.status, ...withIndexes };
+  let status: FullStatus = {
+    ...work.status,
+    ...withIndexes,
+    ...(conditions === undefined ? {} : { conditions }),
+    ...(failedIndexes === undefined ? {} : { failedIndexes: formatIndexes(failedIndexes) }),
+  };
   if (letGo.length > 0) {
     const uncountedTerminatedPods = { succeeded: [...noted.succeeded], failed: [...noted.failed] };
     status = { ...status, uncountedTerminatedPods };
@@ -193,6 +205,50 @@ function count(work: Work): Work {
       ...plus("failed", rest.failed, noted.failed.size),
     },
   };
+}
+
+/** A pod that fails the Job does so for good, whether it is still there later or not. */
+function withFailureTarget({ cluster, job, status, members }: Work): readonly Condition[] | undefined {
+  const { conditions } = status;
+  if (job.spec.podFailurePolicy === undefined || isEnding(conditions)) return conditions;
+  for (const pod of members) {
+    const meaning = isFailure(job, pod) ? meaningOf(job, pod) : undefined;
+    if (meaning?.action !== "FailJob") continue;
+    const { message } = meaning;
+    const target = { type: "FailureTarget", status: "True", reason: "PodFailurePolicy", message } as const;
+    return withCondition(conditions, target, cluster.clock.now());
+  }
+  return conditions;
+}
+
+function isEnding(conditions: readonly Condition[] | undefined): boolean {
+  return ["FailureTarget", "SuccessCriteriaMet"].some((type) => conditionOf(conditions, type)?.status === "True");
+}
+
+/** The indexes that are given up; undefined where the Job has no limit for each (calculateFailedIndexes). */
+function failedIndexesOf(job: Job, status: JobStatus, members: readonly Pod[]): ReadonlySet<number> | undefined {
+  if (job.spec.backoffLimitPerIndex === undefined) return undefined;
+  const failed = new Set(parseIndexes(status.failedIndexes));
+  for (const pod of members) {
+    const index = indexOf(pod);
+    if (index === undefined || index >= (job.spec.completions ?? 0) || !isTracked(pod)) continue;
+    if (isFailure(job, pod) && endsIndex(job, pod)) failed.add(index);
+  }
+  return failed;
+}
+
+/** Failed pods whose successors have not been made yet, which are told by them how often the index has failed. */
+function heldForNext(
+  job: Job,
+  members: readonly Pod[],
+  completed: ReadonlySet<number>,
+  failed: ReadonlySet<number> | undefined,
+): ReadonlySet<Pod> {
+  if (failed === undefined) return new Set();
+  const going = members.filter((pod) => !isFinished(pod) && !isFailure(job, pod)).map(indexOf);
+  const isDone = (index: number): boolean =>
+    completed.has(index) || failed.has(index) || going.includes(index) || index >= (job.spec.completions ?? 0);
+  return new Set([...lastFailures(job, members)].flatMap(([index, pod]) => (isDone(index) ? [] : [pod])));
 }
 
 function plus(field: "succeeded" | "failed", before: number | undefined, more: number): Partial<JobStatus> {
@@ -244,19 +300,17 @@ function verdictOf({ cluster, job, status, members }: Work): Verdict | undefined
   if (failing?.status === "True") {
     return { type: "Failed", reason: failing.reason ?? "", message: failing.message ?? "" };
   }
-  const reached = conditionOf(status.conditions, "SuccessCriteriaMet")?.status === "True";
-  const active = members.filter((pod) => !isFinished(pod) && !isTerminating(pod)).length;
+  const met = conditionOf(status.conditions, "SuccessCriteriaMet");
+  if (met?.status === "True") return { type: "Complete", reason: met.reason ?? "", message: met.message ?? "" };
   const { completions, backoffLimit = 6 } = job.spec;
-  const succeeded = status.succeeded ?? 0;
-  const isComplete = completions === undefined ? succeeded > 0 && active === 0 : succeeded >= completions;
-  if (reached || (isComplete && job.spec.suspend !== true)) {
-    return { type: "Complete", reason: "CompletionsReached", message: "Reached expected number of succeeded pods" };
-  }
   const restarts = members
     .filter((pod) => job.spec.template.spec.restartPolicy === "OnFailure" && !isFinished(pod))
     .flatMap((pod) => [...(pod.status?.containerStatuses ?? []), ...(pod.status?.initContainerStatuses ?? [])])
     .reduce((sum, { restartCount }) => sum + restartCount, 0);
-  const failed = status.failed ?? 0;
+  const held = members.filter(
+    (pod) => isTracked(pod) && isFailure(job, pod) && meaningOf(job, pod).action !== "Ignore",
+  );
+  const failed = (status.failed ?? 0) + held.length;
   const isRestarting = restarts > 0 && (backoffLimit === 0 || restarts >= backoffLimit);
   if (failed > backoffLimit || isRestarting) {
     return { type: "Failed", reason: "BackoffLimitExceeded", message: "Job has reached the specified backoff limit" };
@@ -264,7 +318,31 @@ function verdictOf({ cluster, job, status, members }: Work): Verdict | undefined
   if ((leftUntilDeadline(job, status, cluster.clock.now()) ?? 1) <= 0) {
     return { type: "Failed", reason: "DeadlineExceeded", message: "Job was active longer than specified deadline" };
   }
+  const failedIndexes = indexVerdict(job, status);
+  if (failedIndexes !== undefined) return failedIndexes;
+  const succeededBy = successOf(job, parseIndexes(status.completedIndexes));
+  if (succeededBy !== undefined) return { type: "Complete", reason: "SuccessPolicy", message: succeededBy };
+  const active = members.filter((pod) => !isFinished(pod) && !isTerminating(pod)).length;
+  const succeeded = status.succeeded ?? 0;
+  const isComplete = completions === undefined ? succeeded > 0 && active === 0 : succeeded >= completions;
+  if (isComplete && job.spec.suspend !== true) {
+    return { type: "Complete", reason: "CompletionsReached", message: "Reached expected number of succeeded pods" };
+  }
   return undefined;
+}
+
+/** Too many indexes have failed, or all others have succeeded. */
+function indexVerdict({ spec }: Job, status: JobStatus): Verdict | undefined {
+  if (spec.backoffLimitPerIndex === undefined) return undefined;
+  const failed = parseIndexes(status.failedIndexes).size;
+  if (spec.maxFailedIndexes !== undefined && failed > spec.maxFailedIndexes) {
+    const message = "Job has exceeded the specified maximal number of failed indexes";
+    return { type: "Failed", reason: "MaxFailedIndexesExceeded", message };
+  }
+  const ended = failed + parseIndexes(status.completedIndexes).size;
+  return failed > 0 && ended >= (spec.completions ?? 0)
+    ? { type: "Failed", reason: "FailedIndexes", message: "Job has failed indexes" }
+    : undefined;
 }
 
 function leftUntilDeadline(job: Job, status: JobStatus, nowMs: number): number | undefined {
@@ -312,9 +390,10 @@ function manage(work: Work, requeue: (afterMs: number) => void): FullStatus {
   } else {
     const held = job.spec.podReplacementPolicy === "Failed" ? terminating : 0;
     const count = wanted - active.length - held;
-    const waitMs = count > 0 ? backoffLeft(work) : 0;
+    const isPerIndex = job.spec.backoffLimitPerIndex !== undefined;
+    const waitMs = count > 0 && !isPerIndex ? backoffLeft(work) : 0;
     if (waitMs > 0) requeue(waitMs);
-    else createPods(work, active, Math.min(count, 500));
+    else createPods(work, Math.min(count, 500), requeue);
   }
   return withCounts(work, cluster.objects.controlledBy(pods, job.metadata.uid ?? ""));
 }
@@ -332,30 +411,43 @@ function withCounts({ job, status }: Work, members: readonly Pod[]): FullStatus 
   };
 }
 
+function endMs(pod: Pod): number {
+  const ends = (pod.status?.containerStatuses ?? []).map(({ state }) => timeMs(state?.terminated?.finishedAt) ?? 0);
+  const last = Math.max(0, ...ends, timeMs(pod.metadata.deletionTimestamp) ?? 0);
+  return last || (timeMs(pod.metadata.creationTimestamp) ?? 0);
+}
+
+/** Milliseconds until the next pod may come after the last of so many failures. */
+function leftAfter(failures: number, lastMs: number, nowMs: number): number {
+  const delay = Math.min(failureBackoff.firstMs * 2 ** (failures - 1), failureBackoff.lastMs);
+  return Math.max(0, lastMs + delay - nowMs);
+}
+
 /** After failures new pods come later and later, until one succeeds. */
 function backoffLeft({ cluster, job, members }: Work): number {
-  const endMs = (pod: Pod): number =>
-    Math.max(
-      0,
-      ...(pod.status?.containerStatuses ?? []).map(({ state }) => timeMs(state?.terminated?.finishedAt) ?? 0),
-      timeMs(pod.metadata.deletionTimestamp) ?? 0,
-    ) ||
-    (timeMs(pod.metadata.creationTimestamp) ?? 0);
   const lastSuccess = Math.max(0, ...members.filter(({ status }) => status?.phase === "Succeeded").map(endMs));
   const failures = members.filter((pod) => isFailure(job, pod) && endMs(pod) > lastSuccess).map(endMs);
   if (failures.length === 0) return 0;
-  const delay = Math.min(failureBackoff.firstMs * 2 ** (failures.length - 1), failureBackoff.lastMs);
-  return Math.max(0, Math.max(...failures) + delay - cluster.clock.now());
+  return leftAfter(failures.length, Math.max(...failures), cluster.clock.now());
 }
 
-function createPods(work: Work, active: readonly Pod[], count: number): void {
-  const { cluster, events, job, status } = work;
+function createPods(work: Work, count: number, requeue: (afterMs: number) => void): void {
+  const { cluster, events, job, members } = work;
   const isIndexed = job.spec.completionMode === "Indexed";
-  const indexes = isIndexed ? freeIndexes(job, status, active) : [];
+  const isPerIndex = job.spec.backoffLimitPerIndex !== undefined;
+  const free = isIndexed ? freeIndexes(work) : [];
+  const last = isPerIndex ? lastFailures(job, members) : new Map<number, Pod>();
+  const waitsMs = new Map(
+    [...last].map(([index, pod]) => [index, leftAfter(failuresBefore(pod) + 1, endMs(pod), cluster.clock.now())]),
+  );
+  const indexes = free.slice(0, count).filter((index) => (waitsMs.get(index) ?? 0) <= 0);
+  const waitMs = Math.min(...free.flatMap((index) => waitsMs.get(index) || []));
+  if (Number.isFinite(waitMs)) requeue(waitMs);
   for (let i = 0; i < count; i++) {
     const index = isIndexed ? indexes[i] : undefined;
     if (isIndexed && index === undefined) return;
-    const pod = jobPod(job, cluster.random, index);
+    const marks = isPerIndex && index !== undefined ? failureMarks(job, last.get(index)) : {};
+    const pod = jobPod(job, cluster.random, index, marks);
     try {
       cluster.objects.create(pods, pod);
       events.record(job, "Normal", "SuccessfulCreate", `Created pod: ${pod.metadata.name}`);
@@ -368,12 +460,13 @@ function createPods(work: Work, active: readonly Pod[], count: number): void {
   }
 }
 
-/** Indexes that have neither succeeded nor a pod at work, lowest first. */
-function freeIndexes(job: Job, status: JobStatus, active: readonly Pod[]): readonly number[] {
-  const completed = parseIndexes(status.completedIndexes);
-  const busy = new Set(active.map((pod) => pod.metadata.annotations?.[indexLabel]));
+/** Indexes that have neither ended nor a pod at work, lowest first. */
+function freeIndexes({ job, status, members }: Work): readonly number[] {
+  const ended = new Set([...parseIndexes(status.completedIndexes), ...parseIndexes(status.failedIndexes)]);
+  const waitsForEnd = job.spec.podReplacementPolicy === "Failed";
+  const busy = new Set(members.filter((pod) => !isFinished(pod) && (waitsForEnd || !isTerminating(pod))).map(indexOf));
   return Array.from({ length: job.spec.completions ?? 0 }, (_, index) => index).filter(
-    (index) => !completed.has(index) && !busy.has(String(index)),
+    (index) => !ended.has(index) && !busy.has(index),
   );
 }
 

@@ -44,17 +44,6 @@ export const notImplemented: readonly NotImplemented[] = [
     const { schedulerName, nodeName } = specOf(object);
     return nodeName === undefined && schedulerName !== undefined && schedulerName !== "default-scheduler";
   }),
-  part(
-    "Job.batch",
-    "spec.podFailurePolicy is not acted upon: every failure counts against backoffLimit",
-    has("podFailurePolicy"),
-  ),
-  part("Job.batch", "spec.successPolicy is not acted upon: all completions are needed", has("successPolicy")),
-  part(
-    "Job.batch",
-    "spec.backoffLimitPerIndex is not acted upon: failures count for the whole Job",
-    has("backoffLimitPerIndex"),
-  ),
   part("StatefulSet.apps", "spec.persistentVolumeClaimRetentionPolicy is not acted upon: claims are kept", (object) => {
     const policy = specOf(object)["persistentVolumeClaimRetentionPolicy"] as
       | { whenDeleted?: string; whenScaled?: string }
@@ -127,8 +116,4 @@ function part(kind: string, message: string, found: (object: KubeObject) => bool
 /** An object's spec, with the fields a row asks for. */
 function specOf(object: KubeObject): Readonly<Record<string, unknown>> {
   return (object["spec"] ?? {}) as Readonly<Record<string, unknown>>;
-}
-
-function has(field: string): (object: KubeObject) => boolean {
-  return (object) => specOf(object)[field] !== undefined;
 }
