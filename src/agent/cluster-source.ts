@@ -58,11 +58,20 @@ export interface ClusterSource extends NetworkSource {
   objects(kind: keyof ClusterObjects | "loadBalancerPools"): readonly KubeObject[];
   /** Per resource. */
   status(): ReadonlyMap<string, InformerStatus>;
+  /** How many changes of Services and EndpointSlices came since the start, and how many of them no Network has yet; when the last one did. */
+  changes(): SourceChanges;
   /** When the changes of endpoints that came since the last call began, in milliseconds since 1970, where their controller says so. */
   takeTriggers(): readonly number[];
   /** The machine's links or addresses changed. */
   machineChanged(): void;
   close(): void;
+}
+
+export interface SourceChanges {
+  readonly services: { readonly total: number; readonly pending: number };
+  readonly endpointSlices: { readonly total: number; readonly pending: number };
+  /** In milliseconds since 1970; undefined before the first. */
+  readonly lastAt: number | undefined;
 }
 
 interface Watched {
@@ -141,6 +150,8 @@ export function startClusterSource(options: ClusterSourceOptions): ClusterSource
     const pools = objectsOf("loadBalancerPools");
     return pools.length === 0 ? configured : withPools(configured, pools);
   };
+  const counts = { services: { total: 0, pending: 0 }, endpointSlices: { total: 0, pending: 0 } };
+  let lastAt: number | undefined;
   const services = createChangeLog();
   const endpointSlices = createChangeLog();
   const source = createObjectsSource({
@@ -160,8 +171,11 @@ export function startClusterSource(options: ClusterSourceOptions): ClusterSource
         networkPolicies: objectsOf("networkPolicies"),
         clusterNetworkPolicies: objectsOf("clusterNetworkPolicies"),
       }) as ClusterObjects,
-    takeChanges: () =>
-      ({ services: services.take(), endpointSlices: endpointSlices.take() }) as unknown as ObjectChanges,
+    takeChanges() {
+      counts.services.pending = 0;
+      counts.endpointSlices.pending = 0;
+      return { services: services.take(), endpointSlices: endpointSlices.take() } as unknown as ObjectChanges;
+    },
     finish: nodePortFinish(options),
   });
   let isReady = false;
@@ -173,8 +187,12 @@ export function startClusterSource(options: ClusterSourceOptions): ClusterSource
   };
   const changed = (kind: Kind, changes: readonly Change<KubeObject>[]): void => {
     lists.delete(kind);
-    if (kind === "services") services.note(changes);
-    if (kind === "endpointSlices") endpointSlices.note(changes);
+    if (kind === "services" || kind === "endpointSlices") {
+      (kind === "services" ? services : endpointSlices).note(changes);
+      counts[kind].total += changes.length;
+      counts[kind].pending += changes.length;
+      lastAt = Date.now();
+    }
     if (kind === "nodes") {
       const today = informers.get("nodes")?.objects.get(node) as Node | undefined;
       if (today === undefined && self !== undefined && isKnown)
@@ -212,6 +230,7 @@ export function startClusterSource(options: ClusterSourceOptions): ClusterSource
     synced,
     node: () => self,
     objects: objectsOf,
+    changes: () => ({ ...counts, lastAt }),
     takeTriggers() {
       const taken = triggers;
       triggers = [];

@@ -39,7 +39,7 @@ import { watchMachine, type MachineFacts } from "./machine.ts";
 import { clearNetworkUnavailable, createNodeEvents, type NodeEvents } from "./node-events.ts";
 import { startShowServer } from "./show-server.ts";
 import type { ShownNode } from "./show.ts";
-import { networkProgrammingText, watchMetricsText } from "./watch-metrics.ts";
+import { changesText, networkProgrammingText, processText, watchMetricsText } from "./watch-metrics.ts";
 import { startPolicyReports, type PolicyReports } from "./policy-reports.ts";
 import { noteOnNode, type NodeNotes } from "./node-notes.ts";
 import { claimNodeRanges, type NodePool } from "./node-ranges.ts";
@@ -201,6 +201,8 @@ export async function startNodeProcess(options: ProcessOptions): Promise<NodePro
         moreMetrics: () =>
           [
             networkProgrammingText(arrivals),
+            changesText(source.changes()),
+            processText(),
             watchMetricsText(source.status(), performance.now()),
             balancers?.metrics() ?? "",
           ].join(""),

@@ -1,7 +1,11 @@
-// How an agent's watches are, and how long changes of endpoints took to arrive here, in Prometheus' text format.
+// How an agent's watches are, what came by them and how long it took to arrive here, and what the process uses, in Prometheus' text format.
+
+import { performance } from "node:perf_hooks";
+import process from "node:process";
 
 import { programmingBuckets, type ProgrammingRecord } from "../serve/proxy/policy-metrics.ts";
 import type { InformerStatus } from "../watch/cluster/informer.ts";
+import type { SourceChanges } from "./cluster-source.ts";
 
 /** kube-proxy's: from what changed an endpoint to the kernel's having it, by the EndpointSlice controller's clock and ours. */
 export function networkProgrammingText({ counts, sum, count }: ProgrammingRecord): string {
@@ -15,6 +19,38 @@ export function networkProgrammingText({ counts, sum, count }: ProgrammingRecord
     `${name}_count ${count}`,
     "",
   ].join("\n");
+}
+
+/** kube-proxy's: changes of Services and EndpointSlices, and those that are not on their way to the kernel yet. */
+export function changesText({ services, endpointSlices, lastAt }: SourceChanges): string {
+  const base = "kubeproxy_sync_proxy_rules";
+  const text = (name: string, type: string, help: string, value: number): string =>
+    `# HELP ${name} ${help}\n# TYPE ${name} ${type}\n${name} ${value}\n`;
+  return [
+    text(`${base}_service_changes_total`, "counter", "Changes of Services that came.", services.total),
+    text(`${base}_service_changes_pending`, "gauge", "Of these, not yet looked at.", services.pending),
+    text(`${base}_endpoint_changes_total`, "counter", "Changes of EndpointSlices that came.", endpointSlices.total),
+    text(`${base}_endpoint_changes_pending`, "gauge", "Of these, not yet looked at.", endpointSlices.pending),
+    text(
+      `${base}_last_queued_timestamp_seconds`,
+      "gauge",
+      "When the last change of either came.",
+      (lastAt ?? 0) / 1000,
+    ),
+  ].join("");
+}
+
+/** What every process that is watched by Prometheus says of itself (its client libraries' process collector). */
+export function processText(): string {
+  const { user, system } = process.cpuUsage();
+  const figures = [
+    ["process_cpu_seconds_total", "counter", "Processor time, kernel included.", (user + system) / 1e6],
+    ["process_resident_memory_bytes", "gauge", "Resident memory.", process.memoryUsage.rss()],
+    ["process_start_time_seconds", "gauge", "When the process started, since 1970.", performance.timeOrigin / 1000],
+  ] as const;
+  return figures
+    .map(([name, type, help, value]) => `# HELP ${name} ${help}\n# TYPE ${name} ${type}\n${name} ${value}\n`)
+    .join("");
 }
 
 /** `now`: by the clock of the informers. */

@@ -77,6 +77,10 @@ describe("in kube-proxy's place, beside a bridge that another program made", () 
     });
     assert.match(metrics.said ?? "", /^kubeproxy_sync_proxy_rules_duration_seconds_count [1-9]/m);
     assert.match(metrics.said ?? "", /^fairlead_watch_connected\{resource="services"\} 1$/m);
+    for (const name of ["service_changes_total", "endpoint_changes_total"])
+      assert.match(metrics.said ?? "", new RegExp(`^kubeproxy_sync_proxy_rules_${name} [1-9]`, "m"));
+    assert.match(metrics.said ?? "", /^kubeproxy_sync_proxy_rules_nftables_sync_failures_total 0$/m);
+    assert.match(metrics.said ?? "", /^process_resident_memory_bytes [1-9]/m);
     const showing = runFairlead(
       place.node.namespace,
       "show",

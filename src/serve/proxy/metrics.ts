@@ -3,6 +3,7 @@
 
 import { eligibleEndpoints } from "../../model/eligible.ts";
 import type { Network, NetworkNode, NetworkService } from "../../model/network.ts";
+import { servicesOf } from "../../model/services-list.ts";
 
 /** What happened so far. */
 export interface ProxyRecord {
@@ -13,6 +14,8 @@ export interface ProxyRecord {
   /** A reconciliation: how long it took, how much was left undone. */
   synced(tookMs: number, failures: number, now: number): void;
   answered(what: "healthz" | "livez", code: number): void;
+  /** Reconciliations that left something undone. */
+  failed: number;
   readonly durations: { readonly counts: number[]; sum: number; count: number };
   readonly answers: Map<string, number>;
 }
@@ -26,13 +29,17 @@ export function createProxyRecord(): ProxyRecord {
   const record: ProxyRecord = {
     lastUpdated: undefined,
     behindSince: undefined,
+    failed: 0,
     durations,
     answers,
     synced(tookMs, failures, now) {
       if (failures === 0) {
         record.lastUpdated = now;
         record.behindSince = undefined;
-      } else record.behindSince ??= now;
+      } else {
+        record.behindSince ??= now;
+        record.failed++;
+      }
       const seconds = tookMs / 1000;
       durations.sum += seconds;
       durations.count++;
@@ -70,9 +77,16 @@ export function metricsText(record: ProxyRecord, network: Network, node: string)
       "Services with policy Local that have endpoints, and none on this node.",
     ),
     ...(["internal", "external"] as const).map((policy) => {
-      const count = self === undefined ? 0 : network.services.filter((each) => isMissing(each, self, policy)).length;
+      let count = 0;
+      if (self !== undefined) servicesOf(network).forEach((each) => void (isMissing(each, self, policy) && count++));
       return `kubeproxy_sync_proxy_rules_no_local_endpoints_total{traffic_policy="${policy}"} ${count}`;
     }),
+    ...heading(
+      "kubeproxy_sync_proxy_rules_nftables_sync_failures_total",
+      "counter",
+      "Reconciliations that left something undone.",
+    ),
+    `kubeproxy_sync_proxy_rules_nftables_sync_failures_total ${record.failed}`,
     ...heading("kubeproxy_proxy_healthz_total", "counter", "Answers of /healthz by status code."),
     ...[...record.answers].filter(([key]) => key.includes("healthz")).map(([key, count]) => `${key} ${count}`),
     ...heading("kubeproxy_proxy_livez_total", "counter", "Answers of /livez by status code."),
