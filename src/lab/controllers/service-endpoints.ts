@@ -77,7 +77,10 @@ export function hostnameUnder(service: Service, pod: Pod): string | undefined {
   return hostname !== undefined && hostname !== "" && isUnder ? hostname : undefined;
 }
 
-/** The endpoint of a pod; undefined while its node is not known. KEP-1669: ready is serving and not terminating. */
+/**
+ * The endpoint of a pod; undefined while its node is not known, unless the Service asks for addresses that are not ready (reconciler.go).
+ * KEP-1669: ready is serving and not terminating.
+ */
 export function endpointOf(
   service: Service,
   pod: Pod,
@@ -86,7 +89,7 @@ export function endpointOf(
 ): Endpoint | undefined {
   const nodeName = pod.spec.nodeName ?? "";
   const node = nodeName === "" ? undefined : objects.get(nodes, undefined, nodeName);
-  if (nodeName !== "" && node === undefined) return undefined;
+  if (node === undefined && service.spec.publishNotReadyAddresses !== true) return undefined;
   const serving = isReady(pod);
   const terminating = isTerminating(pod);
   const ready = service.spec.publishNotReadyAddresses === true || (serving && !terminating);
