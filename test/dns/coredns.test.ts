@@ -220,6 +220,8 @@ function explanation(
     return "a name with longer names below it exists here";
   if (falls && type === "SOA" && nothing(theirs) && theirs.rcode === 0 && ours.rcode === 5)
     return "SOA of a name that is not there: the next plugin's here";
+  if (labels === 5 && lower.endsWith(".pod.cluster.local") && type === "SRV" && nothing(ours) && sameRcode)
+    return "SRV of a pod's name";
   if (labels > 5 && lower.endsWith(".pod.cluster.local") && ours.rcode === 3 && theirs.rcode === 0)
     return "no pod has a name below its address";
   if ((lower === "cluster.local" && type === "NS") || lower === "ns.dns.cluster.local")

@@ -201,7 +201,9 @@ function createKubernetes(
       return { ...finishedDenial(view ?? zone, own, query.name, query.type), owner: 0 };
     }
     // Names inside the cluster's own ranges are nobody else's, whatever may fall through: they are not told to others.
-    if (answer.flags % 16 === rcodes.NXDOMAIN && !isReverse(own) && falls(query.name)) return undefined;
+    // An ExternalName Service is there, also where its target is not.
+    const isMissing = answer.flags % 16 === rcodes.NXDOMAIN && answer.isAlias !== true;
+    if (isMissing && !isReverse(own) && falls(query.name)) return undefined;
     return { ...answer, owner: ownerOf(query.name, view, answer) };
   };
 }

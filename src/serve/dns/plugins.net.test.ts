@@ -11,6 +11,8 @@ import tls from "node:tls";
 import { createNetworkNamespace, type NetworkNamespace } from "../../kernel/namespaces.ts";
 import { listenTcpFd } from "../../kernel/sockets.ts";
 import { buildMessage, parseMessage, rcodeName, type DnsMessage } from "../../wire/dns/message.ts";
+import { network, service } from "../../program/zone.testing.ts";
+import { compileZone } from "../../program/zone.ts";
 import { formatRecordData } from "../../wire/dns/record.ts";
 import { queryDns } from "./client.ts";
 import { parseCorefile } from "./corefile.ts";
@@ -304,6 +306,22 @@ await test("log: CoreDNS's line, for the classes that are asked for, the second 
     for (const each of lines.slice(0, 3)) assert.match(each, line("127\\.0\\.0\\.1", "udp", 1232));
     assert.match(lines[3] ?? "", line("127\\.0\\.0\\.1", "tcp", 65_535));
     assert.match(lines[4] ?? "", line("\\[::1\\]", "udp", 1232));
+  });
+});
+
+await test("fallthrough: an ExternalName Service is not asked of others because its target does not exist", async () => {
+  const external = { type: "ExternalName", externalName: "none.production.svc.cluster.local" } as const;
+  const zone = compileZone(network({ services: [service("production/gone", external)] }));
+  const upstream = testUpstream(({ name }) => ({ answers: [answerOf(name, { kind: "A", address: "192.0.2.1" })] }));
+  const text = ".:53 {\n kubernetes cluster.local {\n  fallthrough\n }\n forward . /etc/resolv.conf\n}";
+  await withCorefile(text, { zone: () => zone, upstream }, async (ask) => {
+    const name = "gone.production.svc.cluster.local";
+    const alias = `NXDOMAIN | ${name} 5 CNAME none.production.svc.cluster.local.`;
+    for (let times = 0; times < 2; times++) assert.equal(await ask(name), alias);
+    assert.equal(
+      await ask("none.production.svc.cluster.local"),
+      "NOERROR | none.production.svc.cluster.local 300 A 192.0.2.1",
+    );
   });
 });
 
