@@ -151,6 +151,21 @@ function schemaDefaults(type: TypeSchema): Fields | undefined {
 
 const fileMode = 0o644;
 
+const cpuMetrics = [
+  { type: "Resource", resource: { name: "cpu", target: { type: "Utilization", averageUtilization: 80 } } },
+];
+
+// pkg/apis/autoscaling/v2/defaults.go
+const scalingUp = {
+  stabilizationWindowSeconds: 0,
+  selectPolicy: "Max",
+  policies: [
+    { type: "Pods", value: 4, periodSeconds: 15 },
+    { type: "Percent", value: 100, periodSeconds: 15 },
+  ],
+};
+const scalingDown = { selectPolicy: "Max", policies: [{ type: "Percent", value: 100, periodSeconds: 15 }] };
+
 const container: Rule = ({ image }: Container) => ({
   terminationMessagePath: "/dev/termination-log",
   terminationMessagePolicy: "File",
@@ -228,9 +243,10 @@ const rules: { readonly [type: string]: Rule } = {
   "apps.v1.DaemonSetUpdateStrategy": ({ type }: { type?: string }) =>
     type === "OnDelete" ? undefined : { type: "RollingUpdate", rollingUpdate: {} },
   "apps.v1.RollingUpdateDaemonSet": { maxUnavailable: 1, maxSurge: 0 },
-  "batch.v1.JobSpec": jobDefaults,
-  "batch.v1.PodFailurePolicyOnPodConditionsPattern": { status: "True" },
+  // Those of a CronJob's template are left out: they come with each Job.
+  "batch.v1.JobSpec": { template: {} },
   "batch.v1.JobTemplateSpec": { spec: {} },
+  "batch.v1.PodFailurePolicyOnPodConditionsPattern": { status: "True" },
   "batch.v1.CronJobSpec": {
     jobTemplate: {},
     concurrencyPolicy: "Allow",
@@ -249,7 +265,9 @@ const rules: { readonly [type: string]: Rule } = {
     ...(name === "" ? {} : { name: "" }),
   }),
   "autoscaling.v1.HorizontalPodAutoscalerSpec": { minReplicas: 1 },
-  "autoscaling.v2.HorizontalPodAutoscalerSpec": { minReplicas: 1 },
+  "autoscaling.v2.HorizontalPodAutoscalerSpec": { minReplicas: 1, scaleTargetRef: {} },
+  "rbac.v1.ClusterRoleBinding": { roleRef: {} },
+  "rbac.v1.RoleBinding": { roleRef: {} },
   "rbac.v1.RoleRef": { apiGroup: "rbac.authorization.k8s.io" },
   "rbac.v1.Subject": ({ kind }: { kind?: string }) =>
     kind === "User" || kind === "Group" ? { apiGroup: "rbac.authorization.k8s.io" } : undefined,
@@ -300,7 +318,22 @@ const rewrites: { readonly [type: string]: (value: never) => Fields } = {
   "core.v1.ServicePort": (port: Fields) => withoutZero(port, ["targetPort", "nodePort"]),
   "core.v1.Probe": (probe: Fields) =>
     withoutZero(probe, ["timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold"]),
-  "batch.v1.Job": jobLabels,
+  "batch.v1.Job": (job: Partial<Job> & KubeObject) => withJobDefaults(jobLabels(job)),
+  "coordination.v1.LeaseSpec": (spec: Fields) => {
+    if (spec["strategy"] === undefined && spec["preferredHolder"] === undefined) return spec;
+    // Upstream's gate CoordinatedLeaderElection is off: the fields are dropped.
+    const { strategy: _, preferredHolder: __, ...rest } = spec;
+    return rest;
+  },
+  "autoscaling.v2.HorizontalPodAutoscalerSpec": (spec: Fields) =>
+    ((spec["metrics"] ?? []) as readonly unknown[]).length > 0 ? spec : { ...spec, metrics: cpuMetrics },
+  "autoscaling.v2.HorizontalPodAutoscalerBehavior": ({ scaleUp, scaleDown }: Fields) => ({
+    scaleUp: { ...scalingUp, ...(scaleUp as object | undefined) },
+    scaleDown: { ...scalingDown, ...(scaleDown as object | undefined) },
+  }),
+  "core.v1.NodeSpec": nodeRanges,
+  "apps.v1.StatefulSetSpec": claimTemplates,
+  "core.v1.PersistentVolumeClaimSpec": claimSource,
   // pkg/registry/discovery/endpointslice/strategy.go dropTopologyOnV1: of versions before this one.
   "discovery.v1.Endpoint": (endpoint: Fields) => {
     if (endpoint["deprecatedTopology"] === undefined) return endpoint;
@@ -402,10 +435,52 @@ function jobLabels(job: Partial<Job> & KubeObject): Fields {
   return labels === undefined || hasOwn ? job : withLabels(job, labels);
 }
 
+function withJobDefaults(job: Fields): Fields {
+  const { spec } = job;
+  return isFields(spec) ? { ...job, spec: withAbsent(spec, jobDefaults(spec as unknown as Job["spec"])) } : job;
+}
+
+/** A node's first range has a field of its own, which wins; how its kubelet is configured is no longer said. */
+function nodeRanges(given: Fields): Fields {
+  const { configSource: _, ...spec } = given;
+  const { podCIDR = "", podCIDRs = [] } = spec as { podCIDR?: string; podCIDRs?: readonly string[] };
+  const [first = ""] = podCIDRs;
+  if (podCIDR === "" && first === "") return spec;
+  if (podCIDR === "") return { ...spec, podCIDR: first };
+  return podCIDR === first ? spec : { ...spec, podCIDRs: [podCIDR] };
+}
+
+/** Claims of a StatefulSet are whole claims. */
+function claimTemplates(spec: Fields): Fields {
+  const { volumeClaimTemplates: claims } = spec as { volumeClaimTemplates?: readonly Fields[] };
+  if (!Array.isArray(claims) || claims.length === 0) return spec;
+  return {
+    ...spec,
+    volumeClaimTemplates: (claims as readonly Fields[]).map((claim) => ({
+      ...claim,
+      apiVersion: "v1",
+      kind: "PersistentVolumeClaim",
+      status: { ...(claim["status"] as object | undefined), phase: "Pending" },
+    })),
+  };
+}
+
+/** Where the contents of a claim come from is said twice (pkg/api/persistentvolumeclaim NormalizeDataSources). */
+function claimSource(spec: Fields): Fields {
+  const { dataSource, dataSourceRef } = spec;
+  if (dataSource !== undefined && dataSourceRef === undefined && hasName(dataSource))
+    return { ...spec, dataSourceRef: dataSource };
+  return spec;
+}
+
+function hasName(reference: unknown): boolean {
+  const { kind, name } = reference as Fields;
+  return kind !== "" && name !== "";
+}
+
 function jobDefaults(spec: Job["spec"]): Fields {
   const { parallelism, completions, backoffLimitPerIndex, podFailurePolicy } = spec;
   return {
-    template: {},
     parallelism: 1,
     completions: parallelism === undefined && completions === undefined ? 1 : undefined,
     backoffLimit: backoffLimitPerIndex === undefined ? 6 : 2 ** 31 - 1,

@@ -17,24 +17,46 @@ import {
   tooMany,
   type FieldProblem,
 } from "./problem.ts";
+import { accessRules, accessUpdateRules } from "./rules/rbac.ts";
 import { clusterRules, clusterUpdateRules } from "./rules/cluster.ts";
 import { remembered } from "./repeated.ts";
 import { metadataProblems, metadataUpdateProblems } from "./rules/metadata.ts";
+import { eventRules } from "./rules/events.ts";
+import { jobRules, jobUpdateRules } from "./rules/jobs.ts";
 import { networkRules, networkUpdateRules } from "./rules/network.ts";
 import { podRules, podUpdateRules } from "./rules/pod.ts";
+import { quotaRules, quotaUpdateRules } from "./rules/quota.ts";
 import type { Rules, UpdateRule } from "./rules/rule.ts";
 import { statusRules } from "./rules/status.ts";
+import { storageRules, storageUpdateRules } from "./rules/storage.ts";
+import { scalingRules } from "./rules/scaling.ts";
 import { serviceRules, serviceUpdateRules } from "./rules/service.ts";
 import { workloadRules, workloadUpdateRules } from "./rules/workloads.ts";
 import { schemaOf, typeNamed, type Constraints, type FieldSchema, type TypeSchema, type ValueType } from "./schema.ts";
 
-const rules: Rules = { ...clusterRules, ...networkRules, ...podRules, ...serviceRules, ...workloadRules };
+const rules: Rules = {
+  ...accessRules,
+  ...clusterRules,
+  ...eventRules,
+  ...jobRules,
+  ...networkRules,
+  ...podRules,
+  ...quotaRules,
+  ...scalingRules,
+  ...serviceRules,
+  ...storageRules,
+  ...workloadRules,
+};
 
 const updateRules: { readonly [type: string]: UpdateRule } = {
+  ...accessUpdateRules,
   ...clusterUpdateRules,
+  ...jobUpdateRules,
   ...networkUpdateRules,
   ...podUpdateRules,
+  ...quotaUpdateRules,
   ...serviceUpdateRules,
+  ...storageUpdateRules,
   ...workloadUpdateRules,
 };
 
@@ -115,6 +137,25 @@ function looksOf(type: TypeSchema): readonly Look[] {
 
 /** Fields whose absence or values are a rule's business: upstream says something else of them than of others, or says it later. */
 const told: ReadonlySet<string> = new Set([
+  "apps.v1.ControllerRevision.revision",
+  "apps.v1.DaemonSetSpec.selector",
+  "apps.v1.DaemonSetUpdateStrategy.type",
+  "apps.v1.DeploymentStrategy.type",
+  "apps.v1.StatefulSetSpec.podManagementPolicy",
+  "apps.v1.StatefulSetUpdateStrategy.type",
+  "autoscaling.v1.HorizontalPodAutoscalerSpec.maxReplicas",
+  "autoscaling.v1.HorizontalPodAutoscalerSpec.scaleTargetRef",
+  "autoscaling.v2.HorizontalPodAutoscalerSpec.maxReplicas",
+  "autoscaling.v2.HorizontalPodAutoscalerSpec.scaleTargetRef",
+  "core.v1.Event.involvedObject",
+  "core.v1.PersistentVolumeClaimSpec.accessModes",
+  "core.v1.PersistentVolumeSpec.accessModes",
+  "core.v1.ResourceQuotaSpec.scopes",
+  "core.v1.ScopedResourceSelectorRequirement.scopeName",
+  "core.v1.Taint.effect",
+  "core.v1.Taint.key",
+  "rbac.v1.ClusterRoleBinding.roleRef",
+  "rbac.v1.RoleBinding.roleRef",
   "core.v1.AppArmorProfile.localhostProfile",
   "core.v1.ContainerPort.containerPort",
   "core.v1.NodeSelectorRequirement.operator",
@@ -124,6 +165,8 @@ const told: ReadonlySet<string> = new Set([
   "networking.v1.HTTPIngressPath.pathType",
   "networking.v1.IPAddressSpec.parentRef",
   "networking.v1.NetworkPolicySpec.policyTypes",
+  "rbac.v1.RoleRef.kind",
+  "rbac.v1.RoleRef.name",
 ]);
 
 function lookOf(type: TypeSchema, given: FieldSchema): Look {

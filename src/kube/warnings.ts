@@ -5,6 +5,7 @@
 
 import { familyOf, parseAddress } from "../ip/address.ts";
 import { parseInterfaceAddress, parsePrefix } from "../ip/prefix.ts";
+import { decodeBase64 } from "./base64.ts";
 import { sameJson } from "./equal.ts";
 import { dnsLabel } from "./formats.ts";
 import type {
@@ -16,6 +17,7 @@ import type {
   Pod,
   PodTemplateSpec,
   ResourceRequirements,
+  Secret,
   Service,
   StatefulSet,
 } from "./kinds.ts";
@@ -40,8 +42,17 @@ export function warningsOf(object: KubeObject, previous?: KubeObject): readonly 
   const own = kinds[`${object.apiVersion}/${object.kind}`]?.(object as never) ?? [];
   const path = templates[`${object.apiVersion}/${object.kind}`];
   if (path === undefined) return own;
-  if (previous !== undefined && sameJson(object["spec"], previous["spec"])) return own;
+  const asked = object.kind === "DaemonSet" ? templateOf : specOf;
+  if (previous !== undefined && sameJson(asked(object), asked(previous))) return own;
   return [...own, ...nameWarnings(object, previous), ...templateWarnings(object, path)];
+}
+
+function specOf({ spec }: KubeObject): unknown {
+  return spec;
+}
+
+function templateOf({ spec }: KubeObject): unknown {
+  return (spec as { readonly template?: unknown } | undefined)?.template;
 }
 
 /** Kinds that others have replaced, and what is said to whoever uses them. */
@@ -55,11 +66,26 @@ export function about(field: string, message: string): Warning {
   return { field, text: `${field}: ${message}` };
 }
 
+function secretWarnings({ type, data = {} }: Secret): readonly Warning[] {
+  if (type !== "kubernetes.io/tls") return [];
+  for (const [field, what] of [
+    ["tls.crt", "certificate"],
+    ["tls.key", "key"],
+  ] as const) {
+    const bytes = decodeBase64(data[field] ?? "");
+    const text = bytes === undefined ? "" : new TextDecoder().decode(bytes);
+    if (!text.includes("-----BEGIN "))
+      return [{ field: at("data", field), text: `tls: failed to find any PEM data in ${what} input` }];
+  }
+  return [];
+}
+
 const kinds: { readonly [kind: string]: (object: never) => readonly Warning[] } = {
   "v1/Pod": podWarnings,
   "v1/Service": serviceWarnings,
   "v1/Endpoints": endpointsWarnings,
   "v1/Node": nodeWarnings,
+  "v1/Secret": secretWarnings,
   "v1/PersistentVolumeClaim": claimWarnings,
   "v1/PersistentVolume": volumeWarnings,
   "v1/ServiceAccount": ({ metadata }: KubeObject) =>
@@ -238,12 +264,8 @@ function ingressWarnings({ metadata, spec }: Ingress): readonly Warning[] {
 }
 
 function nodeWarnings({ spec }: Node): readonly Warning[] {
-  const { configSource, externalID } = (spec ?? {}) as {
-    readonly configSource?: unknown;
-    readonly externalID?: string;
-  };
+  const { externalID } = (spec ?? {}) as { readonly externalID?: string };
   return [
-    ...(configSource === undefined ? [] : [about("spec.configSource", "the feature is removed")]),
     ...((externalID ?? "") === ""
       ? []
       : [about("spec.externalID", "this field is deprecated, and is unused by Kubernetes")]),

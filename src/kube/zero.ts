@@ -98,11 +98,19 @@ function isFields(value: unknown): value is Fields {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
+function isText(type: ValueType): boolean {
+  return type.kind === "scalar" && type.scalar === "string";
+}
+
 const written = new WeakMap<TypeSchema, readonly FieldSchema[]>();
 
-/** What its objects always have. */
+/** What its objects always have. Texts that are required are left to those who say that they are missing. */
 function writtenFields(type: TypeSchema): readonly FieldSchema[] {
   let fields = written.get(type);
-  if (fields === undefined) written.set(type, (fields = [...type.fields.values()].filter((field) => field.written)));
+  if (fields === undefined)
+    written.set(
+      type,
+      (fields = [...type.fields.values()].filter((field) => field.written && !(field.required && isText(field.type)))),
+    );
   return fields;
 }

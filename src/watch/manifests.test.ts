@@ -270,12 +270,12 @@ test("any JSON as YAML gives its value back, or problems", () => {
         kind: "ControllerRevision",
         metadata: { name: "a" },
         revision: 1,
-        data: value,
+        data: { value },
       };
       const text = stringify(manifest, { version: "1.1" });
       const { objects, problems } = parseManifests(text, "a.yaml");
       assert.deepEqual(problems, []);
-      assert.equal(JSON.stringify(objects[0]?.["data"] ?? null), JSON.stringify(value));
+      assert.equal(JSON.stringify(objects[0]?.["data"]), JSON.stringify({ value }));
     }),
   );
 });

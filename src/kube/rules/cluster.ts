@@ -1,15 +1,27 @@
 // Rules for Nodes, Namespaces, ConfigMaps, Secrets, budgets and Leases. Wording: upstream's pkg/apis/*/validation.
 
 import { familyOf } from "../../ip/address.ts";
+import { decodeBase64 } from "../base64.ts";
 import { sameJson } from "../equal.ts";
 import { cidr, configKey, labelValue, qualifiedName } from "../formats.ts";
-import type { ConfigMap, Lease, Node, PodDisruptionBudgetSpec, Secret, Taint } from "../kinds.ts";
-import { at, child, duplicate, forbidden, invalid, required, tooLong, type FieldProblem } from "../problem.ts";
-import { formProblems, type Rules, type UpdateRule } from "./rule.ts";
+import type { ConfigMap, Lease, Namespace, Node, PodDisruptionBudgetSpec, Secret, Taint } from "../kinds.ts";
+import {
+  at,
+  child,
+  duplicate,
+  forbidden,
+  invalid,
+  notSupported,
+  required,
+  tooLong,
+  type FieldProblem,
+} from "../problem.ts";
+import { parseQuantity } from "../quantity.ts";
+import { formProblems, intOrPercent, type Rules, type UpdateRule } from "./rule.ts";
 
 export const clusterRules: Rules = {
   "core.v1.Node": node,
-  "core.v1.Taint": taint,
+  "core.v1.Namespace": namespace,
   "core.v1.ConfigMap": configMap,
   "core.v1.Secret": secret,
   "policy.v1.PodDisruptionBudgetSpec": budget,
@@ -23,7 +35,7 @@ export const clusterUpdateRules: { readonly [type: string]: UpdateRule } = {
   "core.v1.Secret": secretUpdate,
 };
 
-function* node({ spec }: Node): Iterable<FieldProblem> {
+function* node({ metadata, spec, status }: Node): Iterable<FieldProblem> {
   const podCidrs = spec?.podCIDRs ?? [];
   const problems = podCidrs.flatMap((prefix, index) => [...formProblems(prefix, cidr, at("spec.podCIDRs", index))]);
   yield* problems;
@@ -32,17 +44,93 @@ function* node({ spec }: Node): Iterable<FieldProblem> {
   if (problems.length === 0 && podCidrs.length > 1 && !isDual)
     yield invalid("spec.podCIDRs", podCidrs, "may specify no more than one CIDR for each IP family");
   const seen = new Set<string>();
-  for (const [index, { key, effect }] of (spec?.taints ?? []).entries()) {
+  for (const [index, each] of (spec?.taints ?? []).entries()) {
+    const { key, effect }: Partial<Taint> = each;
+    // Upstream's path.
+    const path = at("metadata.taints", index);
+    yield* taint(each, path);
     const text = `${key} ${effect}`;
-    if (seen.has(text)) yield duplicate(at("spec.taints", index), { key, effect });
+    if (seen.has(text)) yield duplicate(path, { key, effect });
+    seen.add(text);
+  }
+  yield* nodeAnnotations(metadata.annotations ?? {});
+  // Of a new one: later it has a door of its own.
+  if (metadata.resourceVersion === undefined) yield* nodeAmounts(status);
+}
+
+const effects: readonly string[] = ["NoExecute", "NoSchedule", "PreferNoSchedule"];
+
+/** Annotations that hold JSON. */
+function* nodeAnnotations(annotations: { readonly [name: string]: string }): Iterable<FieldProblem> {
+  const taints = "scheduler.alpha.kubernetes.io/taints";
+  const avoid = "scheduler.alpha.kubernetes.io/preferAvoidPods";
+  const isJson = (text: string): boolean => text === "" || jsonProblem(text) === undefined;
+  if (!isJson(annotations[taints] ?? ""))
+    yield invalid("metadata.annotations", taints, jsonProblem(annotations[taints] ?? "") ?? "");
+  if (!isJson(annotations[avoid] ?? ""))
+    yield invalid("metadata.annotations.AvoidPods", avoid, jsonProblem(annotations[avoid] ?? "") ?? "");
+}
+
+/** What is wrong with a text as JSON, roughly as Go says it. */
+function jsonProblem(text: string): string | undefined {
+  try {
+    JSON.parse(text);
+    return undefined;
+  } catch {
+    const isCut = /^\s*[[{"]/.test(text);
+    return isCut
+      ? "unexpected end of JSON input"
+      : `invalid character '${text.trim().slice(0, 1)}' looking for beginning of value`;
+  }
+}
+
+type NodeStatus = Node["status"];
+
+function* nodeAmounts(status: NodeStatus): Iterable<FieldProblem> {
+  for (const field of ["capacity", "allocatable"] as const)
+    for (const [name, quantity] of Object.entries(status?.[field] ?? {}))
+      if ((parseQuantity(quantity) ?? 0) < 0)
+        yield invalid(`status.${field}.${name}`, String(quantity), "must be greater than or equal to 0");
+}
+
+/** What is wrong with what is reported of a node. */
+export function* nodeStatus({ status }: Node): Iterable<FieldProblem> {
+  yield* nodeAmounts(status);
+  const seen = new Set<string>();
+  for (const [index, address] of (status?.addresses ?? []).entries()) {
+    const text = JSON.stringify([address.type, address.address]);
+    if (seen.has(text)) yield duplicate(at("status.addresses", index), address);
     seen.add(text);
   }
 }
 
-function* taint({ key, value }: Taint, path: string): Iterable<FieldProblem> {
-  if (key === "") yield required(child(path, "key"));
-  yield* formProblems(key, qualifiedName, child(path, "key"));
+/** What is wrong with what is reported of a namespace: its phase follows its deletion. */
+export function* namespaceStatus({ metadata, status }: Namespace): Iterable<FieldProblem> {
+  const phase = status?.phase ?? "";
+  const isGoing = metadata.deletionTimestamp !== undefined;
+  if (!isGoing && phase !== "Active")
+    yield invalid("status.Phase", phase, "may only be 'Active' if `deletionTimestamp` is empty");
+  if (isGoing && phase !== "Terminating")
+    yield invalid("status.Phase", phase, "may only be 'Terminating' if `deletionTimestamp` is not empty");
+}
+
+/** Of a namespace: what holds it must be named in full. */
+function* namespace({ spec }: Namespace): Iterable<FieldProblem> {
+  for (const name of spec?.finalizers ?? []) {
+    for (const problem of qualifiedName(name)) yield invalid("spec.finalizers", name, problem);
+    if (!name.includes("/") && name !== "kubernetes")
+      yield invalid("spec.finalizers", name, "name is neither a standard finalizer name nor is it fully qualified");
+  }
+}
+
+function* taint(
+  { key = "", value = "", effect = "" }: { key?: string; value?: string; effect?: string },
+  path: string,
+): Iterable<FieldProblem> {
+  for (const problem of qualifiedName(key)) yield invalid(child(path, "key"), key, problem);
   yield* formProblems(value, labelValue, child(path, "value"));
+  if (effect === "") yield required(child(path, "effect"));
+  else if (!effects.includes(effect)) yield notSupported(child(path, "effect"), effect, effects);
 }
 
 function* nodeUpdate({ spec }: Node, { spec: before }: Node): Iterable<FieldProblem> {
@@ -75,11 +163,33 @@ const secretKeys: { readonly [type: string]: readonly string[] } = {
   "kubernetes.io/tls": ["tls.crt", "tls.key"],
 };
 
-function* secret({ data = {}, type = "" }: Secret): Iterable<FieldProblem> {
+function* secret({ metadata, data = {}, type = "" }: Secret): Iterable<FieldProblem> {
   for (const key of Object.keys(data))
     for (const problem of configKey(key)) yield invalid(at("data", key), key, problem);
   if (sizeOf(data) > dataBytesMax) yield tooLong("data", dataBytesMax);
   for (const key of secretKeys[type] ?? []) if (!(key in data)) yield required(at("data", key));
+  const user = "kubernetes.io/basic-auth";
+  if (type === user && !("username" in data) && !("password" in data)) {
+    yield required(at("data", "username"));
+    yield required(at("data", "password"));
+  }
+  const account = "kubernetes.io/service-account.name";
+  if (type === "kubernetes.io/service-account-token" && (metadata.annotations?.[account] ?? "") === "")
+    yield required(at("metadata.annotations", account));
+  for (const key of jsonKeys[type] ?? []) {
+    const problem = key in data ? jsonProblem(textOf(data[key])) : undefined;
+    if (problem !== undefined) yield invalid(at("data", key), "<secret contents redacted>", problem);
+  }
+}
+
+const jsonKeys: { readonly [type: string]: readonly string[] } = {
+  "kubernetes.io/dockercfg": [".dockercfg"],
+  "kubernetes.io/dockerconfigjson": [".dockerconfigjson"],
+};
+
+function textOf(base64: string | undefined): string {
+  const bytes = decodeBase64(base64 ?? "");
+  return bytes === undefined ? "" : new TextDecoder().decode(bytes);
 }
 
 function* secretUpdate(object: Secret, previous: Secret): Iterable<FieldProblem> {
@@ -105,6 +215,7 @@ function sizeOf(data: { readonly [key: string]: string }): number {
 function* budget(spec: PodDisruptionBudgetSpec, path: string): Iterable<FieldProblem> {
   if (spec.minAvailable !== undefined && spec.maxUnavailable !== undefined)
     yield invalid(path, spec, "minAvailable and maxUnavailable cannot be both set");
+  for (const field of ["minAvailable", "maxUnavailable"] as const) yield* intOrPercent(spec[field], child(path, field));
 }
 
 function* lease({ spec }: Lease): Iterable<FieldProblem> {

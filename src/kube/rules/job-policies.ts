@@ -2,6 +2,7 @@
 //
 // Not here: what the schema says by itself (which actions and operators there are, values that come twice).
 
+import { qualifiedName } from "../formats.ts";
 import type { JobSpec, PodFailurePolicyRule, SuccessPolicyRule } from "../kinds.ts";
 import { at, child, invalid, notSupported, required, tooLong, tooMany, type FieldProblem } from "../problem.ts";
 import { negativeProblems } from "./rule.ts";
@@ -64,8 +65,10 @@ function* failurePolicyProblems(
     if (onExitCodes !== undefined) yield* exitCodeProblems(spec, onExitCodes, child(place, "onExitCodes"));
     const conditions = child(place, "onPodConditions");
     if (onPodConditions.length > rulesMax) yield tooMany(conditions, onPodConditions.length, rulesMax);
-    for (const [each, { status }] of onPodConditions.entries())
+    for (const [each, { type = "", status }] of onPodConditions.entries()) {
+      for (const problem of qualifiedName(type)) yield invalid(child(at(conditions, each), "type"), type, problem);
       yield* choiceProblems(status, ["False", "True", "Unknown"], child(at(conditions, each), "status"));
+    }
     const count = Number(onExitCodes !== undefined) + Number(onPodConditions.length > 0);
     if (count === 2) yield withoutValue(place, "specifying both OnExitCodes and OnPodConditions is not supported");
     if (count === 0) yield withoutValue(place, "specifying one of OnExitCodes and OnPodConditions is required");

@@ -289,8 +289,9 @@ function* podDns({ dnsPolicy, dnsConfig }: PodSpec, path: string): Iterable<Fiel
 }
 
 function* podTemplate({ metadata, spec }: PodTemplateSpec, path: string): Iterable<FieldProblem> {
-  yield* labelProblems(metadata?.labels, child(path, "metadata.labels"));
-  yield* annotationProblems(metadata?.annotations, child(path, "metadata.annotations"));
+  yield* labelProblems(metadata?.labels, child(path, "labels"));
+  // Upstream's paths.
+  yield* annotationProblems(metadata?.annotations, child(path, "annotations"));
   if (spec === undefined) yield required(child(path, "spec.containers"));
   else if ((spec.ephemeralContainers ?? []).length > 0)
     yield forbidden(child(path, "spec.ephemeralContainers"), "ephemeral containers not allowed in pod template");

@@ -38,4 +38,21 @@ export function* negativeProblems(value: number | undefined, path: string): Iter
   if (value !== undefined && value < 0) yield invalid(path, value, "must be greater than or equal to 0");
 }
 
+/** A count, or a part of one such as `25%`. */
+export function* intOrPercent(value: number | string | undefined, path: string): Iterable<FieldProblem> {
+  if (value === undefined) return;
+  if (typeof value === "number") {
+    yield* negativeProblems(value, path);
+    return;
+  }
+  const percent = /^(\d+)%$/.exec(value);
+  if (percent === null)
+    yield invalid(
+      path,
+      value,
+      "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')",
+    );
+  else if (Number(percent[1]) > 100) yield invalid(path, value, "must not be greater than 100%");
+}
+
 export const ports: { readonly first: number; readonly last: number } = { first: 1, last: 65_535 };

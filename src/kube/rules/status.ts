@@ -2,20 +2,97 @@
 // Wording: upstream's pkg/apis/*/validation, the functions Validate…StatusUpdate.
 
 import { parseAddress } from "../../ip/address.ts";
-import { dnsSubdomain, ipAddress } from "../formats.ts";
-import type { Ingress, Service } from "../kinds.ts";
+import { dnsSubdomain, ipAddress, qualifiedName } from "../formats.ts";
+import type { Condition, Ingress, Service } from "../kinds.ts";
+import type { KubeObject } from "../object.ts";
 import { at, child, forbidden, invalid, notSupported, required, type FieldProblem } from "../problem.ts";
+import { namespaceStatus, nodeStatus } from "./cluster.ts";
 import { podStatus } from "./pod-update.ts";
-import { formProblems, type UpdateRule } from "./rule.ts";
+import { quotaStatus } from "./quota.ts";
+import { autoscalerStatus } from "./scaling.ts";
+import { formProblems, negativeProblems, type UpdateRule } from "./rule.ts";
 
 /** What is wrong with an object's status, by the type of the object; the previous object has the same specification. */
 export const statusRules: { readonly [type: string]: UpdateRule } = {
+  "apps.v1.DaemonSet": ({ status }: KubeObject) => replicas(status, daemonCounts, []),
+  "apps.v1.Deployment": ({ status }: KubeObject) => replicas(status, deploymentCounts, deploymentOrder),
+  "apps.v1.ReplicaSet": ({ status }: KubeObject) => replicas(status, replicaSetCounts, replicaSetOrder),
+  "apps.v1.StatefulSet": ({ status }: KubeObject) => replicas(status, statefulSetCounts, statefulSetOrder),
+  "autoscaling.v2.HorizontalPodAutoscaler": autoscalerStatus,
+  "batch.v1.Job": ({ status }: KubeObject) => replicas(status, jobCounts, []),
+  "core.v1.Namespace": namespaceStatus,
+  "core.v1.Node": nodeStatus,
   "core.v1.Pod": podStatus,
+  "core.v1.ReplicationController": ({ status }: KubeObject) => replicas(status, replicaSetCounts, replicaSetOrder),
+  "core.v1.ResourceQuota": quotaStatus,
+  "policy.v1.PodDisruptionBudget": budgetStatus,
   "core.v1.Service": serviceStatus,
   "networking.v1.Ingress": function* ({ status }: Ingress) {
     yield* ingressPoints(status?.loadBalancer?.ingress ?? []);
   },
 };
+
+const jobCounts = ["active", "succeeded", "failed", "ready", "terminating"];
+const daemonCounts =
+  "currentNumberScheduled numberMisscheduled desiredNumberScheduled numberReady observedGeneration updatedNumberScheduled numberAvailable numberUnavailable collisionCount".split(
+    " ",
+  );
+const common = ["replicas", "readyReplicas", "availableReplicas", "observedGeneration"];
+const deploymentCounts = [...common, "updatedReplicas", "unavailableReplicas", "collisionCount"];
+const replicaSetCounts = [...common, "fullyLabeledReplicas"];
+const statefulSetCounts = [...common, "currentReplicas", "updatedReplicas", "collisionCount"];
+
+/** What cannot be more than something else, which messages call by other names. */
+type Order = readonly (readonly [less: string, more: string, name: string])[];
+
+const deploymentOrder: Order = [
+  ["updatedReplicas", "replicas", "status.replicas"],
+  ["readyReplicas", "replicas", "status.replicas"],
+  ["availableReplicas", "replicas", "status.replicas"],
+  ["availableReplicas", "readyReplicas", "readyReplicas"],
+];
+const replicaSetOrder: Order = [
+  ["fullyLabeledReplicas", "replicas", "status.replicas"],
+  ["readyReplicas", "replicas", "status.replicas"],
+  ["availableReplicas", "replicas", "status.replicas"],
+  ["availableReplicas", "readyReplicas", "readyReplicas"],
+];
+const statefulSetOrder: Order = [
+  ["readyReplicas", "replicas", "status.replicas"],
+  ["currentReplicas", "replicas", "status.replicas"],
+  ["updatedReplicas", "replicas", "status.replicas"],
+  ["availableReplicas", "replicas", "status.replicas"],
+  ["availableReplicas", "readyReplicas", "status.readyReplicas"],
+];
+
+/** Numbers that are not negative, and of which some are parts of others. */
+function* replicas(status: unknown, names: readonly string[], order: Order): Iterable<FieldProblem> {
+  const values = (status ?? {}) as { readonly [name: string]: number | undefined };
+  for (const name of names) yield* negativeProblems(values[name], `status.${name}`);
+  for (const [less, more, name] of order)
+    if ((values[less] ?? 0) > (values[more] ?? 0))
+      yield invalid(`status.${less}`, values[less] ?? 0, `cannot be greater than ${name}`);
+}
+
+const budgetCounts = ["disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods"];
+
+function* budgetStatus({ status }: KubeObject): Iterable<FieldProblem> {
+  yield* replicas(status, budgetCounts, []);
+  const { conditions = [] } = (status ?? {}) as { readonly conditions?: readonly Condition[] };
+  yield* conditionProblems(conditions, "status.conditions");
+}
+
+/** What conditions must say (apimachinery meta/v1 validation ValidateConditions). */
+function* conditionProblems(conditions: readonly Partial<Condition>[], path: string): Iterable<FieldProblem> {
+  for (const [index, { type = "", status = "", reason = "", lastTransitionTime }] of conditions.entries()) {
+    const one = at(path, index);
+    for (const problem of qualifiedName(type)) yield invalid(child(one, "type"), type, problem);
+    if (!["True", "False", "Unknown"].includes(status))
+      yield notSupported(child(one, "status"), status, ["False", "True", "Unknown"]);
+    if (lastTransitionTime === undefined) yield required(child(one, "lastTransitionTime"));
+    if (reason === "") yield required(child(one, "reason"));
+  }
+}
 
 interface IngressPoint {
   readonly ip?: string;

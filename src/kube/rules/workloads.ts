@@ -1,16 +1,13 @@
 // Rules for the kinds that make pods. Wording: upstream's pkg/apis/apps/validation and pkg/apis/batch/validation.
 
 import { sameJson } from "../equal.ts";
+import { dnsLabel, labelValue, qualifiedName } from "../formats.ts";
 import type {
   ControllerRevision,
-  CronJob,
-  CronJobSpec,
   DaemonSet,
   DaemonSetSpec,
   Deployment,
   DeploymentSpec,
-  Job,
-  JobSpec,
   LabelSelector,
   PodTemplateSpec,
   ReplicaSet,
@@ -20,10 +17,9 @@ import type {
   StatefulSet,
   StatefulSetSpec,
 } from "../kinds.ts";
-import { child, forbidden, invalid, notSupported, required, type FieldProblem } from "../problem.ts";
+import { at, child, forbidden, invalid, notSupported, required, type FieldProblem } from "../problem.ts";
 import { selects } from "../selector.ts";
-import { jobPolicyProblems } from "./job-policies.ts";
-import { negativeProblems, type Rules, type UpdateRule } from "./rule.ts";
+import { intOrPercent, negativeProblems, type Rules, type UpdateRule } from "./rule.ts";
 
 export const workloadRules: Rules = {
   "apps.v1.Deployment": needsSpec,
@@ -31,15 +27,24 @@ export const workloadRules: Rules = {
   "apps.v1.RollingUpdateDeployment": rollingDeployment,
   "apps.v1.ReplicaSet": needsSpec,
   "apps.v1.ReplicaSetSpec": replicaSetSpec,
-  "apps.v1.StatefulSet": needsSpec,
+  "apps.v1.StatefulSet": function* ({ metadata, spec }: StatefulSet) {
+    // A label of its pods holds the name.
+    for (const problem of metadata.name === "" ? [] : dnsLabel(metadata.name))
+      yield invalid("metadata.name", metadata.name, problem);
+    yield* needsSpec({ spec });
+  },
   "apps.v1.StatefulSetSpec": statefulSetSpec,
   "apps.v1.DaemonSet": needsSpec,
   "apps.v1.DaemonSetSpec": daemonSetSpec,
   "apps.v1.RollingUpdateDaemonSet": rollingDaemonSet,
-  "batch.v1.Job": job,
-  "batch.v1.JobSpec": jobSpec,
-  "batch.v1.CronJob": cronJob,
-  "batch.v1.CronJobSpec": cronJobSpec,
+  "apps.v1.ControllerRevision": function* ({ data, revision = 0 }: Partial<ControllerRevision>) {
+    if (data === undefined || data === null) yield required("data");
+    yield* negativeProblems(revision, "revision");
+  },
+  "core.v1.ReplicationControllerSpec": controllerSpec,
+  "core.v1.PodTemplate": function* ({ template }: { readonly template?: PodTemplateSpec }) {
+    if (template === undefined) yield required("template.spec.containers");
+  },
 };
 
 export const workloadUpdateRules: { readonly [type: string]: UpdateRule } = {
@@ -50,10 +55,10 @@ export const workloadUpdateRules: { readonly [type: string]: UpdateRule } = {
   "apps.v1.ControllerRevision": function* (object: ControllerRevision, previous: ControllerRevision) {
     if (!sameJson(object.data, previous.data)) yield invalid("data", object.data, "field is immutable");
   },
-  "batch.v1.Job": jobUpdate,
 };
 
-function* needsSpec({ spec }: { readonly spec?: unknown }): Iterable<FieldProblem> {
+/** A workload without specification is none. */
+export function* needsSpec({ spec }: { readonly spec?: unknown }): Iterable<FieldProblem> {
   if (spec === undefined) yield required("spec");
 }
 
@@ -69,7 +74,7 @@ function* keeper(
     yield invalid(child(path, "selector"), selector, `empty selector is invalid for ${selecting}`);
   if (template === undefined) return;
   yield* templateMatches(selector, template, path);
-  const { restartPolicy = "Always", activeDeadlineSeconds } = template.spec ?? {};
+  const { restartPolicy = "Always", activeDeadlineSeconds } = (template.spec ?? {}) as Partial<PodTemplateSpec["spec"]>;
   if (restartPolicy !== "Always")
     yield notSupported(child(path, "template.spec.restartPolicy"), restartPolicy, ["Always"]);
   if (activeDeadlineSeconds !== undefined)
@@ -79,17 +84,33 @@ function* keeper(
     );
 }
 
+/** Is it none at all? Its own rules say how. */
+export function isMalformed({ matchLabels = {}, matchExpressions = [] }: LabelSelector): boolean {
+  return (
+    Object.entries(matchLabels).some(([key, value]) => qualifiedName(key).length + labelValue(value).length > 0) ||
+    matchExpressions.some(({ key, operator }) => qualifiedName(key).length > 0 || !operators.has(operator))
+  );
+}
+
+const operators = new Set(["In", "NotIn", "Exists", "DoesNotExist"]);
+
 function isEmpty({ matchLabels = {}, matchExpressions = [] }: LabelSelector): boolean {
   return Object.keys(matchLabels).length === 0 && matchExpressions.length === 0;
 }
 
-function* templateMatches(
+/** No selector matches nothing, and an empty one everything. */
+export function* templateMatches(
   selector: LabelSelector | undefined,
   template: PodTemplateSpec,
   path: string,
 ): Iterable<FieldProblem> {
   const labels = template.metadata?.labels;
-  if (selector !== undefined && !isEmpty(selector) && !selects(selector, labels))
+  if (selector !== undefined && isEmpty(selector)) return;
+  if (selector !== undefined && isMalformed(selector)) {
+    yield invalid(child(path, "selector"), selector, "invalid label selector");
+    return;
+  }
+  if (selector === undefined || !selects(selector, labels))
     yield invalid(child(path, "template.metadata.labels"), labels ?? {}, "`selector` does not match template `labels`");
 }
 
@@ -103,9 +124,14 @@ function* deploymentSpec(spec: DeploymentSpec, path: string): Iterable<FieldProb
       progressDeadlineSeconds,
       "must be greater than minReadySeconds",
     );
+  if (strategy?.type !== undefined && !strategies.includes(strategy.type))
+    yield notSupported(child(path, "strategy"), strategy.type, strategies);
   if (strategy?.type === "Recreate" && strategy.rollingUpdate !== undefined)
     yield forbidden(child(path, "strategy.rollingUpdate"), "may not be specified when strategy `type` is 'Recreate'");
 }
+
+const strategies: readonly string[] = ["Recreate", "RollingUpdate"];
+const updateStrategies: readonly string[] = ["OnDelete", "RollingUpdate"];
 
 function* rollingDeployment(
   { maxUnavailable, maxSurge }: RollingUpdateDeployment,
@@ -123,11 +149,50 @@ function* replicaSetSpec(spec: ReplicaSetSpec, path: string): Iterable<FieldProb
   yield* counts(spec, ["replicas", "minReadySeconds"], path);
 }
 
+interface ControllerSpec {
+  readonly replicas?: number;
+  readonly minReadySeconds?: number;
+  readonly selector?: { readonly [label: string]: string };
+  readonly template?: PodTemplateSpec;
+}
+
+function* controllerSpec(spec: ControllerSpec, path: string): Iterable<FieldProblem> {
+  const { selector = {}, template } = spec;
+  yield* counts(spec, ["replicas", "minReadySeconds"], path);
+  if (Object.keys(selector).length === 0) yield required(child(path, "selector"));
+  if (template === undefined) {
+    yield required(child(path, "template"));
+    return;
+  }
+  yield* templateMatches({ matchLabels: selector }, template, path);
+  const { restartPolicy = "Always" } = template.spec as Partial<PodTemplateSpec["spec"]>;
+  if (restartPolicy !== "Always")
+    yield notSupported(child(path, "template.spec.restartPolicy"), restartPolicy, ["Always"]);
+}
+
 function* statefulSetSpec(spec: StatefulSetSpec, path: string): Iterable<FieldProblem> {
   yield* keeper(spec, "StatefulSet", path);
-  yield* counts(spec, ["replicas", "minReadySeconds", "revisionHistoryLimit"], path);
+  yield* counts(spec, ["replicas", "minReadySeconds"], path);
+  const { podManagementPolicy: policy, serviceName = "" } = spec;
+  if (policy !== undefined && policy !== "OrderedReady" && policy !== "Parallel")
+    yield invalid(child(path, "podManagementPolicy"), policy, "must be 'OrderedReady' or 'Parallel'");
+  for (const problem of serviceName === "" ? [] : dnsLabel(serviceName))
+    yield invalid(child(path, "serviceName"), serviceName, problem);
+  const { persistentVolumeClaimRetentionPolicy: retention = {}, volumeClaimTemplates = [] } = spec as {
+    readonly persistentVolumeClaimRetentionPolicy?: { readonly [when: string]: string };
+    readonly volumeClaimTemplates?: readonly { readonly metadata?: { readonly name?: string } }[];
+  };
+  // Claims become volumes of the pods.
+  for (const [index, { metadata: { name = "" } = {} }] of volumeClaimTemplates.entries())
+    for (const problem of name === "" ? [] : dnsLabel(name))
+      yield invalid(`${at(child(path, "template.spec.volumes"), index)}.name`, name, problem);
+  for (const [when, what] of Object.entries(retention))
+    if (what !== "Retain" && what !== "Delete")
+      yield notSupported(child(path, `persistentVolumeClaimRetentionPolicy.${when}`), what, ["Delete", "Retain"]);
   yield* negativeProblems(spec.ordinals?.start, child(path, "ordinals.start"));
   const { type, rollingUpdate } = spec.updateStrategy ?? {};
+  if (type !== undefined && !updateStrategies.includes(type))
+    yield invalid(child(path, "updateStrategy"), spec.updateStrategy, "must be 'RollingUpdate' or 'OnDelete'");
   if (type === "OnDelete" && rollingUpdate !== undefined)
     yield invalid(
       child(path, "updateStrategy.rollingUpdate"),
@@ -140,6 +205,9 @@ function* statefulSetSpec(spec: StatefulSetSpec, path: string): Iterable<FieldPr
 function* daemonSetSpec(spec: DaemonSetSpec, path: string): Iterable<FieldProblem> {
   yield* keeper(spec, "DaemonSet", path);
   yield* counts(spec, ["minReadySeconds", "revisionHistoryLimit"], path);
+  const { type } = spec.updateStrategy ?? {};
+  if (type !== undefined && !updateStrategies.includes(type))
+    yield notSupported(child(path, "updateStrategy"), type, updateStrategies);
 }
 
 function* rollingDaemonSet({ maxUnavailable, maxSurge }: RollingUpdateDaemonSet, path: string): Iterable<FieldProblem> {
@@ -151,28 +219,12 @@ function* rollingDaemonSet({ maxUnavailable, maxSurge }: RollingUpdateDaemonSet,
     yield required(child(path, "maxUnavailable"), "cannot be 0 when maxSurge is 0");
 }
 
-/** A count, or a part of one such as `25%`. */
-function* intOrPercent(value: number | string | undefined, path: string): Iterable<FieldProblem> {
-  if (value === undefined) return;
-  if (typeof value === "number") {
-    yield* negativeProblems(value, path);
-    return;
-  }
-  const percent = /^(\d+)%$/.exec(value);
-  if (percent === null)
-    yield invalid(
-      path,
-      value,
-      "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')",
-    );
-  else if (Number(percent[1]) > 100) yield invalid(path, value, "must not be greater than 100%");
-}
-
 function isZero(value: number | string | undefined): boolean {
   return value === undefined || Number.parseInt(String(value), 10) === 0;
 }
 
-function* counts<T>(spec: T, fields: readonly (keyof T & string)[], path: string): Iterable<FieldProblem> {
+/** Numbers that are not negative. */
+export function* counts<T>(spec: T, fields: readonly (keyof T & string)[], path: string): Iterable<FieldProblem> {
   for (const field of fields) yield* negativeProblems(spec[field] as number | undefined, child(path, field));
 }
 
@@ -199,80 +251,4 @@ function* statefulSetUpdate({ spec }: StatefulSet, { spec: before }: StatefulSet
       "spec",
       "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden",
     );
-}
-
-function* job({ spec }: Job): Iterable<FieldProblem> {
-  if (spec === undefined) yield required("spec");
-  // Otherwise the selector is made with the Job.
-  else if (spec.manualSelector === true && spec.selector === undefined) yield required("spec.selector");
-}
-
-function* jobSpec(spec: JobSpec, path: string): Iterable<FieldProblem> {
-  const { template, selector, completionMode, completions } = spec;
-  yield* counts(
-    spec,
-    [
-      "parallelism",
-      "completions",
-      "activeDeadlineSeconds",
-      "backoffLimit",
-      "ttlSecondsAfterFinished",
-      "backoffLimitPerIndex",
-    ],
-    path,
-  );
-  if (completionMode === "Indexed" && completions === undefined)
-    yield required(child(path, "completions"), "when completion mode is Indexed");
-  if (completionMode !== "Indexed" && spec.backoffLimitPerIndex !== undefined)
-    yield invalid(child(path, "backoffLimitPerIndex"), spec.backoffLimitPerIndex, "requires indexed completion mode");
-  yield* jobPolicyProblems(spec, path);
-  if (template === undefined) return;
-  yield* templateMatches(selector, template, path);
-  const restartPolicy = template.spec?.restartPolicy;
-  const place = child(path, "template.spec.restartPolicy");
-  if (restartPolicy === undefined || restartPolicy === "Always")
-    yield required(place, 'valid values: "OnFailure", "Never"');
-}
-
-function* jobUpdate({ spec }: Job, { spec: before }: Job): Iterable<FieldProblem> {
-  const kept = [
-    "selector",
-    "completionMode",
-    "podFailurePolicy",
-    "backoffLimitPerIndex",
-    "managedBy",
-    "successPolicy",
-  ] as const;
-  for (const field of kept)
-    if (!sameJson(spec[field], before[field])) yield invalid(`spec.${field}`, spec[field], "field is immutable");
-  if (!sameJson(spec.template, before.template) && before.suspend !== true)
-    yield invalid("spec.template", spec.template, "field is immutable");
-  const isScaled = spec.completionMode === "Indexed" && spec.completions === spec.parallelism;
-  if (spec.completions !== before.completions && !isScaled)
-    yield invalid("spec.completions", spec.completions, "field is immutable");
-}
-
-const cronNameLengthMax = 52;
-
-function* cronJob({ metadata, spec }: CronJob): Iterable<FieldProblem> {
-  if (spec === undefined) yield required("spec");
-  // The time is appended to make the names of Jobs.
-  if ((metadata.name ?? "").length > cronNameLengthMax)
-    yield invalid("metadata.name", metadata.name, `must be no more than ${cronNameLengthMax} characters`);
-}
-
-function* cronJobSpec({ schedule, startingDeadlineSeconds }: CronJobSpec, path: string): Iterable<FieldProblem> {
-  if (schedule === "") yield required(child(path, "schedule"));
-  else if (!isSchedule(schedule))
-    yield invalid(
-      child(path, "schedule"),
-      schedule,
-      `expected exactly 5 fields, found ${schedule.trim().split(/\s+/).length}: [${schedule}]`,
-    );
-  yield* negativeProblems(startingDeadlineSeconds, child(path, "startingDeadlineSeconds"));
-}
-
-function isSchedule(text: string): boolean {
-  if (/^@(yearly|annually|monthly|weekly|daily|midnight|hourly)$/.test(text) || text.startsWith("@every ")) return true;
-  return text.trim().split(/\s+/).length === 5;
 }

@@ -42,7 +42,10 @@ const strategies: { readonly [resource: string]: Strategy } = {
   namespaces: {
     prepareCreate: (object) => ({
       ...object,
-      spec: { ...(object as Namespace).spec, finalizers: ["kubernetes"] },
+      spec: {
+        ...(object as Namespace).spec,
+        finalizers: [...new Set([...((object as Namespace).spec?.finalizers ?? []), "kubernetes"])],
+      },
       status: { phase: "Active" },
     }),
     // Absent keeps them, an empty list (what the namespace controller writes at the end) takes them away.
@@ -63,6 +66,21 @@ const strategies: { readonly [resource: string]: Strategy } = {
     prepareUpdate: (object) => withoutBalancer(object as Service),
   },
   "ingresses.networking.k8s.io": { prepareCreate: (object) => ({ ...object, status: { loadBalancer: {} } }) },
+  persistentvolumeclaims: { prepareCreate: (object) => ({ ...object, status: { phase: "Pending" } }) },
+  persistentvolumes: {
+    prepareCreate: (object, nowMs) => ({
+      ...object,
+      status: { phase: "Pending", lastPhaseTransitionTime: timeText(nowMs) },
+    }),
+  },
+  "daemonsets.apps": {
+    prepareCreate: (object) => withTemplateGeneration(object, 1),
+    prepareUpdate: (object, previous) => {
+      const isSame = sameJson(templateOf(object), templateOf(previous));
+      const before = Number(previous.metadata.annotations?.[templateGeneration] ?? 1);
+      return withTemplateGeneration(object, isSame ? before : before + 1);
+    },
+  },
   "jobs.batch": { prepareCreate: (object) => jobWithSelector(object as Job) },
 };
 
@@ -160,6 +178,18 @@ function withKeys<T extends OwnKeys>(term: T, labels: Labels): T {
     : { ...term, labelSelector: { ...labelSelector, matchExpressions: [...before, ...missing] } };
 }
 
+const templateGeneration = "deprecated.daemonset.template.generation";
+
+function templateOf({ spec }: KubeObject): unknown {
+  return (spec as { readonly template?: unknown } | undefined)?.template;
+}
+
+// pkg/registry/apps/daemonset/strategy.go: how often the template has changed, which old clients read.
+function withTemplateGeneration(object: KubeObject, generation: number): KubeObject {
+  const annotations = { ...object.metadata.annotations, [templateGeneration]: String(generation) };
+  return { ...object, metadata: { ...object.metadata, annotations } };
+}
+
 // pkg/registry/core/service/strategy.go dropTypeDependentFields: what is no load balancer has no addresses of one.
 function withoutBalancer(service: Service): KubeObject {
   const { ingress = [] } = service.status?.loadBalancer ?? {};
@@ -219,8 +249,17 @@ function jobWithSelector(job: Job): KubeObject {
     ...job.spec.selector,
     matchLabels: { ...job.spec.selector?.matchLabels, "batch.kubernetes.io/controller-uid": uid },
   };
+  // A Job without labels of its own has those of its pods.
+  const own = job.metadata.labels ?? {};
+  const isOwn = Object.keys(own).length > 0 && !sameJson(own, template.metadata?.labels);
   return {
     ...job,
-    spec: { ...job.spec, selector, template: { ...template, metadata: { ...template.metadata, labels } } },
+    metadata: { ...job.metadata, labels: isOwn ? own : labels },
+    spec: {
+      ...job.spec,
+      manualSelector: false,
+      selector,
+      template: { ...template, metadata: { ...template.metadata, labels } },
+    },
   };
 }

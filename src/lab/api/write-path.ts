@@ -24,16 +24,7 @@ import { definitionProblems, preparedDefinition } from "./custom-definition-writ
 import { definitionsResource } from "./custom-definitions.ts";
 import { customObjectProblems, withoutKind } from "./custom.ts";
 import { defaulted, pruned } from "./custom-schema.ts";
-import {
-  alreadyExists,
-  badRequest,
-  conflict,
-  forbidden,
-  invalidObject,
-  notFound,
-  resourceText,
-  undecodable,
-} from "./errors.ts";
+import { badRequest, conflict, forbidden, invalidObject, notFound, resourceText, undecodable } from "./errors.ts";
 import { isCounted, withGeneration } from "./generations.ts";
 import type { Kind, Kinds } from "./kinds.ts";
 import { completeAs, isSound } from "./marks.ts";
@@ -99,7 +90,6 @@ export function createWritePath(options: WritePathOptions): WritePath {
     const { uid: _, creationTimestamp: __, generation: ___, ...metadata } = scoped.metadata;
     const first = isCounted(resource) ? { ...metadata, generation: 1 } : metadata;
     const named = newObject({ ...scoped, metadata: first }, { clock, random, taken });
-    if (taken(named.metadata.name)) throw alreadyExists(keyOf(resource, named));
     const strategy = strategyOf(resourceText(resource));
     const asked = hasStatus(resource) && strategy.keepsStatus !== true ? withoutStatus(named) : named;
     const filled = isReady ? asked : withKindDefaults(resource, asked);

@@ -5,7 +5,7 @@ import type { CronJob, CronJobStatus, Job } from "../../kube/kinds.ts";
 import { keyOf } from "../../kube/object.ts";
 import { StatusError } from "../api/store.ts";
 import { timeMs, timeText } from "../../watch/clock.ts";
-import { parseSchedule, type CronSchedule } from "./cron-schedule.ts";
+import { parseSchedule, type CronSchedule } from "../../kube/cron-schedule.ts";
 import type { EventRecorder } from "./events.ts";
 import { controllerOf, controllerReference } from "./pod-state.ts";
 import { isNamespaceTerminating, messageOf } from "./errors.ts";
