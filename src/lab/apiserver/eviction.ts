@@ -4,8 +4,8 @@ import type { KubeObject } from "../../kube/object.ts";
 import type { Pod, PodDisruptionBudget } from "../../kube/kinds.ts";
 import { selects } from "../../kube/selector.ts";
 import type { ServedApi } from "../api/api.ts";
-import { timeText } from "../api/bookkeeping.ts";
 import { StatusError } from "../api/store.ts";
+import { timeText } from "../../watch/clock.ts";
 import { disruptionsAllowed } from "./disruptions.ts";
 import { readObjectBody, type Fields } from "./body.ts";
 import { sendJson, type Exchange } from "./exchange.ts";
@@ -24,19 +24,24 @@ export async function evictPod(exchange: Exchange, view: View, options: Resource
   if (needsBudget(pod)) checkBudgets(api, pod, clock());
   const writing = writingOf(exchange, view.kind, options);
   await written(writing, wanted.isDryRun, () => {
-    noteEviction(api, pod, clock());
-    return deleteObject(writing, wanted);
+    const there = readObject(api, view.kind, target) as Pod;
+    const { uid = there.metadata.uid, resourceVersion = there.metadata.resourceVersion } = wanted;
+    const isMeant = uid === there.metadata.uid && resourceVersion === there.metadata.resourceVersion;
+    // What was asked about its version is asked of the one before.
+    const { resourceVersion: _seen, ...rest } = wanted;
+    if (isMeant) noteTarget(api, there, clock());
+    return deleteObject(writing, isMeant ? rest : wanted);
   });
   await api.flushed();
   sendJson(exchange, 201, { kind: "Status", apiVersion: "v1", metadata: {}, status: "Success", code: 201 });
 }
 
-// pkg/registry/core/pod/storage/eviction.go: a pod that goes by eviction says so, for those who count failures (KEP-3329).
-function noteEviction(api: ServedApi, pod: Pod, nowMs: number): void {
-  const type = "DisruptionTarget";
-  const others = (pod.status?.conditions ?? []).filter((condition) => condition.type !== type);
+/** Says on the pod why it goes (KEP-3329): a Job may not count that as a failure. */
+function noteTarget(api: ServedApi, pod: Pod, nowMs: number): void {
+  if (pod.metadata.deletionTimestamp !== undefined) return;
+  const others = (pod.status?.conditions ?? []).filter(({ type }) => type !== "DisruptionTarget");
   const condition = {
-    type,
+    type: "DisruptionTarget",
     status: "True",
     reason: "EvictionByEvictionAPI",
     message: "Eviction API: evicting",
@@ -85,14 +90,16 @@ function checkBudget(api: ServedApi, budget: KubeObject, pod: Pod, nowMs: number
 
 /** A disruption controller counts by the status: one disruption less is allowed until it has counted again. */
 function noteDisruption(api: ServedApi, budget: KubeObject, pod: Pod, nowMs: number): void {
-  const status = (budget as PodDisruptionBudget).status;
-  if (status?.disruptionsAllowed === undefined) return;
+  const { status } = budget as PodDisruptionBudget;
+  const allowed = status?.disruptionsAllowed ?? 0;
+  // Nobody has counted yet.
+  if (allowed === 0) return;
   api.updateStatus({
     ...budget,
     status: {
       ...status,
-      disruptionsAllowed: status.disruptionsAllowed - 1,
-      disruptedPods: { ...status.disruptedPods, [pod.metadata.name]: new Date(nowMs).toISOString() },
+      disruptionsAllowed: allowed - 1,
+      disruptedPods: { ...status?.disruptedPods, [pod.metadata.name]: new Date(nowMs).toISOString() },
     },
   });
 }

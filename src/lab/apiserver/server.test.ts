@@ -420,17 +420,21 @@ test("eviction asks the disruption budget", async () => {
   }
   const evict = (name: string) =>
     server.send("POST", `${pods}/${name}/eviction`, { apiVersion: "policy/v1", kind: "Eviction", metadata: { name } });
-  assert.equal((await evict("e1")).status, 201);
-  const { conditions } = (await server.send("GET", `${pods}/e1`)).body.status;
-  assert.deepEqual(
-    conditions.map(({ type, reason }: { type: string; reason?: string }) => [type, reason]),
-    [
-      ["Ready", undefined],
-      ["DisruptionTarget", "EvictionByEvictionAPI"],
-    ],
-  );
+  const gone = await evict("e1");
+  assert.equal(gone.status, 201, gone.text);
   const refused = await evict("e2");
   assert.equal(refused.status, 429);
+  const reasons = async (name: string): Promise<unknown> =>
+    (await server.send("GET", `${pods}/${name}`)).body.status.conditions
+      .filter(({ type }: { type: string }) => type === "DisruptionTarget")
+      .map(({ status, reason }: { status: string; reason: string }) => [status, reason]);
+  assert.deepEqual(await reasons("e1"), [["True", "EvictionByEvictionAPI"]]);
+  assert.deepEqual(await reasons("e2"), []);
+  const deleteOptions = { preconditions: { uid: "another" } };
+  const meant = { apiVersion: "policy/v1", kind: "Eviction", metadata: { name: "e3" }, deleteOptions };
+  await server.send("POST", pods, pod("e3", { nodeName: "n" }));
+  assert.equal((await server.send("POST", `${pods}/e3/eviction`, meant)).status, 409);
+  assert.deepEqual((await server.send("GET", `${pods}/e3`)).body.status.conditions ?? [], []);
   assert.match(refused.body.details.causes[0].message, /needs 1 healthy pods and has 1 currently/);
 });
 

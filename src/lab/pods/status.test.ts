@@ -64,8 +64,26 @@ test("phases", () => {
     );
 });
 
-function statusOf(records: readonly ContainerRecord[], of: Pod = pod(), now = "2026-01-01T00:00:00Z") {
+test("a pod that was stopped has ended, whatever its restartPolicy and however far it came", () => {
+  const cases: readonly (readonly [string, readonly ContainerRecord[]])[] = [
+    ["Failed", [record(waiting)]],
+    ["Failed", [record(ended(137))]],
+    ["Failed", [record(ended(0)), record(waiting)]],
+    ["Succeeded", [record(ended(0))]],
+  ];
+  for (const [phase, records] of cases)
+    for (const restartPolicy of ["Always", "OnFailure", "Never"] as const)
+      assert.equal(statusOf(records, pod({ restartPolicy }), undefined, true).phase, phase);
+});
+
+function statusOf(
+  records: readonly ContainerRecord[],
+  of: Pod = pod(),
+  now = "2026-01-01T00:00:00Z",
+  isOver: boolean = false,
+) {
   return podStatus({
+    isOver,
     pod: of,
     records,
     sandboxReady: true,

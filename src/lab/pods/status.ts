@@ -32,12 +32,14 @@ export interface StatusInput {
   readonly now: string;
   /** The pod was ended from outside: activeDeadlineSeconds, eviction. */
   readonly failed?: { readonly reason: string; readonly message: string };
+  /** It is being deleted and nothing of it will run again. */
+  readonly isOver?: boolean;
 }
 
 /** The whole status. Conditions that are not the kubelet's are kept; transition times change only with the status. */
 export function podStatus(input: StatusInput): PodStatus {
-  const { pod, records, podIps, hostIps, failed } = input;
-  const phase = failed === undefined ? podPhase(pod, records) : "Failed";
+  const { pod, records, podIps, hostIps, failed, isOver = false } = input;
+  const phase = failed !== undefined ? "Failed" : isOver ? lastPhase(records) : podPhase(pod, records);
   const inits = records.filter(isBefore);
   const ephemeral = records.filter(({ role }) => role === "ephemeral");
   const apps = records.filter(({ role }) => role === "app");
@@ -80,6 +82,12 @@ export function podPhase(pod: Pod, records: readonly ContainerRecord[]): NonNull
   const codes = apps.map((record) => exitCode(record) ?? record.lastState.terminated?.exitCode ?? 0);
   if (codes.every((code) => code === 0)) return "Succeeded";
   return restartPolicy === "Never" ? "Failed" : "Running";
+}
+
+/** Of a pod that has been stopped, whatever its restartPolicy (kubelet_pods.go getPhase, podIsTerminal). */
+function lastPhase(records: readonly ContainerRecord[]): "Succeeded" | "Failed" {
+  const apps = records.filter(({ role }) => role === "app");
+  return apps.every((record) => exitCode(record) === 0) ? "Succeeded" : "Failed";
 }
 
 /** One of spec.initContainers. */

@@ -117,7 +117,7 @@ export function startPodWorker(node: NodeContext, first: Pod, ended: () => void)
     return token;
   };
 
-  const writeStatus = (): void => {
+  const writeStatus = (isOver = false): void => {
     writing = undefined;
     if (inert || asleep || ending === "stop" || ending === "gone") return;
     // A condition that somebody else has just written is in the store before its watch tells of it.
@@ -133,13 +133,14 @@ export function startPodWorker(node: NodeContext, first: Pod, ended: () => void)
       startTime,
       now: timeText(clock.now()),
       ...(failed === undefined ? {} : { failed }),
+      isOver,
     });
     if (!sameJson(status, there.status)) api.updateStatus({ ...there, status });
     // What else is new of it comes with the watch, which tells what has changed.
     pod = { ...pod, status };
   };
   const changed = (): void => {
-    writing ??= setImmediate(writeStatus);
+    writing ??= setImmediate(writeStatus, false);
   };
 
   const files = identityFiles(folder);
@@ -418,6 +419,13 @@ export function startPodWorker(node: NodeContext, first: Pod, ended: () => void)
 
   async function remove(): Promise<void> {
     await terminate(graceMs());
+    // Whoever holds it, as its Job does, hears how it ended.
+    const isHeld = (storedPod(api, pod)?.metadata.finalizers ?? []).length > 0;
+    try {
+      if (isHeld) writeStatus(true);
+    } catch (error) {
+      if (!(error instanceof StatusError)) throw error;
+    }
     forget();
     if (ending !== "delete") return;
     ending = "gone";
