@@ -114,6 +114,25 @@ test("the image is an OCI layout whose entry point runs on nothing but its own f
   assert.ok(before.length > 300, String(before.length));
 });
 
+test("what an agent loads by and by is compiled in the image as well", () => {
+  const listed = readFileSync("deploy/compile-cache.mjs", "utf8");
+  const loaded = ["agent", "serve", "watch"].flatMap((folder) =>
+    readdirSync(`src/${folder}`, { recursive: true, encoding: "utf8" })
+      .filter((name) => name.endsWith(".ts") && !/\.test(?:ing)?\.ts$/.test(name))
+      .flatMap((name) => {
+        const file = path.join(folder, name);
+        const text = readFileSync(path.join("src", file), "utf8");
+        return [...text.matchAll(/\bimport\("(\.[^"]+\.ts)"\)/g)].map(([, to = ""]) =>
+          path.join(path.dirname(file), to),
+        );
+      }),
+  );
+  assert.deepEqual(
+    loaded.filter((file) => !listed.includes(`"${file}"`)),
+    [],
+  );
+});
+
 /** What the chart's containers run, and the flags of the engine it gives each. */
 function memoryFlags(): readonly (readonly [string, readonly string[]])[] {
   const { objects } = parseManifests(renderChart(), "fairlead.yaml");

@@ -44,8 +44,13 @@ export type JsonObject = Readonly<Record<string, unknown>>;
 /** More than this is no configuration. Bytes. */
 export const requestBytesMax = 1_048_576;
 
-/** `fairlead-cni 2` (or 1, see slots.ts), NUL; `KEY=value`, NUL, as often as there are any; NUL; the configuration. Throws CniError 5. */
+/** `fairlead-cni 2` (or 1, see slots.ts), NUL; `KEY=value`, NUL, as often as there are any; NUL; the configuration. Throws CniError 5, and 6 for more than `requestBytesMax`. */
 export function decodeInvocation(bytes: Uint8Array): CniInvocation {
+  if (bytes.byteLength > requestBytesMax)
+    throw new CniError(
+      cniCodes.decoding,
+      `read the network configuration: with the environment it is longer than ${requestBytesMax} bytes`,
+    );
   const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("utf8");
   const end = text.indexOf("\0\0");
   const [greeting, ...pairs] = end < 0 ? [] : text.slice(0, end).split("\0");
@@ -134,6 +139,8 @@ function readAttach(
     return { kind: command, to: to({ ...pod, addresses: addressesOf(prevResult, interfaceName) }) };
   }
   refuseUnsupported(settings);
+  // Before anything is made: it is to be passed on.
+  for (const key of ["interfaces", "ips", "routes"]) arrayAt(prevResult ?? {}, key);
   const runtime = objectAt(settings, "runtimeConfig") ?? {};
   const addresses = requestedAddresses(runtime, settings, args);
   const mac = requestedMac(runtime, args);
@@ -145,7 +152,7 @@ function readAttach(
       ...(addresses.length > 0 && { addresses }),
       ...(mac !== undefined && { mac }),
     }),
-    dns: runtimeDns(runtime) ?? settings["dns"],
+    dns: runtimeDns(runtime) ?? settingsDns(settings),
     ignored: Object.keys(runtime).flatMap((key) => {
       const why = ignoredCapabilities[key];
       return why === undefined ? [] : [`capability ${key}: ${why}`];
@@ -181,6 +188,9 @@ function checkedInterfaceName(environment: ReadonlyMap<string, string>): string 
   if (Buffer.byteLength(value) > 15 || value === "." || value === ".." || /[/:\s]/.test(value))
     throw invalid("CNI_IFNAME", `${JSON.stringify(value.slice(0, 80))} is no name of an interface`);
   if (value === "lo") throw invalid("CNI_IFNAME", `"lo" is the pod's loopback already`);
+  // The kernel takes a percent sign for a pattern to make a name of, and /proc/sys/net has a folder `all` and one `default`.
+  if (value.includes("%") || value === "all" || value === "default")
+    throw invalid("CNI_IFNAME", `${JSON.stringify(value)} is a name that the kernel gives to no single interface`);
   return value;
 }
 
@@ -322,12 +332,16 @@ function requestedAddresses(
   args: ReadonlyMap<string, string>,
 ): readonly Address[] {
   const convention = objectAt(objectAt(settings, "args") ?? {}, "cni") ?? {};
-  const fromArgs = args.get("IP");
-  const list = runtime["ips"] ?? convention["ips"] ?? (fromArgs === undefined ? [] : fromArgs.split(","));
-  if (!Array.isArray(list)) throw badCapability("ips", list);
+  const { value: list, bad } = asked("ips", [
+    ["runtimeConfig.ips", runtime["ips"]],
+    ["args.cni.ips", convention["ips"]],
+    ["IP", args.get("IP")?.split(",")],
+  ]);
+  if (list === undefined) return [];
+  if (!Array.isArray(list)) throw bad(list);
   const addresses = list.map((text: unknown) => {
     const address = typeof text === "string" ? (parseInterfaceAddress(text)?.address ?? parseAddress(text)) : undefined;
-    if (address === undefined) throw badCapability("ips", text);
+    if (address === undefined) throw bad(text);
     return address;
   });
   if (new Set(addresses.map(familyOf)).size < addresses.length)
@@ -336,13 +350,30 @@ function requestedAddresses(
 }
 
 function requestedMac(runtime: JsonObject, args: ReadonlyMap<string, string>): Mac | undefined {
-  const value = runtime["mac"] ?? args.get("MAC");
+  const { value, bad } = asked("mac", [
+    ["runtimeConfig.mac", runtime["mac"]],
+    ["MAC", args.get("MAC")],
+  ]);
   if (value === undefined || value === "") return undefined;
   const mac = typeof value === "string" ? value.toLowerCase().replaceAll("-", ":") : "";
   // IEEE 802: the lowest bit of the first byte means a group; all zero is nobody.
-  if (!/^[0-9a-f][02468ace](:[0-9a-f]{2}){5}$/.test(mac) || mac === "00:00:00:00:00:00")
-    throw badCapability("mac", value);
+  if (!/^[0-9a-f][02468ace](:[0-9a-f]{2}){5}$/.test(mac) || mac === "00:00:00:00:00:00") throw bad(value);
   return mac;
+}
+
+/** The first of several places that says something, and the error that names it. A name without a dot is a key of CNI_ARGS. */
+function asked(
+  what: string,
+  places: readonly (readonly [name: string, value: unknown])[],
+): { readonly value: unknown; readonly bad: (value: unknown) => CniError } {
+  const [name, value] = places.find(([, each]) => each !== undefined && each !== null) ?? [`runtimeConfig.${what}`];
+  return {
+    value,
+    bad: (wrong) =>
+      name.includes(".")
+        ? badField(name, wrong)
+        : invalid("CNI_ARGS", `${name}=${JSON.stringify(wrong).slice(0, 200)} cannot be read`),
+  };
 }
 
 /** Capability `dns` in the words of a result. */
@@ -350,10 +381,27 @@ function runtimeDns(runtime: JsonObject): unknown {
   const dns = objectAt(runtime, "dns");
   if (dns === undefined) return undefined;
   return {
-    nameservers: valueOf(dns, "servers"),
-    search: valueOf(dns, "searches"),
-    options: valueOf(dns, "options"),
+    nameservers: textsAt(dns, "servers", "runtimeConfig.dns"),
+    search: textsAt(dns, "searches", "runtimeConfig.dns"),
+    options: textsAt(dns, "options", "runtimeConfig.dns"),
   };
+}
+
+/** The configuration's own `dns`, which is passed on in the result: what is no list of texts there would be the runtime's trouble. */
+function settingsDns(settings: JsonObject): JsonObject | undefined {
+  const dns = objectAt(settings, "dns");
+  if (dns === undefined) return undefined;
+  for (const key of ["nameservers", "search", "options"]) textsAt(dns, key, "dns");
+  const domain = dns["domain"];
+  if (domain !== undefined && domain !== null && typeof domain !== "string") throw badField("dns.domain", domain);
+  return dns;
+}
+
+function textsAt(object: JsonObject, key: string, of: string): readonly unknown[] | undefined {
+  const value = valueOf(object, key) ?? undefined;
+  if (value === undefined) return undefined;
+  if (!Array.isArray(value) || !value.every((each) => typeof each === "string")) throw badField(`${of}.${key}`, value);
+  return value;
 }
 
 /** The addresses a result gives an interface. */
@@ -394,9 +442,11 @@ export function isObject(value: unknown): value is JsonObject {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
+/** A list of a previous result. Throws CniError 6. */
 export function arrayAt(object: JsonObject, key: string): readonly unknown[] {
   const value = object[key] ?? [];
-  if (!Array.isArray(value)) throw new CniError(cniCodes.decoding, `${key} is no list`);
+  if (!Array.isArray(value))
+    throw new CniError(cniCodes.decoding, `network configuration: prevResult.${key} is no list`);
   return value;
 }
 
@@ -420,8 +470,12 @@ function invalid(variable: string, problem: string): CniError {
 }
 
 function badCapability(key: string, value: unknown): CniError {
+  return badField(`runtimeConfig.${key}`, value);
+}
+
+function badField(name: string, value: unknown): CniError {
   return new CniError(
     cniCodes.invalidConfig,
-    `network configuration: runtimeConfig.${key}: ${(JSON.stringify(value) ?? "nothing").slice(0, 200)} cannot be read`,
+    `network configuration: ${name}: ${(JSON.stringify(value) ?? "nothing").slice(0, 200)} cannot be read`,
   );
 }

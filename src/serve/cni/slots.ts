@@ -17,6 +17,7 @@ import {
   mkdirSync,
   openSync,
   readFileSync,
+  readSync,
   readdirSync,
   renameSync,
   rmSync,
@@ -118,6 +119,7 @@ export function openSlots({ directory, answer, rubbish }: SlotsOptions): Slots {
     const fd = takeSlot(number);
     if (fd === undefined) return rubbish(`slot ${number}: announced, and not free`);
     try {
+      // One that is too long is read a byte too far, and refused by name.
       const request = takeFile(join(asks, String(number)));
       // In this order: bin/fairlead-cni takes a slot whose pipe is there after it has made the request.
       if (request === undefined) return rubbish(`asks/${number}: announced, and not a request`);
@@ -216,7 +218,7 @@ function takeFile(path: string): Uint8Array | undefined {
   return bytes;
 }
 
-/** A plain file of a sensible size, or undefined. Never waits: a named pipe in its place is not opened for long. */
+/** The first `requestBytesMax` bytes of a plain file, and one more where there are; else undefined. Never waits: a named pipe in its place is not opened for long. */
 function readFile(path: string): Uint8Array | undefined {
   let fd: number;
   try {
@@ -226,7 +228,10 @@ function readFile(path: string): Uint8Array | undefined {
   }
   try {
     const stat = fstatSync(fd);
-    return stat.isFile() && stat.size <= requestBytesMax ? readFileSync(fd) : undefined;
+    if (!stat.isFile()) return undefined;
+    if (stat.size <= requestBytesMax) return readFileSync(fd);
+    const beginning = new Uint8Array(requestBytesMax + 1);
+    return beginning.subarray(0, readSync(fd, beginning));
   } finally {
     closeSync(fd);
   }
