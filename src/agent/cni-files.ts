@@ -73,6 +73,8 @@ export function rivals({ configurations }: CniPlaces): readonly string[] {
 export function removeCniFiles({ binaries, configurations }: CniPlaces): readonly string[] {
   const files = [join(configurations, configurationName), ...executables.map((name) => join(binaries, name))];
   return files.filter((file) => {
+    // What a process that was killed had only begun.
+    rmSync(`${file}.new`, { force: true });
     if (textOf(file) === undefined) return false;
     rmSync(file);
     return true;

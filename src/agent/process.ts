@@ -354,7 +354,8 @@ export async function uninstallNode(places: NodePlaces): Promise<readonly string
   // First the configuration: no pod is started into a network that is going.
   const files = removeCniFiles(places.plugin);
   const done = await cleanUpNode();
-  rmSync(join(places.state, "attachments.json"), { force: true });
+  // With what a killed agent had only begun.
+  for (const name of ["attachments.json", "attachments.json.new"]) rmSync(join(places.state, name), { force: true });
   rmSync(places.show, { force: true });
   rmSync(places.cni, { recursive: true, force: true });
   for (const folder of [places.state, dirname(places.show), dirname(places.cni)]) removeIfEmpty(folder);
