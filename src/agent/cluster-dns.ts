@@ -44,6 +44,8 @@ export interface ClusterDnsOptions {
   readonly ports?: DnsServerOptions["ports"];
   /** Threads that answer; 1 where absent. */
   readonly workers?: number;
+  /** Called when all objects have been read and the zone is made, before the first answer: only the start waits for what it does. */
+  readonly settle?: () => void;
 }
 
 export interface ClusterDns {
@@ -81,7 +83,12 @@ export async function startClusterDns(options: ClusterDnsOptions): Promise<Clust
   if (text === "") log(`[INFO] there is no ${path}: the defaults hold`);
 
   const domain = domainOf(corefile);
-  const objects = followObjects({ connect, domain, log: (line) => log(`[INFO] plugin/kubernetes: ${line}`) });
+  const objects = followObjects({
+    connect,
+    domain,
+    log: (line) => log(`[INFO] plugin/kubernetes: ${line}`),
+    settle: options.settle ?? (() => {}),
+  });
   try {
     await objects.watch(corefile);
     const server = await startDnsServer({
@@ -204,6 +211,7 @@ function followObjects(parts: {
   readonly connect: () => Promise<ClusterClient>;
   readonly domain: string;
   readonly log: (line: string) => void;
+  readonly settle: () => void;
 }): FollowedObjects {
   const informers = new Map<Kind, Informer<KubeObject>>();
   const lists = new Map<Kind, readonly KubeObject[]>();
@@ -246,9 +254,18 @@ function followObjects(parts: {
     takeChanges: () =>
       ({ services: services.take(), endpointSlices: endpointSlices.take() }) as unknown as ObjectChanges,
   });
+  const zone = (): Zone | undefined => {
+    if (!isSynced) return undefined;
+    const network = source.current();
+    if (made?.network !== network) made = { network, zone: compileZone(network, { previous: made?.zone }) };
+    return made.zone;
+  };
   const synced = async (): Promise<void> => {
     await Promise.all([...informers.values()].map((informer) => informer.synced));
+    if (isSynced) return;
     isSynced = true;
+    zone();
+    parts.settle();
   };
   /** One way for all, whoever asks meanwhile; where it cannot be opened, the next who asks tries again. */
   const opened = async (): Promise<ClusterClient> => {
@@ -285,12 +302,7 @@ function followObjects(parts: {
     },
     synced,
     subscribe: source.subscribe,
-    zone() {
-      if (!isSynced) return undefined;
-      const network = source.current();
-      if (made?.network !== network) made = { network, zone: compileZone(network, { previous: made?.zone }) };
-      return made.zone;
-    },
+    zone,
     close() {
       isClosed = true;
       for (const informer of informers.values()) informer.close();

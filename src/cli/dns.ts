@@ -6,7 +6,7 @@ import process from "node:process";
 
 import { accessOf, startClusterDns } from "../agent/cluster-dns.ts";
 import { readText } from "../agent/files.ts";
-import { settleMemory } from "../agent/memory.ts";
+import { collectNow } from "../agent/memory.ts";
 import { currentNetworkNamespace } from "../kernel/namespaces.ts";
 import { openCluster } from "../watch/cluster/client.ts";
 
@@ -44,8 +44,8 @@ export default async function dns(options: {
     logLines: writeLines,
     ports: { dns: port },
     workers,
+    settle: collectNow,
   });
-  void server.synced.then(() => settleMemory());
   await new Promise<void>((resolve) => {
     for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => resolve());
   });
