@@ -10,7 +10,8 @@ import type { Prefix } from "../ip/prefix.ts";
 import type { Labels, Origin } from "../kube/object.ts";
 import type { Network, NetworkNamespace, NetworkPod, NetworkService } from "../model/network.ts";
 import { clusterOrigin } from "../model/origin.ts";
-import { stretchBetween } from "../model/stretch.ts";
+import { servicesOf } from "../model/services-list.ts";
+import { stretchBetween, type Sequence } from "../model/stretch.ts";
 import { compareText } from "../model/table.ts";
 import { lowerName, type DnsName } from "../wire/dns/name.ts";
 import type { DnsRecord } from "../wire/dns/record.ts";
@@ -158,7 +159,8 @@ function changesSince(previous: Zone, network: Network): NetworkChanges | undefi
 function findChanges(previous: Zone, network: Network): NetworkChanges | undefined {
   const before = madeOf.get(previous);
   if (before === undefined || before.cluster !== network.cluster) return undefined;
-  const services = changesOf(before.services, network.services, compareKeys);
+  // Not `network.services`: of ten thousands that array would be made anew for each change, and live long enough to become old.
+  const services = changesOf(servicesOf(before), servicesOf(network), compareKeys);
   const pods = changesOf(before.pods, network.pods, compareKeys);
   const namespaces = changesOf(before.namespaces, network.namespaces, compareNames);
   const isKept = namespaces?.added.some(({ name }) => namespaces.removed.some((each) => each.name === name));
@@ -169,17 +171,18 @@ const changesMax = 256;
 
 // A Network's lists are sorted, and what did not change is the same value.
 function changesOf<T>(
-  before: readonly T[],
-  after: readonly T[],
+  before: Sequence<T>,
+  after: Sequence<T>,
   compare: (a: T, b: T) => number,
 ): Changes<T> | undefined {
   if (before === after) return noChanges;
   const removed: T[] = [];
   const added: T[] = [];
   const { start, endBefore, endAfter } = stretchBetween(before, after);
-  for (let i = start, j = start; i < endBefore || j < endAfter;) {
-    const old = i < endBefore ? before[i] : undefined;
-    const now = j < endAfter ? after[j] : undefined;
+  const [gone, come] = [before.slice(start, endBefore), after.slice(start, endAfter)];
+  for (let i = 0, j = 0; i < gone.length || j < come.length;) {
+    const old = gone[i];
+    const now = come[j];
     const order = old === now ? 0 : old === undefined ? 1 : now === undefined ? -1 : compare(old, now);
     if (order <= 0) i++;
     if (order >= 0) j++;
