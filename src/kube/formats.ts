@@ -24,6 +24,14 @@ export const dnsLabel: Format = (text) => {
   return [...tooLong(text, 63), dots];
 };
 
+/** RFC 1035 label: as that of RFC 1123, but it begins with a letter. */
+export const dnsLabel1035: Format = (text) => {
+  const pattern = "[a-z]([-a-z0-9]*[a-z0-9])?";
+  const words =
+    "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character";
+  return [...tooLong(text, 63), ...(matches(pattern, text) ? [] : [form(words, pattern, ["my-name", "abc-123"])])];
+};
+
 /** RFC 1123 subdomain: `example.com`. */
 export const dnsSubdomain: Format = (text) => [
   ...tooLong(text, 253),

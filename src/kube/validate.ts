@@ -137,6 +137,9 @@ function looksOf(type: TypeSchema): readonly Look[] {
 
 /** Fields whose absence or values are a rule's business: upstream says something else of them than of others, or says it later. */
 const told: ReadonlySet<string> = new Set([
+  "apiextensions.v1.CustomResourceDefinitionNames.kind",
+  "apiextensions.v1.CustomResourceDefinitionNames.plural",
+  "apiextensions.v1.CustomResourceDefinitionSpec.names",
   "apps.v1.ControllerRevision.revision",
   "apps.v1.DaemonSetSpec.selector",
   "apps.v1.DaemonSetUpdateStrategy.type",

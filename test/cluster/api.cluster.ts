@@ -13,6 +13,7 @@ import { after, before, test } from "node:test";
 import { startFairlead, startPeer, type RunningServer } from "../../bench/api/parts/servers.ts";
 import { clientOf, compare, prepare, type Client } from "./api/compare.testing.ts";
 import { known, type Known } from "./api/differences.testing.ts";
+import { cases as admission } from "./api/admission-cases.testing.ts";
 import { cases as cluster } from "./api/cluster-cases.testing.ts";
 import { cases as network } from "./api/network-cases.testing.ts";
 import { cases as podParts } from "./api/pod-parts-cases.testing.ts";
@@ -44,7 +45,7 @@ after(async () => {
 
 /** Differences that have been seen. */
 const seen = new Set<Known>();
-const parts = { services, network, pods, podParts, workloads, cluster };
+const parts = { services, network, pods, podParts, workloads, cluster, admission };
 
 for (const [part, cases] of Object.entries(parts)) {
   void test(`${part}: both servers answer alike`, async () => {

@@ -3,8 +3,9 @@
 //
 // Not here: the kinds that a definition adds (custom-definitions.ts), the schemas of custom resources (custom-schema.ts).
 
+import { dnsLabel1035 } from "../../kube/formats.ts";
 import type { KubeObject } from "../../kube/object.ts";
-import { at, duplicate, invalid, notSupported, required, type FieldProblem } from "../../kube/problem.ts";
+import { at, invalid, notSupported, required, type FieldProblem } from "../../kube/problem.ts";
 import { sameJson } from "../../kube/equal.ts";
 import { timeText } from "./bookkeeping.ts";
 import { rulesProblems } from "./custom.ts";
@@ -70,9 +71,8 @@ export function definitionProblems(object: KubeObject): readonly FieldProblem[] 
   // Required fields have been checked besides, and may yet be missing here.
   const spec = object["spec"] as Partial<CustomResourceDefinition["spec"]>;
   const { names, group = "", versions = [], scope } = spec;
-  if (names === undefined) return [];
   const problems: FieldProblem[] = [];
-  const wanted = `${(names as Partial<CustomNames>).plural ?? ""}.${group}`;
+  const wanted = `${(names as Partial<CustomNames> | undefined)?.plural ?? ""}.${group}`;
   if (metadata.name !== wanted)
     problems.push(invalid("metadata.name", metadata.name, `must be spec.names.plural+"."+spec.group`));
   if (group !== "" && !group.includes("."))
@@ -87,8 +87,17 @@ export function definitionProblems(object: KubeObject): readonly FieldProblem[] 
         "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead",
       ),
     );
+  if (versions.some(({ name }, index) => versions.findIndex((other) => other.name === name) < index))
+    problems.push(
+      invalid(
+        "spec.versions",
+        versions.map(({ name }) => name),
+        "must contain unique version names",
+      ),
+    );
   if (versions.filter((version) => version.storage).length !== 1)
     problems.push(
+      invalid("status.storedVersions", [], "must have at least one stored version"),
       invalid(
         "spec.versions",
         versions.map(({ name }) => name),
@@ -97,7 +106,7 @@ export function definitionProblems(object: KubeObject): readonly FieldProblem[] 
     );
   for (const [index, version] of versions.entries())
     problems.push(...versionProblems(version, { versions, index, path: at("spec.versions", index) }));
-  problems.push(...nameProblems(names));
+  problems.push(...nameProblems(names ?? {}));
   if (spec.conversion !== undefined && spec.conversion.strategy !== "None")
     problems.push(notSupported("spec.conversion.strategy", spec.conversion.strategy, ["None"]));
   return problems;
@@ -121,7 +130,7 @@ function sharedPath(
 }
 
 function versionProblems(version: CustomVersion, place: VersionPlace): readonly FieldProblem[] {
-  const { versions, index, path } = place;
+  const { index, path } = place;
   // Fields that must be there may be missing: that has been said besides.
   const {
     name = "",
@@ -131,9 +140,11 @@ function versionProblems(version: CustomVersion, place: VersionPlace): readonly 
     selectableFields = [],
   } = version as Partial<CustomVersion>;
   const problems: FieldProblem[] = [];
-  if (versions.findIndex((other) => other.name === version.name) < index)
-    problems.push(duplicate(`${path}.name`, name));
-  for (const problem of name === "" ? [] : dnsLabel1035(name)) problems.push(invalid(`${path}.name`, name, problem));
+  for (const problem of name === "" ? [] : dnsLabel1035(name)) {
+    problems.push(invalid(`${path}.name`, name, problem));
+    // Upstream keeps the first one's name in a field of its own, and looks at it there as well.
+    if (index === 0) problems.push(invalid("spec.version", name, problem));
+  }
   const root = schema?.openAPIV3Schema;
   const schemaPath = sharedPath(place, "schema");
   if (root === undefined) problems.push(required(`${path}.schema.openAPIV3Schema`));
@@ -164,9 +175,13 @@ function versionProblems(version: CustomVersion, place: VersionPlace): readonly 
   return problems;
 }
 
-function columnProblems({ type = "", jsonPath = "" }: Partial<PrinterColumn>, path: string): readonly FieldProblem[] {
+function columnProblems(
+  { name, type = "", jsonPath = "" }: Partial<PrinterColumn>,
+  path: string,
+): readonly FieldProblem[] {
   const types = ["boolean", "date", "integer", "number", "string"];
   return [
+    ...(name === "" ? [required(`${path}.name`)] : []),
     ...(type === "" || types.includes(type)
       ? []
       : [invalid(`${path}.type`, type, `must be one of ${types.join(",")}`)]),
@@ -177,7 +192,8 @@ function columnProblems({ type = "", jsonPath = "" }: Partial<PrinterColumn>, pa
 }
 
 function scaleProblems(given: string | undefined, under: string, path: string): readonly FieldProblem[] {
-  if (given === undefined || given === "") return [];
+  if (given === undefined) return [];
+  if (given === "") return [required(path)];
   if (!given.startsWith(".")) return [invalid(path, given, "must be a simple json path starting with .")];
   return given.startsWith(under) ? [] : [invalid(path, given, `should be a json path under ${under.slice(0, -1)}`)];
 }
@@ -195,22 +211,15 @@ function leads(schema: JsonSchema, path: string): boolean {
   return end !== undefined;
 }
 
-const label1035Words =
-  "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')";
-
-function dnsLabel1035(text: string): readonly string[] {
-  return [
-    ...(text.length > 63 ? ["must be no more than 63 characters"] : []),
-    ...(/^[a-z]([-a-z0-9]*[a-z0-9])?$/.test(text) ? [] : [label1035Words]),
-  ];
-}
-
 function nameProblems(names: Partial<CustomNames>): readonly FieldProblem[] {
   const { plural = "", singular = "", kind = "", listKind = "", shortNames = [], categories = [] } = names;
   const check = (field: string, text: string, shown = text, prefix = ""): readonly FieldProblem[] =>
     text === "" ? [] : dnsLabel1035(text).map((problem) => invalid(`spec.names.${field}`, shown, prefix + problem));
   const mixed = "may have mixed case, but should otherwise match: ";
   return [
+    ...Object.entries({ plural, singular, kind, listKind }).flatMap(([field, text]) =>
+      text === "" ? [required(`spec.names.${field}`)] : [],
+    ),
     ...check("plural", plural),
     ...check("singular", singular),
     ...check("kind", kind.toLowerCase(), kind, mixed),
@@ -225,7 +234,7 @@ function nameProblems(names: Partial<CustomNames>): readonly FieldProblem[] {
 
 function withNames(definition: CustomResourceDefinition): CustomResourceDefinition {
   const { spec } = definition;
-  if (typeof spec?.names?.kind !== "string") return definition;
+  if (typeof spec?.names?.kind !== "string" || spec.names.kind === "") return definition;
   const names = { ...spec.names };
   return {
     ...definition,

@@ -116,6 +116,7 @@ test("names, versions, columns and paths of definitions", () => {
       "spec.subresources.scale.specReplicasPath",
       "spec.subresources.scale.statusReplicasPath",
       "spec.selectableFields[0].jsonPath",
+      "spec.names.singular",
       "spec.names.plural",
       "spec.names.listKind",
     ],
@@ -140,7 +141,11 @@ test("what is no schema, or is missing, is said without a fall", () => {
     schema: { openAPIV3Schema: { type: "object", properties: { a } } },
   });
   const below = "spec.validation.openAPIV3Schema.properties.a";
-  assert.deepEqual(problemsOf({}), ["spec.versions", "spec.versions[0].schema.openAPIV3Schema"]);
+  assert.deepEqual(problemsOf({}), [
+    "status.storedVersions",
+    "spec.versions",
+    "spec.versions[0].schema.openAPIV3Schema",
+  ]);
   assert.deepEqual(problemsOf(withSchema({ type: "array", items: 7 })), [`${below}.items`]);
   assert.deepEqual(problemsOf(withSchema({ type: "array", items: { required: "x" } })), [`${below}.items.required`]);
   assert.deepEqual(problemsOf(withSchema({ type: "object", additionalProperties: "x" })), [

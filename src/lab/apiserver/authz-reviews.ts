@@ -3,7 +3,7 @@
 
 import type { Pod, ServiceAccount } from "../../kube/kinds.ts";
 import type { KubeObject } from "../../kube/object.ts";
-import { problemText, type FieldProblem } from "../../kube/problem.ts";
+import { invalid as invalidField, problemText, type FieldProblem } from "../../kube/problem.ts";
 import type { ObjectApi } from "../api/api.ts";
 import { badRequest, conflict, notFound } from "../api/errors.ts";
 import { StatusError } from "../api/store.ts";
@@ -30,20 +30,26 @@ export function createReviews(options: {
     const { allowed, reason } = authorize(user, target);
     return withStatus(object, { allowed, ...(reason !== undefined && { reason }) });
   };
+  /** What is asked of another user is looked at as a whole, before it is answered. */
+  const ofAnother = (object: KubeObject, namespace?: string): KubeObject => {
+    const problems = [...askedProblems(object, namespace), ...userProblems(object), ...metadataProblems(object)];
+    if (problems.length > 0) throw invalid(object, problems);
+    const { user = "", uid, groups = [], extra } = (object["spec"] ?? {}) as AccessSpec;
+    const asUser = { username: user, groups, ...(uid !== undefined && { uid }), ...(extra !== undefined && { extra }) };
+    return access(object, asUser, askedTarget(object));
+  };
   return {
     "tokenreviews.authentication.k8s.io": ({ object }) => reviewToken(tokens, object),
     "selfsubjectreviews.authentication.k8s.io": ({ object, user }) => withStatus(object, { userInfo: userInfo(user) }),
-    "selfsubjectaccessreviews.authorization.k8s.io": ({ object, user }) => access(object, user, askedTarget(object)),
-    "subjectaccessreviews.authorization.k8s.io": ({ object }) => access(object, askedUser(object), askedTarget(object)),
-    "localsubjectaccessreviews.authorization.k8s.io": ({ object, target }) => {
-      const asked = askedTarget(object);
-      if (!asked.isResource)
-        throw invalid(object, [
-          problem("spec.nonResourceAttributes", "FieldValueForbidden", "Forbidden: disallowed on this kind of request"),
-        ]);
-      if (asked.namespace !== target.namespace)
-        throw badRequest(`spec.resourceAttributes.namespace must match namespace: ${target.namespace ?? ""}`);
-      return access(object, askedUser(object), asked);
+    "selfsubjectaccessreviews.authorization.k8s.io": ({ object, user }) => {
+      const problems = [...askedProblems(object), ...metadataProblems(object)];
+      if (problems.length > 0) throw invalid(object, problems);
+      return access(object, user, askedTarget(object));
+    },
+    "subjectaccessreviews.authorization.k8s.io": ({ object }) => ofAnother(object),
+    "localsubjectaccessreviews.authorization.k8s.io": ({ object, target: { namespace = "" } }) => {
+      const answer = ofAnother(object, namespace);
+      return { ...answer, metadata: { ...answer.metadata, namespace } };
     },
     "selfsubjectrulesreviews.authorization.k8s.io": ({ object, user }) => reviewRules(rbac, object, user),
     "serviceaccounts/token": ({ object, parent, target }) =>
@@ -68,11 +74,11 @@ function reviewToken(tokens: Tokens, object: KubeObject): KubeObject {
   const wanted = audiences === undefined || audiences.length === 0 ? [tokens.audience] : audiences;
   try {
     const found = tokens.check(token, wanted);
-    if (found === undefined) return withStatus(object, { authenticated: false, user: {} });
+    if (found === undefined) return withStatus(object, { user: {}, error: "invalid bearer token" });
     return withStatus(object, { authenticated: true, user: userInfo(found.user), audiences: found.audiences });
   } catch (error) {
     if (!(error instanceof TokenError)) throw error;
-    return withStatus(object, { authenticated: false, user: {}, error: error.message });
+    return withStatus(object, { user: {}, error: error.message });
   }
 }
 
@@ -85,23 +91,44 @@ interface AccessSpec {
   readonly nonResourceAttributes?: { readonly path?: string; readonly verb?: string };
 }
 
-/** What an access review asks about. Throws StatusError 422 unless it is exactly one thing. */
-function askedTarget(object: KubeObject): Target {
+/** What is wrong with what is asked about: it must be exactly one thing (pkg/apis/authorization/validation). */
+function askedProblems(object: KubeObject, namespace?: string): readonly FieldProblem[] {
   const { resourceAttributes: resource, nonResourceAttributes: path } = (object["spec"] ?? {}) as AccessSpec;
+  const found: FieldProblem[] = [];
   const exactlyOne = "exactly one of nonResourceAttributes or resourceAttributes must be specified";
   if (resource !== undefined && path !== undefined)
-    throw invalid(object, [
-      problem(
-        "spec.nonResourceAttributes",
-        "FieldValueInvalid",
-        `Invalid value: cannot be specified in combination with resourceAttributes`,
-      ),
-    ]);
+    found.push(
+      invalidField("spec.nonResourceAttributes", path, "cannot be specified in combination with resourceAttributes"),
+    );
+  if (resource === undefined && path === undefined)
+    found.push(invalidField("spec.resourceAttributes", resource, exactlyOne));
+  if (namespace === undefined) return found;
+  if (resource !== undefined && (resource["namespace"] ?? "") !== namespace)
+    found.push(
+      invalidField("spec.resourceAttributes.namespace", resource["namespace"] ?? "", "must match metadata.namespace"),
+    );
+  if (path !== undefined)
+    found.push(invalidField("spec.nonResourceAttributes", path, "disallowed on this kind of request"));
+  return found;
+}
+
+function userProblems(object: KubeObject): readonly FieldProblem[] {
+  const { user = "", groups = [] } = (object["spec"] ?? {}) as AccessSpec;
+  if (user !== "" || groups.length > 0) return [];
+  return [invalidField("spec.user", user, "at least one of user or group must be specified")];
+}
+
+/** A question has no name and no labels. */
+function metadataProblems(object: KubeObject): readonly FieldProblem[] {
+  const { namespace: _, managedFields: __, creationTimestamp: ___, ...metadata } = object.metadata ?? {};
+  const isEmpty = Object.values(metadata).every((value) => value === undefined || value === "");
+  return isEmpty ? [] : [invalidField("metadata", metadata, "must be empty")];
+}
+
+/** What an access review asks about, which is known to be one thing. */
+function askedTarget(object: KubeObject): Target {
+  const { resourceAttributes: resource = {}, nonResourceAttributes: path } = (object["spec"] ?? {}) as AccessSpec;
   if (path !== undefined) return pathTarget(path.verb ?? "", path.path ?? "");
-  if (resource === undefined)
-    throw invalid(object, [
-      problem("spec.resourceAttributes", "FieldValueInvalid", `Invalid value: null: ${exactlyOne}`),
-    ]);
   const {
     verb = "",
     group = "",
@@ -122,15 +149,6 @@ function askedTarget(object: KubeObject): Target {
   });
 }
 
-function askedUser(object: KubeObject): User {
-  const { user = "", uid, groups = [], extra } = (object["spec"] ?? {}) as AccessSpec;
-  if (user === "" && groups.length === 0)
-    throw invalid(object, [
-      problem("spec.user", "FieldValueInvalid", 'Invalid value: "": at least one of user or group must be specified'),
-    ]);
-  return { username: user, groups, ...(uid !== undefined && { uid }), ...(extra !== undefined && { extra }) };
-}
-
 function reviewRules(rbac: Rbac, object: KubeObject, user: User): KubeObject {
   const { namespace = "" } = (object["spec"] ?? {}) as { readonly namespace?: string };
   if (namespace === "") throw badRequest("no namespace on request");
@@ -141,14 +159,18 @@ function reviewRules(rbac: Rbac, object: KubeObject, user: User): KubeObject {
     resources,
     ...(resourceNames !== undefined && { resourceNames }),
   });
-  return withStatus(object, {
-    resourceRules: rules.filter(({ resources = [] }) => resources.length > 0).map(pick),
-    nonResourceRules: rules
-      .filter(({ nonResourceURLs = [] }) => nonResourceURLs.length > 0)
-      .map(({ verbs, nonResourceURLs }) => ({ verbs, nonResourceURLs })),
-    incomplete: false,
-    ...(problems.length > 0 && { evaluationError: problems.join(", ") }),
-  });
+  // What was asked is not repeated.
+  return withStatus(
+    { ...object, spec: {} },
+    {
+      resourceRules: rules.filter(({ resources = [] }) => resources.length > 0).map(pick),
+      nonResourceRules: rules
+        .filter(({ nonResourceURLs = [] }) => nonResourceURLs.length > 0)
+        .map(({ verbs, nonResourceURLs }) => ({ verbs, nonResourceURLs })),
+      incomplete: false,
+      ...(problems.length > 0 && { evaluationError: problems.join(", ") }),
+    },
+  );
 }
 
 const hourSeconds = 3600;
@@ -251,17 +273,15 @@ function problem(field: string, reason: FieldProblem["reason"], message: string)
 
 function invalid({ kind, apiVersion, metadata }: KubeObject, problems: readonly FieldProblem[]): StatusError {
   const group = apiVersion.slice(0, Math.max(0, apiVersion.indexOf("/")));
+  // Access reviews call themselves nothing.
+  const named = kind.endsWith("AccessReview") ? "" : kind;
   const texts = problems.map(problemText);
   const text = texts.length === 1 ? texts[0] : `[${texts.join(", ")}]`;
   return new StatusError(
     422,
     "Invalid",
-    `${kind}.${group} ${JSON.stringify(metadata?.name ?? "")} is invalid: ${text}`,
-    {
-      kind,
-      group,
-      causes: problems,
-    },
+    `${named}.${group} ${JSON.stringify(metadata?.name ?? "")} is invalid: ${text}`,
+    { ...(named !== "" && { kind }), group, causes: problems },
   );
 }
 

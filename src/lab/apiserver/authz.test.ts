@@ -201,7 +201,7 @@ test("access reviews answer as the request itself would be", async () => {
   assert.equal(review("LocalSubjectAccessReview", { ...pods, user: "jane" }, user("root"), "default").allowed, true);
   assert.match(
     refusal(() => review("LocalSubjectAccessReview", { ...pods, user: "jane" }, user("root"), "other")),
-    /^400 BadRequest: spec.resourceAttributes.namespace must match/,
+    /^422 Invalid: .*spec.resourceAttributes.namespace: Invalid value: "default": must match metadata.namespace/,
   );
   assert.match(
     refusal(() => review("SubjectAccessReview", pods, user("root"))),
@@ -255,8 +255,8 @@ test("TokenReview and SelfSubjectReview", () => {
   assert.equal(good.authenticated, true);
   assert.equal(good.user.username, "system:serviceaccount:default:default");
   assert.deepEqual(good.audiences, [lab.access.tokens.audience]);
-  assert.deepEqual(review({ token: "else" }), { authenticated: false, user: {} });
-  assert.equal((review({ token, audiences: ["vault"] }) as { authenticated: boolean }).authenticated, false);
+  assert.deepEqual(review({ token: "else" }), { user: {}, error: "invalid bearer token" });
+  assert.equal((review({ token, audiences: ["vault"] }) as { authenticated?: boolean }).authenticated, undefined);
   assert.match(
     refusal(() => review({})),
     /^400 BadRequest/,

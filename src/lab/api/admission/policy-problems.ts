@@ -1,7 +1,7 @@
 // What is wrong with ValidatingAdmissionPolicies, MutatingAdmissionPolicies, their bindings and configurations of webhooks
 // (pkg/apis/admissionregistration/validation, in its words), and what their types make of their expressions (status.typeChecking).
 
-import { qualifiedName, dnsSubdomain } from "../../../kube/formats.ts";
+import { dnsLabel1035, dnsSubdomain, qualifiedName } from "../../../kube/formats.ts";
 import type { KubeObject } from "../../../kube/object.ts";
 import {
   at,
@@ -85,6 +85,9 @@ function paramKindProblems({
   const path = "spec.paramKind";
   return [
     ...((apiVersion ?? "") === "" ? [required(`${path}.apiVersion`)] : []),
+    ...((apiVersion ?? "").split("/").length > 2
+      ? [invalid(`${path}.apiVersion`, apiVersion, `unexpected GroupVersion string: ${apiVersion}`)]
+      : []),
     ...((kind ?? "") === "" ? [required(`${path}.kind`)] : []),
   ];
 }
@@ -138,6 +141,16 @@ export function ruleProblems(
     if (resource === "") problems.push(required(at(`${path}.resources`, index)));
   if (resources.length > 1 && resources.includes("*/*"))
     problems.push(invalid(`${path}.resources`, resources, "if '*/*' is present, must not specify other resources"));
+  // Upstream looks at the last one without a subresource.
+  const lastPlain = resources.findLast((resource) => resource !== "" && !resource.includes("/"));
+  if (resources.includes("*") && lastPlain !== "*")
+    problems.push(
+      invalid(
+        `${path}.resources`,
+        resources,
+        "if '*' is present, must not specify other resources without subresources",
+      ),
+    );
   const scopes = ["*", "Cluster", "Namespaced"];
   if (scope !== undefined && !scopes.includes(scope)) problems.push(notSupported(`${path}.scope`, scope, scopes));
   return problems;
@@ -490,7 +503,15 @@ function webhookProblems(object: KubeObject): readonly FieldProblem[] {
     problems.push(...conditionProblems(hook.matchConditions ?? [], child(path, "matchConditions"), scope));
     if (admissionReviewVersions.length === 0)
       problems.push(required(child(path, "admissionReviewVersions"), "must specify one of v1, v1beta1"));
-    else if (!admissionReviewVersions.some((each) => each === "v1" || each === "v1beta1"))
+    for (const [at_, version] of admissionReviewVersions.entries()) {
+      const place = at(child(path, "admissionReviewVersions"), at_);
+      if (admissionReviewVersions.indexOf(version) < at_) problems.push(invalid(place, version, "duplicate version"));
+      else for (const problem of dnsLabel1035(version)) problems.push(invalid(place, version, problem));
+    }
+    if (
+      admissionReviewVersions.length > 0 &&
+      !admissionReviewVersions.some((each) => each === "v1" || each === "v1beta1")
+    )
       problems.push(
         invalid(
           child(path, "admissionReviewVersions"),
@@ -502,11 +523,38 @@ function webhookProblems(object: KubeObject): readonly FieldProblem[] {
   });
 }
 
+interface ServiceReference {
+  readonly name?: string;
+  readonly namespace?: string;
+  readonly path?: string;
+  readonly port?: number;
+}
+
+/** A webhook's Service (apiserver util/webhook ValidateWebhookService). */
+function serviceProblems(service: ServiceReference, path: string): readonly FieldProblem[] {
+  const { name = "", namespace = "", port = 443, path: urlPath = "" } = service;
+  const field = child(path, "path");
+  const steps = urlPath === "" || urlPath === "/" ? [] : urlPath.slice(1).replace(/\/$/, "").split("/");
+  return [
+    ...(name === "" ? [required(child(path, "name"))] : []),
+    ...(namespace === "" ? [required(child(path, "namespace"))] : []),
+    ...(port < 1 || port > 65_535
+      ? [invalid(child(path, "port"), port, "port is not valid: must be between 1 and 65535, inclusive")]
+      : []),
+    ...(urlPath !== "" && !urlPath.startsWith("/") ? [invalid(field, urlPath, "must start with a '/'")] : []),
+    ...steps.flatMap((step, index) =>
+      step === ""
+        ? [invalid(field, urlPath, `segment[${index}] may not be empty`)]
+        : dnsSubdomain(step).map((problem) => invalid(field, urlPath, `segment[${index}]: ${problem}`)),
+    ),
+  ];
+}
+
 function clientProblems(config: ClientConfig | undefined, path: string): readonly FieldProblem[] {
   const { url, service } = config ?? {};
   if ((url === undefined) === (service === undefined))
     return [required(path, "exactly one of url or service is required")];
-  if (url === undefined) return [];
+  if (url === undefined) return serviceProblems(service ?? {}, child(path, "service"));
   const form = "desired format: https://host[/path]";
   const field = child(path, "url");
   if (!URL.canParse(url))
