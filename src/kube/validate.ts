@@ -137,6 +137,8 @@ function looksOf(type: TypeSchema): readonly Look[] {
 
 /** Fields whose absence or values are a rule's business: upstream says something else of them than of others, or says it later. */
 const told: ReadonlySet<string> = new Set([
+  "node.v1.RuntimeClass.handler",
+  "storage.v1.StorageClass.provisioner",
   "apiextensions.v1.CustomResourceDefinitionNames.kind",
   "apiextensions.v1.CustomResourceDefinitionNames.plural",
   "apiextensions.v1.CustomResourceDefinitionSpec.names",

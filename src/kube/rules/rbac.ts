@@ -75,7 +75,9 @@ interface Subject {
 }
 
 function* binding({ kind, roleRef = {}, subjects = [] }: Binding): Iterable<FieldProblem> {
-  const { apiGroup = group, kind: role = "", name = "" } = roleRef;
+  const { kind: role = "", name = "" } = roleRef;
+  // Left out it is this one.
+  const apiGroup = (roleRef.apiGroup ?? "") === "" ? group : (roleRef.apiGroup ?? "");
   const kinds = kind === "RoleBinding" ? ["ClusterRole", "Role"] : ["ClusterRole"];
   if (apiGroup !== group) yield notSupported("roleRef.apiGroup", apiGroup, groups);
   if (!kinds.includes(role)) yield notSupported("roleRef.kind", role, kinds);

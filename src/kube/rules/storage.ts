@@ -143,7 +143,8 @@ interface StorageClass {
 const parametersMax = 512;
 
 function* storageClass({ provisioner = "", parameters = {} }: StorageClass): Iterable<FieldProblem> {
-  if (provisioner !== "")
+  if (provisioner === "") yield required("provisioner");
+  else
     for (const problem of qualifiedName(provisioner.toLowerCase())) yield invalid("provisioner", provisioner, problem);
   const names = Object.keys(parameters);
   if (names.length > parametersMax)
@@ -177,6 +178,7 @@ interface RuntimeClass {
 }
 
 function* runtimeClass({ handler = "", overhead, scheduling }: RuntimeClass): Iterable<FieldProblem> {
+  if (handler === "") yield required("handler");
   for (const problem of handler === "" ? [] : dnsLabel(handler)) yield invalid("handler", handler, problem);
   for (const [name, quantity] of Object.entries(overhead?.podFixed ?? {}))
     if ((parseQuantity(quantity) ?? 0) < 0)

@@ -70,14 +70,16 @@ export function definitionProblems(object: KubeObject): readonly FieldProblem[] 
   const { metadata } = object;
   // Required fields have been checked besides, and may yet be missing here.
   const spec = object["spec"] as Partial<CustomResourceDefinition["spec"]>;
-  const { names, group = "", versions = [], scope } = spec;
+  const { names, group = "", versions = [], scope = "" } = spec;
   const problems: FieldProblem[] = [];
   const wanted = `${(names as Partial<CustomNames> | undefined)?.plural ?? ""}.${group}`;
   if (metadata.name !== wanted)
     problems.push(invalid("metadata.name", metadata.name, `must be spec.names.plural+"."+spec.group`));
+  if (group === "") problems.push(required("spec.group"));
+  if (scope === "") problems.push(required("spec.scope"));
   if (group !== "" && !group.includes("."))
     problems.push(invalid("spec.group", group, "should be a domain with at least one dot"));
-  if (scope !== undefined && !["Cluster", "Namespaced"].includes(scope))
+  if (scope !== "" && !["Cluster", "Namespaced"].includes(scope))
     problems.push(notSupported("spec.scope", scope, ["Cluster", "Namespaced"]));
   if (spec.preserveUnknownFields === true)
     problems.push(

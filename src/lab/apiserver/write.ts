@@ -230,6 +230,8 @@ const behindOtherDoors = ["nodeName", "ephemeralContainers"];
 function checkMainDoor(kind: Kind, next: KubeObject, previous: KubeObject): void {
   if (kind.resource !== "pods" || kind.group !== "") return;
   const [spec, before] = [next["spec"] as Fields, previous["spec"] as Fields];
+  // Containers that come or go are told of with all that is wrong besides (kube/rules/pod-update.ts).
+  if ((spec["containers"] as unknown[]).length !== (before["containers"] as unknown[]).length) return;
   if (behindOtherDoors.every((field) => sameJson(spec[field], before[field]))) return;
   throw invalidObject(kind, next.metadata.name, [
     forbidden(
