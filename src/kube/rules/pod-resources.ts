@@ -119,7 +119,8 @@ export function* claimProblems(spec: PodSpec, path: string): Iterable<FieldProbl
   }
   for (const field of ["initContainers", "containers"] as const)
     for (const [index, each] of (spec[field] ?? []).entries())
-      yield* usedClaims(each, names, `${at(child(path, field), index)}.resources.claims`);
+      if (each.resources?.claims !== undefined)
+        yield* usedClaims(each, names, `${at(child(path, field), index)}.resources.claims`);
 }
 
 function* usedClaims({ resources: asked }: Container, names: readonly string[], path: string): Iterable<FieldProblem> {
@@ -162,6 +163,7 @@ const rulesMax = 20;
 export function* restarts(each: Container, ofPod: string | undefined, path: string): Iterable<FieldProblem> {
   const { resizePolicy = [], restartPolicyRules = [] } = each as Restarting;
   const { restartPolicy } = each;
+  if (restartPolicy === undefined && restartPolicyRules.length === 0 && resizePolicy.length === 0) return;
   if (restartPolicy === undefined) {
     if (restartPolicyRules.length > 0)
       yield required(child(path, "restartPolicy"), "must specify restartPolicy when restart rules are used");

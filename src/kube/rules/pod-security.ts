@@ -129,7 +129,7 @@ export function* hostProblems(spec: PodSpec, path: string): Iterable<FieldProble
     if (hostIPC === true) yield forbidden(child(path, "HostIPC"), why);
     for (const [{ volumeDevices = [] }, place] of containersOf(spec, path))
       if (volumeDevices.length > 0) yield forbidden(child(place, "volumeDevices"), why);
-  } else
+  } else if (hasContext(spec.containers) || hasContext(spec.initContainers) || hasContext(spec.ephemeralContainers))
     for (const [{ securityContext: context }, place] of containersOf(spec, path))
       if (context?.procMount === "Unmasked")
         yield invalid(
@@ -155,6 +155,10 @@ function* hostSysctls(spec: PodSpec, path: string): Iterable<FieldProblem> {
     if (found !== undefined && spec[found.field] === true)
       yield invalid(`${at(path, index)}.name`, name, `may not be specified when '${found.field}' is true`);
   }
+}
+
+function hasContext(containers: readonly Container[] | undefined): boolean {
+  return containers?.some(({ securityContext: context }) => context !== undefined) === true;
 }
 
 function containersOf(spec: PodSpec, path: string): readonly (readonly [Container, string])[] {

@@ -210,6 +210,7 @@ export function* mounts(
   volumes: ReadonlyMap<string, Volume | undefined>,
   path: string,
 ): Iterable<FieldProblem> {
+  if (volumeMounts.length + volumeDevices.length === 0) return;
   const paths = new Set<string>();
   const list = child(path, "volumeMounts");
   for (const [index, mount] of volumeMounts.entries()) {

@@ -115,7 +115,9 @@ function* podSpec(spec: PodSpec, path: string, whole: KubeObject): Iterable<Fiel
   yield* podNames(spec, path);
   yield* podDns(spec, path);
   yield* claimProblems(spec, path);
-  yield* schedulingProblems(spec, path);
+  // Most pods have none of these, and every new pod is looked at.
+  if (spec.topologySpreadConstraints !== undefined || spec.schedulingGates !== undefined)
+    yield* schedulingProblems(spec, path);
   yield* hostProblems(spec, path);
   yield* hostPortsOfNode(spec, whole.kind === "Pod", path);
   yield* podAmounts(spec, path);
