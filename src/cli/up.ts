@@ -2,7 +2,7 @@
 
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { homedir } from "node:os";
-import { relative } from "node:path";
+import { join, relative } from "node:path";
 import process from "node:process";
 import { addressBits, parsePrefix, prefixBits, prefixRange, subnet, type Prefix } from "../ip/prefix.ts";
 import type { Family } from "../ip/address.ts";
@@ -85,17 +85,22 @@ export default async function up(options: UpOptions): Promise<number> {
     say(`fairlead  lab "${options.name}" is running`);
   }
 
+  // Whoever is to make pods and give them nodes comes when there is an API server to come to.
+  const isAlone = !running && options.controllers === "none";
+  const wait = options.wait && !isAlone;
+  if (isAlone) say(controllersHint(readConfig(paths), paths));
   if (objects.length > 0) {
     const { results } = await lab.call<{ results: readonly { result: string }[] }>("/apply", { objects });
     setContextNamespace(paths, objects);
     const label = options.filename.map((file) => relative(process.cwd(), file) || file).join(" ");
-    if (!options.wait) {
+    if (!wait) {
       say(stepLine("✔", label, `${count(results.length, "object")} stored`, since(started)));
+      if (isAlone) say(nextSteps(options, readConfig(paths), paths));
       return 0;
     }
     if (!(await waitUntilReady(lab, label, seconds, say))) return 1;
-  } else if (options.wait && !(await waitUntilReady(lab, "kube-system", seconds, say))) return 1;
-  if (options.wait && !(await check(lab, say))) return 1;
+  } else if (wait && !(await waitUntilReady(lab, "kube-system", seconds, say))) return 1;
+  if (wait && !(await check(lab, say))) return 1;
   say(`Ready in ${since(started).toFixed(2)} s.`);
   say(nextSteps(options, readConfig(paths), paths));
   return 0;
@@ -268,6 +273,20 @@ async function check(lab: LabClient, say: (text: string) => void): Promise<boole
 
 function sayProgress(line: Progress, say: (text: string) => void): void {
   if (line.kind === "step") say(stepLine("✔", line.what, line.detail, line.seconds));
+}
+
+/** What kube-controller-manager needs of a lab besides its kubeconfig. */
+function controllersHint({ podCidrs }: LabConfig, { pki }: LabPaths): string {
+  const flags = [
+    "--allocate-node-cidrs",
+    `--cluster-cidr=${podCidrs.join(",")}`,
+    `--service-account-private-key-file=${join(pki, "sa.key")}`,
+    `--root-ca-file=${join(pki, "ca.crt")}`,
+  ];
+  return [
+    "  pods come when kube-scheduler and kube-controller-manager run with this lab's kubeconfig, the latter with",
+    `    ${flags.join(" ")}`,
+  ].join("\n");
 }
 
 function headline(config: LabConfig): string {

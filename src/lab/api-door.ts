@@ -5,7 +5,6 @@
 
 import { writeFileSync } from "node:fs";
 import { createServer, type Server } from "node:https";
-import { join } from "node:path";
 import { familyOf, type Address } from "../ip/address.ts";
 import type { NetworkNamespace } from "../kernel/namespaces.ts";
 import { listenTcpFd } from "../kernel/sockets.ts";
@@ -44,7 +43,7 @@ export function openLabCertificates(options: {
 }): Certificates {
   const { names, addresses } = serviceNames(options.cluster);
   return openCertificates({
-    folder: join(options.paths.folder, "pki"),
+    folder: options.paths.pki,
     names,
     addresses: [...addresses, ...options.insideAddresses],
   });

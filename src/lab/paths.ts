@@ -18,6 +18,8 @@ export interface LabPaths {
   /** Sandboxes, addresses and container logs, a folder a node. */
   readonly nodes: string;
   readonly kubeconfig: string;
+  /** Certificates and keys of the API server and of its authority. */
+  readonly pki: string;
   readonly images: string;
 }
 
@@ -44,6 +46,7 @@ export function labPaths(name: string): LabPaths {
     log: join(folder, "daemon.log"),
     nodes: join(folder, "nodes"),
     kubeconfig: join(folder, "kubeconfig"),
+    pki: join(folder, "pki"),
     images: join(labsFolder(), "images.json"),
   };
 }
