@@ -4,10 +4,11 @@
 //   node serve.ts FOLDER 3      the descriptor that listens
 
 import { createServer } from "node:https";
-import { flushCompileCache } from "node:module";
+import { createRequire, flushCompileCache } from "node:module";
 import process from "node:process";
 import { join } from "node:path";
 import { admissionPlugins } from "../../../src/lab/api/admission/plugins.ts";
+import type { Admission } from "../../../src/lab/api/api.ts";
 import { markComplete } from "../../../src/lab/api/marks.ts";
 import { openStore } from "../../../src/lab/api/sqlite-store.ts";
 import { createObjectApi } from "../../../src/lab/api/write.ts";
@@ -15,9 +16,22 @@ import { openAccess } from "../../../src/lab/apiserver/access.ts";
 import { startApiServer } from "../../../src/lab/apiserver/server.ts";
 import { openCertificates, tlsOptions } from "../../../src/lab/apiserver/tls.ts";
 import { admissions, nameLabel } from "../../../src/lab/controllers/admissions.ts";
-import { createServiceAllocator } from "../../../src/lab/controllers/service-addresses.ts";
 import { collectEarly } from "../../../src/lab/memory.ts";
-import { clusterConfig } from "../../../src/model/cluster.ts";
+
+/** Addresses and ports of Services. In a lab they are its controllers' business, which are loaded when the API server listens. */
+let allocator: Admission | undefined;
+const load = createRequire(import.meta.url);
+const serviceAddresses: Admission = (request) => {
+  if (!["services", "servicecidrs", "ipaddresses"].includes(request.kind.resource)) return request.object;
+  if (allocator === undefined) {
+    const { createServiceAllocator } = load(
+      "../../../src/lab/controllers/service-addresses.ts",
+    ) as typeof import("../../../src/lab/controllers/service-addresses.ts");
+    const { clusterConfig } = load("../../../src/model/cluster.ts") as typeof import("../../../src/model/cluster.ts");
+    allocator = createServiceAllocator(clusterConfig({ families: [4], serviceCidrs: ["10.96.0.0/16"] }));
+  }
+  return allocator(request);
+};
 
 const [folder = "", descriptor = ""] = process.argv.slice(2);
 const store = openStore({ path: join(folder, "store.db") });
@@ -27,12 +41,7 @@ const access = openAccess({ store, certificates, domain: "cluster.local" });
 const plugins = admissionPlugins();
 const api = createObjectApi({
   store,
-  admissions: [
-    ...admissions,
-    access.admission,
-    ...plugins.admissions,
-    createServiceAllocator(clusterConfig({ families: [4], serviceCidrs: ["10.96.0.0/16"] })),
-  ],
+  admissions: [...admissions, access.admission, ...plugins.admissions, serviceAddresses],
   validations: plugins.validations,
 });
 const namespaces = { group: "", resource: "namespaces" };
