@@ -7,9 +7,9 @@ import { spawn, spawnSync, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { closeSync, mkdirSync, openSync, readFileSync } from "node:fs";
 import path from "node:path";
-import process from "node:process";
 
 import { createNetworkNamespace, type NetworkNamespace } from "../../src/kernel/namespaces.ts";
+import { addByBridge, pathOf, sh } from "./place.ts";
 import { buildFlannel, etcdProgram, peer } from "../../test/cluster/peers.testing.ts";
 
 export interface FlannelPods {
@@ -110,23 +110,7 @@ function delegated(machine: NetworkNamespace, n: number, folder: string): { pod:
       routes: [{ dst: env.get("FLANNEL_NETWORK") }],
     },
   };
-  const result = machine.run(() =>
-    spawnSync(path.join(folder, "bridge"), {
-      encoding: "utf8",
-      input: JSON.stringify(config),
-      env: {
-        PATH: process.env["PATH"],
-        CNI_COMMAND: "ADD",
-        CNI_CONTAINERID: `flannel-${n}`,
-        CNI_IFNAME: "eth0",
-        CNI_NETNS: pathOf(pod),
-        CNI_PATH: folder,
-      },
-    }),
-  );
-  if (result.status !== 0) throw new Error(`bridge, ADD on Flannel's node ${n}: ${result.stdout}${result.stderr}`);
-  const { ips } = JSON.parse(result.stdout) as { ips: readonly { address: string }[] };
-  return { pod, address: ips[0]?.address.split("/")[0] ?? "" };
+  return { pod, address: addByBridge(machine, pod, { folder, id: `flannel-${n}`, config }) };
 }
 
 function start(own: NetworkNamespace, command: string, words: readonly string[]): ChildProcess {
@@ -156,13 +140,4 @@ function textOf(file: string): string {
   } catch {
     return "";
   }
-}
-
-function pathOf({ fd }: NetworkNamespace): string {
-  return `/proc/${process.pid}/fd/${fd}`;
-}
-
-function sh(place: NetworkNamespace, script: string): void {
-  const { status, stderr } = place.run(() => spawnSync("sh", ["-e", "-c", script], { encoding: "utf8" }));
-  if (status !== 0) throw new Error(`${stderr}\nof\n${script}`);
 }

@@ -22,6 +22,7 @@ import { createTopology } from "../../src/lab/network/topology.ts";
 import { clusterConfig } from "../../src/model/cluster.ts";
 import { node, objects } from "../../src/model/objects.testing.ts";
 import { startFlannel } from "./flannel.ts";
+import { addByBridge, pathOf, sh } from "./place.ts";
 
 const rounds = Number(process.env["ROUNDS"] ?? 15);
 const plugins = ["/usr/lib/cni", "/opt/cni/bin"].find((folder) => existsSync(path.join(folder, "bridge")));
@@ -145,21 +146,8 @@ ip neigh add 10.88.${other}.0 lladdr 02:00:00:00:00:0${other} dev tunnel nud per
 bridge fdb add 02:00:00:00:00:0${other} dev tunnel dst 172.18.0.${other}
 ip route add 10.88.${other}.0/24 via 10.88.${other}.0 dev tunnel onlink`,
     );
-    const result = machine.run(() =>
-      spawnSync(path.join(folder, "bridge"), {
-        encoding: "utf8",
-        input: JSON.stringify(pluginConfig(`10.88.${n}.0/24`, `/run/${how.replaceAll(" ", "-")}-${n}`)),
-        env: {
-          PATH: process.env["PATH"],
-          CNI_COMMAND: "ADD",
-          CNI_CONTAINERID: `bench-${n}`,
-          CNI_IFNAME: "eth0",
-          CNI_NETNS: pathOf(pod),
-          CNI_PATH: folder,
-        },
-      }),
-    );
-    if (result.status !== 0) throw new Error(`bridge, ADD on node ${n}: ${result.stdout}${result.stderr}`);
+    const config = pluginConfig(`10.88.${n}.0/24`, `/run/${how.replaceAll(" ", "-")}-${n}`);
+    const address = addByBridge(machine, pod, { folder, id: `bench-${n}`, config });
     if (how !== "as they are")
       sh(
         machine,
@@ -167,8 +155,7 @@ ip route add 10.88.${other}.0/24 via 10.88.${other}.0 dev tunnel onlink`,
 iptables -t nat -A PREROUTING -d 10.96.0.0/16 -j DNAT --to-destination 10.88.2.2
 iptables -t nat -A POSTROUTING -s 10.88.0.0/16 ! -d 10.88.0.0/16 -j MASQUERADE`,
       );
-    const { ips } = JSON.parse(result.stdout) as { ips: readonly { address: string }[] };
-    return { pod, address: ips[0]?.address.split("/")[0] ?? "" };
+    return { pod, address };
   });
   const [client, server] = pods;
   if (client === undefined || server === undefined) throw new Error("no pods");
@@ -201,15 +188,6 @@ function vethWay(): Way {
   );
   sh(server, "ip addr add 10.99.0.2/24 dev eth0; ip link set eth0 up");
   return { name: "a veth pair, nothing else", client, server, address: "10.99.0.2" };
-}
-
-function pathOf({ fd }: NetworkNamespace): string {
-  return `/proc/${process.pid}/fd/${fd}`;
-}
-
-function sh(place: NetworkNamespace, script: string): void {
-  const { status, stderr } = place.run(() => spawnSync("sh", ["-e", "-c", script], { encoding: "utf8" }));
-  if (status !== 0) throw new Error(`${stderr}\nof\n${script}`);
 }
 
 // ---------------------------------------------------------------- what is measured

@@ -11,7 +11,7 @@ import type {
   TopologySpreadConstraint,
 } from "../pod.ts";
 import { at, child, duplicate, forbidden, invalid, notSupported, required, type FieldProblem } from "../problem.ts";
-import { formProblems, type Rules } from "./rule.ts";
+import { operatorProblems, formProblems, type Rules } from "./rule.ts";
 
 export const schedulingRules: Rules = {
   "core.v1.Toleration": toleration,
@@ -145,23 +145,9 @@ function* labelRequirement(
   path: string,
 ): Iterable<FieldProblem> {
   const place = child(path, "values");
-  switch (operator) {
-    case "In":
-    case "NotIn":
-      if (values.length === 0) yield required(place, "must be specified when `operator` is 'In' or 'NotIn'");
-      break;
-    case "Exists":
-    case "DoesNotExist":
-      if (values.length > 0)
-        yield forbidden(place, "may not be specified when `operator` is 'Exists' or 'DoesNotExist'");
-      break;
-    case "Gt":
-    case "Lt":
-      if (values.length !== 1) yield required(place, "must be specified single value when `operator` is 'Lt' or 'Gt'");
-      break;
-    default:
-      yield invalid(child(path, "operator"), operator, "not a valid selector operator");
-  }
+  if (operator === "Gt" || operator === "Lt") {
+    if (values.length !== 1) yield required(place, "must be specified single value when `operator` is 'Lt' or 'Gt'");
+  } else yield* operatorProblems(operator, values, path);
   for (const problem of qualifiedName(key)) yield invalid(child(path, "key"), key, problem);
   if (isPreferred) return;
   for (const [index, value] of values.entries())

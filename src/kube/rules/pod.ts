@@ -37,7 +37,15 @@ import { hostProblems, securityRules } from "./pod-security.ts";
 import { ephemeralOnly, podUpdate } from "./pod-update.ts";
 import { mounts, volumeRules } from "./pod-volumes.ts";
 import { portOrName } from "./service.ts";
-import { formProblems, negativeProblems, ports, rangeProblems, type Rules, type UpdateRule } from "./rule.ts";
+import {
+  operatorProblems,
+  formProblems,
+  negativeProblems,
+  ports,
+  rangeProblems,
+  type Rules,
+  type UpdateRule,
+} from "./rule.ts";
 
 export const podRules: Rules = {
   ...volumeRules,
@@ -432,20 +440,7 @@ function* labelRequirement(
   path: string,
 ): Iterable<FieldProblem> {
   const place = child(path, "values");
-  switch (operator) {
-    case "In":
-    case "NotIn":
-      if (values.length === 0) yield required(place, "must be specified when `operator` is 'In' or 'NotIn'");
-      break;
-    case "Exists":
-    case "DoesNotExist":
-      if (values.length > 0)
-        yield forbidden(place, "may not be specified when `operator` is 'Exists' or 'DoesNotExist'");
-      break;
-    case undefined:
-    default:
-      yield invalid(child(path, "operator"), operator ?? "", "not a valid selector operator");
-  }
+  yield* operatorProblems(operator, values, path);
   for (const problem of qualifiedName(key ?? "")) yield invalid(child(path, "key"), key ?? "", problem);
   for (const [index, value] of values.entries()) yield* formProblems(value, labelValue, at(place, index));
 }

@@ -3,7 +3,7 @@
 
 import type { Format } from "../formats.ts";
 import type { KubeObject } from "../object.ts";
-import { invalid, type FieldProblem } from "../problem.ts";
+import { child, forbidden, invalid, required, type FieldProblem } from "../problem.ts";
 
 /**
  * What is wrong with a value. Its structure is right and its defaults are filled in; what is optional may be absent.
@@ -53,6 +53,29 @@ export function* intOrPercent(value: number | string | undefined, path: string):
       "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')",
     );
   else if (Number(percent[1]) > 100) yield invalid(path, value, "must not be greater than 100%");
+}
+
+/** What labels are asked for, and with which values, at the requirement `path`. */
+export function* operatorProblems(
+  operator: string | undefined,
+  values: readonly string[],
+  path: string,
+): Iterable<FieldProblem> {
+  const place = child(path, "values");
+  switch (operator) {
+    case "In":
+    case "NotIn":
+      if (values.length === 0) yield required(place, "must be specified when `operator` is 'In' or 'NotIn'");
+      break;
+    case "Exists":
+    case "DoesNotExist":
+      if (values.length > 0)
+        yield forbidden(place, "may not be specified when `operator` is 'Exists' or 'DoesNotExist'");
+      break;
+    case undefined:
+    default:
+      yield invalid(child(path, "operator"), operator ?? "", "not a valid selector operator");
+  }
 }
 
 export const ports: { readonly first: number; readonly last: number } = { first: 1, last: 65_535 };
