@@ -12,7 +12,7 @@ import { addressBits, contains, hostPrefix, prefixBits } from "../ip/prefix.ts";
 import { deleteLinks, linkAlias } from "../apply/links.ts";
 import { isWholeTable, type Failure, type ReconcileReport } from "../apply/report.ts";
 import { carriersUp } from "../kernel/carrier.ts";
-import { KernelError, type Change, type NetworkKernel } from "../kernel/kernel.ts";
+import { KernelError, mustChange, type Change, type NetworkKernel } from "../kernel/kernel.ts";
 import type { Attachment } from "../model/network.ts";
 import { gatewayOf } from "../program/places.ts";
 import { names, routeProtocol, type BridgeLink } from "../program/program.ts";
@@ -164,7 +164,7 @@ export function createPodNetwork(options: PodNetworkOptions): NodePodNetwork {
       try {
         inside = openKernel(`pod ${attachment.namespace}/${attachment.name}`, namespaceFd);
         const routed = defaultsOf(inside, interfaceName);
-        must(inside.change(podChanges(attachment, bridge, interfaceName, gatewayFor, routed)));
+        mustChange(inside, podChanges(attachment, bridge, interfaceName, gatewayFor, routed));
         return inside;
       } catch (error) {
         inside?.close();
@@ -224,7 +224,7 @@ export function createPodNetwork(options: PodNetworkOptions): NodePodNetwork {
     attachments.remove(attachment.id);
     sandboxes.delete(attachment.id);
     // A stopped agent has nothing in force to wait for: the next one starts from the attachments that are left.
-    await agent.synced().catch(() => must(kernel.change([{ kind: "delete-link", name: attachment.link }])));
+    await agent.synced().catch(() => mustChange(kernel, [{ kind: "delete-link", name: attachment.link }]));
     ipam.release(attachment.addresses);
     await attachments.flushed();
   };
@@ -554,10 +554,6 @@ function isGroup(mac: Mac): boolean {
 
 function idOf({ containerId, interfaceName }: CniRequest): string {
   return attachmentId(containerId, interfaceName);
-}
-
-function must(results: ReturnType<NetworkKernel["change"]>): void {
-  for (const result of results) if (!result.ok) throw result.error;
 }
 
 function adding(request: CniRequest): string {

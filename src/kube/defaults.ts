@@ -6,7 +6,7 @@
 
 import { encodeBase64 } from "./base64.ts";
 import type { Container, Job, Pod, ReplicationController, Secret, Service } from "./kinds.ts";
-import type { KubeObject, Labels } from "./object.ts";
+import { isFields, type KubeObject, type Labels } from "./object.ts";
 import { rememberedChange } from "./repeated.ts";
 import { schemaOf, typeNamed, type TypeSchema, type ValueType } from "./schema.ts";
 import { withZeroValues } from "./zero.ts";
@@ -132,10 +132,6 @@ function withAbsent(value: Fields, defaults: Readonly<Fields> | undefined): Fiel
 /** Go writes no empty string, so one is as good as nothing. */
 function isAbsent(value: unknown): boolean {
   return value === undefined || value === null || value === "";
-}
-
-function isFields(value: unknown): value is Fields {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 const ofSchema = new Map<TypeSchema, Fields | undefined>();
@@ -309,22 +305,14 @@ const rewrites: { readonly [type: string]: (value: never) => Fields } = {
   "core.v1.ServiceSpec": affinityTimeout,
   "core.v1.LimitRangeItem": limitRangeItem,
   // Upstream's gate ClusterTrustBundleProjection is off: the field is dropped.
-  "core.v1.VolumeProjection": (source: Fields) => {
-    if (source["clusterTrustBundle"] === undefined) return source;
-    const { clusterTrustBundle: _, ...rest } = source;
-    return rest;
-  },
+  "core.v1.VolumeProjection": (source: Fields) => without(source, ["clusterTrustBundle"]),
   // Go's types hold these numbers by value: programs write 0 where they mean nothing.
   "core.v1.ServicePort": (port: Fields) => withoutZero(port, ["targetPort", "nodePort"]),
   "core.v1.Probe": (probe: Fields) =>
     withoutZero(probe, ["timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold"]),
   "batch.v1.Job": (job: Partial<Job> & KubeObject) => withJobDefaults(jobLabels(job)),
-  "coordination.v1.LeaseSpec": (spec: Fields) => {
-    if (spec["strategy"] === undefined && spec["preferredHolder"] === undefined) return spec;
-    // Upstream's gate CoordinatedLeaderElection is off: the fields are dropped.
-    const { strategy: _, preferredHolder: __, ...rest } = spec;
-    return rest;
-  },
+  // Upstream's gate CoordinatedLeaderElection is off: the fields are dropped.
+  "coordination.v1.LeaseSpec": (spec: Fields) => without(spec, ["strategy", "preferredHolder"]),
   "autoscaling.v2.HorizontalPodAutoscalerSpec": (spec: Fields) =>
     ((spec["metrics"] ?? []) as readonly unknown[]).length > 0 ? spec : { ...spec, metrics: cpuMetrics },
   "autoscaling.v2.HorizontalPodAutoscalerBehavior": ({ scaleUp, scaleDown }: Fields) => ({
@@ -335,17 +323,19 @@ const rewrites: { readonly [type: string]: (value: never) => Fields } = {
   "apps.v1.StatefulSetSpec": claimTemplates,
   "core.v1.PersistentVolumeClaimSpec": claimSource,
   // pkg/registry/discovery/endpointslice/strategy.go dropTopologyOnV1: of versions before this one.
-  "discovery.v1.Endpoint": (endpoint: Fields) => {
-    if (endpoint["deprecatedTopology"] === undefined) return endpoint;
-    const { deprecatedTopology: _, ...rest } = endpoint;
-    return rest;
-  },
+  "discovery.v1.Endpoint": (endpoint: Fields) => without(endpoint, ["deprecatedTopology"]),
   "core.v1.ReplicationController": ownLabels,
 };
 
 function withoutZero(fields: Fields, names: readonly string[]): Fields {
   if (!names.some((name) => fields[name] === 0)) return fields;
   return Object.fromEntries(Object.entries(fields).filter(([name, value]) => value !== 0 || !names.includes(name)));
+}
+
+/** The same value where it has none of these fields: most have not, and are looked at by every write. */
+function without(fields: Fields, names: readonly string[]): Fields {
+  if (names.every((name) => fields[name] === undefined)) return fields;
+  return Object.fromEntries(Object.entries(fields).filter(([name]) => !names.includes(name)));
 }
 
 /** What containers get that say nothing: a limit that is the largest, a request that is the limit, or else the least. */

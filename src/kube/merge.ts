@@ -6,10 +6,9 @@
 // Not here: which memory of the earlier manifest is used (lab/api/apply.ts). Strategic merge patches and field ownership take the same
 // keys from the schema table.
 
+import { isFields } from "./object.ts";
 import { schemaOf, typeNamed, type FieldSchema, type TypeSchema, type ValueType } from "./schema.ts";
 import { sameJson } from "./equal.ts";
-
-type Fields = { readonly [field: string]: unknown };
 
 /** The three states that are merged. `applied` is the earlier manifest, undefined where there was none. */
 export interface ThreeWay {
@@ -92,7 +91,7 @@ function mergeElements(
 }
 
 /** The order that is there, as long as the manifest does not contradict it; then the manifest's, and after it what others added. */
-export function ordered(kept: readonly string[], wanted: readonly string[]): readonly string[] {
+function ordered(kept: readonly string[], wanted: readonly string[]): readonly string[] {
   const common = kept.filter((key) => wanted.includes(key));
   const isInOrder = sameJson(
     common,
@@ -124,10 +123,6 @@ function hasRepeats(keys: readonly string[]): boolean {
 
 function listOf(value: unknown): readonly unknown[] {
   return Array.isArray(value) ? value : [];
-}
-
-function isFields(value: unknown): value is Fields {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 function isAbsent(value: unknown): boolean {

@@ -67,3 +67,8 @@ export function keyOf(object: { metadata: { name: string; namespace?: string } }
   // Joined, not as a template: that would keep its parts beside it, and every informer and table keeps these.
   return namespace === undefined ? name : [namespace, name].join("/");
 }
+
+/** Has a value fields of its own: is it neither a list nor null? */
+export function isFields(value: unknown): value is { [field: string]: unknown } {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}

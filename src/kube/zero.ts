@@ -3,7 +3,7 @@
 //
 // Not here: defaults, which mean something (defaults.ts).
 
-import type { KubeObject } from "./object.ts";
+import { isFields, type KubeObject } from "./object.ts";
 import { markRepeated, rememberedChange } from "./repeated.ts";
 import { schemaOf, typeNamed, type FieldSchema, type Scalar, type TypeSchema, type ValueType } from "./schema.ts";
 
@@ -92,10 +92,6 @@ function completedValue(value: unknown, type: ValueType): unknown {
       return names.every((name) => map[name] === value[name]) ? value : map;
     }
   }
-}
-
-function isFields(value: unknown): value is Fields {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 function isText(type: ValueType): boolean {
