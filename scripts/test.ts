@@ -89,7 +89,10 @@ async function tryAgain(): Promise<readonly FileResult[]> {
   for (const first of failed) {
     console.log(`\n${first.file} once more, alone`);
     const second = await runFile(first.file);
-    if (second.failure !== "") continue;
+    if (second.failure !== "") {
+      results[results.indexOf(first)] = { ...first, failure: `${first.failure}\nonce more, alone:\n${second.failure}` };
+      continue;
+    }
     results[results.indexOf(first)] = second;
     passed.push(first);
   }

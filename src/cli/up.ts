@@ -10,7 +10,7 @@ import type { KubeObject } from "../kube/object.ts";
 import { probeUserNamespaces } from "../kernel/refusal.ts";
 import { labClient, type LabClient } from "../lab/client.ts";
 import type { LabConfig, Progress } from "../lab/config.ts";
-import { chooseApiPort, isRunning, killDaemon, launchDaemon } from "../lab/launch.ts";
+import { isRunning, killDaemon, launchDaemon, openApiListener } from "../lab/launch.ts";
 import { parsePublished } from "../lab/publish.ts";
 import { labPaths, makeLabFolder, type LabPaths } from "../lab/paths.ts";
 import { clusterConfig, nodePodCidrBits } from "../model/cluster.ts";
@@ -54,8 +54,8 @@ export default async function up(options: UpOptions): Promise<number> {
   if (!running) {
     await killDaemon(paths);
     const config = { ...configFor(paths, options), ...switchableSettings(options) };
-    const apiPort = await chooseApiPort(config.apiPort);
-    const packets = decidePackets(paths, { ...config, apiPort }, options);
+    const { listener, port } = await openApiListener(config.apiPort);
+    const packets = decidePackets(paths, { ...config, apiPort: port }, options);
     say(headline(packets));
     if (packets.policy === "off")
       say("  NetworkPolicies are NOT enforced (--policy off): every packet they would stop passes");
@@ -66,7 +66,7 @@ export default async function up(options: UpOptions): Promise<number> {
     }
     await launchDaemon(paths, {
       packets: packets.packets,
-      apiPort: packets.apiPort,
+      listener,
       publish: (packets.publish ?? []).map(({ hostPort }) => hostPort),
       progress: (line) => sayProgress(line, say),
     });

@@ -63,6 +63,12 @@ try {
     collectEarly();
   }, 2000).unref();
 
+  // Whoever removes the folder by hand has no other way left to end the lab, and would not look for it.
+  const { ino } = statSync(folder);
+  setInterval(() => {
+    if (statSync(folder, { throwIfNoEntry: false })?.ino !== ino) process.exit(0);
+  }, 2000).unref();
+
   let stopping = false;
   async function stop(): Promise<void> {
     if (stopping) return;

@@ -24,13 +24,14 @@ export async function launchDaemon(
   paths: LabPaths,
   options: {
     readonly packets: "on" | "off";
-    readonly apiPort: number;
+    /** Of the API server (`openApiListener`); the daemon gets it, here it is closed. */
+    readonly listener: Server;
     /** Ports of the host's loopback whose listeners the daemon gets, from descriptor 6 on. */
     readonly publish?: readonly number[];
     readonly progress: (line: Progress) => void;
   },
 ): Promise<void> {
-  const listener = await openApiListener(options.apiPort);
+  const { listener } = options;
   const published = await openPublished(options.publish ?? []).catch((error: unknown) => {
     listener.close();
     throw error;
@@ -63,7 +64,9 @@ export async function launchDaemon(
   helper.unref();
   closeSync(log);
   if (child.pid !== undefined)
-    writeFileSync(paths.pid, JSON.stringify({ pid: child.pid, startTime: startTimeOf(child.pid) }), { mode: 0o600 });
+    writeFileSync(paths.pid, JSON.stringify({ ...processOf(child.pid), helper: processOf(helper.pid) }), {
+      mode: 0o600,
+    });
   try {
     await readUntilReady(child, paths, options.progress);
   } catch (error) {
@@ -73,13 +76,14 @@ export async function launchDaemon(
   child.unref();
 }
 
-/** The port a lab's API server gets: the wished one, or the next free one. Its kubeconfig names it, so it is kept with the lab. */
-export async function chooseApiPort(wished: number): Promise<number> {
+/**
+ * Listens on the port a lab's API server gets: the wished one, or the next free one. Its kubeconfig names it, so it is kept with the lab.
+ * The listener goes to `launchDaemon`: who closed it and opened it anew might find that another lab was quicker.
+ */
+export async function openApiListener(wished: number): Promise<{ readonly listener: Server; readonly port: number }> {
   for (let port = wished; port < wished + 100; port++) {
     try {
-      const listener = await openApiListener(port);
-      listener.close();
-      return port;
+      return { listener: await openListener(port, "listen for the API server"), port };
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== "EADDRINUSE") throw error;
     }
@@ -96,7 +100,7 @@ function descriptorOf(server: Server): number {
 async function openPublished(ports: readonly number[]): Promise<readonly Server[]> {
   const open: Server[] = [];
   try {
-    for (const port of ports) open.push(await openListener(port, "publish a Service", "choose another host port"));
+    for (const port of ports) open.push(await openListener(port, "publish a Service"));
     return open;
   } catch (error) {
     for (const each of open) each.close();
@@ -104,17 +108,14 @@ async function openPublished(ports: readonly number[]): Promise<readonly Server[
   }
 }
 
-function openApiListener(port: number): Promise<Server> {
-  return openListener(port, "listen for the API server", "give this lab another one with --api-port");
-}
-
-function openListener(port: number, doing: string, remedy: string): Promise<Server> {
-  const server = createServer();
+function openListener(port: number, doing: string): Promise<Server> {
+  // Who comes before the daemon has the listener is to come again.
+  const server = createServer((early) => early.destroy());
   return new Promise((resolve, reject) => {
     server.once("error", (error: NodeJS.ErrnoException) => {
       const cure =
         error.code === "EADDRINUSE"
-          ? `: another program has it; ${remedy}`
+          ? ": another program has it; choose another host port"
           : error.code === "EACCES"
             ? ": ports below 1024 are the administrator's; choose one above"
             : "";
@@ -124,19 +125,29 @@ function openListener(port: number, doing: string, remedy: string): Promise<Serv
         }),
       );
     });
-    server.listen({ host: "127.0.0.1", port }, () => resolve(server));
+    // It holds nobody up who meets an error before it is handed on.
+    server.listen({ host: "127.0.0.1", port }, () => resolve(server.unref()));
   });
 }
 
-/** Is the lab's outermost process alive? Its start time guards against a reused pid. */
-export function isRunning(paths: LabPaths): boolean {
-  return outerPid(paths) !== undefined;
+/** A process; its start time guards against a reused pid. */
+interface LabProcess {
+  readonly pid: number;
+  readonly startTime: string;
 }
 
-/** Kills the lab's outermost process and with it, by --kill-child, everything inside; resolves when it is gone. */
+/** Is the lab's outermost process alive? */
+export function isRunning(paths: LabPaths): boolean {
+  return isAlive(readProcesses(paths));
+}
+
+/** Kills the lab's outermost process and with it, by --kill-child, everything inside, and its helper outside; resolves when both are gone. */
 export async function killDaemon(paths: LabPaths): Promise<void> {
+  const known = readProcesses(paths);
   killOuter(paths);
-  for (let tries = 0; tries < 500 && isRunning(paths); tries++) await delay(10);
+  // Alone, it would end by itself, a little later: nothing it has is worth the wait.
+  kill(known?.helper);
+  for (let tries = 0; tries < 500 && (isAlive(known) || isAlive(known?.helper)); tries++) await delay(10);
 }
 
 /** Removes every file of the lab. */
@@ -185,24 +196,36 @@ function readUntilReady(
 }
 
 function killOuter(paths: LabPaths): void {
-  const pid = outerPid(paths);
-  if (pid === undefined) return;
   // The outer `unshare` ignores TERM and INT: only KILL ends it.
+  kill(readProcesses(paths));
+}
+
+function kill(one: LabProcess | undefined): void {
+  if (one === undefined || !isAlive(one)) return;
   try {
-    process.kill(pid, "SIGKILL");
+    process.kill(one.pid, "SIGKILL");
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
   }
 }
 
-function outerPid(paths: LabPaths): number | undefined {
+/** What the lab's file of pids says: its outermost process, and its helper outside the namespaces. */
+function readProcesses(paths: LabPaths): (LabProcess & { readonly helper?: LabProcess }) | undefined {
   if (!existsSync(paths.pid)) return undefined;
   try {
-    const { pid, startTime } = JSON.parse(readFileSync(paths.pid, "utf8")) as { pid: number; startTime: string };
-    return startTimeOf(pid) === startTime ? pid : undefined;
+    return JSON.parse(readFileSync(paths.pid, "utf8")) as LabProcess & { readonly helper?: LabProcess };
   } catch {
     return undefined;
   }
+}
+
+function processOf(pid: number | undefined): LabProcess | undefined {
+  const startTime = pid === undefined ? undefined : startTimeOf(pid);
+  return pid === undefined || startTime === undefined ? undefined : { pid, startTime };
+}
+
+function isAlive(one: LabProcess | undefined): boolean {
+  return one !== undefined && startTimeOf(one.pid) === one.startTime;
 }
 
 // proc(5): field 22 of /proc/PID/stat, counted after the command's closing parenthesis; a zombie (Z) is not running.

@@ -23,6 +23,8 @@ export interface LabPaths {
   readonly images: string;
 }
 
+const nameForm = /^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$/;
+
 /** The folder all labs of this user live in. */
 export function labsFolder(): string {
   return process.env["FAIRLEAD_HOME"] ?? join(homedir(), ".fairlead");
@@ -30,7 +32,7 @@ export function labsFolder(): string {
 
 /** The paths of one lab. Throws where the name could leave the folder. */
 export function labPaths(name: string): LabPaths {
-  if (!/^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$/.test(name))
+  if (!nameForm.test(name))
     throw new Error(
       `lab name ${JSON.stringify(name)}: must be 1 to 32 lower-case letters, digits or '-', such as --name demo`,
     );
@@ -66,11 +68,11 @@ export function makeLabFolder(paths: LabPaths): void {
   }
 }
 
-/** Names of the labs that have a folder. */
+/** Names of the labs that have a folder; what else lies beside them is no lab. */
 export function labNames(): readonly string[] {
   try {
     return readdirSync(labsFolder(), { withFileTypes: true })
-      .filter((entry) => entry.isDirectory())
+      .filter((entry) => entry.isDirectory() && nameForm.test(entry.name))
       .map((entry) => entry.name)
       .sort();
   } catch {

@@ -1,7 +1,7 @@
 // A lab's life by the command line: up, used, killed, resumed, down; and nothing left behind.
 
 import assert from "node:assert/strict";
-import { existsSync, readFileSync, readdirSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
@@ -69,7 +69,8 @@ function useTheShop(lab: TestLab): void {
 for (const victim of ["outer process", "daemon"] as const) {
   test(`kill -9 of the ${victim}: nothing lives on, and the next up has every object`, async () => {
     await withLabs(async (lab) => {
-      assert.equal(lab.fairlead("up", "-f", "examples/shop").status, 0);
+      const up = lab.fairlead("up", "-f", "examples/shop");
+      assert.equal(up.status, 0, up.stdout + up.stderr);
       const before = uidsOf(lab, "deployments");
       assert.ok(before.size >= 5);
       const outer = (JSON.parse(readFileSync(join(lab.home, "default", "daemon.pid"), "utf8")) as { pid: number }).pid;
@@ -141,6 +142,25 @@ test("two labs live side by side", async () => {
     assert.match(merged(), /current-context: fairlead-two/);
     assert.equal(lab.fairlead("status", "--name", "one").status, 1);
     assert.equal(lab.fairlead("status", "--name", "two").status, 0);
+  });
+});
+
+test("three labs started at the same moment get a port each", async () => {
+  await withLabs(async (lab) => {
+    const names = ["one", "two", "three"];
+    const started = await Promise.all(names.map((name) => lab.start("up", "--name", name, "--nodes", "1").ended));
+    for (const { status, stdout, stderr } of started) assert.equal(status, 0, stdout + stderr);
+  });
+});
+
+test("a lab whose folder was removed by hand ends; other folders beside labs are none", async () => {
+  await withLabs(async (lab) => {
+    assert.equal(lab.fairlead("up", "--nodes", "1").status, 0);
+    rmSync(join(lab.home, "default"), { recursive: true });
+    await gone(lab);
+    mkdirSync(join(lab.home, ".cache"));
+    const down = lab.fairlead("down", "--all");
+    assert.equal(down.status, 0, down.stderr);
   });
 });
 
