@@ -32,7 +32,7 @@ export interface Feed {
 }
 
 /** So long are others kept waiting. */
-const workMs = 2;
+const workMs = 1;
 /** Every watcher's turn comes within this time, as far as the machine can; where it can easily, half of the time is rest. */
 const roundMs = 24;
 
@@ -67,6 +67,7 @@ export function createWatchSender(now: () => number = () => performance.now()): 
   const waiting = new Set<Member>();
   let isScheduled = false;
   let eachMs = 0;
+  let restMs = 0;
   const send = (): void => {
     isScheduled = false;
     const began = now();
@@ -91,14 +92,21 @@ export function createWatchSender(now: () => number = () => performance.now()): 
     }
     if (count > 0) eachMs += (tookMs / count - eachMs) / 8;
     const roundWorkMs = eachMs * (waiting.size + count);
-    schedule(Math.min(1, Math.max(0, roundMs / roundWorkMs - 1)) * tookMs);
+    rest(Math.min(1, Math.max(0, roundMs / roundWorkMs - 1)) * tookMs);
   };
-  const schedule = (restMs: number): void => {
-    if (isScheduled || (waiting.size === 0 && restMs < 1)) return;
+  /** Timers count whole milliseconds: less than one is put by for later. */
+  const rest = (ms: number): void => {
+    restMs += ms;
+    const nowMs = restMs < 1 ? 0 : restMs;
+    restMs -= nowMs;
+    schedule(nowMs);
+  };
+  const schedule = (afterMs: number): void => {
+    if (isScheduled || (waiting.size === 0 && afterMs < 1)) return;
     isScheduled = true;
     // What comes meanwhile waits for the end of the rest.
-    if (restMs < 1) setImmediate(send);
-    else setTimeout(send, restMs);
+    if (afterMs < 1) setImmediate(send);
+    else setTimeout(send, afterMs);
   };
   /** Gives a member its turn; false where it is over for it. */
   const enqueue = (member: Member): boolean => {
