@@ -127,9 +127,9 @@ const tables: Readonly<Record<string, readonly Column[]>> = {
   ],
   events: [
     column<Event>("Last Seen", lastSeen),
-    column<Event>("Type", (event) => event.type),
-    column<Event>("Reason", (event) => event.reason),
-    column<Event>("Object", (event) => `${event.involvedObject.kind?.toLowerCase()}/${event.involvedObject.name}`),
+    column<Event>("Type", (event) => event.type ?? ""),
+    column<Event>("Reason", (event) => event.reason ?? ""),
+    column<Event>("Object", involved),
     wide<Event>("Subobject", (event) => event.involvedObject.fieldPath ?? ""),
     wide<Event>("Source", eventSource),
     column<Event>("Message", (event) => (event.message ?? "").trim()),
@@ -220,6 +220,10 @@ function firstSeen({ firstTimestamp, eventTime }: Event, now: number): string {
 function lastSeen(event: Event, now: number): string {
   if (event.series !== undefined) return ageAt(event.series.lastObservedTime, now);
   return event.lastTimestamp === undefined ? firstSeen(event, now) : ageAt(event.lastTimestamp, now);
+}
+
+function involved({ involvedObject: { kind = "", name = "" } }: Event): string {
+  return name === "" ? kind.toLowerCase() : `${kind.toLowerCase()}/${name}`;
 }
 
 function eventSource({ source, reportingComponent, reportingInstance }: Event): string {

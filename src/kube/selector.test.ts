@@ -16,20 +16,22 @@ import {
   type Requirement,
 } from "./selector.ts";
 
-const word = fc.stringMatching(/^[a-z][a-z0-9./_-]{0,8}[a-z0-9]$/).filter((text) => text !== "in" && text !== "notin");
+const isFree = (text: string): boolean => text !== "in" && text !== "notin";
+const word = fc.stringMatching(/^[a-z][a-z0-9._-]{0,8}[a-z0-9]$/).filter(isFree);
+const labelKey = fc.stringMatching(/^([a-z0-9]{1,3}\/)?[a-z][a-z0-9._-]{0,8}[a-z0-9]$/).filter(isFree);
 const requirementOf = (
   operators: readonly Requirement["operator"][],
   values: fc.Arbitrary<string[]>,
 ): fc.Arbitrary<Requirement> =>
   fc
-    .tuple(word, fc.constantFrom(...operators), values)
+    .tuple(labelKey, fc.constantFrom(...operators), values)
     .map(([key, operator, list]) => ({ key, operator, values: list }));
 const requirement: fc.Arbitrary<Requirement> = fc.oneof(
   requirementOf(["In", "NotIn"], fc.array(word, { minLength: 1, maxLength: 3 })),
   requirementOf(["Exists", "DoesNotExist"], fc.constant([])),
   requirementOf(
     ["Gt", "Lt"],
-    fc.integer().map((number) => [String(number)]),
+    fc.nat().map((number) => [String(number)]),
   ),
 );
 

@@ -4,6 +4,7 @@
 //
 // Not here: node selectors and affinity of pods, whose operators and meaning differ (lab/controllers).
 
+import { labelValue, qualifiedName } from "./formats.ts";
 import type { LabelSelector } from "./pod.ts";
 import type { KubeObject, Labels } from "./object.ts";
 
@@ -135,10 +136,21 @@ export function parseSelector(text: string): readonly Requirement[] {
     at--;
     return fail("one of: in, notin, =, ==, !=, >, <");
   };
+  const checked = (each: Requirement): Requirement => {
+    const problem =
+      qualifiedName(each.key).map((words) => `key: Invalid value: ${JSON.stringify(each.key)}: ${words}`)[0] ??
+      each.values.flatMap((one, index) =>
+        labelValue(one).map(
+          (words) => `values[${index}][${each.key}]: Invalid value: ${JSON.stringify(one)}: ${words}`,
+        ),
+      )[0];
+    if (problem !== undefined) throw new SelectorError(`unable to parse requirement: ${problem}`);
+    return each;
+  };
   const integer = (number: string): string => (isInteger(number) ? number : fail("an integer"));
   if (tokens.length === 0) return requirements;
   for (;;) {
-    requirements.push(one());
+    requirements.push(checked(one()));
     if (peek() === undefined) return requirements;
     if (peek() !== ",") fail('","');
     at++;

@@ -12,6 +12,11 @@ import { after, before, test } from "node:test";
 
 import { startFairlead, startPeer, type RunningServer } from "../../bench/api/parts/servers.ts";
 import { clientOf, compare, prepare, type Client } from "./api/compare.testing.ts";
+import { compareExchange, exchangeClient, type ExchangeClient } from "./api/exchange.testing.ts";
+import { patches } from "./api/patch-exchanges.testing.ts";
+import { lists, watches } from "./api/read-exchanges.testing.ts";
+import { shapes } from "./api/shape-exchanges.testing.ts";
+import { deletions, writes } from "./api/write-exchanges.testing.ts";
 import { known, type Known } from "./api/differences.testing.ts";
 import { cases as admission } from "./api/admission-cases.testing.ts";
 import { cases as cluster } from "./api/cluster-cases.testing.ts";
@@ -25,6 +30,7 @@ import { etcdProgram, peer } from "./peers.testing.ts";
 const word = process.env["FAIRLEAD_COMPARE"] ?? "";
 const servers: RunningServer[] = [];
 const clients: Client[] = [];
+const exchangeClients: ExchangeClient[] = [];
 
 before(async () => {
   // A namespace of its own has a loopback that is down.
@@ -34,14 +40,17 @@ before(async () => {
     servers.push(server);
     const { certificate, key } = server.certificates.admin;
     clients.push(clientOf({ port: server.port, certificate, key }));
+    exchangeClients.push(exchangeClient({ port: server.port, certificate, key }));
   }
   for (const client of clients) await prepare(client);
 });
 
 after(async () => {
-  for (const client of clients) client.close();
+  for (const client of [...clients, ...exchangeClients]) client.close();
   for (const server of servers) await server.stop();
 });
+
+const exchanges = [...deletions, ...lists, ...watches, ...patches, ...writes, ...shapes];
 
 /** Differences that have been seen. */
 const seen = new Set<Known>();
@@ -58,6 +67,22 @@ for (const [part, cases] of Object.entries(parts)) {
     assert.deepEqual(found, {});
   });
 }
+
+void test("protocol: both servers answer alike, whatever is sent one after the other", async () => {
+  const found: { [step: string]: readonly string[] } = {};
+  for (const [index, exchange] of exchanges.entries()) {
+    if (!exchange[0].includes(word)) continue;
+    // Nobody removes what an exchange leaves: no controllers run.
+    const own = `exchange-${index}`;
+    for (const client of clients) await prepare(client, own);
+    const [ours, real] = exchangeClients as [ExchangeClient, ExchangeClient];
+    for (const [step, lines] of Object.entries(await compareExchange(exchange, own, ours, real))) {
+      const unknown = lines.filter((line) => !isKnown(step, line));
+      if (unknown.length > 0) found[step] = unknown;
+    }
+  }
+  assert.deepEqual(found, {});
+});
 
 void test("every difference that is listed is there", { skip: word !== "" && "only some cases were sent" }, () => {
   assert.deepEqual(

@@ -66,22 +66,22 @@ export function markedDeleting(
     const since = Date.parse(deletionTimestamp) - grace * 1000;
     return withDeletion(object, since + shorter * 1000, shorter);
   }
+  if (gracePeriodSeconds === undefined && !isHeld(object)) return undefined;
   const wanted = Math.max(0, gracePeriodSeconds ?? 0);
-  if (wanted === 0 && !isHeld(object)) return undefined;
-  return withDeletion(object, nowMs + wanted * 1000, wanted);
+  // What is asked of it changes once: with the beginning of its end.
+  const { generation } = metadata;
+  const counted = generation === undefined ? object : withMeta(object, { generation: generation + 1 });
+  return withDeletion(counted, nowMs + wanted * 1000, wanted);
 }
 
 function withDeletion(object: KubeObject, timeMs: number, gracePeriodSeconds: number): KubeObject {
-  const { metadata } = object;
-  return {
-    ...object,
-    metadata: {
-      ...metadata,
-      ...(metadata.generation === undefined ? {} : { generation: metadata.generation + 1 }),
-      deletionTimestamp: timeText(timeMs),
-      deletionGracePeriodSeconds: gracePeriodSeconds,
-    },
-  };
+  // A namespace says only when (pkg/registry/core/namespace/storage).
+  const grace = object.kind === "Namespace" ? {} : { deletionGracePeriodSeconds: gracePeriodSeconds };
+  return withMeta(object, { deletionTimestamp: timeText(timeMs), ...grace });
+}
+
+function withMeta(object: KubeObject, fields: Partial<KubeObject["metadata"]>): KubeObject {
+  return { ...object, metadata: { ...object.metadata, ...fields } };
 }
 
 /** Is it being deleted, with nothing left to wait for? */

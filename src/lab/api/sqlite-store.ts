@@ -179,7 +179,11 @@ class SqliteStore implements Store {
     if (previous === undefined) throw notFound(key);
     checkPreconditions(key, previous, object.metadata);
     const next = replacement(object, previous);
-    if (isGone(next)) return this.#write(key, "DELETED", next, previous);
+    if (isGone(next)) {
+      // Nobody has seen it without what held it.
+      this.#write(key, "DELETED", previous, previous);
+      return this.#options.freeze(withRevision(next, this.revision));
+    }
     return sameJson(next, previous) ? previous : this.#write(key, "MODIFIED", next, previous);
   }
 
@@ -193,7 +197,11 @@ class SqliteStore implements Store {
     checkPreconditions(key, previous, options);
     const marked = markedDeleting(previous, options.gracePeriodSeconds, this.#options.clock());
     if (marked === undefined) return this.#write(key, "DELETED", previous, previous);
-    if (isGone(marked)) return this.#write(key, "DELETED", marked, previous);
+    if (isGone(marked)) {
+      // Who is given time is told that it is over before it is gone.
+      const told = marked === previous ? previous : this.#write(key, "MODIFIED", marked, previous);
+      return this.#write(key, "DELETED", told, told);
+    }
     return marked === previous ? previous : this.#write(key, "MODIFIED", marked, previous);
   }
 

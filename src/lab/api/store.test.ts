@@ -136,20 +136,29 @@ test("finalizers hold an object, the last one lets it go", async () => {
   const marked = store.delete(keyOf("a"));
   assert.equal(marked.metadata.deletionTimestamp, "2026-01-31T12:00:00Z");
   assert.equal(store.delete(keyOf("a")), marked, "a second delete changes nothing");
-  store.update(configMaps, { ...marked, metadata: { ...marked.metadata, finalizers: [] } });
+  const released = store.update(configMaps, { ...marked, metadata: { ...marked.metadata, finalizers: [] } });
+  assert.deepEqual(released.metadata.finalizers, []);
   assert.equal(store.get(keyOf("a")), undefined);
   await store.flushed();
   assert.deepEqual(textOf(events), ["BOOKMARK", "ADDED a", "MODIFIED a", "DELETED a"]);
+  const last = events.at(-1);
+  assert.ok(last?.type === "DELETED");
+  assert.deepEqual(last.object.metadata.finalizers, ["example.com/x"], "as it was when it was last seen");
+  assert.equal(last.object.metadata.resourceVersion, released.metadata.resourceVersion);
 });
 
-test("a grace period can be shortened, never lengthened", () => {
+test("a grace period can be shortened, never lengthened; its end is told before the object is gone", async () => {
   const store = memoryStore();
-  store.create(configMaps, map("a"));
+  store.create(configMaps, { ...map("a"), metadata: { name: "a", namespace: "default", generation: 1 } });
+  const events: WatchEvent[] = [];
+  store.watch(configMaps, undefined, (event) => events.push(event));
   assert.equal(store.delete(keyOf("a"), { gracePeriodSeconds: 30 }).metadata.deletionTimestamp, "2026-01-31T12:00:30Z");
   assert.equal(store.delete(keyOf("a"), { gracePeriodSeconds: 60 }).metadata.deletionGracePeriodSeconds, 30);
   assert.equal(store.delete(keyOf("a"), { gracePeriodSeconds: 5 }).metadata.deletionTimestamp, "2026-01-31T12:00:05Z");
-  store.delete(keyOf("a"), { gracePeriodSeconds: 0 });
+  assert.equal(store.delete(keyOf("a"), { gracePeriodSeconds: 0 }).metadata.generation, 2, "counted once");
   assert.equal(store.get(keyOf("a")), undefined);
+  await store.flushed();
+  assert.deepEqual(textOf(events), ["MODIFIED a", "MODIFIED a", "MODIFIED a", "DELETED a"]);
 });
 
 test("preconditions of a delete", () => {

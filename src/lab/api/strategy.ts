@@ -17,6 +17,7 @@ import type {
 import type { KubeObject, Labels } from "../../kube/object.ts";
 import { remembered } from "../../kube/repeated.ts";
 import { timeText } from "./bookkeeping.ts";
+import { forbidden } from "./errors.ts";
 
 export interface Strategy {
   /** Does a client's status survive creation? Only for kinds that are reported rather than asked for. */
@@ -25,7 +26,7 @@ export interface Strategy {
   readonly prepareCreate?: (object: KubeObject, nowMs: number) => KubeObject;
   /** The object as it replaces a previous one. */
   readonly prepareUpdate?: (object: KubeObject, previous: KubeObject, nowMs: number) => KubeObject;
-  /** The object as it is when its deletion begins. */
+  /** The object as it is when its deletion begins. Throws StatusError 403 where it must not go. */
   readonly prepareDelete?: (object: KubeObject) => KubeObject;
   /** Seconds between the mark of deletion and the end. */
   readonly gracePeriodSeconds?: (object: KubeObject, requested: number | undefined) => number;
@@ -37,6 +38,9 @@ export function strategyOf(resource: string): Strategy {
 }
 
 const none: Strategy = {};
+
+/** Namespaces that stay (apiserver plugin/namespace/lifecycle). */
+const immortal: ReadonlySet<string> = new Set(["default", "kube-system", "kube-public"]);
 
 const strategies: { readonly [resource: string]: Strategy } = {
   namespaces: {
@@ -53,7 +57,12 @@ const strategies: { readonly [resource: string]: Strategy } = {
       ...object,
       spec: { ...(previous as Namespace).spec, ...(object as Namespace).spec },
     }),
-    prepareDelete: (object) => ({ ...object, status: { ...(object as Namespace).status, phase: "Terminating" } }),
+    prepareDelete(object) {
+      const { name } = object.metadata;
+      if (immortal.has(name))
+        throw forbidden({ group: "", resource: "namespaces", name }, "this namespace may not be deleted");
+      return { ...object, status: { ...(object as Namespace).status, phase: "Terminating" } };
+    },
   },
   nodes: { keepsStatus: true },
   pods: {

@@ -87,7 +87,7 @@ export function createWritePath(options: WritePathOptions): WritePath {
     const scoped = inScope(resource, withMetadata(given));
     checkNamespace(store, resource, scoped);
     const taken = (name: string): boolean => store.get(keyOf(resource, scoped, name)) !== undefined;
-    const { uid: _, creationTimestamp: __, generation: ___, ...metadata } = scoped.metadata;
+    const { uid: _, creationTimestamp: __, ...metadata } = scoped.metadata;
     const first = isCounted(resource) ? { ...metadata, generation: 1 } : metadata;
     const named = newObject({ ...scoped, metadata: first }, { clock, random, taken });
     const strategy = strategyOf(resourceText(resource));
@@ -325,10 +325,16 @@ function checkNamespace(store: Store, resource: Resource, { metadata }: KubeObje
   if (namespace === undefined) throw notFound(namespaces);
   if (namespace.metadata.deletionTimestamp === undefined) return;
   const key = { ...resource, name: metadata.name };
-  throw forbidden(
+  const { code, reason, message, details } = forbidden(
     key,
     `unable to create new content in namespace ${metadata.namespace} because it is being terminated`,
   );
+  const cause = {
+    reason: "NamespaceTerminating",
+    message: `namespace ${metadata.namespace} is being terminated`,
+    field: "metadata.namespace",
+  };
+  throw new StatusError(code, reason, message, { ...details, causes: [cause] });
 }
 
 function keyOf(resource: Resource, object: KubeObject, name: string = object.metadata.name): ObjectKey {

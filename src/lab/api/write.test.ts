@@ -157,15 +157,25 @@ test("a pod that runs nowhere goes at once, one on a node has its grace period",
 
 test("a namespace terminates until its finalizer is taken away, and takes nothing new", () => {
   const api = newApi();
-  const key = { group: "", resource: "namespaces", name: "default" };
+  api.create({ apiVersion: "v1", kind: "Namespace", metadata: { name: "going" } });
+  const key = { group: "", resource: "namespaces", name: "going" };
   const marked = api.delete(key);
   assert.deepEqual(marked["status"], { phase: "Terminating" });
+  assert.equal(marked.metadata.deletionGracePeriodSeconds, undefined);
   assert.equal(
-    refused(() => api.create(pod())),
-    '403 Forbidden: pods "a" is forbidden: unable to create new content in namespace default because it is being terminated',
+    refused(() => api.create({ ...pod(), metadata: { name: "a", namespace: "going" } })),
+    '403 Forbidden: pods "a" is forbidden: unable to create new content in namespace going because it is being terminated',
   );
   api.update({ ...marked, spec: { finalizers: [] } });
   assert.equal(api.get(key), undefined);
+});
+
+test("a cluster's own namespaces stay", () => {
+  const api = newApi();
+  assert.equal(
+    refused(() => api.delete({ group: "", resource: "namespaces", name: "default" })),
+    '403 Forbidden: namespaces "default" is forbidden: this namespace may not be deleted',
+  );
 });
 
 test("foreground and orphan are finalizers for the garbage collector", () => {

@@ -19,13 +19,14 @@ export async function bindPod(exchange: Exchange, _: View, { api }: ResourceOpti
     throw badRequest("name in URL does not match name in Binding object");
   const node = nodeOf(body);
   const key = { group: "", resource: "pods", name, namespace: target.namespace ?? "" };
+  const shown = { ...key, resource: "pods/binding" };
   const bind = (): void => {
     const pod = api.get(key) as Pod | undefined;
     if (pod === undefined) throw notFound(key);
     if (pod.metadata.deletionTimestamp !== undefined)
-      throw conflict(key, `pod ${name} is being deleted, cannot be assigned to a host`);
+      throw conflict(shown, `pod ${name} is being deleted, cannot be assigned to a host`);
     if ((pod.spec.nodeName ?? "") !== "")
-      throw conflict(key, `pod ${name} is already assigned to node ${JSON.stringify(pod.spec.nodeName)}`);
+      throw conflict(shown, `pod ${name} is already assigned to node ${JSON.stringify(pod.spec.nodeName)}`);
     const annotations = { ...pod.metadata.annotations, ...metadata.annotations };
     const hasAny = Object.keys(annotations).length > 0;
     api.update({

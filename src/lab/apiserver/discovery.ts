@@ -81,7 +81,7 @@ function resourceList(rows: readonly Kind[], group: string, version: string): Do
 }
 
 function listedResources(row: Kind): readonly object[] {
-  const storageVersionHash = hashOf(`${row.stored.group}/${row.stored.apiVersion}/${row.stored.kind}`).slice(0, 11);
+  const storageVersionHash = storageVersionOf(row);
   return [
     {
       name: row.resource,
@@ -91,7 +91,7 @@ function listedResources(row: Kind): readonly object[] {
       verbs: [...row.verbs].sort(),
       ...(row.shortNames.length === 0 ? {} : { shortNames: row.shortNames }),
       ...(row.categories.length === 0 ? {} : { categories: row.categories }),
-      ...(row.verbs.includes("list") ? { storageVersionHash: `${storageVersionHash}=` } : {}),
+      ...(row.verbs.includes("watch") ? { storageVersionHash } : {}),
     },
     ...row.subresources.map(({ name, group, version, kind, verbs }) => ({
       name: `${row.resource}/${name}`,
@@ -159,6 +159,12 @@ function aggregatedResource(row: Kind): object {
 }
 
 /** A hash for ETags and cache keys. */
+/** By which clients see that the version in which a kind is stored is another one (apiserver discovery.StorageVersionHash). */
+function storageVersionOf({ stored: { group, apiVersion, kind } }: Kind): string {
+  const text = `${group === "" ? "/" : ""}${apiVersion}/${kind}`;
+  return createHash("sha256").update(text).digest().subarray(0, 8).toString("base64");
+}
+
 export function hashOf(text: string | Buffer): string {
   return createHash("sha256").update(text).digest("base64url").slice(0, 43);
 }

@@ -4,6 +4,7 @@ import type { KubeObject } from "../../kube/object.ts";
 import type { Pod, PodDisruptionBudget } from "../../kube/kinds.ts";
 import { selects } from "../../kube/selector.ts";
 import type { ServedApi } from "../api/api.ts";
+import { badRequest } from "../api/errors.ts";
 import { StatusError } from "../api/store.ts";
 import { timeText } from "../../watch/clock.ts";
 import { disruptionsAllowed } from "./disruptions.ts";
@@ -19,6 +20,8 @@ export async function evictPod(exchange: Exchange, view: View, options: Resource
   const { api, clock } = options;
   const { target } = exchange;
   const body = (await readObjectBody(exchange, { apiVersion: "policy/v1", kind: "Eviction" })) ?? {};
+  const { name = "" } = (body["metadata"] ?? {}) as { readonly name?: string };
+  if (name !== "" && name !== target.name) throw badRequest("name in URL does not match name in Eviction object");
   const wanted = deleteOptionsOf(target.query, (body["deleteOptions"] ?? {}) as Fields);
   const pod = readObject(api, view.kind, target) as Pod;
   if (needsBudget(pod)) checkBudgets(api, pod, clock());
@@ -85,6 +88,7 @@ function checkBudget(api: ServedApi, budget: KubeObject, pod: Pod, nowMs: number
   const cause = `The disruption budget ${budget.metadata.name} needs ${state.desired} healthy pods and has ${state.healthy} currently`;
   throw new StatusError(429, "TooManyRequests", "Cannot evict pod as it would violate the pod's disruption budget.", {
     causes: [{ reason: "DisruptionBudget", message: cause }],
+    retryAfterSeconds: 10,
   });
 }
 

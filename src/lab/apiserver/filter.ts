@@ -74,7 +74,6 @@ const selectable: { readonly [resource: string]: readonly string[] } = {
     "source",
     "type",
   ],
-  "replicasets.apps": ["status.replicas"],
   "jobs.batch": ["status.successful"],
   "certificatesigningrequests.certificates.k8s.io": ["spec.signerName"],
   "podcertificaterequests.certificates.k8s.io": ["spec.signerName", "spec.podName", "spec.nodeName"],

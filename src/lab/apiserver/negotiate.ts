@@ -1,6 +1,7 @@
 // Which form an answer has: JSON or YAML, of the object itself, of a Table, or of its metadata alone (KEP-555; Accept header, RFC 9110 12.5.1).
 // JSON is always there: every client that asks for protobuf or CBOR allows JSON as well.
 
+import { StatusError } from "../api/store.ts";
 import { notAcceptable } from "./status.ts";
 
 export interface Form {
@@ -21,9 +22,12 @@ const supported = ["application/json", "application/yaml"];
 
 /**
  * The first form a client accepts that there is. Throws StatusError 406 where there is none. What is only answered and never stored (reviews)
- * has no table and no metadata to speak of.
+ * has no table and no metadata to speak of. `isList`: is it a list that is asked for, or one object? Undefined where that is open.
  */
-export function formOf(accept: string | undefined, { isStored }: { readonly isStored: boolean }): Form {
+export function formOf(
+  accept: string | undefined,
+  { isStored, isList }: { readonly isStored: boolean; readonly isList?: boolean | undefined },
+): Form {
   if (accept === undefined || accept.trim() === "") return plain;
   for (const { type, parameters } of mediaRanges(accept)) {
     const encoding = encodingOf(type);
@@ -33,16 +37,23 @@ export function formOf(accept: string | undefined, { isStored }: { readonly isSt
     if (!isStored) continue;
     if (g !== "meta.k8s.io" || (v !== "v1" && v !== "v1beta1")) continue;
     if (as === "Table") return { as: "table", encoding, version: v };
-    if (as === "PartialObjectMetadata" || as === "PartialObjectMetadataList")
+    if (as === "PartialObjectMetadata" || as === "PartialObjectMetadataList") {
+      const isOther = isList !== undefined && isList !== (as === "PartialObjectMetadataList");
+      if (isOther) throw otherMetadata(as);
       return { as: "metadata", encoding, version: v };
+    }
   }
   throw notAcceptable(supported);
+}
+
+function otherMetadata(as: string): StatusError {
+  const other = as === "PartialObjectMetadata" ? "a list" : "not a list";
+  return new StatusError(406, "NotAcceptable", `you requested ${as}, but the requested object is ${other}`);
 }
 
 function encodingOf(type: string): Form["encoding"] | undefined {
   switch (type) {
     case "application/json":
-    case "application/*":
     case "*/*":
       return "json";
     case "application/yaml":

@@ -4,8 +4,8 @@
 
 import type { KubeObject } from "../../kube/object.ts";
 import { schemaOf } from "../../kube/schema.ts";
-import { forbidden, required } from "../../kube/problem.ts";
-import { badRequest, conflict, notFound } from "../api/errors.ts";
+import { forbidden, invalid, required } from "../../kube/problem.ts";
+import { badRequest, conflict, invalidObject, notFound } from "../api/errors.ts";
 import { StatusError } from "../api/store.ts";
 import { configurationOfKind, objectOfKind, parseYaml, type Fields } from "./body.ts";
 import { fromStored, toStored } from "./conversions.ts";
@@ -72,7 +72,7 @@ export async function readPatch({ request, target }: Exchange, { kind }: Pick<Vi
     case patchTypes.merge:
       return { kind: "merge", value: parsed(text) };
     case patchTypes.strategic:
-      if (kind.custom === undefined) return { kind: "strategic", value: parsed(text) };
+      if (kind.custom === undefined) return { kind: "strategic", value: fieldsIn(parsed(text)) };
       break;
     case patchTypes.apply: {
       if ((query.get("fieldManager") ?? "") === "")
@@ -86,6 +86,11 @@ export async function readPatch({ request, target }: Exchange, { kind }: Pick<Vi
     (each) => each !== patchTypes.strategic || kind.custom === undefined,
   );
   throw unsupportedMedia(type, supported);
+}
+
+function fieldsIn(value: unknown): Fields {
+  if (isFields(value)) return value;
+  throw badRequest("error decoding patch: a strategic merge patch is an object");
 }
 
 function parsed(text: string): unknown {
@@ -105,8 +110,21 @@ export function patchObject(writing: Writing, patch: Patch, scope?: Scope): Repl
   if (patch.kind === "apply") return applyObject(writing, patch, live, scope);
   if (live === undefined) throw notFound({ group: kind.group, resource: kind.resource, name: target.name ?? "" });
   const result = patchedFields(fromStored(live, kind), patch, schemaOf(kind.apiVersion, kind.kind));
-  const object = placed(objectOfKind(result, kind, writing), writing);
+  const object = placed(patchedObject(result, writing), writing);
   return { object: storeReplacement(writing, object, live, scope === undefined ? {} : { scope }), isNew: false };
+}
+
+/** What a patch has made, as an object. Throws StatusError 422 where it is none: the patch is to blame. */
+function patchedObject(fields: Fields, writing: Writing): KubeObject {
+  try {
+    return objectOfKind(fields, writing.kind, writing);
+  } catch (error) {
+    if (!(error instanceof StatusError) || error.code !== 400) throw error;
+    const message = `Invalid value: ${JSON.stringify(JSON.stringify(fields))}: ${error.message}`;
+    throw new StatusError(422, "Invalid", ` "" is invalid: patch: ${message}`, {
+      causes: [{ reason: "FieldValueInvalid", message, field: "patch" }],
+    });
+  }
 }
 
 /** A document with a patch other than an apply. Throws StatusError 422 where it does not fit. */
@@ -165,11 +183,18 @@ function applyObject(
   if (live === undefined && (target.subresource !== undefined || (given.metadata.uid ?? "") !== ""))
     throw notFound(key);
   const { resourceVersion } = given.metadata;
-  if ((resourceVersion ?? "") !== "" && resourceVersion !== live?.metadata.resourceVersion) throw conflict(key);
+  const isOther = live !== undefined && resourceVersion !== live.metadata.resourceVersion;
+  if ((resourceVersion ?? "") !== "" && isOther) throw conflict(key);
+  const { uid } = given.metadata;
+  if (live !== undefined && (uid ?? "") !== "" && uid !== live.metadata.uid)
+    throw invalidObject(kind, key.name, [invalid("metadata.uid", uid, "field is immutable")]);
   const wanted = toStored(given, kind);
   const { object, managedFields } = applyConfiguration(wanted, live, { manager: managerOf(writing), isForced });
   if (live === undefined) {
-    const created = createObject({ ...writing, target: { ...target, name: undefined } }, given, managedFields);
+    // Nothing is there that it could be another version of.
+    const { resourceVersion: _, ...metadata } = given.metadata;
+    const first = { ...given, metadata };
+    const created = createObject({ ...writing, target: { ...target, name: undefined } }, first, managedFields);
     return { object: created, isNew: true };
   }
   const isKubectl = manager === "kubectl" && live.metadata.annotations?.[lastApplied] !== undefined;

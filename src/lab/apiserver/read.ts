@@ -7,10 +7,12 @@
 
 import type { KubeObject } from "../../kube/object.ts";
 import type { ServedApi } from "../api/api.ts";
+import { forbidden, notSupported, type FieldProblem } from "../../kube/problem.ts";
 import { badRequest, notFound } from "../api/errors.ts";
 import type { Kind } from "../api/kinds.ts";
-import { StatusError } from "../api/store.ts";
+import type { StatusError } from "../api/store.ts";
 import { filterOf, type Filter } from "./filter.ts";
+import { invalidOptions } from "./options.ts";
 import { listChunks, type ListMeta, type View } from "./represent.ts";
 import { expiredContinue, tooLargeResourceVersion } from "./status.ts";
 import type { Target } from "./target.ts";
@@ -31,7 +33,10 @@ export function readList(api: ServedApi, target: Target, view: View): Iterable<s
   const filter = filterOf(kind, target);
   const { query } = target;
   checkResourceVersion(query, api.revision);
-  const limit = pageSize(numberOf(query.get("limit"), "limit"), view);
+  // Less than none is no limit.
+  const asked = query.get("limit");
+  const limit = pageSize(/^-\d+$/.test(asked ?? "") ? 0 : numberOf(asked, "limit"), view);
+  numberOf(query.get("timeoutSeconds"), "timeoutSeconds");
   const start = continueOf(query.get("continue"), view.now());
   const { group, resource } = kind.stored;
   const listed = api.list({ group, resource }, filter.namespace === undefined ? {} : { namespace: filter.namespace });
@@ -152,26 +157,18 @@ export function numberOf(text: string | null, what: string): number {
 function checkResourceVersion(query: URLSearchParams, revision: number): void {
   const text = query.get("resourceVersion") ?? "";
   const match = query.get("resourceVersionMatch") ?? "";
-  const invalid = (field: string, message: string): StatusError =>
-    new StatusError(422, "Invalid", `ListOptions.meta.k8s.io "" is invalid: ${field}: ${message}`, {
-      group: "meta.k8s.io",
-      kind: "ListOptions",
-      causes: [{ reason: "FieldValueForbidden", message, field }],
-    });
+  const refuse = (problem: FieldProblem): StatusError => invalidOptions("ListOptions", problem);
+  if ((query.get("sendInitialEvents") ?? "") !== "")
+    throw refuse(forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list"));
   if (match !== "" && text === "")
-    throw invalid(
-      "resourceVersionMatch",
-      "Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided",
+    throw refuse(
+      forbidden("resourceVersionMatch", "resourceVersionMatch is forbidden unless resourceVersion is provided"),
     );
   if (match !== "" && match !== "Exact" && match !== "NotOlderThan")
-    throw invalid(
-      "resourceVersionMatch",
-      `Unsupported value: ${JSON.stringify(match)}: supported values: "Exact", "NotOlderThan"`,
-    );
+    throw refuse(notSupported("resourceVersionMatch", match, ["Exact", "NotOlderThan", ""]));
   if (match === "Exact" && text === "0")
-    throw invalid(
-      "resourceVersionMatch",
-      'Forbidden: resourceVersionMatch "exact" is forbidden for resourceVersion "0"',
+    throw refuse(
+      forbidden("resourceVersionMatch", 'resourceVersionMatch "exact" is forbidden for resourceVersion "0"'),
     );
   if ((query.get("continue") ?? "") !== "" && text !== "" && text !== "0")
     throw badRequest("specifying resource version is not allowed when using continue");

@@ -78,7 +78,7 @@ function listItem(object: KubeObject, kind: Kind): unknown {
 const customGroups = new Set(["gateway.networking.k8s.io", "policy.networking.k8s.io", "multicluster.x-k8s.io"]);
 
 /** Kinds that upstream compiles in, unlike those it knows from CustomResourceDefinitions only. */
-export function isTypedList({ group, custom }: Kind): boolean {
+function isTypedList({ group, custom }: Kind): boolean {
   return custom === undefined && !customGroups.has(group);
 }
 
@@ -119,7 +119,7 @@ function tableRow(object: KubeObject, now: number, view: View): object {
 function rowObject(object: KubeObject, view: View): { readonly object?: unknown } {
   switch (view.rowObject) {
     case "None":
-      return {};
+      return { object: null };
     case "Metadata": {
       // Whoever looks at a table does not look at these, and they are half of it.
       const { managedFields: _, ...metadata } = object.metadata;

@@ -6,6 +6,7 @@ import type { KubeObject } from "../../kube/object.ts";
 import { deprecatedKinds } from "../../kube/warnings.ts";
 import type { Actor, ServedApi } from "../api/api.ts";
 import type { Kind } from "../api/kinds.ts";
+import { badRequest } from "../api/errors.ts";
 import { bindPod } from "./binding.ts";
 import { objectOfKind, readRequiredBody, readObjectBody } from "./body.ts";
 import { send, sendChunks, sendJson, type Exchange } from "./exchange.ts";
@@ -15,7 +16,7 @@ import type { Answer, Guard } from "./hooks.ts";
 import { formOf } from "./negotiate.ts";
 import { asksDryRun, fieldValidationOf, managerName, optionsKindOf } from "./options.ts";
 import { patchRequest } from "./patch.ts";
-import { readList, readObject } from "./read.ts";
+import { numberOf, readList, readObject } from "./read.ts";
 import { listChunks, showObject, type View } from "./represent.ts";
 import { deletedStatus, methodNotAllowed, noSuchResource } from "./status.ts";
 import { subresourceRequest } from "./subresources.ts";
@@ -48,11 +49,13 @@ export async function serveResource(exchange: Exchange, kind: Kind, options: Res
   if (!kind.namespaced && target.namespace !== undefined && kind.resource !== "namespaces") throw noSuchResource();
   const view = viewOf(exchange, kind, options.clock);
   if (target.subresource !== undefined) return subresourceRequest(exchange, view, options);
-  if (!kind.verbs.includes(target.verb)) throw methodNotAllowed();
+  const isOfOne = target.verb === "update" || target.verb === "patch";
+  if (!kind.verbs.includes(target.verb) || (isOfOne && target.name === undefined)) throw methodNotAllowed();
   const deprecation = deprecationOf(kind);
   if (deprecation !== undefined) exchange.warnings.add(deprecation);
   switch (target.verb) {
     case "get": {
+      numberOf(target.query.get("resourceVersion"), "resourceVersion");
       const object = readObject(options.api, kind, target);
       await onDisk(options.api);
       return answer(exchange, 200, showObject(object, view), view);
@@ -94,9 +97,21 @@ async function onDisk(api: ServedApi): Promise<void> {
 
 function viewOf(exchange: Exchange, kind: Kind, now: () => number): View {
   const { request, target } = exchange;
-  const includeObject = target.query.get("includeObject") ?? "Metadata";
-  const rowObject = includeObject === "None" || includeObject === "Object" ? includeObject : "Metadata";
-  return { kind, form: formOf(request.headers.accept, { isStored: kind.verbs.includes("get") }), rowObject, now };
+  const form = formOf(request.headers.accept, {
+    isStored: kind.verbs.includes("get"),
+    isList: target.verb === "list" ? true : target.verb === "get" ? false : undefined,
+  });
+  return { kind, form, rowObject: form.as === "table" ? rowObjectOf(target.query) : "Metadata", now };
+}
+
+// meta/v1 TableOptions
+function rowObjectOf(query: URLSearchParams): View["rowObject"] {
+  const given = query.get("includeObject") ?? "";
+  if (given === "") return "Metadata";
+  if (given === "None" || given === "Metadata" || given === "Object") return given;
+  throw badRequest(
+    `Unable to convert to Table as requested: includeObject: Invalid value: ${JSON.stringify(given)}: must be 'Metadata', 'Object', 'None', or empty`,
+  );
 }
 
 /** What a write of this request needs. */
@@ -153,17 +168,13 @@ function unwritten(object: KubeObject, { kind }: View, api: ServedApi): KubeObje
 
 /** Sends a value in the view's encoding. */
 export async function answer(exchange: Exchange, code: number, value: unknown, view: View): Promise<void> {
-  if (view.form.encoding === "json") sendJson(exchange, code, value, contentType(view));
+  if (view.form.encoding === "json") sendJson(exchange, code, value);
   else await sendYaml(exchange, code, value);
 }
 
 async function answerChunks(exchange: Exchange, code: number, chunks: Iterable<string>, view: View): Promise<void> {
-  if (view.form.encoding === "json") await sendChunks(exchange, code, chunks, contentType(view));
+  if (view.form.encoding === "json") await sendChunks(exchange, code, chunks);
   else await sendYaml(exchange, code, JSON.parse([...chunks].join("")));
-}
-
-function contentType({ form }: View): { readonly [name: string]: string } {
-  return form.as === "table" ? { "Content-Type": `application/json;as=Table;v=${form.version};g=meta.k8s.io` } : {};
 }
 
 async function sendYaml(exchange: Exchange, code: number, value: unknown): Promise<void> {

@@ -63,6 +63,9 @@ export async function scaleRequest(exchange: Exchange, view: View, options: Reso
 async function readChange(exchange: Exchange, view: View): Promise<(before: Fields) => Fields> {
   if (exchange.target.verb === "update") {
     const body = (await readObjectBody(exchange, scaleKind)) ?? {};
+    for (const field of ["kind", "apiVersion"])
+      if ((body[field] ?? "") === "")
+        throw badRequest(`Object '${field}' is missing: say that it is a Scale of autoscaling/v1`);
     return () => body;
   }
   if (exchange.target.verb !== "patch") throw methodNotAllowed();

@@ -155,7 +155,15 @@ test("requests that make no sense are refused in words", async () => {
     ["GET", `${pods}?resourceVersion=999999999`, undefined, 504, /Too large resource version/],
     ["GET", `${pods}?continue=zzz`, undefined, 400, /continue key is not valid/],
     ["DELETE", `${configMaps}/taken?propagationPolicy=Nothing`, undefined, 422, /Unsupported value/],
-    ["DELETE", `${configMaps}/taken`, { preconditions: { uid: "x" } }, 409, /Precondition failed: UID/],
+    ["DELETE", `${configMaps}/taken`, { preconditions: { uid: "x" } }, 409, /does not match the UID in record/],
+    ["DELETE", `${configMaps}/taken`, { apiVersion: "v1", kind: "ConfigMap" }, 400, /is of kind DeleteOptions/],
+    ["PUT", configMaps, configMap("taken"), 405, /does not allow this method/],
+    ["PUT", `${configMaps}/taken`, { data: {} }, 400, /name must be provided/],
+    ["PATCH", configMaps, {}, 405, /does not allow this method/],
+    ["GET", `${configMaps}/taken?resourceVersion=x`, undefined, 400, /must be a whole number/],
+    ["GET", `${configMaps}?labelSelector=a%3D-b`, undefined, 400, /values\[0\]\[a\]: Invalid value: "-b"/],
+    ["GET", `${configMaps}?timeoutSeconds=x`, undefined, 400, /must be a whole number/],
+    ["GET", `${configMaps}?sendInitialEvents=true`, undefined, 422, /sendInitialEvents is forbidden for list/],
     [
       "POST",
       `${configMaps}?dryRun=Some`,
@@ -290,9 +298,10 @@ test("a watch begins with what is there, marks its end, and follows selectors", 
   const events = watchEvents(`${server.url}${all}?${options}&labelSelector=watched`);
   const next = async (): Promise<string> => {
     const { value } = await events.next();
-    return value === undefined
-      ? "end"
-      : `${value.type} ${value.object.metadata["name"] ?? JSON.stringify(value.object.metadata["annotations"])}`;
+    if (value === undefined) return "end";
+    const { type, object } = value;
+    const { name, annotations, labels } = object.metadata as { name?: string; annotations?: object; labels?: object };
+    return `${type} ${name ?? JSON.stringify(annotations)}${type === "DELETED" ? ` ${JSON.stringify(labels)}` : ""}`;
   };
   assert.equal(await next(), "ADDED old");
   assert.equal(await next(), 'BOOKMARK {"k8s.io/initial-events-end":"true"}');
@@ -302,7 +311,13 @@ test("a watch begins with what is there, marks its end, and follows selectors", 
   await server.send("PUT", `${all}/unseen`, secret("unseen", { watched: "yes" }));
   await server.send("DELETE", `${all}/unseen`);
   const seen = [await next(), await next(), await next(), await next()];
-  assert.deepEqual(seen, ["MODIFIED old", "DELETED old", "ADDED unseen", "DELETED unseen"]);
+  assert.deepEqual(seen, [
+    "MODIFIED old",
+    // What leaves the selection is shown as it was in it.
+    'DELETED old {"watched":"yes","more":"x"}',
+    "ADDED unseen",
+    'DELETED unseen {"watched":"yes"}',
+  ]);
   assert.equal(await next(), "BOOKMARK undefined", "a last bookmark, when its time is over");
   assert.equal(await next(), "end");
 });

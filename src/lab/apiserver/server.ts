@@ -17,7 +17,7 @@ import { admitStream } from "./connect.ts";
 import { startCustomCleanup } from "./custom-cleanup.ts";
 import { send, sendJson, type Exchange } from "./exchange.ts";
 import type { Answer, Authenticate, Authorize, Guard, Streams, User } from "./hooks.ts";
-import { noSuchResource, statusOf, type Status } from "./status.ts";
+import { methodNotAllowed, noSuchResource, statusOf, type Failure } from "./status.ts";
 import { parseTarget, type Target } from "./target.ts";
 import { createMetrics, type Metrics } from "./metrics.ts";
 import { versionInfo } from "./version.ts";
@@ -171,11 +171,11 @@ function refuse(context: Context, exchange: Pick<Exchange, "request" | "response
   sendJson(exchange, status.code, status, headersOf(status));
 }
 
-function failed(context: Context, request: IncomingMessage, error: unknown): Status {
+function failed(context: Context, request: IncomingMessage, error: unknown): Failure {
   return statusOf(error, (unexpected) => context.log(`API server: ${request.method} ${request.url}`, unexpected));
 }
 
-function headersOf({ code, details }: Status): { readonly [name: string]: string } {
+function headersOf({ code, details }: Failure): { readonly [name: string]: string } {
   const { retryAfterSeconds } = (details ?? {}) as { readonly retryAfterSeconds?: number };
   return {
     ...(code === 401 ? { "WWW-Authenticate": 'Bearer realm="kubernetes"' } : {}),
@@ -308,8 +308,7 @@ function allPaths({ kinds }: ServedApi): readonly string[] {
 async function serveFixed(context: Context, exchange: Exchange): Promise<void> {
   const { target, request } = exchange;
   const path = target.path.length > 1 ? target.path.replace(/\/+$/, "") : target.path;
-  if (request.method !== "GET" && request.method !== "HEAD")
-    throw new StatusError(405, "MethodNotAllowed", "the server does not allow this method on the requested resource");
+  if (request.method !== "GET" && request.method !== "HEAD") throw methodNotAllowed();
   const handler = Object.hasOwn(fixed, path) ? fixed[path] : undefined;
   if (handler !== undefined) return handler(context, exchange);
   const more = context.document?.(path);

@@ -14,11 +14,15 @@ export interface Status {
   readonly message?: string;
   readonly reason?: string;
   readonly details?: object;
-  readonly code: number;
+  /** What was asked for and done has none. */
+  readonly code?: number;
 }
 
+/** A Status of an error. */
+export type Failure = Status & { readonly code: number };
+
 /** The Status of an error. `unexpected` hears of errors that are not StatusErrors. */
-export function statusOf(error: unknown, unexpected: (error: unknown) => void): Status {
+export function statusOf(error: unknown, unexpected: (error: unknown) => void): Failure {
   if (!(error instanceof StatusError)) {
     unexpected(error);
     const message = error instanceof Error ? error.message : String(error);
@@ -51,9 +55,11 @@ export function expiredContinue(other: string): StatusError {
   );
 }
 
-function failure(code: number, reason: string, message: string, details: object): Status {
+const detailed: ReadonlySet<number> = new Set([404, 405, 406, 415, 422]);
+
+function failure(code: number, reason: string, message: string, details: object): Failure {
   // apimachinery api/errors: answers of these codes have details even where there are none.
-  const hasDetails = code === 404 || code === 406 || code === 422 || Object.keys(details).length > 0;
+  const hasDetails = detailed.has(code) || Object.keys(details).length > 0;
   return {
     kind: "Status",
     apiVersion: "v1",
@@ -69,7 +75,7 @@ function failure(code: number, reason: string, message: string, details: object)
 /** What a finished deletion answers. */
 export function deletedStatus({ group, resource }: Kind, name: string, uid: string | undefined): Status {
   const details = { name, ...(group === "" ? {} : { group }), kind: resource, ...(uid === undefined ? {} : { uid }) };
-  return { kind: "Status", apiVersion: "v1", metadata: {}, status: "Success", details, code: 200 };
+  return { kind: "Status", apiVersion: "v1", metadata: {}, status: "Success", details };
 }
 
 /** 404 of a path that names no resource. */

@@ -13,7 +13,7 @@ import { commonHeaders, type Exchange } from "./exchange.ts";
 import { filterOf, type Filter } from "./filter.ts";
 import { invalidOptions } from "./options.ts";
 import { numberOf } from "./read.ts";
-import { isTypedList, showObject, type View } from "./represent.ts";
+import { showObject, type View } from "./represent.ts";
 import { tooLargeResourceVersion } from "./status.ts";
 import { isTrue } from "./target.ts";
 import type { Change, WatchGroups } from "./watch-groups.ts";
@@ -95,7 +95,7 @@ export function serveWatch(exchange: Exchange, view: View, options: WatchOptions
     clearTimeout(end);
   });
   response.socket?.setNoDelay(true);
-  response.writeHead(200, { ...commonHeaders, "Content-Type": contentTypeOf(view) });
+  response.writeHead(200, { ...commonHeaders, "Content-Type": "application/json" });
   response.flushHeaders();
 }
 
@@ -106,8 +106,22 @@ function shownBy(
 ): (change: Change) => Buffer | undefined {
   return (change) => {
     const type = typeOf(change, filter);
-    return type === undefined ? undefined : toLine(type, change.object);
+    if (type === undefined) return undefined;
+    return toLine(type, type === "DELETED" && change.type !== "DELETED" ? leftObject(change) : change.object);
   };
+}
+
+const left = new WeakMap<KubeObject, KubeObject>();
+
+/** What leaves a selection is shown as it was in it, with the version that it left by: selected by the same, it is what they knew. */
+function leftObject({ object, previous = object }: Change): KubeObject {
+  let known = left.get(object);
+  if (known === undefined) {
+    const { resourceVersion } = object.metadata;
+    const metadata = { ...previous.metadata, ...(resourceVersion === undefined ? {} : { resourceVersion }) };
+    left.set(object, (known = { ...previous, metadata }));
+  }
+  return known;
 }
 
 /** What `start` gives; where it throws, `undo` is done first. */
@@ -133,17 +147,6 @@ function formKey({ kind, form, rowObject }: View): string {
 
 /** Timers know no more than 31 bits; longer ones would end at once. */
 const timerMsMax = 2 ** 31 - 1;
-
-function contentTypeOf({ form }: View): string {
-  switch (form.as) {
-    case "object":
-      return "application/json";
-    case "table":
-      return `application/json;as=Table;v=${form.version};g=meta.k8s.io`;
-    case "metadata":
-      return `application/json;as=PartialObjectMetadata;v=${form.version};g=meta.k8s.io`;
-  }
-}
 
 interface Start {
   /** As the store's watch takes it: 0 begins with all that is there. */
@@ -226,7 +229,6 @@ function bookmarkLine(
 ): Buffer {
   const metadata = {
     resourceVersion: String(revision),
-    ...(isTypedList(view.kind) ? { creationTimestamp: null } : {}),
     ...(annotations === undefined ? {} : { annotations }),
   };
   return Buffer.from(`${JSON.stringify({ type: "BOOKMARK", object: bookmarkObject(view, metadata) })}\n`);

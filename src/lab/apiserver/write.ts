@@ -12,7 +12,7 @@ import { warningsOf } from "../../kube/warnings.ts";
 import { createSession, whenSettled } from "../api/admission/pending.ts";
 import type { Actor, ServedApi } from "../api/api.ts";
 import { nameOf } from "../api/bookkeeping.ts";
-import { badRequest, conflict, invalidObject, notFound } from "../api/errors.ts";
+import { badRequest, conflict, invalidObject, notFound, resourceText } from "../api/errors.ts";
 import type { Kind } from "../api/kinds.ts";
 import type { ObjectKey } from "../api/store.ts";
 import { markSound } from "../api/marks.ts";
@@ -50,7 +50,7 @@ export function createObject(writing: Writing, body: Fields, managedFields?: rea
   const { api, kind, target } = writing;
   if (kind.namespaced !== (target.namespace !== undefined)) throw methodNotAllowed();
   const given = placed(objectOfKind(body, kind, writing), writing);
-  const { metadata } = given;
+  const { selfLink: _, ...metadata } = given.metadata as KubeObject["metadata"] & { readonly selfLink?: string };
   if ((metadata.resourceVersion ?? "") !== "" && metadata.resourceVersion !== "0")
     throw badRequest("resourceVersion should not be set on objects to be created");
   if ((metadata.name ?? "") === "" && (metadata.generateName ?? "") === "")
@@ -126,16 +126,41 @@ const createdByUpdate = new Set([
   "runtimeclasses.node.k8s.io",
 ]);
 
+// Kinds whose updates must say what they have seen, as those of custom resources (AllowUnconditionalUpdate).
+const conditional = new Set([
+  "csidrivers.storage.k8s.io",
+  "csinodes.storage.k8s.io",
+  "csistoragecapacities.storage.k8s.io",
+  "clustertrustbundles.certificates.k8s.io",
+  "leasecandidates.coordination.k8s.io",
+  "leases.coordination.k8s.io",
+  "mutatingadmissionpolicies.admissionregistration.k8s.io",
+  "mutatingadmissionpolicybindings.admissionregistration.k8s.io",
+  "mutatingwebhookconfigurations.admissionregistration.k8s.io",
+  "podcertificaterequests.certificates.k8s.io",
+  "poddisruptionbudgets.policy",
+  "runtimeclasses.node.k8s.io",
+  "validatingadmissionpolicies.admissionregistration.k8s.io",
+  "validatingadmissionpolicybindings.admissionregistration.k8s.io",
+  "validatingwebhookconfigurations.admissionregistration.k8s.io",
+  "volumeattachments.storage.k8s.io",
+]);
+
 export type Replaced = { readonly object: KubeObject; readonly isNew: boolean };
 
 /** Replaces what a path names with what a body says. Throws StatusError. */
 export function replaceObject(writing: Writing, body: Fields, scope?: Scope): Replaced {
   const { api, kind } = writing;
-  const given = placed(objectOfKind(body, kind, writing), writing);
+  const object = objectOfKind(body, kind, writing);
+  if ((object.metadata.name ?? "") === "")
+    throw badRequest(
+      `the name of the object (${writing.target.name} based on URL) was undeterminable: name must be provided`,
+    );
+  const given = placed(object, writing);
   const previous = api.get(keyOf(writing));
+  const { group, resource } = kind;
+  const text = resourceText({ group, resource });
   if (previous === undefined) {
-    const { group, resource } = kind;
-    const text = group === "" ? resource : `${resource}.${group}`;
     if (
       !createdByUpdate.has(text) ||
       (given.metadata.resourceVersion ?? "") !== "" ||
@@ -144,8 +169,10 @@ export function replaceObject(writing: Writing, body: Fields, scope?: Scope): Re
       throw notFound({ group, resource, name: given.metadata.name });
     return { object: createObject(writing, given), isNew: true };
   }
-  if (kind.custom !== undefined && (given.metadata.resourceVersion ?? "") === "")
-    throw invalidObject(kind, given.metadata.name, [
+  const isConditional = kind.custom !== undefined || conditional.has(text);
+  if (isConditional && (given.metadata.resourceVersion ?? "") === "")
+    // registry/generic/registry/store.go names the resource where others name the kind.
+    throw invalidObject({ group, kind: resource }, given.metadata.name, [
       {
         field: "metadata.resourceVersion",
         reason: "FieldValueInvalid",
@@ -173,16 +200,47 @@ export function storeReplacement(
   checkImmutable(writing, scoped, previous);
   checkNewEvent(kind, scoped, previous);
   if (options.scope === undefined && target.subresource === undefined) checkMainDoor(kind, scoped, previous);
+  const isReport = target.subresource === "status" || target.subresource === "approval";
+  const told = isReport ? reported(scoped, previous, kind) : scoped;
   const managedFields =
     options.managed === true
-      ? (scoped.metadata.managedFields ?? [])
-      : managedAfterUpdate(scoped, previous, managerOf(writing));
-  const next = withManaged(scoped, managedFields);
-  if (target.subresource === "status" || target.subresource === "approval")
-    return api.updateStatus(next, { metadata: kind.custom === undefined });
+      ? (told.metadata.managedFields ?? [])
+      : managedAfterUpdate(told, previous, managerOf(writing));
+  const next = withManaged(told, managedFields);
+  if (isReport) return api.updateStatus(next, { metadata: kind.custom === undefined });
   const updated = api.update(next);
   warn(writing, next, previous);
   return updated;
+}
+
+type Metadata = KubeObject["metadata"];
+
+const allFixed = ({ labels, annotations }: Metadata): Partial<Metadata> => ({
+  ...(labels === undefined ? {} : { labels }),
+  ...(annotations === undefined ? {} : { annotations }),
+});
+
+/** What of the metadata a status never changes, of kinds that see to it (PrepareForUpdate of their status strategies). */
+const fixedWithStatus: { readonly [resource: string]: (previous: Metadata) => Partial<Metadata> } = {
+  "deployments.apps": ({ labels }) => (labels === undefined ? {} : { labels }),
+  "devicetaintrules.resource.k8s.io": allFixed,
+  "flowschemas.flowcontrol.apiserver.k8s.io": allFixed,
+  "podcertificaterequests.certificates.k8s.io": allFixed,
+  "prioritylevelconfigurations.flowcontrol.apiserver.k8s.io": allFixed,
+  "resourceclaims.resource.k8s.io": allFixed,
+  "servicecidrs.networking.k8s.io": allFixed,
+  "validatingadmissionpolicies.admissionregistration.k8s.io": allFixed,
+  "volumeattachments.storage.k8s.io": allFixed,
+};
+
+function reported(object: KubeObject, { metadata: before }: KubeObject, { group, resource }: Kind): KubeObject {
+  const text = resourceText({ group, resource });
+  const fixed = fixedWithStatus[text];
+  if (fixed === undefined) return object;
+  const { labels: _, ...withoutLabels } = object.metadata;
+  if (fixed !== allFixed) return { ...object, metadata: { ...withoutLabels, ...fixed(before) } };
+  const { annotations: __, ...others } = withoutLabels;
+  return { ...object, metadata: { ...others, ...fixed(before) } };
 }
 
 /** The new API of Events looks at them more closely than the old one, in whose form they are kept. Throws StatusError 422. */
@@ -252,6 +310,9 @@ export interface DeleteOptions {
 
 /** The options of a deletion, from its query and its body. Throws StatusError 400 or 422. */
 export function deleteOptionsOf(query: URLSearchParams, body: Fields | undefined): DeleteOptions {
+  const given = body?.["kind"] ?? "";
+  if (given !== "" && given !== "DeleteOptions")
+    throw badRequest(`the body of a deletion is of kind DeleteOptions, not ${JSON.stringify(given)}`);
   const said = (name: string): unknown => body?.[name] ?? query.get(name) ?? undefined;
   const grace = said("gracePeriodSeconds");
   const gracePeriodSeconds = grace === undefined ? undefined : Number(grace);
@@ -304,12 +365,17 @@ export function deleteObject(writing: Writing, options: DeleteOptions, name?: st
   if (previous === undefined) throw notFound(shown);
   const { uid, resourceVersion, gracePeriodSeconds } = options;
   const { metadata } = previous;
+  // registry/rest/delete.go names the kind where others name the resource.
+  const meant = { ...shown, resource: kind.kind };
   if (uid !== undefined && uid !== metadata.uid)
-    throw conflict(shown, `Precondition failed: UID in precondition: ${uid}, UID in object meta: ${metadata.uid}`);
+    throw conflict(
+      meant,
+      `the UID in the precondition (${uid}) does not match the UID in record (${metadata.uid}). The object might have been deleted and then recreated`,
+    );
   if (resourceVersion !== undefined && resourceVersion !== metadata.resourceVersion)
     throw conflict(
-      shown,
-      `Precondition failed: ResourceVersion in precondition: ${resourceVersion}, ResourceVersion in object meta: ${metadata.resourceVersion}`,
+      meant,
+      `the ResourceVersion in the precondition (${resourceVersion}) does not match the ResourceVersion in record (${metadata.resourceVersion}). The object might have been modified`,
     );
   const propagation = options.propagation ?? (orphaning.has(`${kind.apiVersion} ${kind.kind}`) ? "Orphan" : undefined);
   const object = api.delete(key, {
@@ -319,11 +385,13 @@ export function deleteObject(writing: Writing, options: DeleteOptions, name?: st
   return { object, isGone: api.get(key) === undefined };
 }
 
-/** Deletes all that a filter matches; gives what they were. */
+/** Deletes all that a filter matches; gives what they were before. */
 export function deleteMatching(writing: Writing, filter: Filter, options: DeleteOptions): readonly KubeObject[] {
   const { api, kind, target } = writing;
-  return matching(api, kind, filter).map(({ metadata: { name, namespace } }) => {
-    const one = { ...target, name, namespace };
-    return deleteObject({ ...writing, target: one }, options).object;
-  });
+  const found = matching(api, kind, filter);
+  for (const { metadata } of found) {
+    const { name, namespace } = metadata;
+    deleteObject({ ...writing, target: { ...target, name, namespace } }, options);
+  }
+  return found;
 }

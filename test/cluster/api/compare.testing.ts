@@ -76,9 +76,9 @@ function warningsOf(header: string | string[] | undefined): readonly string[] {
 export const namespace = "compared";
 
 /** Makes what cases are made in. */
-export async function prepare(client: Client): Promise<void> {
-  await client.send("POST", "/api/v1/namespaces", { metadata: { name: namespace } });
-  await client.send("POST", `/api/v1/namespaces/${namespace}/serviceaccounts`, { metadata: { name: "default" } });
+export async function prepare(client: Client, name: string = namespace): Promise<void> {
+  await client.send("POST", "/api/v1/namespaces", { metadata: { name } });
+  await client.send("POST", `/api/v1/namespaces/${name}/serviceaccounts`, { metadata: { name: "default" } });
 }
 
 const clusterWide: ReadonlySet<string> = new Set(

@@ -7,6 +7,7 @@ import type { KubeObject } from "../../../kube/object.ts";
 import { markRepeated } from "../../../kube/repeated.ts";
 import { timeText } from "../../api/bookkeeping.ts";
 import type { Kind } from "../../api/kinds.ts";
+import { badRequest } from "../../api/errors.ts";
 import { StatusError } from "../../api/store.ts";
 import { checkedNesting } from "../nesting.ts";
 import {
@@ -26,7 +27,7 @@ import {
 } from "./field-set.ts";
 import { shapeOf, type Shape } from "./shape.ts";
 import { addedFields } from "./added.ts";
-import { compare, fieldsOf, merged, released } from "./values.ts";
+import { compare, fieldsOf, merged, released, sameEntries } from "./values.ts";
 
 /** Who writes what through which door. */
 export interface Manager {
@@ -151,6 +152,8 @@ export function applyConfiguration(
   const { manager, isForced } = options;
   const shape = shapeOf(manager.kind);
   const wanted = tracked(configuration);
+  const twice = sameEntries(wanted, shape);
+  if (twice !== undefined) throw badRequest(`failed to create typed patch object: ${twice}`);
   const fields = ownable(without(fieldsOf(wanted, shape), scopeOf(manager)));
   const mine = entryOf(manager, "Apply", fields);
   if (live === undefined) return { object: configuration, managedFields: encode([mine]) };
@@ -195,7 +198,8 @@ function entriesBeforeApply(live: KubeObject, manager: Manager, shape: Shape): r
     const fields = ownable(intersection(said, fieldsOf(tracked(live), shape)));
     return [entryOf({ ...manager, name: "kubectl-client-side-apply", subresource: "" }, "Update", fields)];
   }
-  const fields = ownable(fieldsOf(tracked(live), shape));
+  // As if it had written all of it at once.
+  const fields = withoutInherent(ownable(compare({}, tracked(live), shape).added), shape);
   const first = { ...manager, name: "before-first-apply", subresource: "" };
   return [entryOf(first, "Update", fields)];
 }

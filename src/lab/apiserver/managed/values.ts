@@ -48,6 +48,29 @@ function partsOf(value: unknown, shape: Shape): Parts | undefined {
   }
 }
 
+/** `.spec.ports: duplicate entries for key […]` where elements of a list cannot be told apart, or undefined: nobody could own one of them. */
+export function sameEntries(value: unknown, shape: Shape, path = ""): string | undefined {
+  if (shape.kind === "list" && Array.isArray(value) && value.every(isFields)) {
+    const seen = new Set<string>();
+    for (const each of value as readonly Fields[]) {
+      const step = keyStep(each, shape);
+      const key = step.slice(3, -1).replace(/(^|,)"(\w+)":/g, "$1$2=");
+      if (seen.has(step)) return `${path}: duplicate entries for key [${key}]`;
+      seen.add(step);
+      const inside = sameEntries(each, shape.element, `${path}[${key}]`);
+      if (inside !== undefined) return inside;
+    }
+    return undefined;
+  }
+  const parts = partsOf(value, shape);
+  if (parts === undefined || parts.kind !== "fields") return undefined;
+  for (const [step, part] of parts.byStep) {
+    const inside = sameEntries(part, parts.shapeAt(step), `${path}.${step.slice(2)}`);
+    if (inside !== undefined) return inside;
+  }
+  return undefined;
+}
+
 /** The step to an element of a list: `k:{"name":"web"}`. */
 export function keyStep(element: Fields, shape: Extract<Shape, { kind: "list" }>): string {
   let text = "";

@@ -23,8 +23,7 @@ function mergeFields(document: Fields, patch: Fields, type: TypeSchema | undefin
   const directive = patch["$patch"];
   if (directive === "delete") return undefined;
   if (directive === "replace") return withoutDirectives(patch);
-  if (directive !== undefined && directive !== "merge")
-    throw new PatchError(`Unknown patch type: ${JSON.stringify(directive)} in map`);
+  if (directive !== undefined) throw new PatchError(`Unknown patch type: ${JSON.stringify(directive)} in map`);
   const merged = new Map(Object.entries(retained(document, patch)));
   for (const [name, value] of Object.entries(patch)) {
     if (name === "$patch" || name === "$retainKeys" || name.startsWith(setOrder)) continue;
