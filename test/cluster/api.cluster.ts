@@ -13,6 +13,7 @@ import { after, before, test } from "node:test";
 import { startFairlead, startPeer, type RunningServer } from "../../bench/api/parts/servers.ts";
 import { clientOf, compare, prepare, type Client } from "./api/compare.testing.ts";
 import { compareExchange, exchangeClient, type ExchangeClient } from "./api/exchange.testing.ts";
+import { customs } from "./api/custom-exchanges.testing.ts";
 import { patches } from "./api/patch-exchanges.testing.ts";
 import { lists, watches } from "./api/read-exchanges.testing.ts";
 import { shapes } from "./api/shape-exchanges.testing.ts";
@@ -50,7 +51,7 @@ after(async () => {
   for (const server of servers) await server.stop();
 });
 
-const exchanges = [...deletions, ...lists, ...watches, ...patches, ...writes, ...shapes];
+const exchanges = [...deletions, ...lists, ...watches, ...patches, ...writes, ...shapes, ...customs];
 
 /** Differences that have been seen. */
 const seen = new Set<Known>();

@@ -14,7 +14,11 @@ export interface ObjectApi extends Pick<Store, "get" | "list" | "watch" | "revis
   /** Replaces status only. Throws StatusError. */
   updateStatus(
     object: KubeObject,
-    options?: { /** Labels, annotations and managed fields as well. */ readonly metadata?: boolean },
+    options?: {
+      /** Managed fields as well ("managed"), labels and annotations with them ("reported"). */ readonly metadata?:
+        | "managed"
+        | "reported";
+    },
   ): KubeObject;
   /** Creates or merges what a manifest says into what is there (`fairlead apply`): fields once applied and now gone are removed. */
   apply(object: KubeObject): Applied;

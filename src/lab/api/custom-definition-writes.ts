@@ -65,8 +65,32 @@ export function preparedDefinition(
   };
 }
 
-/** What is wrong with a definition besides its structure (apiextensions pkg/apis/apiextensions/validation). */
-export function definitionProblems(object: KubeObject): readonly FieldProblem[] {
+/**
+ * What is wrong with a definition besides its structure (apiextensions pkg/apis/apiextensions/validation). `previous`: the one that it takes
+ * the place of.
+ */
+export function definitionProblems(object: KubeObject, previous?: KubeObject): readonly FieldProblem[] {
+  return [...ownProblems(object), ...(previous === undefined ? [] : changeProblems(object, previous))];
+}
+
+/** What never changes: how objects are found, and, once it is served, what is stored of them. */
+function changeProblems(object: KubeObject, before: KubeObject): readonly FieldProblem[] {
+  const [next, previous] = [object, before] as CustomResourceDefinition[];
+  if (next === undefined || previous === undefined) return [];
+  const problems: FieldProblem[] = [];
+  const keep = (field: string, value: unknown, valueBefore: unknown): void => {
+    if (!sameJson(value, valueBefore)) problems.push(invalid(field, value, "field is immutable"));
+  };
+  if (isEstablished(previous.status?.conditions)) {
+    keep("spec.scope", next.spec.scope, previous.spec.scope);
+    keep("spec.names.kind", next.spec.names.kind, previous.spec.names.kind);
+  }
+  keep("spec.group", next.spec.group, previous.spec.group);
+  keep("spec.names.plural", next.spec.names.plural, previous.spec.names.plural);
+  return problems;
+}
+
+function ownProblems(object: KubeObject): readonly FieldProblem[] {
   const { metadata } = object;
   // Required fields have been checked besides, and may yet be missing here.
   const spec = object["spec"] as Partial<CustomResourceDefinition["spec"]>;
@@ -170,10 +194,7 @@ function versionProblems(version: CustomVersion, place: VersionPlace): readonly 
   const fieldsPath = sharedPath(place, "selectableFields");
   if (fieldsPath !== undefined && root !== undefined)
     for (const [at_, { jsonPath = "" }] of (selectableFields as readonly Partial<PrinterColumn>[]).entries())
-      if (jsonPath !== "" && !leads(root, jsonPath))
-        problems.push(
-          invalid(`${at(fieldsPath, at_)}.jsonPath`, jsonPath, "is an invalid path: does not refer to a valid field"),
-        );
+      if (jsonPath !== "") problems.push(...selectableProblems(root, jsonPath, `${at(fieldsPath, at_)}.jsonPath`));
   return problems;
 }
 
@@ -200,17 +221,25 @@ function scaleProblems(given: string | undefined, under: string, path: string): 
   return given.startsWith(under) ? [] : [invalid(path, given, `should be a json path under ${under.slice(0, -1)}`)];
 }
 
-/** Does a path of fields lead to something that a schema knows? */
-function leads(schema: JsonSchema, path: string): boolean {
-  if (!path.startsWith(".")) return false;
-  const end = path
+const selectableTypes: ReadonlySet<string | undefined> = new Set(["string", "integer", "boolean"]);
+
+function selectableProblems(root: JsonSchema, jsonPath: string, path: string): readonly FieldProblem[] {
+  const found = schemaAt(root, jsonPath);
+  if (found === undefined) return [invalid(path, jsonPath, "is an invalid path: does not refer to a valid field")];
+  if (selectableTypes.has(found.type)) return [];
+  return [invalid(path, jsonPath, "must point to a field of type string, boolean or integer")];
+}
+
+/** What a path of fields leads to. */
+function schemaAt(schema: JsonSchema, path: string): JsonSchema | undefined {
+  if (!path.startsWith(".")) return undefined;
+  return path
     .split(".")
     .slice(1)
     .reduce<JsonSchema | undefined>(
       (now, name) => (Object.hasOwn(now?.properties ?? {}, name) ? now?.properties?.[name] : undefined),
       schema,
     );
-  return end !== undefined;
 }
 
 function nameProblems(names: Partial<CustomNames>): readonly FieldProblem[] {

@@ -101,8 +101,17 @@ export function definedKinds(object: KubeObject): readonly Kind[] {
       verbs: everyVerb,
       subresources: subresourcesOf(group, names.kind, custom),
       stored,
-      custom,
+      custom: custom.deprecated === true ? { deprecationWarning: deprecationOf(custom, spec), ...custom } : custom,
     }));
+}
+
+/** What is said of a version whose definition has no words for it (customresource_handler.go defaultDeprecationWarning). */
+function deprecationOf({ name }: CustomVersion, { group, names, versions }: CustomResourceDefinition["spec"]): string {
+  const [better] = versions
+    .filter((each) => each.served && each.deprecated !== true && compareVersions(each.name, name) > 0)
+    .sort((a, b) => compareVersions(b.name, a.name));
+  const text = `${group}/${name} ${names.kind} is deprecated`;
+  return better === undefined ? text : `${text}; use ${group}/${better.name} ${names.kind}`;
 }
 
 function subresourcesOf(group: string, kind: string, { name, subresources }: CustomVersion): Kind["subresources"] {

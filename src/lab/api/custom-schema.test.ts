@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import { schemaProblems, type JsonSchema } from "./custom-schema.ts";
+import type { KubeObject } from "../../kube/object.ts";
+import { completed, pruned, schemaProblems, type JsonSchema } from "./custom-schema.ts";
 
 // Gateway API's addresses; compared with kube-apiserver 1.36.
 test("of branches of which none fits, the one that says most is explained", () => {
@@ -22,5 +23,24 @@ test("of branches of which none fits, the one that says most is explained", () =
       '<nil>: Invalid value: "": "a.value" must validate at least one schema (anyOf)',
       'a.value: Invalid value: "1.2.3": a.value in body must be of type ipv4: "1.2.3"',
     ],
+  );
+});
+
+test("null is absent where it is not allowed; an embedded object is of some kind, and its metadata is metadata", () => {
+  const inner: JsonSchema = { type: "object", "x-kubernetes-embedded-resource": true };
+  const text: JsonSchema = { type: "string" };
+  const properties = { a: text, b: { ...text, nullable: true }, c: { ...text, default: "x" }, inner };
+  const schema: JsonSchema = { type: "object", properties: { spec: { type: "object", properties } } };
+  const given = (spec: object): KubeObject => ({ apiVersion: "a.b/v1", kind: "W", metadata: { name: "w" }, spec });
+  assert.deepEqual(completed(given({ a: null, b: null, c: null }), schema)["spec"], { b: null, c: "x" });
+  const unknown: string[] = [];
+  const embedded = { apiVersion: "v1", kind: "Pod", metadata: { name: "p", foo: 1 } };
+  const kept = pruned(given({ inner: embedded }), schema, unknown) as { readonly spec: object };
+  assert.deepEqual(kept.spec, { inner: { apiVersion: "v1", kind: "Pod", metadata: { name: "p" } } });
+  assert.deepEqual(unknown, ["spec.inner.metadata.foo"]);
+  const problems = schemaProblems(given({ inner: { kind: "" } }), schema);
+  assert.deepEqual(
+    problems.map(({ field, reason }) => `${field} ${reason}`),
+    ["spec.inner.apiVersion FieldValueRequired", "spec.inner.kind FieldValueInvalid"],
   );
 });

@@ -15,6 +15,8 @@ import {
 } from "../../kube/problem.ts";
 import { isRegex, regexOf, type Regex } from "../../kube/cel/regex.ts";
 import { sameJson } from "../../kube/equal.ts";
+import type { KubeObject } from "../../kube/object.ts";
+import { typeNamed } from "../../kube/schema.ts";
 
 /** JSONSchemaProps, as far as they are read. */
 export interface JsonSchema {
@@ -85,7 +87,11 @@ export function pruned(value: unknown, schema: JsonSchema, unknown: string[], pa
   const isEmbedded = isObject || schema["x-kubernetes-embedded-resource"] === true;
   let result: { [name: string]: unknown } | undefined;
   for (const [name, field] of Object.entries(value)) {
-    if (isEmbedded && objectFields.has(name)) continue;
+    if (isEmbedded && objectFields.has(name)) {
+      const next = isObject || name !== "metadata" ? field : prunedMetadata(field, unknown, child(path, name));
+      if (next !== field) (result ??= { ...value })[name] = next;
+      continue;
+    }
     const own = fieldOf(schema, name);
     const known = own ?? (typeof others === "object" ? others : undefined);
     const isKept = known !== undefined || others === true || keepsUnknown;
@@ -99,7 +105,16 @@ export function pruned(value: unknown, schema: JsonSchema, unknown: string[], pa
   return result ?? value;
 }
 
-/** The value with the schema's defaults filled in; null counts as absent where it is not allowed and there is a default. */
+/** Metadata of an object inside of another one: the fields that all metadata has. */
+function prunedMetadata(value: unknown, unknown: string[], path: string): unknown {
+  if (!isFields(value)) return value;
+  const { fields } = typeNamed("meta.v1.ObjectMeta");
+  const others = Object.keys(value).filter((name) => !fields.has(name));
+  unknown.push(...others.map((name) => child(path, name)));
+  return others.length === 0 ? value : Object.fromEntries(Object.entries(value).filter(([name]) => fields.has(name)));
+}
+
+/** The value with the schema's defaults filled in; null counts as absent where it is not allowed. */
 export function defaulted(value: unknown, schema: JsonSchema): unknown {
   if (Array.isArray(value)) {
     const { items } = schema;
@@ -117,9 +132,10 @@ export function defaulted(value: unknown, schema: JsonSchema): unknown {
     const before = Object.hasOwn(result, name) ? result[name] : undefined;
     const isAbsent = before === undefined || (before === null && field.nullable !== true);
     const given = isAbsent && field.default !== undefined ? structuredClone(field.default) : before;
-    const next = given === undefined ? undefined : defaulted(given, field);
+    const next = given === undefined || (given === null && isAbsent) ? undefined : defaulted(given, field);
     if (next === before) continue;
-    result[name] = next;
+    if (next === undefined) delete result[name];
+    else result[name] = next;
     changed = true;
   }
   const others = schema.additionalProperties;
@@ -132,6 +148,11 @@ export function defaulted(value: unknown, schema: JsonSchema): unknown {
       changed = true;
     }
   return changed ? result : value;
+}
+
+/** An object as it is stored: without fields that its schema does not know, with its defaults. */
+export function completed(object: KubeObject, schema: JsonSchema): KubeObject {
+  return defaulted(pruned(object, schema, []), schema) as KubeObject;
 }
 
 /** What is wrong with a value by its schema. */
@@ -311,6 +332,13 @@ function fieldsProblems(value: Fields, schema: JsonSchema, path: string, isObjec
   if (minProperties !== undefined && count < minProperties)
     problems.push(invalid(path, count, `${path} in body should have at least ${minProperties} properties`));
   if (maxProperties !== undefined && count > maxProperties) problems.push(tooMany(path, count, maxProperties));
+  if (!isObject && schema["x-kubernetes-embedded-resource"] === true)
+    for (const name of ["apiVersion", "kind"]) {
+      if (value[name] === undefined) problems.push(required(child(path, name)));
+      else if (typeof value[name] !== "string")
+        problems.push(invalid(child(path, name), value[name], "must be a string"));
+      else if (value[name] === "") problems.push(invalid(child(path, name), "", "must not be empty"));
+    }
   for (const name of schema.required ?? [])
     if (!Object.hasOwn(value, name) || value[name] === undefined) problems.push(required(child(path, name)));
   for (const [name, field] of Object.entries(value)) {

@@ -2,8 +2,11 @@
 // loaded when the first rule is met, as most labs never meet one.
 
 import { createRequire } from "node:module";
+import { withDefaults } from "../../kube/defaults.ts";
+import type { KubeObject } from "../../kube/object.ts";
 import { problemText, type FieldProblem } from "../../kube/problem.ts";
-import { schemaProblems, type JsonSchema } from "./custom-schema.ts";
+import { completed, schemaProblems, type JsonSchema } from "./custom-schema.ts";
+import type { Kind } from "./kinds.ts";
 
 const load = createRequire(import.meta.url);
 
@@ -16,6 +19,12 @@ function mentionsRules(schema: JsonSchema): boolean {
   const mentions = JSON.stringify(schema).includes('"x-kubernetes-validations"');
   known.set(schema, mentions);
   return mentions;
+}
+
+/** An object with the defaults of its kind. */
+export function withKindDefaults({ custom }: Kind, object: KubeObject): KubeObject {
+  const schema = custom?.schema?.openAPIV3Schema;
+  return schema === undefined ? withDefaults(object) : completed(object, schema);
 }
 
 /** What is wrong with a schema's rules (custom-rule-problems.ts). */

@@ -6,7 +6,6 @@
 
 import assert from "node:assert/strict";
 
-import { withDefaults } from "../../kube/defaults.ts";
 import { sameJson } from "../../kube/equal.ts";
 import type { KubeObject } from "../../kube/object.ts";
 import type { Resource } from "../../kube/resources.ts";
@@ -22,8 +21,7 @@ import { newObject, replacement } from "./bookkeeping.ts";
 import { refused } from "./check.ts";
 import { definitionProblems, preparedDefinition } from "./custom-definition-writes.ts";
 import { definitionsResource } from "./custom-definitions.ts";
-import { customObjectProblems, withoutKind } from "./custom.ts";
-import { defaulted, pruned } from "./custom-schema.ts";
+import { customObjectProblems, withKindDefaults, withoutKind } from "./custom.ts";
 import { badRequest, conflict, forbidden, invalidObject, notFound, resourceText, undecodable } from "./errors.ts";
 import { isCounted, withGeneration } from "./generations.ts";
 import type { Kind, Kinds } from "./kinds.ts";
@@ -179,9 +177,9 @@ export function createWritePath(options: WritePathOptions): WritePath {
       return store.update(resource, {
         ...written,
         metadata: {
-          ...(statusOptions.metadata === true
-            ? reportedMetadata(scoped.metadata, previous.metadata)
-            : written.metadata),
+          ...(statusOptions.metadata === undefined
+            ? written.metadata
+            : reportedMetadata(scoped.metadata, previous.metadata, statusOptions.metadata)),
           ...(resourceVersion === undefined ? {} : { resourceVersion }),
           ...(uid === undefined ? {} : { uid }),
         },
@@ -235,11 +233,6 @@ function mustKind(kinds: Kinds, { apiVersion, kind }: { readonly apiVersion: str
   throw new StatusError(404, "NotFound", `no matches for kind "${kind}" in version "${apiVersion}"`);
 }
 
-function withKindDefaults({ custom }: Kind, object: KubeObject): KubeObject {
-  const schema = custom?.schema?.openAPIV3Schema;
-  return schema === undefined ? withDefaults(object) : (defaulted(pruned(object, schema, []), schema) as KubeObject);
-}
-
 /** With what is in every object of its kind. */
 function whole({ custom }: Kind, object: KubeObject): KubeObject {
   return custom === undefined ? withZeroValues(object) : object;
@@ -256,7 +249,7 @@ function customProblems(
   previous: KubeObject | undefined,
 ): readonly FieldProblem[] {
   if (group === definitionsResource.group && resource === definitionsResource.resource)
-    return definitionProblems(object);
+    return definitionProblems(object, previous);
   const schema = custom?.schema?.openAPIV3Schema;
   return schema === undefined ? [] : customObjectProblems(object, schema, previous);
 }
@@ -357,8 +350,13 @@ function withStatus(object: KubeObject, status: unknown): KubeObject {
 }
 
 /** What a client may change of metadata besides a status: not who owns the object, nor what holds it. */
-function reportedMetadata(given: KubeObject["metadata"], previous: KubeObject["metadata"]): KubeObject["metadata"] {
-  const { labels, annotations, managedFields } = given;
+function reportedMetadata(
+  given: KubeObject["metadata"],
+  previous: KubeObject["metadata"],
+  what: "reported" | "managed",
+): KubeObject["metadata"] {
+  const { managedFields } = given;
+  const { labels, annotations } = what === "reported" ? given : previous;
   const { labels: _, annotations: __, managedFields: ___, ...kept } = previous;
   return {
     ...kept,

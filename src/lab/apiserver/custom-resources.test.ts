@@ -73,6 +73,8 @@ const definition = (plural: string, kind: string, names: object = {}): object =>
   },
 });
 const widgets = "/apis/example.com/v1/namespaces/default/widgets";
+const merge = { "Content-Type": "application/merge-patch+json" };
+
 const widget = (name: string, rest: object): object => ({
   apiVersion: "example.com/v1",
   kind: "Widget",
@@ -128,6 +130,35 @@ test("definitions that cannot be served are refused", async () => {
   }
 });
 
+test("what a definition says of how objects are found and kept stays", async () => {
+  const path = `${definitions}/widgets.example.com`;
+  for (const [change, field] of [
+    [{ scope: "Cluster" }, "spec.scope"],
+    [{ names: { kind: "Other" } }, "spec.names.kind"],
+    [{ group: "other.example" }, "spec.group"],
+  ] as const) {
+    const refused = await server.send("PATCH", path, { spec: change }, merge);
+    assert.equal(refused.status, 422, refused.text);
+    const fields = refused.body.details.causes.map((cause: { field: string }) => cause.field);
+    assert.ok(fields.includes(field), refused.text);
+  }
+  const whole = await server.send("PUT", path, definition("widgets", "Widget", { shortNames: ["wd"] }));
+  assert.match(whole.body.message, /resourceVersion: Invalid value: .*must be specified for an update/);
+});
+
+test("who sets a custom resource's defaults and status owns them", async () => {
+  const widgets = "/apis/example.com/v1/namespaces/default/widgets";
+  await server.send("POST", widgets, widget("owned", {}));
+  await server.send("PATCH", `${widgets}/owned/status`, { status: { replicas: 1 } }, merge);
+  const { metadata } = (await server.send("GET", `${widgets}/owned`)).body;
+  const entries = metadata.managedFields as { subresource?: string; fieldsV1: { [field: string]: object } }[];
+  assert.deepEqual(
+    entries.map(({ subresource = "", fieldsV1 }) => [subresource, ...Object.keys(fieldsV1)].join(" ")),
+    [" f:spec", "status f:status"],
+  );
+  await server.send("DELETE", `${widgets}/owned`);
+});
+
 test("names that are taken are not accepted", async () => {
   const created = (await server.send("POST", definitions, definition("gadgets", "Gadget", { shortNames: ["wd"] })))
     .body;
@@ -155,7 +186,6 @@ test("a default that comes later is seen in objects that were there before, and 
   const paints = "/apis/example.com/v1/namespaces/default/paints";
   const paint = { apiVersion: "example.com/v1", kind: "Paint", metadata: { name: "p" }, spec: {} };
   const created = (await server.send("POST", paints, paint)).body;
-  const merge = { "Content-Type": "application/merge-patch+json" };
   const patch = { spec: { versions: versions({ type: "string", default: "red" }) } };
   assert.equal((await server.send("PATCH", `${definitions}/paints.example.com`, patch, merge)).status, 200);
   const read = (await server.send("GET", `${paints}/p`)).body;
@@ -189,7 +219,6 @@ test("all versions show one object", async () => {
 });
 
 test("columns, selectable fields, status and scale as the definition says", async () => {
-  const merge = { "Content-Type": "application/merge-patch+json" };
   const status = { replicas: 3, conditions: [{ type: "Ready", status: "True" }] };
   await server.send("PATCH", `${widgets}/a/status`, { status, spec: { size: "big" } }, merge);
   const accept = { Accept: "application/json;as=Table;v=v1;g=meta.k8s.io" };

@@ -83,7 +83,7 @@ export async function serveResource(exchange: Exchange, kind: Kind, options: Res
 }
 
 function deprecationOf({ apiVersion, kind, custom }: Kind): string | undefined {
-  if (custom?.deprecated === true) return custom.deprecationWarning ?? `${apiVersion} ${kind} is deprecated`;
+  if (custom?.deprecated === true) return custom.deprecationWarning;
   return deprecatedKinds[`${apiVersion}/${kind}`];
 }
 

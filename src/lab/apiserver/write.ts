@@ -3,7 +3,6 @@
 //
 // Not here: patches (patch.ts), subresources (subresources.ts), defaults and validation (api/write-path.ts).
 
-import { withDefaults } from "../../kube/defaults.ts";
 import { sameJson } from "../../kube/equal.ts";
 import type { KubeObject } from "../../kube/object.ts";
 import { forbidden, invalid, notSupported, required } from "../../kube/problem.ts";
@@ -13,6 +12,7 @@ import { createSession, whenSettled } from "../api/admission/pending.ts";
 import type { Actor, ServedApi } from "../api/api.ts";
 import { nameOf } from "../api/bookkeeping.ts";
 import { badRequest, conflict, invalidObject, notFound, resourceText } from "../api/errors.ts";
+import { withKindDefaults } from "../api/custom.ts";
 import type { Kind } from "../api/kinds.ts";
 import type { ObjectKey } from "../api/store.ts";
 import { markSound } from "../api/marks.ts";
@@ -60,9 +60,9 @@ export function createObject(writing: Writing, body: Fields, managedFields?: rea
   const name = nameOf(metadata, { random: Math.random, taken });
   const asked = toStored({ ...given, metadata: { ...metadata, name } }, kind);
   checkNewEvent(kind, asked, undefined);
-  const complete = kind.custom === undefined ? withDefaults(asked) : asked;
+  const complete = withKindDefaults(kind, asked);
   const owned = withManaged(complete, managedFields ?? managedAfterCreate(complete, managerOf(writing)));
-  // Custom resources get their defaults where they are stored.
+  // Custom resources are looked at where they are stored.
   const created = api.create(kind.custom === undefined ? markSound(owned) : owned);
   warn(writing, complete);
   return created;
@@ -128,6 +128,7 @@ const createdByUpdate = new Set([
 
 // Kinds whose updates must say what they have seen, as those of custom resources (AllowUnconditionalUpdate).
 const conditional = new Set([
+  "customresourcedefinitions.apiextensions.k8s.io",
   "csidrivers.storage.k8s.io",
   "csinodes.storage.k8s.io",
   "csistoragecapacities.storage.k8s.io",
@@ -194,7 +195,7 @@ export function storeReplacement(
 ): KubeObject {
   const { api, kind, target } = writing;
   const wanted = keptByConversion(toStored(withoutEmptyNumbers(given), kind), previous, kind);
-  const asked = kind.custom === undefined ? withDefaults(wanted) : wanted;
+  const asked = withKindDefaults(kind, wanted);
   const isMain = options.scope === undefined && target.subresource === undefined;
   const scoped = options.scope?.(asked, previous) ?? (isMain ? throughMainDoor(asked, previous) : asked);
   checkImmutable(writing, scoped, previous);
@@ -207,7 +208,7 @@ export function storeReplacement(
       ? (told.metadata.managedFields ?? [])
       : managedAfterUpdate(told, previous, managerOf(writing));
   const next = withManaged(told, managedFields);
-  if (isReport) return api.updateStatus(next, { metadata: kind.custom === undefined });
+  if (isReport) return api.updateStatus(next, { metadata: kind.custom === undefined ? "reported" : "managed" });
   const updated = api.update(next);
   warn(writing, next, previous);
   return updated;

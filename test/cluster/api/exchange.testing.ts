@@ -19,6 +19,8 @@ export interface Step {
   readonly headers?: { readonly [name: string]: string };
   /** A watch is read for as long as these take, and some time after them. */
   readonly during?: readonly Step[];
+  /** Milliseconds before it is sent: what it speaks of takes its time on one side. */
+  readonly afterMs?: number;
   /** What of the answer is compared: all of it where this is not said. */
   readonly see?: "all" | "status" | "type" | "nothing";
 }
@@ -88,6 +90,7 @@ export function exchangeClient({ port, certificate, key }: Server): ExchangeClie
         const [, path = ""] = step.send.split(" ");
         const body =
           step.body === undefined ? "" : typeof step.body === "string" ? step.body : JSON.stringify(step.body);
+        if (step.afterMs !== undefined) await delay(step.afterMs);
         const { reply, stop } = start(step, filled(path), filled(body));
         if (/[?&]watch=|\/watch\//.test(path) && !path.includes("timeoutSeconds")) {
           await delay(settleMs);
@@ -174,10 +177,13 @@ function fieldLines(value: unknown, path: string): readonly string[] {
   return fields
     .flatMap(([name, each]) => {
       if (!withMessages && (isError || path.includes(".causes[")) && name === "message") return [];
+      // In any order.
+      if (name === "causes" && Array.isArray(each)) return causeLines(each, `${path}.${name}`);
       // What has no details may say so.
       if (name === "details" && isEmptyObject(each)) return [];
       if (name === "description" && path.includes(".columnDefinitions[")) return [];
       if (name === "managedFields") return path.includes(".rows[") ? [] : managerLines(each, `${path}.${name}`);
+      if (name === "continue" && each === "") return [];
       if (chances.has(name) && typeof each === "string") return [`${path}.${name}: ${each === "" ? "" : "by chance"}`];
       return fieldLines(each, `${path}.${name}`);
     })
@@ -191,6 +197,15 @@ function managerLines(entries: unknown, path: string): readonly string[] {
     const { manager, operation, apiVersion, subresource = "", time: _, ...rest } = entry;
     return fieldLines(rest, `${path}[${[manager, operation, apiVersion, subresource].join(" ")}]`);
   });
+}
+
+function causeLines(causes: readonly unknown[], path: string): readonly string[] {
+  const lines = causes.map((each) => {
+    const { field, reason, message } = each as { readonly [field: string]: string | undefined };
+    return `${path} ${field} ${reason}${withMessages ? ` ${chanceless(message ?? "")}` : ""}`;
+  });
+  // How often a thing is said is of no use to anybody.
+  return [...new Set(lines)];
 }
 
 function isEmptyObject(value: unknown): boolean {
