@@ -274,6 +274,47 @@ void describe("updates of a Service", () => {
     lab.close();
   });
 
+  void test("that take the second family or address away, but not the policy, are refused", async () => {
+    const lab = await cluster();
+    lab.create(service("web", { ipFamilyPolicy: "RequireDualStack" }));
+    const { clusterIPs = [] } = lab.must(services, "web").spec;
+    const policy =
+      "spec.ipFamilyPolicy: Invalid value: \"RequireDualStack\": must be 'SingleStack' to release the secondary";
+    assert.equal(
+      refused(() => update(lab, () => ({ ipFamilies: ["IPv4"] }))),
+      `Service "web" is invalid: ${policy} IP family`,
+    );
+    assert.equal(
+      refused(() => update(lab, () => ({ ipFamilies: ["IPv4"], clusterIPs: clusterIPs.slice(0, 1) }))),
+      `Service "web" is invalid: [${policy} cluster IP, ${policy} IP family]`,
+    );
+    assert.deepEqual(lab.must(services, "web").spec.clusterIPs, clusterIPs);
+    lab.close();
+  });
+
+  void test("a load balancer that wants no node ports keeps those it has, until they are taken out", async () => {
+    const lab = await cluster();
+    lab.create(service("web", { type: "LoadBalancer" }));
+    const before = lab.must(services, "web").spec.ports;
+    assert.ok((before?.[0]?.nodePort ?? 0) > 0);
+    const without = (ports?: Service["spec"]["ports"]): Partial<Service["spec"]> => ({
+      allocateLoadBalancerNodePorts: false,
+      ...(ports !== undefined && { ports }),
+    });
+    assert.deepEqual(update(lab, () => without()).spec.ports, before);
+    assert.equal(update(lab, () => without([port])).spec.ports?.[0]?.nodePort, undefined);
+    const asked = { ...port, nodePort: 30_444 };
+    assert.deepEqual(
+      update(lab, () => without([asked, { name: "more", port: 81 }])).spec.ports?.map(({ nodePort }) => nodePort),
+      [30_444, undefined],
+    );
+    assert.match(
+      refused(() => lab.create(service("other", { type: "NodePort", ports: [asked] }))),
+      /spec.ports\[0\].nodePort: Invalid value: 30444: provided port is already allocated/,
+    );
+    lab.close();
+  });
+
   void test("of the address are refused", async () => {
     const lab = await cluster();
     lab.create(service("web"));

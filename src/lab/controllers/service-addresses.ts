@@ -67,9 +67,16 @@ function isHeadless(service: Service): boolean {
   return service.spec.clusterIP === "None" || service.spec.clusterIPs?.[0] === "None";
 }
 
+/** May it have node ports (needsNodePort)? */
 function hasNodePorts(service: Service): boolean {
   const type = typeOf(service);
-  return type === "NodePort" || (type === "LoadBalancer" && service.spec.allocateLoadBalancerNodePorts !== false);
+  return type === "NodePort" || type === "LoadBalancer";
+}
+
+/** Is it given those that it does not name (shouldAllocateNodePorts)? KEP-1864: a load balancer without keeps what it has, until told otherwise. */
+function isGivenNodePorts(service: Service): boolean {
+  const isWithout = typeOf(service) === "LoadBalancer" && service.spec.allocateLoadBalancerNodePorts === false;
+  return hasNodePorts(service) && !isWithout;
 }
 
 function hasHealthCheckPort(service: Service): boolean {
@@ -161,6 +168,7 @@ function withKeptNodePorts(service: Service, before: Service): Service {
     const isSame = new Set(numbers(ports)).symmetricDifference(new Set(numbers(old))).size === 0;
     return isSame ? withSpec(service, { ports: ports.map(withoutNodePort) }) : service;
   }
+  if (!isGivenNodePorts(service)) return service;
   const used = new Set(numbers(ports));
   const kept = ports.map((port) => {
     if ((port.nodePort ?? 0) > 0) return port;
@@ -188,6 +196,7 @@ function withKeptHealthPort(service: Service, before: Service): Service {
 function withFamilies(service: Service, before: Service | undefined, { families }: ServiceAllocatorOptions): Service {
   if (!hasClusterIps(service)) return service;
   const cluster = families.map(familyName);
+  if (before !== undefined) checkReduced(service, before);
   const trimmed = before === undefined ? service : trimmedToSingle(service, before);
   const { spec } = trimmed;
   const fromIps = (spec.clusterIPs ?? []).flatMap((ip) =>
@@ -229,6 +238,23 @@ function trimmedToSingle(service: Service, before: Service): Service {
     ipFamilies: one(ipFamilies, before.spec.ipFamilies),
     clusterIPs: one(clusterIPs, before.spec.clusterIPs),
   });
+}
+
+/** Whoever takes the second address or family away says SingleStack, too: another one would be given at once. */
+function checkReduced(service: Service, { spec: before }: Service): void {
+  const { ipFamilyPolicy: policy = "SingleStack", ipFamilies, clusterIPs } = service.spec;
+  if (policy === "SingleStack") return;
+  const field = "spec.ipFamilyPolicy";
+  const isReduced = (now: readonly unknown[] = [], then: readonly unknown[] = []): boolean =>
+    now.length > 0 && now.length < then.length;
+  throwIfAny(service, [
+    ...(isReduced(clusterIPs, before.clusterIPs)
+      ? [{ field, value: policy, message: "must be 'SingleStack' to release the secondary cluster IP" }]
+      : []),
+    ...(isReduced(ipFamilies, before.ipFamilies)
+      ? [{ field, value: policy, message: "must be 'SingleStack' to release the secondary IP family" }]
+      : []),
+  ]);
 }
 
 /** In two steps, the first of which hides the second (initIPFamilyFields). */
@@ -355,8 +381,9 @@ function withNodePorts(context: Context): Service {
     const byPort = new Map<string, number>();
     for (const { port, nodePort = 0, protocol = "TCP" } of ports)
       if (nodePort > 0) byPort.set(`${port}/${protocol}`, nodePort);
+    const isGiven = isGivenNodePorts(service);
     ports = ports.map((port) => {
-      if ((port.nodePort ?? 0) > 0) return port;
+      if (!isGiven || (port.nodePort ?? 0) > 0) return port;
       const nodePort = sharedPort(byPort, port) ?? freePort(context, own);
       own.add(nodePort);
       byPort.set(`${port.port}/${port.protocol ?? "TCP"}`, nodePort);
@@ -381,6 +408,8 @@ function sharedPort(byPort: ReadonlyMap<string, number>, { port, protocol = "TCP
 }
 
 function checkedPort({ options, taken, store, service }: Context, field: string, port: number): number {
+  // Also from a range that was another one once.
+  if (taken.isOwn(store, service, port)) return port;
   const { first, last } = options.nodePorts;
   if (port < first || port > last) {
     const message = `provided port is not in the valid range. The range of valid ports is ${first}-${last}`;
@@ -404,8 +433,8 @@ interface Holdings {
   /** Is the address in the hands of another Service, or of an IPAddress object that belongs to something else? */
   hasAddress(store: Store, service: Service, address: Address): boolean;
   hasPort(store: Store, service: Service, port: number): boolean;
-  /** Does this very Service hold the address in the store? */
-  isOwn(store: Store, service: Service, address: Address): boolean;
+  /** Does this very Service hold the address or port in the store? */
+  isOwn(store: Store, service: Service, what: Address | number): boolean;
   /** Remembers what a Service is about to hold. If its write fails the store will not agree, and the hint is void. */
   note(service: Service): void;
   readonly size: number;
@@ -443,7 +472,7 @@ function createHoldings(): Holdings {
   return {
     hasAddress: (store, service, address) => isElsewhere(holder(store, address), service) || isReserved(store, address),
     hasPort: (store, service, port) => isElsewhere(holder(store, port), service),
-    isOwn: (store, service, address) => holder(store, address) === keyOf(service),
+    isOwn: (store, service, what) => holder(store, what) === keyOf(service),
     note,
     get size() {
       return hints.size;

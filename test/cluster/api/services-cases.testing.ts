@@ -283,6 +283,14 @@ export const cases: readonly Case[] = casesOf("v1/services", [
     { spec: { clusterIP: null } },
   ],
   [
+    "node ports of a load balancer that wants none any more",
+    of_({ type: "LoadBalancer", ports }),
+    { spec: { allocateLoadBalancerNodePorts: false } },
+    { spec: { ports: [{ port: 80 }] } },
+    { spec: { ports: [{ port: 80, nodePort: 31006 }] } },
+    { spec: { type: "ClusterIP" } },
+  ],
+  [
     "another health check port",
     of_({ type: "LoadBalancer", externalTrafficPolicy: "Local", ports }),
     { spec: { healthCheckNodePort: 32001 } },
