@@ -48,6 +48,16 @@ void test("one address per family, kept; a prefix's first one is not given", () 
   ]);
 });
 
+void test("who prefers two families takes the one that the pools have; who requires them waits", () => {
+  const pools = [pool("a", ["192.0.2.1"])];
+  const of = (ipFamilyPolicy: "PreferDualStack" | "RequireDualStack"): readonly string[] | string => {
+    const { spec, ...rest } = service();
+    return chooseAddresses({ ...rest, spec: { ...spec, ipFamilyPolicy } }, { families: [6, 4], pools, ...free });
+  };
+  assert.deepEqual(of("PreferDualStack"), ["192.0.2.1"]);
+  assert.match(String(of("RequireDualStack")), /there is no IPv6 pool/);
+});
+
 void test("why there is none", () => {
   const pools = [pool("a", ["192.0.2.1"]), pool("gold", ["192.0.2.2"], { matchLabels: { tier: "gold" } })];
   const none = (given: Service, isFree: (address: string) => boolean = () => true): readonly string[] | string =>
@@ -57,7 +67,11 @@ void test("why there is none", () => {
     /pool of addresses \(192\.0\.2\.1\) has none left/,
   );
   assert.deepEqual(none(service({ labels: { tier: "gold" }, pool: "gold" })), ["192.0.2.2"]);
-  assert.match(String(none(service({ pool: "gold" }))), /there is no LoadBalancerPool gold/);
+  assert.match(
+    String(none(service({ pool: "gold" }))),
+    /LoadBalancerPool gold \(annotation .*\) is not for this Service: its serviceSelector selects other labels/,
+  );
+  assert.match(String(none(service({ pool: "golden" }))), /there is no LoadBalancerPool golden/);
   assert.match(String(none(service({ ip: "203.0.113.1" }))), /203\.0\.113\.1 \(spec\.loadBalancerIP\) is in no pool/);
   assert.match(
     String(chooseAddresses(service(), { families: [6], pools, ...free })),

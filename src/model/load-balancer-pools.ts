@@ -83,13 +83,18 @@ export function chooseAddresses(
     .filter(({ metadata }) => wishedPool === undefined || metadata.name === wishedPool)
     .filter(({ spec }) => spec.serviceSelector === undefined || selects(spec.serviceSelector, service.metadata.labels))
     .toSorted((a, b) => (a.metadata.name < b.metadata.name ? -1 : 1));
-  if (pools.length === 0 && wishedPool !== undefined)
-    return `there is no LoadBalancerPool ${wishedPool} (annotation ${poolAnnotation}) for this Service`;
+  if (pools.length === 0 && wishedPool !== undefined) return withoutPool(wishedPool, from.pools);
   const entries = pools.flatMap(({ spec }) => spec.addresses);
   const wished = parseAddress(service.spec.loadBalancerIP ?? "");
+  const usableOf = (family: Family): readonly string[] =>
+    entries.filter((entry) => familyOf(entry) === family && parseRanges(entry) !== undefined);
+  // KEP-563: who only prefers two families takes the one that there is.
+  const isContent =
+    service.spec.ipFamilyPolicy === "PreferDualStack" && families.some((one) => usableOf(one).length > 0);
   const chosen: Address[] = [];
   for (const family of families) {
-    const usable = entries.filter((entry) => familyOf(entry) === family && parseRanges(entry) !== undefined);
+    const usable = usableOf(family);
+    if (usable.length === 0 && isContent) continue;
     if (usable.length === 0) return `there is no IPv${family} pool of addresses for load balancers`;
     const isIn = (address: Address): boolean =>
       usable.some((entry) => parseRanges(entry)?.some((range) => contains(range, address)) === true);
@@ -106,6 +111,13 @@ export function chooseAddresses(
 
 function ingressOf(addresses: readonly Address[]): readonly LoadBalancerIngress[] {
   return addresses.map((ip) => ({ ip, ipMode: "VIP" }));
+}
+
+function withoutPool(wished: string, pools: readonly LoadBalancerPool[]): string {
+  const text = `LoadBalancerPool ${wished} (annotation ${poolAnnotation})`;
+  return pools.some(({ metadata }) => metadata.name === wished)
+    ? `${text} is not for this Service: its serviceSelector selects other labels`
+    : `there is no ${text}`;
 }
 
 /** The first of a prefix is the network's own address to many programs, and not given. */
