@@ -11,6 +11,7 @@ import type { Service } from "../kube/kinds.ts";
 import type { KubeObject } from "../kube/object.ts";
 import type { NetworkNamespace } from "../kernel/namespaces.ts";
 import type { ClusterObjects, ObjectChanges } from "../model/build.ts";
+import { defaultNodePorts } from "../model/cluster.ts";
 import type { ClusterConfig } from "../model/network.ts";
 import { compileZone, type Zone } from "../program/zone.ts";
 import { followCorefile } from "../serve/dns/corefile-file.ts";
@@ -332,6 +333,6 @@ function configOf(domain: string, dnsAddresses: readonly Address[]): ClusterConf
     dnsAddresses,
     overlay: "vxlan",
     underlayMtu: 1500,
-    nodePorts: { first: 30_000, last: 32_767 },
+    nodePorts: defaultNodePorts,
   };
 }

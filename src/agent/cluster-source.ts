@@ -7,6 +7,7 @@ import { outermost, parsePrefix, type Prefix } from "../ip/prefix.ts";
 import type { KubeObject } from "../kube/object.ts";
 import type { Node } from "../kube/kinds.ts";
 import type { ClusterObjects, ObjectChanges } from "../model/build.ts";
+import { defaultNodePorts } from "../model/cluster.ts";
 import type { ClusterConfig, LocalPods, Network, Routing } from "../model/network.ts";
 import { addressesIn } from "../model/node-ports.ts";
 import { withNodes } from "../model/services-list.ts";
@@ -36,6 +37,8 @@ export interface ClusterSourceOptions {
   readonly serviceCidrs: readonly Prefix[];
   /** Where node ports answer: on addresses of the machine in these ranges; absent: the node's own primary ones. */
   readonly nodePortCidrs?: readonly Prefix[];
+  /** Where kube-apiserver has node ports, if it was told. */
+  readonly nodePorts?: { readonly first: number; readonly last: number };
   readonly domain: string;
   /** What this node is about to say of its way to other nodes' pods. */
   readonly routing?: Routing;
@@ -266,7 +269,7 @@ function configOf(
     overlay: "vxlan",
     ...(options.routing !== undefined && options.routing !== "vxlan" && { direct: "taken" as const }),
     underlayMtu: machine.mtuOf(own) ?? 1500,
-    nodePorts: { first: 30_000, last: 32_767 },
+    nodePorts: options.nodePorts ?? defaultNodePorts,
   } as const;
   switch (scope.kind) {
     case "all":

@@ -55,6 +55,8 @@ export interface ProcessOptions {
   readonly clusterCidrs: readonly Prefix[];
   readonly serviceCidrs: readonly Prefix[];
   readonly nodePortCidrs?: readonly Prefix[];
+  /** Where kube-apiserver has node ports, if it was told. */
+  readonly nodePorts?: { readonly first: number; readonly last: number };
   readonly domain: string;
   /** How this node reaches other nodes' pods; what its Node object says where absent. */
   readonly routing?: Routing;

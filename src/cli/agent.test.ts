@@ -39,6 +39,11 @@ void test("what is wrong on the command line is said with the option's name, bef
       /--node-cidr-mask-size-ipv4 NaN does not divide/,
     ],
     [{ nodeportAddresses: "127.0.0.0/8,::1/128" }, /--nodeport-addresses ::1\/128: the kernel lets no packet/],
+    [{ serviceNodePortRange: "20000" }, /--service-node-port-range 20000: must be two ports such as 30000-32767/],
+    [
+      { serviceNodePortRange: "100-70000" },
+      /node ports 100-70000 are no range of ports from 1 to 65535: choose another --service-node-port-range/,
+    ],
     [{ nodeportAddresses: "eth0" }, /--nodeport-addresses eth0 is no CIDR/],
   ];
   for (const [given, message] of cases) await assert.rejects(agent("run", { ...options, ...given }), message);

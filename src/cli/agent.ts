@@ -15,7 +15,7 @@ import { parsePrefix, type Prefix } from "../ip/prefix.ts";
 import type { Routing } from "../model/network.ts";
 import type { SocketAddress } from "../kernel/sockets.ts";
 import type { HealthAddresses } from "../serve/proxy/health.ts";
-import { nodePortRanges } from "./node-ports.ts";
+import { nodePortNumbers, nodePortRanges } from "./node-ports.ts";
 import { findAccess } from "../watch/cluster/kubeconfig.ts";
 
 export interface AgentOptions {
@@ -30,6 +30,7 @@ export interface AgentOptions {
   readonly podBridgeInterface?: string;
   readonly podInterfaceNamePrefix?: string;
   readonly nodeportAddresses?: string;
+  readonly serviceNodePortRange?: string;
   readonly healthzBindAddress: string;
   readonly metricsBindAddress: string;
   readonly domain: string;
@@ -66,12 +67,14 @@ export default async function agent(action: string | undefined, options: AgentOp
 async function run(options: AgentOptions): Promise<number> {
   const node = (options.hostnameOverride ?? options.node ?? hostname()).trim().toLowerCase();
   const nodePortCidrs = nodePortRanges(options.nodeportAddresses);
+  const nodePorts = nodePortNumbers(options.serviceNodePortRange);
   const scope = scopeOf(options);
   const clusterCidrs = ranges("--cluster-cidr", options.clusterCidr);
   const chosen = {
     clusterCidrs,
     serviceCidrs: ranges("--service-cidr", options.serviceCidr),
     ...(nodePortCidrs === undefined ? {} : { nodePortCidrs }),
+    ...(nodePorts === undefined ? {} : { nodePorts }),
     domain: options.domain,
     ...(options.routing !== undefined && { routing: options.routing }),
     podCidrs: ranges("--pod-cidr", options.podCidr),

@@ -86,6 +86,7 @@ program
     "--nodeport-addresses <list>",
     "ranges of nodes' addresses that node ports answer at; 127.0.0.0/8 adds each node's own 127.0.0.1 (default: primary)",
   )
+  .option("--service-node-port-range <ports>", "where node ports are (default: 30000-32767)")
   .option("--publish <port:service...>", "a port of 127.0.0.1 that leads to a Service: 8080:NAMESPACE/SERVICE[:PORT]")
   .option("--timeout <seconds>", "how long to wait until all is ready", "120")
   .option("--no-wait", "return as soon as the objects are stored")
@@ -278,6 +279,10 @@ const agentCommand = program
   .option(
     "--nodeport-addresses <list>",
     "ranges of this node's addresses that node ports answer at; 127.0.0.0/8 adds 127.0.0.1, for this node alone (default: primary)",
+  )
+  .option(
+    "--service-node-port-range <ports>",
+    "where kube-apiserver has node ports, if it was told: no external address takes them (default: 30000-32767)",
   )
   .option("--healthz-bind-address <address>", "for /healthz and /livez", "0.0.0.0:10256")
   .option("--metrics-bind-address <address>", "for /metrics and /proxyMode", "127.0.0.1:10249")

@@ -1,6 +1,9 @@
-// `--nodeport-addresses` of agent and lab, kube-proxy's words: ranges of nodes' own addresses, or `primary`, which is also the default.
+// What agent and lab are told of node ports: `--nodeport-addresses`, kube-proxy's words (ranges of nodes' own addresses, or `primary`, which is
+// also the default), and `--service-node-port-range`, kube-apiserver's.
 
 import { parsePrefix, type Prefix } from "../ip/prefix.ts";
+import { checkedNodePorts } from "../model/cluster.ts";
+import type { ClusterConfig } from "../model/network.ts";
 
 /** Undefined: node ports answer at the node's InternalIPs. Throws an Error that names the flag. */
 export function nodePortRanges(list: string | undefined): readonly Prefix[] | undefined {
@@ -15,4 +18,12 @@ export function nodePortRanges(list: string | undefined): readonly Prefix[] | un
       "--nodeport-addresses ::1/128: the kernel lets no packet of ::1 out to an endpoint: give 127.0.0.0/8, or ranges of links' addresses",
     );
   });
+}
+
+/** `30000-32767`. Undefined: that default. Throws an Error that names the flag. */
+export function nodePortNumbers(text: string | undefined): ClusterConfig["nodePorts"] | undefined {
+  if (text === undefined) return undefined;
+  const [, first, last] = /^(\d+)-(\d+)$/.exec(text.trim()) ?? [];
+  if (first === undefined) throw new Error(`--service-node-port-range ${text}: must be two ports such as 30000-32767`);
+  return checkedNodePorts({ first: Number(first), last: Number(last) });
 }

@@ -16,7 +16,7 @@ import { labPaths, makeLabFolder, type LabPaths } from "../lab/paths.ts";
 import { clusterConfig, nodePodCidrBits } from "../model/cluster.ts";
 import type { Routing } from "../model/network.ts";
 import { loadManifests } from "./manifests.ts";
-import { nodePortRanges } from "./node-ports.ts";
+import { nodePortNumbers, nodePortRanges } from "./node-ports.ts";
 import { count, stepLine } from "./report.ts";
 
 interface UpOptions {
@@ -30,6 +30,7 @@ interface UpOptions {
   readonly domain?: string;
   readonly routing?: Routing;
   readonly nodeportAddresses?: string;
+  readonly serviceNodePortRange?: string;
   readonly apiPort: string;
   readonly packets: "on" | "off" | "auto";
   readonly dns?: "pods" | "node-local";
@@ -76,7 +77,11 @@ export default async function up(options: UpOptions): Promise<number> {
       throw new Error(
         `lab "${options.name}" runs with packets ${config.packets}: stop it first (fairlead down --keep${nameFlag(options)})`,
       );
-    const atStart = Object.entries({ "--publish": options.publish, "--nodeport-addresses": options.nodeportAddresses });
+    const atStart = Object.entries({
+      "--publish": options.publish,
+      "--nodeport-addresses": options.nodeportAddresses,
+      "--service-node-port-range": options.serviceNodePortRange,
+    });
     for (const [option, value] of atStart)
       if (value !== undefined)
         throw new Error(
@@ -169,6 +174,7 @@ function checkRoom(podCidrs: readonly Prefix[], nodes: number): void {
 function switchableSettings({
   publish,
   nodeportAddresses,
+  serviceNodePortRange,
   dns,
   policy,
   policyConnections,
@@ -177,6 +183,7 @@ function switchableSettings({
 }: UpOptions): Partial<LabConfig> {
   return {
     ...(nodeportAddresses !== undefined && { nodePortCidrs: nodePortRanges(nodeportAddresses) ?? [] }),
+    ...optionalNodePorts(serviceNodePortRange),
     ...(publish !== undefined && { publish: publish.map(parsePublished) }),
     controllers,
     ...(dns !== undefined && { dns }),
@@ -184,6 +191,11 @@ function switchableSettings({
     ...(policyConnections !== undefined && { establishedConnections: policyConnections }),
     ...(policyLog !== undefined && { policyLog }),
   };
+}
+
+function optionalNodePorts(text: string | undefined): Pick<LabConfig, "nodePorts"> {
+  const nodePorts = nodePortNumbers(text);
+  return nodePorts === undefined ? {} : { nodePorts };
 }
 
 function readConfig(paths: LabPaths): LabConfig {

@@ -21,6 +21,8 @@ export interface LabConfig {
   readonly subnets?: readonly Prefix[];
   /** Ranges of nodes' addresses that node ports answer at; their InternalIPs where there are none. */
   readonly nodePortCidrs?: readonly Prefix[];
+  /** Where node ports are; 30000 to 32767 where absent. */
+  readonly nodePorts?: { readonly first: number; readonly last: number };
   /** Of the API server, on 127.0.0.1 of the host. */
   readonly apiPort: number;
   /** Ports of the host's loopback that lead to Services. */

@@ -67,7 +67,7 @@ const refused: readonly (readonly [ClusterOptions, string])[] = [
   [{ underlayMtu: 1300 }, "mtu: underlay MTU 1300 is not between 1350 and 65535 bytes: choose another --mtu"],
   [
     { nodePorts: { first: 32767, last: 30000 } },
-    "node ports: node ports 32767-30000 are no range of ports from 1 to 65535: choose another --node-ports",
+    "node ports: node ports 32767-30000 are no range of ports from 1 to 65535: choose another --service-node-port-range",
   ],
 ];
 

@@ -17,6 +17,9 @@ import {
 import type { ClusterConfig, Routing } from "./network.ts";
 import { isRouting, routings } from "./node.ts";
 
+/** kube-apiserver's --service-node-port-range where nothing is said. */
+export const defaultNodePorts: ClusterConfig["nodePorts"] = { first: 30_000, last: 32_767 };
+
 /** What may be chosen. Ranges given replace the default of their own family only. */
 export interface ClusterOptions {
   /** Primary first. */
@@ -72,7 +75,7 @@ export function clusterConfig(options: ClusterOptions = {}): ClusterConfig {
     ...(options.subnets !== undefined && { subnets: checkedSubnets(options.subnets, nodeCidrs) }),
     underlayMtu: checkedMtu(options.underlayMtu ?? 1500, families),
     loadBalancerCidrs: nodeCidrs.flatMap(poolOf),
-    nodePorts: checkedNodePorts(options.nodePorts ?? { first: 30000, last: 32767 }),
+    nodePorts: checkedNodePorts(options.nodePorts ?? defaultNodePorts),
     ...(options.policy !== undefined && { policy: options.policy }),
     ...(options.establishedConnections !== undefined && { establishedConnections: options.establishedConnections }),
     ...(options.policyLog !== undefined && { policyLog: options.policyLog }),
@@ -229,14 +232,12 @@ function checkedSubnets(texts: readonly string[], nodeCidrs: readonly Prefix[]):
   return subnets;
 }
 
-function checkedNodePorts({ first, last }: { readonly first: number; readonly last: number }): {
-  readonly first: number;
-  readonly last: number;
-} {
+/** Throws ClusterConfigError. */
+export function checkedNodePorts({ first, last }: ClusterConfig["nodePorts"]): ClusterConfig["nodePorts"] {
   const isPort = (port: number): boolean => Number.isInteger(port) && port >= 1 && port <= 65535;
   if (!isPort(first) || !isPort(last) || first > last)
     fail(
-      `node ports ${first}-${last} are no range of ports from 1 to 65535: choose another --node-ports`,
+      `node ports ${first}-${last} are no range of ports from 1 to 65535: choose another --service-node-port-range`,
       "node ports",
     );
   return { first, last };

@@ -149,6 +149,22 @@ describe("in kube-proxy's place, beside a bridge that another program made", () 
     await agent.end();
   });
 
+  void test("an external address that is the node's own takes no port of --service-node-port-range", async () => {
+    const given = { externalIPs: ["172.18.0.11"], ports: [{ name: "http", port: 20_080, protocol: "TCP" }] };
+    const { pod, api } = place;
+    const endpoint = { address: pod("a").address, node: "node-1" };
+    for (const object of serviceObjects("taker", "10.96.0.104", [endpoint], given)) api.api.create(object);
+    const outcome = async (): Promise<string> => (await ask(pod("client").namespace, "172.18.0.11", 20_080)).outcome;
+    agent = place.start();
+    await agent.says(/programmed/);
+    assert.equal(await outcome(), "answered", "with the default range it is anybody's");
+    await agent.end();
+    agent = place.start({ "service-node-port-range": "20000-20999" });
+    await agent.says(/programmed/);
+    assert.equal(await outcome(), "refused");
+    await agent.end();
+  });
+
   void test("node ports at 127.0.0.1 lead everywhere and for the node alone; the guard is there before, and cleanup says what stays", async () => {
     const { node, topology } = place;
     const setting = "net/ipv4/conf/all/route_localnet";

@@ -89,6 +89,10 @@ test("bad flags and names of a lab that is to start: nothing starts, nothing is 
       ],
       ["--service-cidr 172.18.0.0/16", /overlaps node range 172\.18\.0\.0\/16: choose another --service-cidr/],
       ["--nodeport-addresses eth0", /--nodeport-addresses eth0 is no CIDR/],
+      [
+        "--service-node-port-range 40000-30000",
+        /40000-30000 are no range of ports .* choose another --service-node-port-range/,
+      ],
       ["--nodeport-addresses ::1/128", /the kernel lets no packet of ::1 out/],
       ["--pod-cidr 10.0.0.0/33", /"10\.0\.0\.0\/33" is no prefix/],
       ["--pod-cidr 10.244.0.0/23", /has room for 1 node with a \/23 each, not for 3: give --pod-cidr a \/21 or larger/],

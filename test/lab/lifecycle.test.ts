@@ -153,6 +153,42 @@ test("three labs started at the same moment get a port each", async () => {
   });
 });
 
+test("node ports come from the range that --service-node-port-range says; what a Service has it keeps with another one", async () => {
+  await withLabs((lab) => {
+    const service = (name: string, label: string): string =>
+      lab.file(
+        `${name}.yaml`,
+        `apiVersion: v1
+kind: Service
+metadata: { name: ${name}, labels: { since: ${label} } }
+spec: { type: NodePort, ports: [{ port: 80 }] }
+`,
+      );
+    const portOf = (name: string): number => {
+      const { stdout } = lab.fairlead("get", "service", name, "-o", "json");
+      return (JSON.parse(stdout) as { spec: { ports: readonly { nodePort: number }[] } }).spec.ports[0]?.nodePort ?? 0;
+    };
+    const up = (...range: readonly string[]): void => {
+      const { status, stdout, stderr } = lab.fairlead("up", "--packets", "off", "--nodes", "1", ...range);
+      assert.equal(status, 0, stdout + stderr);
+    };
+    up("--service-node-port-range", "20000-20047");
+    assert.equal(lab.fairlead("apply", "-f", service("old", "first")).status, 0);
+    const port = portOf("old");
+    assert.ok(port >= 20_000 && port <= 20_047, String(port));
+    assert.match(
+      lab.fairlead("up", "--service-node-port-range", "1-9").stderr,
+      /--service-node-port-range: .* runs already/,
+    );
+    lab.fairlead("down", "--keep");
+    up("--service-node-port-range", "30000-32767");
+    assert.equal(lab.fairlead("apply", "-f", service("old", "second")).status, 0);
+    assert.equal(portOf("old"), port);
+    assert.equal(lab.fairlead("apply", "-f", service("new", "second")).status, 0);
+    assert.ok(portOf("new") >= 30_000, String(portOf("new")));
+  });
+});
+
 test("a lab whose folder was removed by hand ends; other folders beside labs are none", async () => {
   await withLabs(async (lab) => {
     assert.equal(lab.fairlead("up", "--nodes", "1").status, 0);
