@@ -2,7 +2,7 @@
 //
 // Not here: the Program's own text (program/format.ts).
 
-import { familyOf } from "../ip/address.ts";
+import { familyOf, type Address } from "../ip/address.ts";
 import type { NetworkKernel } from "../kernel/kernel.ts";
 import { ineligibility } from "../model/eligible.ts";
 import type { Network, NetworkNode } from "../model/network.ts";
@@ -51,8 +51,7 @@ export function servicesText({ program, network, node, kernel, announced }: Serv
   const hits = kernel === undefined ? undefined : frontendHits(program, kernel);
   const asked = [...(hits ?? [])].map(([key, count]) => {
     const [address = "", protocol = "", port = ""] = key.split(" ");
-    const place = familyOf(address) === 6 ? `[${address}]:${port}` : `${address}:${port}`;
-    return `  ${place}/${protocol}  ${count} ${count === 1 ? "connection" : "connections"}\n`;
+    return `  ${place(address, port)}/${protocol}  ${count} ${count === 1 ? "connection" : "connections"}\n`;
   });
   const idle = node === undefined ? [] : idleEndpoints(network, node);
   return [
@@ -64,6 +63,10 @@ export function servicesText({ program, network, node, kernel, announced }: Serv
     ...section("connections so far", asked),
     ...section("endpoints that get no new connections from here", idle),
   ].join("");
+}
+
+function place(address: Address, port: number | string): string {
+  return familyOf(address) === 6 ? `[${address}]:${port}` : `${address}:${port}`;
 }
 
 function section(title: string, lines: readonly string[]): readonly string[] {
@@ -83,7 +86,9 @@ function idleEndpoints(network: Network, node: NetworkNode): readonly string[] {
             });
             if (why === undefined) return [];
             const who = podBehind(endpoint) ?? formatOrigin(endpoint.origin);
-            return [`  ${service.namespace}/${service.name}  ${endpoint.address}:${endpoint.port}  ${who}: ${why}\n`];
+            return [
+              `  ${service.namespace}/${service.name}  ${place(endpoint.address, endpoint.port)}  ${who}: ${why}\n`,
+            ];
           }),
         ),
   );

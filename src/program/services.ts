@@ -307,7 +307,7 @@ function chains(family: Family): readonly NftChain[] {
         rule("a Service, node port or host port", asks("services")),
         rule("a Service, but no port of it", [isIn("service-addresses", destination), goTo("refuse")]),
         // A Service so new that we have not heard of it: silence makes clients try again, a refusal makes them fail.
-        rule("no Service (yet)", [isIn("service-ranges", destination), counter, drop]),
+        rule("no Service has this address (yet)", [isIn("service-ranges", destination), counter, drop]),
         rule("a load balancer's address, but no port of it", [
           isIn("load-balancer-ranges", destination),
           goTo("refuse"),
@@ -328,7 +328,7 @@ function chains(family: Family): readonly NftChain[] {
 /** spec.loadBalancerSourceRanges. */
 function strangers(family: Family): NftRule {
   const target = targetFields(family);
-  return rule("sources that a load balancer's address does not answer to", [
+  return rule("the load balancer's address does not answer to this source", [
     isIn("restricted", ...target),
     isNotIn("allowed", ...target, family === 4 ? "ip saddr" : "ip6 saddr"),
     counter,

@@ -7,6 +7,7 @@ import { addressFromValue, addressValue, familyOf, type Address, type Family } f
 import { contains } from "../ip/prefix.ts";
 import type { Mac } from "../ip/mac.ts";
 import type { Origin } from "../kube/object.ts";
+import { parseOutcomeNumber } from "../program/choice.ts";
 import { formatRule } from "../program/nftables/format.ts";
 import type {
   ElementValue,
@@ -51,6 +52,8 @@ export type Hook = "prerouting" | "input" | "forward" | "output" | "postrouting"
 export interface HookResult {
   readonly verdict: "accept" | "drop" | "reject";
   readonly rejectWith?: string;
+  /** Why, in words, where it was not accepted and a rule or number says so. */
+  readonly reason?: string;
   readonly steps: readonly Step[];
   /** New destination, where a nat chain chose one. */
   readonly dnat?: {
@@ -101,16 +104,26 @@ export function runHook(
       state.untracked !== undefined && (chain.base?.priority ?? 0) < trackingPriority
         ? { ...state, packet: state.untracked }
         : state;
-    const run: ChainRun = { table, layer, state: seen, facts, steps, origin: undefined, service: undefined, depth: 0 };
+    const run: ChainRun = {
+      table,
+      layer,
+      state: seen,
+      facts,
+      steps,
+      origin: undefined,
+      reason: undefined,
+      service: undefined,
+      depth: 0,
+    };
     const end = runChain(chain, run) ?? { kind: chain.base?.policy ?? "accept" };
     origin = run.origin ?? origin;
     switch (end.kind) {
       case "accept":
         break;
       case "drop":
-        return { verdict: "drop", steps, origin };
+        return { verdict: "drop", steps, origin, ...because(run) };
       case "reject":
-        return { verdict: "reject", rejectWith: end.with, steps, origin };
+        return { verdict: "reject", rejectWith: end.with, steps, origin, ...because(run) };
       case "dnat":
         dnat = { ...end, service: run.service };
         break;
@@ -120,6 +133,10 @@ export function runHook(
     }
   }
   return { verdict: "accept", steps, origin, ...(dnat && { dnat }), ...(snat && { snat }) };
+}
+
+function because({ reason }: ChainRun): Pick<HookResult, "reason"> {
+  return reason === undefined ? {} : { reason };
 }
 
 /** linux/netfilter_ipv4.h: NF_IP_PRI_CONNTRACK. */
@@ -133,6 +150,8 @@ interface ChainRun {
   readonly steps: Step[];
   /** Of the last element or rule that decided. */
   origin: Origin | undefined;
+  /** What the last rule that decided is for, or what the number it found means. */
+  reason: string | undefined;
   /** Of the element that sent the packet into a Service's chain. */
   service: Origin | undefined;
   depth: number;
@@ -148,7 +167,7 @@ type ChainEnd =
 type Effect =
   | { readonly kind: "next" }
   | { readonly kind: "break" }
-  | { readonly kind: "verdict"; readonly verdict: NftVerdict; readonly origin: Origin }
+  | { readonly kind: "verdict"; readonly verdict: NftVerdict; readonly origin: Origin; readonly reason?: string }
   | { readonly kind: "end"; readonly end: ChainEnd };
 
 const next: Effect = { kind: "next" };
@@ -169,6 +188,7 @@ function runChain(chain: NftChain, run: ChainRun): ChainEnd | undefined {
       case "verdict": {
         const { verdict } = effect;
         run.origin = effect.origin;
+        run.reason = effect.reason ?? rule.comment;
         switch (verdict.kind) {
           case "accept":
           case "drop":
@@ -240,7 +260,8 @@ function runStatement(statement: Statement, rule: NftRule, run: ChainRun): Effec
       // A number's meaning answers to nobody: who gave the number decided.
       const origin = element.origin === builtIn ? (run.origin ?? element.origin) : element.origin;
       run.service = origin;
-      return { kind: "verdict", verdict: element.data, origin };
+      const reason = statement.map === "choices" ? reasonOf(element) : undefined;
+      return { kind: "verdict", verdict: element.data, origin, ...(reason !== undefined && { reason }) };
     }
     case "dnat": {
       const element = findElement(setNamed(run.table, statement.map), keyValues(statement.key, run));
@@ -300,6 +321,14 @@ function runStatement(statement: Statement, rule: NftRule, run: ChainRun): Effec
     case "verdict":
       return { kind: "verdict", verdict: statement.verdict, origin: run.origin ?? rule.origin };
   }
+}
+
+/** Of a number that stands for no endpoint. */
+function reasonOf({ key: [number = ""] }: NftElement): string | undefined {
+  const outcome = parseOutcomeNumber(number);
+  if (outcome === "refuse") return "no endpoint is ready";
+  if (outcome === "drop") return "no endpoint on this node, and traffic policy Local";
+  return undefined;
 }
 
 function matches(statement: Statement & { kind: "match" }, run: ChainRun): boolean {

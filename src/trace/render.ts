@@ -193,7 +193,7 @@ function summaryLine(step: Step, hop: Hop, nodes: readonly Hop[], seen?: Step): 
     case "guard":
       return { label: "guard", text: `${step.verdict}: ${step.detail}`, origin: step.origin };
     case "reject":
-      return { label: "reject", text: `answered with ${step.with}`, origin: step.origin };
+      return { label: "reject", text: rejectText(step), origin: step.origin };
     case "drop":
       return { label: "drop", text: step.detail, origin: step.origin };
     case "no-route":
@@ -203,6 +203,10 @@ function summaryLine(step: Step, hop: Hop, nodes: readonly Hop[], seen?: Step): 
     case "reply":
       return { label: "reply", text: `comes back from ${step.restored}`, origin: undefined };
   }
+}
+
+function rejectText({ with: answer, reason }: Step & { kind: "reject" }): string {
+  return reason === undefined ? `answered with ${answer}` : `answered with ${answer}: ${reason}`;
 }
 
 function policyLine(step: Step & { kind: "policy" }): Pick<Line, "text" | "origin" | "place"> {
@@ -300,7 +304,7 @@ function fullText(step: Step): string {
     case "rule":
       return `${step.table} ${step.chain}: ${step.text}  → ${step.verdict}  ${originText(step.origin)}`;
     case "reject":
-      return `reject with ${step.with}  ${originText(step.origin)}`;
+      return `${rejectText(step)}  ${originText(step.origin)}`;
     case "drop":
       return `drop: ${step.detail}  ${originText(step.origin)}`;
     case "no-route":

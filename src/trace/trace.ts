@@ -94,7 +94,7 @@ export type Step =
       readonly verdict: string;
       readonly origin: Origin;
     }
-  | { readonly kind: "reject"; readonly with: string; readonly origin: Origin }
+  | { readonly kind: "reject"; readonly with: string; readonly reason?: string; readonly origin: Origin }
   | { readonly kind: "drop"; readonly detail: string; readonly origin: Origin }
   | { readonly kind: "no-route"; readonly to: Address; readonly origin?: Origin }
   | {

@@ -408,10 +408,11 @@ function translated(state: PacketState, packet: Packet, result: HookResult): Pac
 function refused(steps: Step[], result: HookResult, node: NetworkNode): End {
   const origin = result.origin ?? node.origin;
   if (result.verdict === "reject") {
-    steps.push({ kind: "reject", with: result.rejectWith ?? "port-unreachable", origin });
+    const { rejectWith = "port-unreachable", reason } = result;
+    steps.push({ kind: "reject", with: rejectWith, ...(reason !== undefined && { reason }), origin });
     return gone("refused");
   }
-  steps.push({ kind: "drop", detail: "dropped by a rule", origin });
+  steps.push({ kind: "drop", detail: result.reason ?? "dropped by a rule", origin });
   return gone("dropped");
 }
 
