@@ -5,11 +5,46 @@
 
 import type { Node } from "../kube/kinds.ts";
 import { ApiError, resourcePath, type ClusterClient } from "../watch/cluster/client.ts";
+import type { AgentEvent } from "./agent.ts";
 import { postEvent } from "./cluster-events.ts";
 
 export interface NodeEvents {
   /** Tells the cluster; never waits and never throws. The same reason and message are one Event with a count. */
-  tell(event: { readonly type: "Normal" | "Warning"; readonly reason: string; readonly message: string }): void;
+  tell(event: NodeEvent): void;
+}
+
+export interface NodeEvent {
+  readonly type: "Normal" | "Warning";
+  readonly reason: string;
+  readonly message: string;
+}
+
+/** What of an agent's work the cluster should know: what others changed and was put back, and what could not be done. */
+export function eventsOf(event: AgentEvent): readonly NodeEvent[] {
+  switch (event.kind) {
+    case "reconciled": {
+      const { drift, failures } = event.report;
+      const [first] = drift;
+      const [failure] = failures;
+      const more = drift.length > 1 ? `, and ${drift.length - 1} more` : "";
+      return [
+        ...(first === undefined
+          ? []
+          : [{ type: "Warning", reason: "DriftPutBack", message: `${first.kind}: ${first.text}${more}` } as const]),
+        ...(failure === undefined
+          ? []
+          : [
+              {
+                type: "Warning",
+                reason: "NotProgrammed",
+                message: `${failure.text}: ${failure.error.message}`,
+              } as const,
+            ]),
+      ];
+    }
+    case "compile-failed":
+      return [{ type: "Warning", reason: "CompileFailed", message: String(event.error) }];
+  }
 }
 
 /** Events of a kind are told at most this often. */

@@ -36,7 +36,7 @@ import { startLoadBalancers, type LoadBalancers } from "./load-balancers.ts";
 import { takeAgentLock } from "./lock.ts";
 import { collectBetween, settleMemory } from "./memory.ts";
 import { watchMachine, type MachineFacts } from "./machine.ts";
-import { clearNetworkUnavailable, createNodeEvents, type NodeEvents } from "./node-events.ts";
+import { clearNetworkUnavailable, createNodeEvents, eventsOf, type NodeEvents } from "./node-events.ts";
 import { startShowServer } from "./show-server.ts";
 import type { ShownNode } from "./show.ts";
 import { changesText, networkProgrammingText, processText, watchMetricsText } from "./watch-metrics.ts";
@@ -424,20 +424,13 @@ function tell(event: AgentEvent, log: (line: string) => void, events: NodeEvents
     case "reconciled": {
       const { report } = event;
       for (const line of formatReport(report).split("\n")) log(`${line} (${event.tookMs.toFixed(1)} ms)`);
-      const [drift] = report.drift;
-      if (drift !== undefined) {
-        const more = report.drift.length > 1 ? `, and ${report.drift.length - 1} more` : "";
-        events.tell({ type: "Warning", reason: "DriftPutBack", message: `${drift.kind}: ${drift.text}${more}` });
-      }
-      const [failure] = report.failures;
-      if (failure !== undefined)
-        events.tell({ type: "Warning", reason: "NotProgrammed", message: `${failure.text}: ${failure.error.message}` });
-      return;
+      break;
     }
     case "compile-failed":
       log(`compile failed, the last program stays: ${String(event.error)}`);
-      events.tell({ type: "Warning", reason: "CompileFailed", message: String(event.error) });
+      break;
   }
+  for (const each of eventsOf(event)) events.tell(each);
 }
 
 /** Says on the Node what the command line said, whether policies are in force and load balancers announced, again and again until it stands there. */

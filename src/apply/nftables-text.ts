@@ -5,6 +5,7 @@
 import type { Origin } from "../kube/object.ts";
 import { elementCount, type NftPlan } from "../program/nftables/diff.ts";
 import { encodeElements } from "../program/nftables/encode.ts";
+import { formatElementState } from "../program/nftables/format-state.ts";
 import type { NftElement, NftSet, NftTable, NftVerdict } from "../program/nftables/ruleset.ts";
 import type { NftBatchItem, NftElementState } from "../wire/netlink/nftables.ts";
 import { changeBetween } from "../program/nftables/element-list.ts";
@@ -48,7 +49,10 @@ export function describeItem(item: NftBatchItem, table: NftTable, previous: NftT
       if (isManyElements(item)) return [{ text: `${verbOf(item)} ${elementCount(item)} elements ${where} ${set}` }];
       const { elements } = item;
       const find = elementFinder(table, previous, item);
-      return elements.map((element) => describeElement(`${verbOf(item)} element ${where} ${set}`, element, find));
+      const known = [table, previous].map((one) => one?.sets.find(({ name }) => name === set)).find(Boolean);
+      return elements.map((element) =>
+        describeElement(`${verbOf(item)} element ${where} ${set}`, element, { find, set: known }),
+      );
     }
   }
 }
@@ -80,10 +84,12 @@ function verbOf(item: NftBatchItem): string {
 function describeElement(
   prefix: string,
   state: NftElementState,
-  find: (state: NftElementState) => NftElement | undefined,
+  from: { readonly find: (state: NftElementState) => NftElement | undefined; readonly set: NftSet | undefined },
 ): ItemText {
-  const element = find(state);
-  if (element === undefined) return { text: `${prefix} 0x${Buffer.from(state.key).toString("hex")}` };
+  const element = from.find(state);
+  // Nobody's of us: by its bytes alone.
+  if (element === undefined)
+    return { text: `${prefix} ${formatElementState(from.set ?? { key: [], flags: [] }, state)}` };
   return { text: `${prefix} ${element.key.join(" . ")}${dataText(element.data)}`, origin: element.origin };
 }
 

@@ -24,6 +24,7 @@ export interface LiveResult {
   readonly outcome: string;
   readonly detail: string;
   readonly agrees: boolean;
+  readonly strangers?: readonly string[];
 }
 
 export default async function trace(from: string, to: string, options: TraceOptions): Promise<number> {
@@ -41,7 +42,10 @@ export default async function trace(from: string, to: string, options: TraceOpti
     );
   if (live !== undefined && options.output !== "json")
     process.stdout.write(
-      `\n  live     ${live.outcome}: ${live.detail}${live.agrees ? "" : "   THE TRACE AND THE KERNEL DISAGREE"}\n`,
+      [
+        `\n  live     ${live.outcome}: ${live.detail}${live.agrees ? "" : "   THE TRACE AND THE KERNEL DISAGREE"}\n`,
+        ...(live.strangers ?? []).map((line) => `           ${line}\n`),
+      ].join(""),
     );
   if (live !== undefined && !live.agrees) return 2;
   return exitStatus(value.disposition);

@@ -1,6 +1,7 @@
 // What `fairlead status` says: nodes, pods, what is missing, what was put back, and the Network's problems.
 
 import process from "node:process";
+import { forwardDrops } from "../agent/firewall.ts";
 import type { Node } from "../kube/kinds.ts";
 import type { Pod } from "../kube/kinds.ts";
 import { policyWarnings } from "../model/policy-problems.ts";
@@ -26,16 +27,26 @@ export function status(lab: Lab): object {
     podsReady,
     services: network.services.length,
     missing,
-    problems: [...network.problems, ...policyWarnings(network)].map(({ severity, origin, message }) => ({
-      severity,
-      where: originText(origin),
-      message,
-    })),
+    problems: [
+      ...[...network.problems, ...policyWarnings(network)].map(({ severity, origin, message }) => ({
+        severity,
+        where: originText(origin),
+        message,
+      })),
+      ...firewallsOf(lab).map(({ node, message }) => ({ severity: "warning", where: `Node ${node}`, message })),
+    ],
     kept: keptObjects(lab.api).map(({ object, message }) => ({
       object: `${object.kind} ${keyOf(object)}`,
       message,
     })),
   };
+}
+
+/** Chains that somebody put into nodes and that drop what the nodes forward, each with its cure. */
+export function firewallsOf(lab: Lab): readonly { readonly node: string; readonly message: string }[] {
+  return [...lab.nodes().values()].flatMap(({ name, machine }) =>
+    machine === undefined ? [] : forwardDrops(machine.kernel, "all").map((message) => ({ node: name, message })),
+  );
 }
 
 function nodeStatus(lab: Lab, node: LabNode, program: Program | undefined): object {

@@ -4,6 +4,7 @@ import type { NetworkNamespace } from "../kernel/namespaces.ts";
 import { findStart, trace, TraceQueryError, type TraceQuery } from "../trace/query.ts";
 import type { Disposition, Packet, Trace } from "../trace/trace.ts";
 import { StatusError } from "./api/store.ts";
+import { firewallsOf } from "./control-status.ts";
 import type { Lab } from "./lab.ts";
 import { ping, probeTcp, probeUdp, type Outcome } from "./network/probe.ts";
 
@@ -15,6 +16,8 @@ export interface LiveResult {
   readonly outcome: LiveOutcome | "not sent";
   readonly detail: string;
   readonly agrees: boolean;
+  /** Where they disagree: what in the nodes the trace knows nothing of, each with its cure. */
+  readonly strangers?: readonly string[];
 }
 
 export async function traceInLab(
@@ -48,7 +51,13 @@ export async function sendLive(lab: Lab, query: TraceQuery, value: Trace): Promi
     return { outcome: "not sent", detail: "sctp cannot be sent from here: few kernels have it", agrees: true };
   const { outcome, detail } = await send(namespace, { ...packet, protocol: packet.protocol });
   const possible = [...new Set(value.paths.map((path) => path.disposition))];
-  return { outcome, detail, agrees: possible.some((disposition) => isSameEnd(disposition, outcome, packet)) };
+  if (possible.some((disposition) => isSameEnd(disposition, outcome, packet))) return { outcome, detail, agrees: true };
+  return {
+    outcome,
+    detail,
+    agrees: false,
+    strangers: firewallsOf(lab).map(({ node, message }) => `${node}: ${message}`),
+  };
 }
 
 async function send(

@@ -45,6 +45,7 @@ import { listenersOf, type Listener } from "./pods/listeners.ts";
 import { startKubelet, type Kubelet } from "./pods/kubelet.ts";
 import { startRecordKubelet, type RecordKubelet } from "./records.ts";
 import { createNodeLog, type NodeLog } from "./node-log.ts";
+import { createNodeTelling } from "./node-events.ts";
 import { createPolicyTelling } from "./policy-drops.ts";
 import { startLabPolicyStatus } from "./policy-status.ts";
 import { ensureSystemObjects } from "./system.ts";
@@ -181,6 +182,7 @@ export async function startLab(options: LabOptions): Promise<Lab> {
   });
 
   const policyTelling = createPolicyTelling({ api });
+  const nodeTelling = createNodeTelling({ api });
 
   const startNode = (name: string): void => {
     const machine = machines.get(name);
@@ -212,7 +214,10 @@ export async function startLab(options: LabOptions): Promise<Lab> {
           told: (flow) => policyTelling.told(flow, (line) => log.write(line)),
           report: (line) => log.write(logLine(line)),
         },
-        report: (event) => log.write(agentLine(event)),
+        report(event) {
+          log.write(agentLine(event));
+          nodeTelling.told(name, event);
+        },
       });
     const node: LabNode = {
       name,
@@ -389,6 +394,7 @@ export async function startLab(options: LabOptions): Promise<Lab> {
       door.close();
       policyStatus.close();
       policyTelling.close();
+      nodeTelling.close();
       announcer?.close();
       for (const node of nodes.values()) node.closeHealth();
       controllers.stop();

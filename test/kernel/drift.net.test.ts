@@ -161,7 +161,7 @@ describe("by hand", () => {
       ].join(" && "),
     );
     await node.putBack("route 10.9.0.0/16");
-    assert.equal((await node.putBack("element ip fairlead services 0x0a600063")).kind, "extra");
+    assert.equal((await node.putBack("element ip fairlead services 10.96.0.99 . tcp . 80 : 0:1")).kind, "extra");
     const routes = node.machine.kernel.routes().map((route) => route.to);
     assert.ok(!routes.includes("10.9.0.0/16") && routes.includes("10.8.0.0/16"));
     assert.ok(node.machine.kernel.nftTable("ip", "somebody"));

@@ -46,6 +46,35 @@ test("links, routes, addresses, elements and rules changed by hand are put back"
     }
     assert.match(lab.fairlead("show", "drift", "node-1").stdout, /put back \((missing|changed)\) +link fl\.vx/);
     assert.equal(lab.fairlead("show", "drift", "node-2").stdout, "nothing had to be put back\n");
+    const events = lab.fairlead("get", "events", "-o", "json").stdout;
+    assert.match(events, /"reason": "DriftPutBack"/);
+    assert.match(events, /"message": "(missing|changed): link fl\.vx/);
+  });
+});
+
+test("a firewall that drops what a node forwards is named, with its cure, by status and by a trace that met it", async (context) => {
+  if (cannot(context)) return;
+  await withLabs((lab) => {
+    assert.equal(lab.fairlead("up", "--nodes", "1", "-f", lab.file("hands.yaml", hands)).status, 0);
+    const run = (...lines: readonly string[]): void => {
+      const { status, stderr } = lab.fairlead("exec", "hands", "--", "sh", "-c", lines.join(" && "));
+      assert.equal(status, 0, stderr);
+    };
+    const trace = (): { readonly status: number | null; readonly stdout: string } =>
+      lab.fairlead("trace", "kube-system/coredns", "default/kubernetes", "--live");
+    const told = /node-1: table ip filter, chain FORWARD drops what it does not know, also pods' packets/;
+    run(
+      "nft add table ip filter",
+      "nft add chain ip filter FORWARD '{ type filter hook forward priority 0; policy drop; }'",
+    );
+    assert.match(lab.fairlead("status").stdout, /warning: Node node-1: table ip filter, chain FORWARD drops/);
+    const met = trace();
+    assert.match(met.stdout, /THE TRACE AND THE KERNEL DISAGREE/);
+    assert.match(met.stdout, told);
+    const [, cure = ""] = /nft '(insert .*)'/.exec(met.stdout) ?? [];
+    run(`nft '${cure}'`);
+    assert.equal(trace().status, 0, "the cure that was told");
+    assert.doesNotMatch(lab.fairlead("status").stdout, /FORWARD/);
   });
 });
 

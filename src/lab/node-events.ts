@@ -1,0 +1,36 @@
+// Events on Node objects in the lab: what others changed in a node's kernel and was put back, and what could not be programmed.
+// On a real cluster each agent posts them itself (agent/node-events.ts, which has the words).
+
+import { eventsOf } from "../agent/node-events.ts";
+import type { AgentEvent } from "../agent/agent.ts";
+import type { ObjectApi } from "./api/api.ts";
+import { systemClock } from "../watch/clock.ts";
+import { createEventSink } from "./controllers/events.ts";
+import { nodes } from "./controllers/resources.ts";
+
+export interface NodeTelling {
+  told(node: string, event: AgentEvent): void;
+  close(): void;
+}
+
+export function createNodeTelling({ api }: { readonly api: ObjectApi }): NodeTelling {
+  let isClosed = false;
+  const sink = createEventSink({
+    api,
+    clock: systemClock,
+    random: Math.random,
+    wake: () => void setImmediate(() => void (isClosed || sink.drain(() => true))),
+  });
+  return {
+    told(name, event) {
+      const telling = isClosed ? [] : eventsOf(event);
+      const object = telling.length === 0 ? undefined : api.get({ ...nodes, name });
+      if (object === undefined) return;
+      for (const { type, reason, message } of telling)
+        sink.recorder("fairlead", name).record(object, type, reason, message);
+    },
+    close() {
+      isClosed = true;
+    },
+  };
+}
