@@ -3,7 +3,7 @@
 // Not here: how watches are kept going (watch/cluster/informer.ts), and what the objects mean (model/).
 
 import { familyOf, type Address, type Family } from "../ip/address.ts";
-import { outermost, parsePrefix, type Prefix } from "../ip/prefix.ts";
+import { outermost, type Prefix } from "../ip/prefix.ts";
 import type { KubeObject } from "../kube/object.ts";
 import type { Node } from "../kube/kinds.ts";
 import type { ClusterObjects, ObjectChanges } from "../model/build.ts";
@@ -17,7 +17,7 @@ import type { IntervalClock } from "../watch/cluster/clock.ts";
 import { startInformer, type Change, type Informer, type InformerStatus } from "../watch/cluster/informer.ts";
 import { leanObject } from "../watch/cluster/lean.ts";
 import { createChangeLog } from "./change-log.ts";
-import { createObjectsSource, createPoolConfig } from "./network-source.ts";
+import { createObjectsSource, createPoolConfig, serviceRangesOf } from "./network-source.ts";
 
 /** What an agent does on its node. */
 export type AgentScope =
@@ -256,7 +256,8 @@ function configOf(
   self: Node | undefined,
 ): ClusterConfig {
   const { scope, clusterCidrs, domain, machine } = options;
-  const serviceCidrs = options.serviceCidrs.length > 0 ? options.serviceCidrs : rangesOf(serviceCidrObjects);
+  const serviceCidrs =
+    options.serviceCidrs.length > 0 ? options.serviceCidrs : outermost(serviceRangesOf(serviceCidrObjects));
   const families = familiesOf(serviceCidrs);
   const own = (self?.status?.addresses ?? []).filter(({ type }) => type === "InternalIP").map(({ address }) => address);
   const common = {
@@ -277,12 +278,6 @@ function configOf(
     case "services":
       return { ...common, policy: "off", podNetwork: { kind: "others", local: scope.local } };
   }
-}
-
-/** ServiceCIDR (networking.k8s.io/v1, KEP-1880): spec.cidrs; those that are going away too, as long as they are there. Without overlaps. */
-function rangesOf(objects: readonly KubeObject[]): readonly Prefix[] {
-  const texts = objects.flatMap((object) => (object as { spec?: { cidrs?: readonly string[] } }).spec?.cidrs ?? []);
-  return outermost(texts.flatMap((text) => parsePrefix(text) ?? []));
 }
 
 /** The families that Services can have; both where nothing says so. */

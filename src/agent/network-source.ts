@@ -2,6 +2,7 @@
 //
 // Not here: where the objects come from: the lab's store (lab/network-source.ts), an API server (cluster-source.ts).
 
+import { outermost, parsePrefix, type Prefix } from "../ip/prefix.ts";
 import type { LoadBalancerPool } from "../kube/load-balancer-pool.ts";
 import type { KubeObject } from "../kube/object.ts";
 import { createNetworkBuilder, type ClusterObjects, type ObjectChanges } from "../model/build.ts";
@@ -63,6 +64,30 @@ export function createObjectsSource(from: {
       });
     },
     close: () => listeners.clear(),
+  };
+}
+
+/** ServiceCIDR (networking.k8s.io/v1, KEP-1880): spec.cidrs; those that are going away too, as long as they are there. */
+export function serviceRangesOf(objects: readonly KubeObject[]): readonly Prefix[] {
+  const texts = objects.flatMap((object) => (object as { spec?: { cidrs?: readonly string[] } }).spec?.cidrs ?? []);
+  return texts.flatMap((text) => parsePrefix(text) ?? []);
+}
+
+/** The configuration with the ranges of today's ServiceCIDRs besides its own; the same value while it says the same. */
+export function createServiceRangesConfig(): (config: ClusterConfig, objects: readonly KubeObject[]) => ClusterConfig {
+  let made: { readonly from: ClusterConfig; readonly text: string; readonly config: ClusterConfig } | undefined;
+  return (from, objects) => {
+    const isOwn = (range: Prefix): boolean => from.serviceCidrs.includes(range);
+    const all = outermost([...from.serviceCidrs, ...serviceRangesOf(objects)]);
+    // The cluster's own first, in its order: the first family is the primary one.
+    const serviceCidrs = [
+      ...from.serviceCidrs.filter((range) => all.includes(range)),
+      ...all.filter((one) => !isOwn(one)),
+    ];
+    const text = serviceCidrs.join(" ");
+    if (made?.from !== from || made.text !== text)
+      made = { from, text, config: text === from.serviceCidrs.join(" ") ? from : { ...from, serviceCidrs } };
+    return made.config;
   };
 }
 

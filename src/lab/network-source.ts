@@ -1,7 +1,7 @@
 // The Network of the lab, made from the store: watches what matters to the network, rebuilds when somebody asks after a change.
 // One for all nodes of the lab, so that the pure work is done once.
 
-import { createObjectsSource, createPoolConfig } from "../agent/network-source.ts";
+import { createObjectsSource, createPoolConfig, createServiceRangesConfig } from "../agent/network-source.ts";
 import type { KubeObject } from "../kube/object.ts";
 import { keyOf } from "../kube/object.ts";
 import type { Prefix } from "../ip/prefix.ts";
@@ -22,6 +22,7 @@ const watched = {
   networkPolicies: { group: "networking.k8s.io", resource: "networkpolicies" },
   clusterNetworkPolicies: { group: "policy.networking.k8s.io", resource: "clusternetworkpolicies" },
   loadBalancerPools: { group: "fairlead.dev", resource: "loadbalancerpools" },
+  serviceCidrs: { group: "networking.k8s.io", resource: "servicecidrs" },
 } as const;
 
 type Kind = keyof typeof watched;
@@ -44,8 +45,8 @@ export function createNetworkSource(
     });
   });
 
+  const all = (kind: Kind): readonly KubeObject[] => [...(objects.get(kind)?.values() ?? [])];
   const snapshot = (): ClusterObjects => {
-    const all = (kind: Kind): readonly KubeObject[] => [...(objects.get(kind)?.values() ?? [])];
     return {
       nodes: all("nodes"),
       namespaces: all("namespaces"),
@@ -57,8 +58,9 @@ export function createNetworkSource(
     } as ClusterObjects;
   };
   const withPools = createPoolConfig();
+  const withServiceRanges = createServiceRangesConfig();
   const source = createObjectsSource({
-    cluster: () => withPools(cluster, [...(objects.get("loadBalancerPools")?.values() ?? [])]),
+    cluster: () => withPools(withServiceRanges(cluster, all("serviceCidrs")), all("loadBalancerPools")),
     objects: snapshot,
     ...(nodePortCidrs.length > 0 && { finish: nodePortFinish(nodePortCidrs) }),
   });
