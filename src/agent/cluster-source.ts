@@ -58,7 +58,7 @@ export interface ClusterSource extends NetworkSource {
   /** This node's object as last seen; it may be gone by now. */
   node(): Node | undefined;
   /** All of a kind, as last seen; none where it is not watched. */
-  objects(kind: keyof ClusterObjects | "loadBalancerPools"): readonly KubeObject[];
+  objects(kind: keyof ClusterObjects | "serviceCidrs" | "loadBalancerPools"): readonly KubeObject[];
   /** Per resource. */
   status(): ReadonlyMap<string, InformerStatus>;
   /** How many changes of Services and EndpointSlices came since the start, and how many of them no Network has yet; when the last one did. */

@@ -8,15 +8,16 @@
 import type { Address } from "../ip/address.ts";
 import { contains } from "../ip/prefix.ts";
 import { sameJson } from "../kube/equal.ts";
-import type { LoadBalancerIngress, Service } from "../kube/kinds.ts";
+import type { LoadBalancerIngress, Node, Service } from "../kube/kinds.ts";
 import type { LoadBalancerPool } from "../kube/load-balancer-pool.ts";
 import { keyOf } from "../kube/object.ts";
-import { balanceOf, heldAddresses, rangesOfPools } from "../model/load-balancer-pools.ts";
+import { addressesInUse, balanceOf, heldAddresses, rangesOfPools } from "../model/load-balancer-pools.ts";
 import { ApiError, resourcePath, type ClusterClient } from "../watch/cluster/client.ts";
 import { leanObject } from "../watch/cluster/lean.ts";
 import { takeDuty, tellOnce } from "./cluster-duty.ts";
 import { eventName, postEvent } from "./cluster-events.ts";
 import type { ClusterSource } from "./cluster-source.ts";
+import { serviceRangesOf } from "./network-source.ts";
 
 const lease = { name: "fairlead-load-balancers", seconds: 15 };
 const lookMs = 3_000;
@@ -85,10 +86,15 @@ export function startLoadBalancerStatus(options: LoadBalancerStatusOptions): Loa
     for (const [key, { addresses }] of pending) own(key, addresses);
     for (const service of services) own(keyOf(service), heldAddresses(service));
     const ranges = rangesOfPools(pools);
+    const isInUse = addressesInUse(
+      source.objects("nodes") as readonly Node[],
+      serviceRangesOf(source.objects("serviceCidrs")),
+    );
     for (const service of services) {
       const key = keyOf(service);
       if (pending.has(key) || others.has(service) || service.metadata.deletionTimestamp !== undefined) continue;
-      const balance = balanceOf(service, { pools, isFree: (address) => (owners.get(address) ?? key) === key });
+      const isFree = (address: Address): boolean => (owners.get(address) ?? key) === key && !isInUse(address);
+      const balance = balanceOf(service, { pools, isFree });
       switch (balance.kind) {
         case "others":
           continue;

@@ -5,7 +5,7 @@ import * as fc from "fast-check";
 
 import { buildNetwork, createNetworkBuilder } from "./build.ts";
 import { clusterConfig } from "./cluster.ts";
-import type { NetworkPolicy, Node } from "../kube/kinds.ts";
+import type { NetworkPolicy, Node, Service } from "../kube/kinds.ts";
 import type { Network } from "./network.ts";
 import { namespace, node, objects, pod, service, slice } from "./objects.testing.ts";
 import { clusterArbitrary, shuffled } from "./random.testing.ts";
@@ -278,6 +278,24 @@ void test("policies that nobody enforces are said, loudly", () => {
     "deny spec : is not enforced: policies are switched off, every packet it would stop passes",
   ]);
   assert.equal(off.problems[0]?.severity, "error");
+});
+
+void test("a load balancer's address that two Services share by port: one speaks for the rest of it, and the other when that one is gone", () => {
+  const of = (name: string, address: string, port: number): Service => {
+    const ports = [{ name: "http", port, targetPort: "http" as const, protocol: "TCP" as const }];
+    const plain = service(name, { type: "LoadBalancer", clusterIPs: [address], ports });
+    return { ...plain, status: { loadBalancer: { ingress: [{ ip: "192.0.2.9" }] } } };
+  };
+  const [a, b] = [of("a", "10.96.0.9", 80), of("b", "10.96.0.10", 81)];
+  const build = createNetworkBuilder(cluster);
+  const shared = (services: readonly Service[]): readonly string[] => {
+    const network = build(objects({ services }));
+    assert.ok(!said(network).some((line) => line.includes("belongs to")), said(network).join("\n"));
+    return network.services.map(({ name, ports }) => `${name} ${String(ports[0]?.external?.[0]?.isShared === true)}`);
+  };
+  assert.deepEqual(shared([a, b]), ["a false", "b true"]);
+  assert.deepEqual(shared([b]), ["b false"]);
+  assert.deepEqual(shared([b, a]), ["a false", "b true"]);
 });
 
 void test("addresses besides the cluster's own, and who may not have them", () => {

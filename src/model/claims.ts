@@ -6,14 +6,27 @@ import { overlaps, prefixBits, prefixOf, prefixRange, type Prefix } from "../ip/
 import type { NetworkNode, NetworkService, Problem, ServicePort } from "./network.ts";
 import { compareText } from "./table.ts";
 
-/** What a Service asks for alone: `10.96.0.7`, `tcp/30080`, and `172.18.255.1 tcp/80`: external addresses may be shared, port by port. */
+/**
+ * What a Service asks for alone: `10.96.0.7`, `tcp/30080`, and `172.18.255.1 tcp/80`: external addresses may be shared, port by port.
+ * Of those who share a load balancer's one speaks for it: `172.18.255.1 as a whole`.
+ */
 export function serviceClaims(service: NetworkService): readonly string[] {
   const nodePorts = service.ports.filter(({ nodePort }) => nodePort !== undefined);
   return [
     ...service.clusterIps,
     ...nodePorts.map(({ protocol, nodePort }) => `${protocol}/${nodePort}`),
     ...service.ports.flatMap((port) => (port.external ?? []).map(({ address }) => externalClaim(address, port))),
+    ...balancersOf(service).map(wholeClaim),
   ];
+}
+
+/** Every port of a Service has the same ones. */
+function balancersOf({ ports: [port] }: NetworkService): readonly string[] {
+  return (port?.external ?? []).filter(({ kind }) => kind === "load-balancer").map(({ address }) => address);
+}
+
+function wholeClaim(address: string): string {
+  return `${address} as a whole`;
 }
 
 function externalClaim(address: string, { protocol, port }: ServicePort): string {
@@ -36,12 +49,16 @@ export function withoutOthersClaims(
   const clusterIps = service.clusterIps.filter((address, index) =>
     isOurs(address, `spec.clusterIPs[${index}]`, address),
   );
+  const shared = new Set(balancersOf(service).filter((address) => ownerOf(wholeClaim(address)) !== undefined));
   const ports = service.ports.map((port) => {
-    const { external } = port;
+    const external = port.external?.map((each) =>
+      shared.has(each.address) ? ({ ...each, isShared: true } as const) : each,
+    );
     const kept = external?.filter(({ address, origin }) =>
       isOurs(externalClaim(address, port), origin.field ?? "", `${address} port ${port.port}/${port.protocol}`),
     );
-    return kept === undefined || kept.length === external?.length ? port : { ...port, external: kept };
+    if (kept === undefined) return port;
+    return kept.length === external?.length && shared.size === 0 ? port : { ...port, external: kept };
   });
   const withNodePorts = ports.map((port, index) => {
     const { nodePort, ...rest } = port;
@@ -49,7 +66,7 @@ export function withoutOthersClaims(
     const claim = `${port.protocol}/${nodePort}`;
     return isOurs(claim, `spec.ports[${index}].nodePort`, `node port ${nodePort}/${port.protocol}`) ? port : rest;
   });
-  return problems.length === 0
+  return problems.length === 0 && shared.size === 0
     ? { service, problems }
     : { service: { ...service, clusterIps, ports: withNodePorts }, problems };
 }

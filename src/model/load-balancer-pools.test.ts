@@ -3,7 +3,7 @@ import { test } from "node:test";
 
 import type { Service } from "../kube/kinds.ts";
 import { poolAnnotation, type LoadBalancerPool } from "../kube/load-balancer-pool.ts";
-import { chooseAddresses, rangesOfPools } from "./load-balancer-pools.ts";
+import { addressesInUse, chooseAddresses, rangesOfPools } from "./load-balancer-pools.ts";
 
 function pool(name: string, addresses: readonly string[], serviceSelector?: object): LoadBalancerPool {
   return {
@@ -46,6 +46,25 @@ void test("one address per family, kept; a prefix's first one is not given", () 
   assert.deepEqual(chooseAddresses(service({ ip: "192.0.2.9" }), { families: [4], pools, ...free, held }), [
     "192.0.2.9",
   ]);
+});
+
+void test("what a node, a pod or a cluster address has already is not given, though a pool holds it", () => {
+  const node = {
+    spec: { podCIDRs: ["192.0.2.64/26"] },
+    status: { addresses: [{ type: "InternalIP", address: "192.0.2.1" }] },
+  } as const;
+  const isInUse = addressesInUse([node], ["192.0.2.128/25"]);
+  const given = (ip?: string): readonly string[] | string =>
+    chooseAddresses(service(ip === undefined ? {} : { ip }), {
+      families: [4],
+      pools: [pool("a", ["192.0.2.0/24"])],
+      held: ["192.0.2.1"],
+      isFree: (address) => !isInUse(address),
+    });
+  assert.deepEqual(given(), ["192.0.2.2"], "and the Service that has one already gets another");
+  for (const ip of ["192.0.2.1", "192.0.2.70", "192.0.2.200"])
+    assert.match(String(given(ip)), /is in no pool, or another's: a Service's, a node's or a pod's/);
+  assert.deepEqual(given("192.0.2.63"), ["192.0.2.63"]);
 });
 
 void test("who prefers two families takes the one that the pools have; who requires them waits", () => {

@@ -5,7 +5,7 @@
 
 import { addressFromValue, familyOf, parseAddress, type Address, type Family } from "../ip/address.ts";
 import { contains, parsePrefix, outermost, parseRanges, prefixRange, type Prefix } from "../ip/prefix.ts";
-import type { LoadBalancerIngress, Service } from "../kube/kinds.ts";
+import type { LoadBalancerIngress, Node, Service } from "../kube/kinds.ts";
 import { poolAnnotation, type LoadBalancerPool } from "../kube/load-balancer-pool.ts";
 import { selects } from "../kube/selector.ts";
 
@@ -43,6 +43,24 @@ export function balanceOf(
   const ranges = rangesOfPools(pools);
   const kept = held.filter((address) => ranges.some((range) => contains(range, address)));
   return { kind: "refused", reason: addresses, ingress: ingressOf(kept) };
+}
+
+/**
+ * Is an address that a pool holds somebody's already, whom no Service may take off the link: a node, a pod, a Service's cluster address?
+ * People write the very range into a pool that their machines are in.
+ */
+export function addressesInUse(
+  nodes: readonly Pick<Node, "spec" | "status">[],
+  serviceCidrs: readonly Prefix[],
+): (address: Address) => boolean {
+  const own = new Set(
+    nodes.flatMap(({ status }) => (status?.addresses ?? []).flatMap(({ address }) => parseAddress(address) ?? [])),
+  );
+  const ranges = [
+    ...nodes.flatMap(({ spec }) => (spec?.podCIDRs ?? []).flatMap((text) => parsePrefix(text) ?? [])),
+    ...serviceCidrs,
+  ];
+  return (address) => own.has(address) || ranges.some((range) => contains(range, address));
 }
 
 /** The addresses in a Service's status. */
@@ -100,7 +118,7 @@ export function chooseAddresses(
       usable.some((entry) => parseRanges(entry)?.some((range) => contains(range, address)) === true);
     const isWished = wished !== undefined && familyOf(wished) === family;
     if (isWished && !(isIn(wished) && isFree(wished)))
-      return `${wished} (spec.loadBalancerIP) is in no pool, or another Service's`;
+      return `${wished} (spec.loadBalancerIP) is in no pool, or another's: a Service's, a node's or a pod's`;
     const kept = held.find((address) => familyOf(address) === family && isIn(address) && isFree(address));
     const address = isWished ? wished : (kept ?? firstFree(usable, isFree));
     if (address === undefined) return `the IPv${family} pool of addresses (${usable.join(", ")}) has none left`;

@@ -190,6 +190,8 @@ export interface ServicePort {
 export interface ExternalAddress {
   readonly kind: "load-balancer" | "external-ip";
   readonly address: Address;
+  /** A load balancer's that another Service has as well, port by port: that one speaks for the address as a whole. */
+  readonly isShared?: true;
   readonly origin: Origin;
 }
 

@@ -82,7 +82,6 @@ void test("the chains, as nft reads them", () => {
     "meta priority set ip daddr . meta l4proto . th dport map @services meta priority vmap @choices",
     "ip daddr @service-addresses goto refuse",
     "ip daddr @service-ranges counter drop",
-    "ip daddr @load-balancer-ranges goto refuse",
   ]);
   assert.deepEqual(chain("pick-2"), [
     "dnat ip to ip daddr . meta l4proto . th dport . numgen random mod 2 map @backends",

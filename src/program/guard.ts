@@ -151,7 +151,7 @@ export function guardChains(
         ),
         // Conntrack calls some packets invalid and translates none of those; each would leave an entry in the machine-wide neighbour table.
         rule("Services' addresses are nobody's link", [isIn("service-ranges", destination), counter, drop]),
-        rule("nor are load balancers'", [isIn("load-balancer-ranges", destination), counter, drop]),
+        rule("nor are load balancers'", [isIn("service-addresses", destination), counter, drop]),
         // What a node port of ours has translated may come from a pod of another node; nothing else of a pod comes by the underlay.
         rule("pods' packets come from pods or tunnel", [
           isNot("meta iifname", names.bridge, names.vxlan),

@@ -12,7 +12,7 @@ import { familyOf, type Address, type Family } from "../ip/address.ts";
 import { contains, overlaps, prefixBits, type Prefix } from "../ip/prefix.ts";
 import type { Origin } from "../kube/object.ts";
 import { eligibleEndpoints, isSameEverywhere, type EndpointScope } from "../model/eligible.ts";
-import type { ClusterConfig, NetworkNode, NetworkService, ServicePort } from "../model/network.ts";
+import type { ClusterConfig, ExternalAddress, NetworkNode, NetworkService, ServicePort } from "../model/network.ts";
 import { clusterOrigin, indexedField } from "../model/origin.ts";
 import { choiceChain, choiceElements, mapNames, rememberedSets, targetFields, type ChoiceScope } from "./choice.ts";
 import { memoized } from "./memo.ts";
@@ -69,7 +69,6 @@ export function serviceSets(
       ...affine("inside"),
       set("masquerade-ports", target),
       { name: "service-ranges", key: [address], flags: ["interval"], elements: serviceRanges(cluster, family) },
-      { name: "load-balancer-ranges", key: [address], flags: ["interval"], elements: poolRanges(cluster, family) },
       set("allowed", [...target, address], { flags: ["interval"] }),
       set("restricted", target),
       set("inside-ports", target),
@@ -144,6 +143,7 @@ function nodeTranslation(
           choiceOf(service, port, { family, node, scope: scopeOf(service.internalTrafficPolicy) }),
         );
     }
+    for (const { address, origin } of ownBalancers(service, node, cluster, family)) collected.address(address, origin);
     for (const port of service.ports) {
       for (const door of doorsOf(port, node, cluster, family)) {
         const frontend = { address: door.address, protocol: port.protocol, port: door.port };
@@ -152,6 +152,26 @@ function nodeTranslation(
     }
     return collected.result;
   };
+}
+
+/**
+ * Load balancers' addresses that are this Service's as a whole, so that their other ports are refused: those of the pools, for which our
+ * nodes answer. Others may be anybody's, and never a pool as a whole: people put the very range into it that their machines are in.
+ */
+function ownBalancers(
+  { ports: [port] }: NetworkService,
+  node: NetworkNode,
+  { loadBalancerCidrs = [] }: ClusterConfig,
+  family: Family,
+): readonly ExternalAddress[] {
+  return (port?.external ?? []).filter(
+    ({ kind, address, isShared }) =>
+      kind === "load-balancer" &&
+      isShared === undefined &&
+      familyOf(address) === family &&
+      !node.addresses.includes(address) &&
+      loadBalancerCidrs.some((range) => contains(range, address)),
+  );
 }
 
 /** Another field of the same object, in one piece: what is added to an object later lies beside it. */
@@ -308,10 +328,6 @@ function chains(family: Family): readonly NftChain[] {
         rule("a Service, but no port of it", [isIn("service-addresses", destination), goTo("refuse")]),
         // A Service so new that we have not heard of it: silence makes clients try again, a refusal makes them fail.
         rule("no Service has this address (yet)", [isIn("service-ranges", destination), counter, drop]),
-        rule("a load balancer's address, but no port of it", [
-          isIn("load-balancer-ranges", destination),
-          goTo("refuse"),
-        ]),
       ],
     },
     {
@@ -338,12 +354,6 @@ function strangers(family: Family): NftRule {
 
 const chains4 = chains(4);
 const chains6 = chains(6);
-
-function poolRanges(cluster: ClusterConfig, family: Family): readonly NftElement[] {
-  return (cluster.loadBalancerCidrs ?? [])
-    .map((range, index) => ({ key: [range], origin: clusterOrigin(cluster, `loadBalancerCidrs[${index}]`) }))
-    .filter(({ key }) => familyOf(key[0] ?? "") === family);
-}
 
 function serviceRanges(cluster: ClusterConfig, family: Family): readonly NftElement[] {
   return cluster.serviceCidrs

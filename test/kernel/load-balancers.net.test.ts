@@ -153,6 +153,38 @@ test("load balancers", async (t) => {
       await until("it comes back", () => lab.announced?.get(address) === before, 2000);
     });
 
+    await t.test("a pool that is the nodes' own range takes neither node nor router off the link", async () => {
+      const pool = {
+        apiVersion: "fairlead.dev/v1alpha1",
+        kind: "LoadBalancerPool",
+        metadata: { name: "whole" },
+        spec: { addresses: ["172.18.0.0/16"] },
+      };
+      const metadata = {
+        namespace: "default",
+        name: "greedy",
+        annotations: { "fairlead.dev/load-balancer-pool": "whole" },
+      };
+      applyObjects(lab, { objects: [pool, { ...balancer("greedy"), metadata }] });
+      await lab.programmed();
+      const [given = ""] = addressesOf(lab, "greedy");
+      const own = [...lab.nodes().values()].flatMap(({ addresses }) => addresses);
+      assert.ok(given.startsWith("172.18.") && ![...own, "172.18.0.1"].includes(given), given);
+      assert.ok(await isReached(given));
+      assert.equal((await probeTcp(internet, { address: given, port: 81, timeoutMs: 300 })).outcome, "refused");
+      const [asks, answers] = ["node-1", "node-2"].map((name) => lab.nodes().get(name));
+      const [address = ""] = answers?.addresses ?? [];
+      assert.ok(asks?.machine);
+      for (const namespace of [internet, asks.machine.namespace])
+        assert.equal((await probeTcp(namespace, { address, port: 10_256, timeoutMs: 500 })).outcome, "answered");
+      for (const [group, resource, name] of [
+        ["", "services", "greedy"],
+        ["fairlead.dev", "loadbalancerpools", "whole"],
+      ] as const)
+        lab.api.delete({ group, resource, name, ...(group === "" && { namespace: "default" }) });
+      await lab.programmed();
+    });
+
     await t.test("what is given back is given again", async () => {
       const [address] = addressesOf(lab, "kept");
       lab.api.delete({ group: "", resource: "services", namespace: "default", name: "kept" });

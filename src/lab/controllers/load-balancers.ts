@@ -5,18 +5,20 @@
 // Not here: which address that is (model/load-balancer-pools.ts), which node answers for it (model/layer2.ts), and how its neighbours learn
 // of it (lab/layer2.ts).
 
+import { serviceRangesOf } from "../../agent/network-source.ts";
 import type { Address } from "../../ip/address.ts";
+import { addressAt } from "../../ip/prefix.ts";
 import { sameJson } from "../../kube/equal.ts";
 import type { LoadBalancerIngress, Service } from "../../kube/kinds.ts";
 import { keyOf } from "../../kube/object.ts";
-import { balanceOf, heldAddresses, isBalancedHere } from "../../model/load-balancer-pools.ts";
-import { loadBalancerPools, services } from "./resources.ts";
+import { addressesInUse, balanceOf, heldAddresses, isBalancedHere } from "../../model/load-balancer-pools.ts";
+import { loadBalancerPools, nodes, serviceCidrs as serviceCidrResource, services } from "./resources.ts";
 import { on, type Cluster, type Controller } from "./runtime.ts";
 
 /** KEP-980: a Service stays until its load balancer has been taken down. */
 const cleanupFinalizer = "service.kubernetes.io/load-balancer-cleanup";
 
-export function loadBalancerController({ objects, ...cluster }: Cluster): Controller {
+export function loadBalancerController({ objects, config, ...cluster }: Cluster): Controller {
   const events = cluster.events("service-controller");
   const owners = new Map<Address, string>();
   const waiting = new Set<string>();
@@ -62,7 +64,12 @@ export function loadBalancerController({ objects, ...cluster }: Cluster): Contro
       if (service === undefined) return;
       if (service.metadata.deletionTimestamp !== undefined) return letGo(service);
       const pools = objects.all(loadBalancerPools);
-      const isFree = (address: Address): boolean => (owners.get(address) ?? key) === key;
+      // The first address of each link is the router's.
+      const routers = [...config.nodeCidrs, ...(config.subnets ?? [])].map((range) => addressAt(range, 1));
+      const serviceCidrs = [...config.serviceCidrs, ...serviceRangesOf(objects.all(serviceCidrResource))];
+      const isInUse = addressesInUse(objects.all(nodes), serviceCidrs);
+      const isFree = (address: Address): boolean =>
+        (owners.get(address) ?? key) === key && !isInUse(address) && !routers.includes(address);
       const balance = balanceOf(service, { pools, isFree });
       if (balance.kind === "refused") waiting.add(key);
       else waiting.delete(key);
