@@ -1,14 +1,16 @@
 // One family on one link: what is asked there about load balancers' addresses and answered in the node's name, by ARP (RFC 826, 5227) or
 // Neighbour Discovery (RFC 4861), announcements, and probes of other nodes.
 //
-// Two sockets, so that a flood of questions does not hide the answers to ours. Not here: which addresses (layer2.ts), frames (wire/layer2).
+// Two sockets, so that a flood of questions does not hide the answers to ours.
+//
+// Invariant: no question is answered before all that had arrived with it has been read. Not here: which addresses (layer2.ts), frames (wire/layer2).
 
 import { familyOf, type Address } from "../ip/address.ts";
 import type { Mac } from "../ip/mac.ts";
 import { hostPrefix, type Prefix } from "../ip/prefix.ts";
 import type { Closable } from "../kernel/kernel.ts";
 import type { NetworkNamespace } from "../kernel/namespaces.ts";
-import { joinGroups, openPacketSocket, type PacketSocket } from "../kernel/packet-socket.ts";
+import { joinGroups, openPacketSocket, type PacketSocket, type PacketSocketOptions } from "../kernel/packet-socket.ts";
 import { arpAnnouncement, arpAnswer, arpRequest, decodeArp, encodeArp, nobody } from "../wire/layer2/arp.ts";
 import {
   decodeNeighbourMessage,
@@ -62,33 +64,43 @@ export interface PortEvents {
 /** Answers a second: to all, and to one about one address, for who is told ten times knows. */
 const answersMax = { all: 1000, each: 10 };
 const askersMax = 2000;
+/** More than the kernel keeps for a socket: in a flood that never ends, whatever had arrived with the first of these has been read. */
+const waitingMax = 1000;
 
 /** Opens its sockets. Throws KernelError. */
 export function openLayer2Port(namespace: NetworkNamespace, place: PortPlace, events: PortEvents): Layer2Port {
   const family = familyOf(place.address);
   const protocol = family === 4 ? "arp" : "ipv6";
   const take = createShares();
-  const open = (kind: "asked" | "answered", came: (frame: Uint8Array) => void): PacketSocket =>
+  const open = (kind: "asked" | "answered", takes: Pick<PacketSocketOptions, "came" | "caughtUp">): PacketSocket =>
     openPacketSocket(namespace, {
       link: place.index,
       linkName: place.name,
       wanted: { kind, protocol, about: [] },
-      came,
+      ...takes,
     });
   const dialect = family === 4 ? arpDialect(place, events) : discoveryDialect(place, events);
   let answered: PacketSocket | undefined;
-  const asked = open("asked", (frame) => {
-    const question = dialect.readQuestion(frame);
-    if (question === undefined) return;
-    const { address, asker, isProbe } = question;
-    // Who says that it has the address now has said so before this question, if it is there by now; of ARP both come in one row.
+  // Hundreds wait for an agent that was held up, and behind them that another has the address by now.
+  const questions: Question[] = [];
+  const answerAll = (): void => {
+    // Who says that it has the address now has said so before these questions were read; of ARP both come in one row.
     if (family === 6) answered?.look();
-    if (!isProbe) events.asked(asker);
-    if (!(isProbe ? events.isKnown(address, asker) : events.isHeld(address))) return;
-    if (take(`${asker} ${address}`, performance.now())) asked.send(question.answer());
+    for (const { address, asker, isProbe, answer } of questions.splice(0)) {
+      if (!isProbe) events.asked(asker);
+      if (!(isProbe ? events.isKnown(address, asker) : events.isHeld(address))) continue;
+      if (take(`${asker} ${address}`, performance.now())) asked.send(answer());
+    }
+  };
+  const asked = open("asked", {
+    came(frame) {
+      const question = dialect.readQuestion(frame);
+      if (question !== undefined && questions.push(question) >= waitingMax) answerAll();
+    },
+    caughtUp: answerAll,
   });
   try {
-    answered = open("answered", (frame) => dialect.readAnswer(frame));
+    answered = open("answered", { came: (frame) => dialect.readAnswer(frame) });
   } catch (error) {
     asked.close();
     throw error;

@@ -33,13 +33,15 @@ export interface PacketSocketOptions {
   readonly wanted: Wanted;
   /** A frame came; the bytes are valid until it returns. */
   readonly came: (frame: Uint8Array) => void;
+  /** All that had arrived has come: for who must not answer a frame before he knows what is behind it. */
+  readonly caughtUp?: () => void;
   /** Frames beyond this many in `spanMs` wait in the kernel, and are lost where it has no room: the rest of the process has work, too. */
   readonly most?: { readonly frames: number; readonly spanMs: number };
 }
 
 /** Listens at once. Throws KernelError: EPERM without CAP_NET_RAW, ENODEV without the link. */
 export function openPacketSocket(namespace: NetworkNamespace, options: PacketSocketOptions): PacketSocket {
-  const { link, linkName, wanted, came, most = { frames: 500, spanMs: 250 } } = options;
+  const { link, linkName, wanted, came, caughtUp, most = { frames: 500, spanMs: 250 } } = options;
   const doing = `listen for ${wanted.protocol} on ${linkName} in ${namespace.id}`;
   // Without a protocol nothing comes before the filter stands and the link is named.
   const opened = namespace.run(() => socket(AF_PACKET, SOCK_RAW | SOCK_FLAGS, 0));
@@ -75,9 +77,9 @@ export function openPacketSocket(namespace: NetworkNamespace, options: PacketSoc
       spanEndsMs = now + most.spanMs;
       left = most.frames;
     }
-    for (let turn = 0; turn < batchMax && left > 0 && isOpen; turn++, left--) {
+    for (; left > 0 && isOpen; left--) {
       const length = recv(fd, buffer, buffer.length, 0);
-      if (length === -errno.EAGAIN) return;
+      if (length === -errno.EAGAIN) return caughtUp?.();
       // ENETDOWN, told once when the link was set down. libuv has stopped waiting then (uv__poll_io on POLLERR), and is to go on.
       if (length < 0) {
         if (rest === undefined) listen();
@@ -85,7 +87,7 @@ export function openPacketSocket(namespace: NetworkNamespace, options: PacketSoc
       }
       came(buffer.subarray(0, length));
     }
-    if (left > 0 || !isOpen || rest !== undefined) return;
+    if (!isOpen || rest !== undefined) return;
     poll?.close();
     poll = undefined;
     rest = setTimeout(
@@ -159,8 +161,6 @@ export function joinGroups(
 
 // Frames that come in are ARP's 42 (60 with padding) or Neighbour Discovery's 86, and a few options.
 const frameBytesMax = 2048;
-/** So many at a time, then others get their turn. */
-const batchMax = 64;
 
 const AF_INET6 = 10;
 const AF_PACKET = 17;
