@@ -24,6 +24,7 @@ enterOwnNamespaces(import.meta.url);
 const servicesCount = Number(process.argv[2] ?? 44_000);
 const endpointsCount = Number(process.argv[3] ?? 3);
 const changes = Number(process.env.CHANGES ?? 200);
+const firstChanges = 40;
 const restMs = 40;
 
 const folder = mkdtempSync(join(tmpdir(), "fairlead-alone-"));
@@ -59,8 +60,6 @@ async function measure(): Promise<void> {
   tell("objects in hand to kernel, ms of processors", Number(processorMs));
   tell("processor time since the start, ms", processorSeconds(child) * 1000);
   tellMemory("programmed");
-  await delay(5000);
-  tellMemory("5 s later");
 
   let written: (() => void) | undefined;
   const monitor = kernel.monitor(({ kind }) => void (kind === "nftables" && written?.()));
@@ -70,6 +69,18 @@ async function measure(): Promise<void> {
     event();
     return (await change) - sentAt;
   };
+  // As soon as it says that it is there.
+  await fetch("http://127.0.0.1:10256/healthz");
+  tell("process start to healthy, ms", performance.now() - started);
+  const first: number[] = [];
+  for (let change = 0; change < firstChanges; change++) {
+    const count = endpointsCount - (change % 2 === 0 ? 1 : 0);
+    first.push(await late(() => server.send("MODIFIED", sliceObject(1, count, "service-1"))));
+    await delay(restMs);
+  }
+  tellQuantiles(`the first ${firstChanges} changes of an endpoint`, first);
+  await delay(5000);
+  tellMemory("5 s later");
   const processorBefore = processorSeconds(child);
   const counts: number[] = [];
   for (let change = 0; change < changes; change++) {

@@ -239,8 +239,9 @@ export async function startNodeProcess(options: ProcessOptions): Promise<NodePro
     const sinceKnown = `${(performance.now() - known.at).toFixed(0)} ms after all objects were known`;
     const sinceStart = `${performance.now().toFixed(0)} ms after the start`;
     const processor = `of the processor's time ${(processorMs() - known.processorMs).toFixed(0)} and ${processorMs().toFixed(0)} ms`;
-    settleMemory({ roomBytes: 20e6 });
     log(`programmed ${first.made.length} changes ${sinceKnown}, ${sinceStart}; ${processor}`);
+    // The kernel has it all, and nobody has been told yet that this agent is ready: nothing that comes later waits for it.
+    settleMemory({ roomBytes: 20e6 });
     if (first.failures.some(isWholeTable))
       log("a table could not be written: what another proxy left stays until it can");
     else handOver(kernel, { log, events, later });
