@@ -3,7 +3,8 @@
 //
 // Two sockets, so that a flood of questions does not hide the answers to ours.
 //
-// Invariant: no question is answered before all that had arrived with it has been read. Not here: which addresses (layer2.ts), frames (wire/layer2).
+// Invariant: no question is answered before all that had arrived with it has been read.
+// Not here: which addresses (layer2.ts), frames (wire/layer2).
 
 import { familyOf, type Address } from "../ip/address.ts";
 import type { Mac } from "../ip/mac.ts";

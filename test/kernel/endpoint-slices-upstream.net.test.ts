@@ -335,15 +335,7 @@ async function assertSame({ client, ours }: World, when: string): Promise<void> 
   });
   const mine = normal(ours.list(endpointSlices), left);
   // A pod whose node was missing is looked at again by theirs up to 100 s later: a change of the Service is at once.
-  for (const { metadata } of ours.list(services)) {
-    const body = { metadata: { annotations: { compared: when } } };
-    await client.request({
-      method: "PATCH",
-      path: pathOf(services, metadata.name),
-      contentType: "application/merge-patch+json",
-      body,
-    });
-  }
+  for (const { metadata } of ours.list(services)) await touch(client, pathOf(services, metadata.name), when);
   for (let tries = 0; ; tries++) {
     const { items } = await client.request<{ items: readonly EndpointSlice[] }>({ path: pathOf(endpointSlices) });
     const theirs = normal(items, left);
@@ -351,8 +343,22 @@ async function assertSame({ client, ours }: World, when: string): Promise<void> 
     if (JSON.stringify(theirs) === JSON.stringify(mine)) return;
     if (tries > 100) assert.deepEqual(mine, theirs, `${when}: ours beside upstream's`);
     await delay(200);
+    await touch(client, pathOf(endpoints, mirrored), `${when}, ${tries}`).catch(notFound);
   }
 }
+
+/**
+ * Has theirs look at an object again, at once. Mirrored Endpoints need it: where slices of both families are to be made and one of a single
+ * family is to be deleted, theirs gives that one to a new slice and then forgets one of the new ones, of whichever family it met first
+ * (endpointslicemirroring/reconciler_helpers.go, removeSlice: by name, and new slices have none). It makes the other one under a name that is taken, is
+ * refused, and tries again after 1, 2, 4 and in the end 100 s; half of the tries succeed, as Go's maps have no order.
+ */
+async function touch(client: ClusterClient, path: string, when: string): Promise<void> {
+  const body = { metadata: { annotations: { compared: when } } };
+  await client.request({ method: "PATCH", path, contentType: "application/merge-patch+json", body });
+}
+
+const nobody = "nobody";
 
 /** By Service, manager and family: labels, and every endpoint with its ports. */
 function normal(
@@ -377,9 +383,19 @@ function normal(
         }),
       ),
     );
-    found.set(key, [...(found.get(key) ?? []), ...(lines.length === 0 ? [`nobody ${portsText}`] : lines)]);
+    found.set(key, [...(found.get(key) ?? []), ...(lines.length === 0 ? [`${nobody} ${portsText}`] : lines)]);
   }
-  return Object.fromEntries([...found].sort(byText).map(([key, lines]) => [key, lines.sort()]));
+  return Object.fromEntries([...found].sort(byText).map(([key, lines]) => [key, withoutLeftEmpty(lines).sort()]));
+}
+
+/**
+ * Theirs keeps an empty slice beside others for as long as a pod has its ports, though the pod is in no slice (its node is missing, it has no
+ * address of the family): of slices for ports that somebody has it deletes those that lose endpoints (endpointslice/reconciler.go,
+ * reconcileByPortMapping). Whether there is one depends on what came before, and says nothing; ours goes.
+ */
+function withoutLeftEmpty(lines: readonly string[]): string[] {
+  const rest = lines.filter((line) => !line.startsWith(nobody));
+  return rest.length > 0 ? rest : [...lines];
 }
 
 /** With fields in order, all the way down. */
