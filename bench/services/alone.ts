@@ -74,8 +74,8 @@ async function measure(): Promise<void> {
   tell("process start to healthy, ms", performance.now() - started);
   const first: number[] = [];
   for (let change = 0; change < firstChanges; change++) {
-    const count = endpointsCount - (change % 2 === 0 ? 1 : 0);
-    first.push(await late(() => server.send("MODIFIED", sliceObject(1, count, "service-1"))));
+    const endpoints = [1, 2, 3].map((n) => ({ addresses: [`10.250.${n}.${change}`], conditions: { ready: true } }));
+    first.push(await late(() => server.send("MODIFIED", sliceObject(1, 3, "service-1", 0, endpoints))));
     await delay(restMs);
   }
   tellQuantiles(`the first ${firstChanges} changes of an endpoint`, first);

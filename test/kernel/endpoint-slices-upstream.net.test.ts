@@ -305,6 +305,8 @@ function service(random: Random, name: string): KubeObject {
   };
 }
 
+const lastApplied = "kubectl.kubernetes.io/last-applied-configuration";
+
 /** Of Service s6, which has no selector: mirrored. */
 function manualEndpoints(random: Random): KubeObject {
   const address = (n: number): object => ({
@@ -319,7 +321,12 @@ function manualEndpoints(random: Random): KubeObject {
   return {
     apiVersion: "v1",
     kind: "Endpoints",
-    metadata: { name: mirrored, namespace: "default", labels: random(2) === 0 ? { team: "x" } : {} },
+    metadata: {
+      name: mirrored,
+      namespace: "default",
+      labels: random(2) === 0 ? { team: "x" } : {},
+      annotations: random(2) === 0 ? { note: pick(random, ["one", "two"]), [lastApplied]: "{}" } : {},
+    },
     subsets: random(5) === 0 ? [] : [subset(1), ...(random(2) === 0 ? [subset(10)] : [])],
   };
 }
@@ -360,7 +367,7 @@ async function touch(client: ClusterClient, path: string, when: string): Promise
 
 const nobody = "nobody";
 
-/** By Service, manager and family: labels, and every endpoint with its ports. */
+/** By Service, manager and family: labels, mirrored annotations, and every endpoint with its ports. */
 function normal(
   slices: readonly EndpointSlice[],
   left: readonly string[],
@@ -368,9 +375,11 @@ function normal(
   const found = new Map<string, string[]>();
   for (const { metadata, addressType, endpoints: list, ports } of slices) {
     const { labels = {} } = metadata;
+    const isMirrored = labels["kubernetes.io/service-name"] === mirrored;
+    const { compared: _touched, ...annotations } = isMirrored ? (metadata.annotations ?? {}) : {};
     if (["kubernetes", ...left].includes(labels["kubernetes.io/service-name"] ?? "")) continue;
     assert.ok((list ?? []).length <= 100);
-    const key = `${labels["kubernetes.io/service-name"]} ${addressType} ${JSON.stringify(sorted(labels))}`;
+    const key = `${labels["kubernetes.io/service-name"]} ${addressType} ${JSON.stringify(sorted({ ...labels, ...annotations }))}`;
     const portsText = JSON.stringify((ports ?? []).map((port) => sorted({ ...port })).sort(byText));
     const lines = (list ?? []).map(({ targetRef, conditions, addresses, ...rest }) =>
       JSON.stringify(

@@ -1,7 +1,16 @@
 // EndpointSlices of Endpoints that people wrote by hand, for Services without selectors. Upstream: pkg/controller/endpointslicemirroring.
 
 import { familyOf, parseAddress } from "../../ip/address.ts";
-import type { Endpoint, EndpointAddress, Endpoints, EndpointSlicePort, IpFamily, Service } from "../../kube/kinds.ts";
+import { sameJson } from "../../kube/equal.ts";
+import type {
+  Endpoint,
+  EndpointAddress,
+  Endpoints,
+  EndpointSlice,
+  EndpointSlicePort,
+  IpFamily,
+  Service,
+} from "../../kube/kinds.ts";
 import { annotations as ours, keyOf, type Labels } from "../../kube/object.ts";
 import { createSlicesByService } from "./endpoint-slices.ts";
 import { endpointsManagedBy } from "./endpoints.ts";
@@ -15,6 +24,8 @@ import { planSlices, portsKey, type EndpointGroup } from "./slice-plan.ts";
 export const mirroringController = "endpointslicemirroring-controller.k8s.io";
 const skipMirror = "endpointslice.kubernetes.io/skip-mirror";
 const leaderElection = "control-plane.alpha.kubernetes.io/leader";
+const lastApplied = "kubectl.kubernetes.io/last-applied-configuration";
+const triggeredAt = "endpoints.kubernetes.io/last-change-trigger-time";
 /** --mirroring-max-endpoints-per-subset. */
 const perSubset = 1000;
 
@@ -55,15 +66,17 @@ export function endpointSliceMirroringController(cluster: Cluster): Controller {
       try {
         for (const family of ["IPv4", "IPv6"] as const) {
           const labels = object === undefined ? {} : labelsFor(object);
-          const plan = planSlices({
-            wanted: mirrored ? groupsFor(object, family) : [],
-            existing: existing.filter(({ addressType }) => addressType === family),
-            labels,
-            placeholder: false,
-          });
+          const there = existing.filter(({ addressType }) => addressType === family);
+          const wanted = mirrored ? groupsFor(object, family) : [];
+          const plan = planSlices({ wanted, existing: there, labels, placeholder: false });
           for (const group of plan.create) if (object !== undefined) create(object, family, labels, group);
-          for (const slice of plan.update) objects.update(endpointSlices, slice);
           for (const slice of plan.delete) objects.delete(endpointSlices, slice);
+          const planned = new Map(plan.update.map((slice) => [slice.metadata.name, slice]));
+          for (const slice of there) {
+            if (object === undefined || plan.delete.includes(slice)) continue;
+            const next = withAnnotations(planned.get(slice.metadata.name) ?? slice, annotationsFor(object));
+            if (next !== slice) objects.update(endpointSlices, next);
+          }
         }
       } finally {
         writing = false;
@@ -74,8 +87,7 @@ export function endpointSliceMirroringController(cluster: Cluster): Controller {
   function create(object: Endpoints, family: IpFamily, labels: Labels, group: EndpointGroup): void {
     const { namespace, name } = object.metadata;
     const base = `${name}-`;
-    const { [ours.source]: _source, ...annotations } = object.metadata.annotations ?? {};
-    objects.create(endpointSlices, {
+    const slice: EndpointSlice = {
       apiVersion: "discovery.k8s.io/v1",
       kind: "EndpointSlice",
       metadata: {
@@ -83,19 +95,39 @@ export function endpointSliceMirroringController(cluster: Cluster): Controller {
         generateName: base,
         ...(namespace === undefined ? {} : { namespace }),
         labels,
-        ...(Object.keys(annotations).length === 0 ? {} : { annotations }),
         ownerReferences: [controllerReference(endpoints, object)],
       },
       addressType: family,
       endpoints: group.endpoints,
       ports: group.ports,
-    });
+    };
+    objects.create(endpointSlices, withAnnotations(slice, annotationsFor(object)));
   }
 }
 
 function labelsFor(object: Endpoints): Labels {
   const { [endpointsManagedBy]: _managedBy, ...labels } = object.metadata.labels ?? {};
   return { ...labels, [sliceLabels.serviceName]: object.metadata.name, [sliceLabels.managedBy]: mirroringController };
+}
+
+type Annotations = NonNullable<Endpoints["metadata"]["annotations"]>;
+
+/** What is said of the Endpoints themselves is not said of their slices. */
+function annotationsFor(object: Endpoints): Annotations {
+  const {
+    [ours.source]: _source,
+    [lastApplied]: _applied,
+    [triggeredAt]: _triggered,
+    ...annotations
+  } = object.metadata.annotations ?? {};
+  return annotations;
+}
+
+/** The very same slice where it has them. */
+function withAnnotations(slice: EndpointSlice, annotations: Annotations): EndpointSlice {
+  const { annotations: before = {}, ...metadata } = slice.metadata;
+  if (sameJson(before, annotations)) return slice;
+  return { ...slice, metadata: { ...metadata, ...(Object.keys(annotations).length > 0 && { annotations }) } };
 }
 
 /** The addresses of one family by the ports of their subset. */

@@ -273,6 +273,21 @@ void describe("Endpoints", () => {
     }));
     await cluster.idle();
     assert.deepEqual(mirrored(), [["IPv4", [["192.0.2.9", true]]]]);
+    const annotate = async (annotations: Readonly<Record<string, string>>): Promise<unknown> => {
+      cluster.edit(endpoints, "manual", ({ metadata, ...rest }) => ({
+        ...rest,
+        metadata: { ...metadata, annotations },
+      }));
+      await cluster.idle();
+      return cluster.list(endpointSlices).map(({ metadata }) => metadata.annotations ?? {});
+    };
+    const aboutItself = {
+      "kubectl.kubernetes.io/last-applied-configuration": "{}",
+      "endpoints.kubernetes.io/last-change-trigger-time": "2026-01-01T00:00:00Z",
+    };
+    assert.deepEqual(await annotate({ ...aboutItself, note: "one" }), [{ note: "one" }]);
+    assert.deepEqual(await annotate({ note: "two" }), [{ note: "two" }]);
+    assert.deepEqual(await annotate(aboutItself), [{}]);
     cluster.edit(services, "manual", (object) => ({ ...object, spec: { ...object.spec, selector: { app: "x" } } }));
     await cluster.settle();
     assert.deepEqual(slices(cluster), ["IPv4 []"]);
