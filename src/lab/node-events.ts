@@ -4,8 +4,7 @@
 import { eventsOf } from "../agent/node-events.ts";
 import type { AgentEvent } from "../agent/agent.ts";
 import type { ObjectApi } from "./api/api.ts";
-import { systemClock } from "../watch/clock.ts";
-import { createEventSink } from "./controllers/events.ts";
+import { startEventTelling } from "./controllers/events.ts";
 import { nodes } from "./controllers/resources.ts";
 
 export interface NodeTelling {
@@ -14,23 +13,15 @@ export interface NodeTelling {
 }
 
 export function createNodeTelling({ api }: { readonly api: ObjectApi }): NodeTelling {
-  let isClosed = false;
-  const sink = createEventSink({
-    api,
-    clock: systemClock,
-    random: Math.random,
-    wake: () => void setImmediate(() => void (isClosed || sink.drain(() => true))),
-  });
+  const telling = startEventTelling(api);
   return {
     told(name, event) {
-      const telling = isClosed ? [] : eventsOf(event);
-      const object = telling.length === 0 ? undefined : api.get({ ...nodes, name });
+      const told = telling.isClosed ? [] : eventsOf(event);
+      const object = told.length === 0 ? undefined : api.get({ ...nodes, name });
       if (object === undefined) return;
-      for (const { type, reason, message } of telling)
-        sink.recorder("fairlead", name).record(object, type, reason, message);
+      for (const { type, reason, message } of told)
+        telling.recorder("fairlead", name).record(object, type, reason, message);
     },
-    close() {
-      isClosed = true;
-    },
+    close: () => telling.close(),
   };
 }

@@ -5,8 +5,7 @@
 
 import type { PolicyFlow } from "../agent/policy-flows.ts";
 import type { ObjectApi } from "./api/api.ts";
-import { systemClock } from "../watch/clock.ts";
-import { createEventSink } from "./controllers/events.ts";
+import { startEventTelling } from "./controllers/events.ts";
 
 export interface PolicyTelling {
   /** Something a node's kernel told. */
@@ -15,24 +14,16 @@ export interface PolicyTelling {
 }
 
 export function createPolicyTelling({ api }: { readonly api: ObjectApi }): PolicyTelling {
-  let isClosed = false;
-  const sink = createEventSink({
-    api,
-    clock: systemClock,
-    random: Math.random,
-    wake: () => void setImmediate(() => void (isClosed || sink.drain(() => true))),
-  });
-  const recorder = sink.recorder("fairlead-policy");
+  const telling = startEventTelling(api);
+  const recorder = telling.recorder("fairlead-policy");
   return {
     told({ verdict, pod, text }, log) {
       log(`${new Date().toISOString()} ${text}`);
-      if (verdict === "accept" || isClosed) return;
+      if (verdict === "accept" || telling.isClosed) return;
       const [namespace = "", name = ""] = pod.split("/");
       const object = api.get({ group: "", resource: "pods", namespace, name });
       if (object !== undefined) recorder.record(object, "Warning", "PolicyDrop", text);
     },
-    close() {
-      isClosed = true;
-    },
+    close: () => telling.close(),
   };
 }

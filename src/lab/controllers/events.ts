@@ -8,7 +8,7 @@ import type { Event, ObjectReference } from "../../kube/kinds.ts";
 import type { KubeObject } from "../../kube/object.ts";
 import type { ObjectApi } from "../api/api.ts";
 import { StatusError } from "../api/store.ts";
-import { timeText, type Clock } from "../../watch/clock.ts";
+import { systemClock, timeText, type Clock } from "../../watch/clock.ts";
 import { events } from "./resources.ts";
 
 export interface EventRecorder {
@@ -38,6 +38,32 @@ interface Said {
   readonly firstMs: number;
   lastMs: number;
   count: number;
+}
+
+/** Events of those that are no controllers: they are written at the next turn, until it is closed. */
+export interface EventTelling {
+  recorder: EventSink["recorder"];
+  readonly isClosed: boolean;
+  close(): void;
+}
+
+export function startEventTelling(api: Pick<ObjectApi, "create" | "update" | "get">): EventTelling {
+  let isClosed = false;
+  const sink = createEventSink({
+    api,
+    clock: systemClock,
+    random: Math.random,
+    wake: () => void setImmediate(() => void (isClosed || sink.drain(() => true))),
+  });
+  return {
+    recorder: (component, host) => sink.recorder(component, host),
+    get isClosed() {
+      return isClosed;
+    },
+    close() {
+      isClosed = true;
+    },
+  };
 }
 
 /** Gathers events and writes them through the API. `wake` is called when there is something to drain. */
