@@ -214,34 +214,32 @@ export function storeReplacement(
   return updated;
 }
 
-type Metadata = KubeObject["metadata"];
+type MetadataField = "labels" | "annotations";
 
-const allFixed = ({ labels, annotations }: Metadata): Partial<Metadata> => ({
-  ...(labels === undefined ? {} : { labels }),
-  ...(annotations === undefined ? {} : { annotations }),
-});
+const both: readonly MetadataField[] = ["labels", "annotations"];
 
 /** What of the metadata a status never changes, of kinds that see to it (PrepareForUpdate of their status strategies). */
-const fixedWithStatus: { readonly [resource: string]: (previous: Metadata) => Partial<Metadata> } = {
-  "deployments.apps": ({ labels }) => (labels === undefined ? {} : { labels }),
-  "devicetaintrules.resource.k8s.io": allFixed,
-  "flowschemas.flowcontrol.apiserver.k8s.io": allFixed,
-  "podcertificaterequests.certificates.k8s.io": allFixed,
-  "prioritylevelconfigurations.flowcontrol.apiserver.k8s.io": allFixed,
-  "resourceclaims.resource.k8s.io": allFixed,
-  "servicecidrs.networking.k8s.io": allFixed,
-  "validatingadmissionpolicies.admissionregistration.k8s.io": allFixed,
-  "volumeattachments.storage.k8s.io": allFixed,
+const fixedWithStatus: { readonly [resource: string]: readonly MetadataField[] } = {
+  "deployments.apps": ["labels"],
+  "devicetaintrules.resource.k8s.io": both,
+  "flowschemas.flowcontrol.apiserver.k8s.io": both,
+  "podcertificaterequests.certificates.k8s.io": both,
+  "prioritylevelconfigurations.flowcontrol.apiserver.k8s.io": both,
+  "resourceclaims.resource.k8s.io": both,
+  "servicecidrs.networking.k8s.io": both,
+  "validatingadmissionpolicies.admissionregistration.k8s.io": both,
+  "volumeattachments.storage.k8s.io": both,
 };
 
 function reported(object: KubeObject, { metadata: before }: KubeObject, { group, resource }: Kind): KubeObject {
-  const text = resourceText({ group, resource });
-  const fixed = fixedWithStatus[text];
+  const fixed = fixedWithStatus[resourceText({ group, resource })];
   if (fixed === undefined) return object;
-  const { labels: _, ...withoutLabels } = object.metadata;
-  if (fixed !== allFixed) return { ...object, metadata: { ...withoutLabels, ...fixed(before) } };
-  const { annotations: __, ...others } = withoutLabels;
-  return { ...object, metadata: { ...others, ...fixed(before) } };
+  const metadata = { ...object.metadata };
+  for (const field of fixed) {
+    delete metadata[field];
+    if (before[field] !== undefined) metadata[field] = before[field];
+  }
+  return { ...object, metadata };
 }
 
 /** The new API of Events looks at them more closely than the old one, in whose form they are kept. Throws StatusError 422. */
