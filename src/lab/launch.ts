@@ -70,7 +70,7 @@ export async function launchDaemon(
   try {
     await readUntilReady(child, paths, options.progress);
   } catch (error) {
-    killOuter(paths);
+    kill(readProcesses(paths));
     throw error;
   }
   child.unref();
@@ -144,7 +144,7 @@ export function isRunning(paths: LabPaths): boolean {
 /** Kills the lab's outermost process and with it, by --kill-child, everything inside, and its helper outside; resolves when both are gone. */
 export async function killDaemon(paths: LabPaths): Promise<void> {
   const known = readProcesses(paths);
-  killOuter(paths);
+  kill(known);
   // Alone, it would end by itself, a little later: nothing it has is worth the wait.
   kill(known?.helper);
   for (let tries = 0; tries < 500 && (isAlive(known) || isAlive(known?.helper)); tries++) await delay(10);
@@ -195,11 +195,7 @@ function readUntilReady(
   });
 }
 
-function killOuter(paths: LabPaths): void {
-  // The outer `unshare` ignores TERM and INT: only KILL ends it.
-  kill(readProcesses(paths));
-}
-
+/** The outer `unshare` ignores TERM and INT: only KILL ends it. */
 function kill(one: LabProcess | undefined): void {
   if (one === undefined || !isAlive(one)) return;
   try {

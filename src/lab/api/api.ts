@@ -6,20 +6,16 @@ import type { Session } from "./admission/pending.ts";
 import type { Kind, Kinds } from "./kinds.ts";
 import type { ObjectKey, Store } from "./store.ts";
 
+/** What of an object's metadata comes with its status: managed fields, or labels and annotations besides. */
+export type ReportedMetadata = "managed" | "reported";
+
 export interface ObjectApi extends Pick<Store, "get" | "list" | "watch" | "revision" | "flushed"> {
   /** Creates; apiVersion and kind say which resource. Throws StatusError (409 AlreadyExists, 422 Invalid, 404 for a missing namespace …). */
   create(object: KubeObject): KubeObject;
   /** Replaces metadata and spec; status is kept. generation grows when the spec changed. Throws StatusError. */
   update(object: KubeObject): KubeObject;
   /** Replaces status only. Throws StatusError. */
-  updateStatus(
-    object: KubeObject,
-    options?: {
-      /** Managed fields as well ("managed"), labels and annotations with them ("reported"). */ readonly metadata?:
-        | "managed"
-        | "reported";
-    },
-  ): KubeObject;
+  updateStatus(object: KubeObject, options?: { readonly metadata?: ReportedMetadata }): KubeObject;
   /** Creates or merges what a manifest says into what is there (`fairlead apply`): fields once applied and now gone are removed. */
   apply(object: KubeObject): Applied;
   /** Applies all, in this order, or none: when one of them is refused nothing has changed. Throws that one's StatusError. */

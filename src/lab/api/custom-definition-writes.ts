@@ -70,13 +70,15 @@ export function preparedDefinition(
  * the place of.
  */
 export function definitionProblems(object: KubeObject, previous?: KubeObject): readonly FieldProblem[] {
-  return [...ownProblems(object), ...(previous === undefined ? [] : changeProblems(object, previous))];
+  const change =
+    previous === undefined
+      ? []
+      : changeProblems(object as CustomResourceDefinition, previous as CustomResourceDefinition);
+  return [...ownProblems(object), ...change];
 }
 
 /** What never changes: how objects are found, and, once it is served, what is stored of them. */
-function changeProblems(object: KubeObject, before: KubeObject): readonly FieldProblem[] {
-  const [next, previous] = [object, before] as CustomResourceDefinition[];
-  if (next === undefined || previous === undefined) return [];
+function changeProblems(next: CustomResourceDefinition, previous: CustomResourceDefinition): readonly FieldProblem[] {
   const problems: FieldProblem[] = [];
   const keep = (field: string, value: unknown, valueBefore: unknown): void => {
     if (!sameJson(value, valueBefore)) problems.push(invalid(field, value, "field is immutable"));

@@ -15,7 +15,7 @@ import { structureProblems } from "../../kube/structure.ts";
 import { validate, validateStatus, validateUpdate } from "../../kube/validate.ts";
 import { withZeroValues } from "../../kube/zero.ts";
 import { managedAfterCreate, managedInside } from "../apiserver/managed/managers.ts";
-import type { Actor, Admission, AdmissionRequest, Applied, ServedApi } from "./api.ts";
+import type { Actor, Admission, AdmissionRequest, Applied, ReportedMetadata, ServedApi } from "./api.ts";
 import { applied } from "./apply.ts";
 import { newObject, replacement } from "./bookkeeping.ts";
 import { refused } from "./check.ts";
@@ -353,7 +353,7 @@ function withStatus(object: KubeObject, status: unknown): KubeObject {
 function reportedMetadata(
   given: KubeObject["metadata"],
   previous: KubeObject["metadata"],
-  what: "reported" | "managed",
+  what: ReportedMetadata,
 ): KubeObject["metadata"] {
   const { managedFields } = given;
   const { labels, annotations } = what === "reported" ? given : previous;

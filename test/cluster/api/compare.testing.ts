@@ -166,7 +166,7 @@ function reasonOf({ body }: Answer): string {
   return String((body as { readonly reason?: string }).reason);
 }
 
-interface Cause {
+export interface Cause {
   readonly field?: string;
   readonly reason?: string;
   readonly message?: string;
@@ -174,12 +174,16 @@ interface Cause {
 
 function causesOf({ body }: Answer): readonly string[] {
   const { causes = [] } = (body as { readonly details?: { readonly causes?: readonly Cause[] } }).details ?? {};
-  return causes
-    .map(({ field, reason, message = "" }) => `${field} ${reason}${withMessages ? ` ${chanceless(message)}` : ""}`)
-    .sort();
+  return causes.map(causeText).sort();
 }
 
-const withMessages = process.env["FAIRLEAD_COMPARE_MESSAGES"] === "1";
+/** What an error names, and why; in its own words as well where those are compared. */
+export function causeText({ field, reason, message = "" }: Cause): string {
+  return `${field} ${reason}${withMessages ? ` ${chanceless(message)}` : ""}`;
+}
+
+/** Are the words of messages compared? */
+export const withMessages: boolean = process.env["FAIRLEAD_COMPARE_MESSAGES"] === "1";
 
 /** What is on one side only. How often a thing is said is of no use to anybody: updates look at metadata twice. */
 function listLines(what: string, ours: readonly string[], real: readonly string[]): readonly string[] {
@@ -206,7 +210,8 @@ function fieldsOf(body: unknown): Map<string, string> {
   return fields;
 }
 
-function chanceless(text: string, path = ""): string {
+/** A text without what is by chance. */
+export function chanceless(text: string, path = ""): string {
   if (/\.(nodePort|healthCheckNodePort)$/.test(path)) return "a port";
   return text
     .replace(/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/g, "UID")

@@ -121,7 +121,7 @@ export const known: readonly Known[] = [
   {
     step: "write: creations that are refused (33)",
     line: "",
-    why: "another order of the causes, and a name by chance",
+    why: "the name that is made is by chance",
   },
   {
     step: "write: updates that create (4)",

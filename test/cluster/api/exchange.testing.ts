@@ -4,9 +4,8 @@
 // Not here: objects of every kind (compare.testing.ts), what is sent (the tables *-exchanges.testing.ts, in the words of exchange-words.testing.ts).
 
 import { Agent, request } from "node:https";
-import process from "node:process";
 import { isDeepStrictEqual } from "node:util";
-import type { Server } from "./compare.testing.ts";
+import { causeText, chanceless, withMessages, type Cause, type Server } from "./compare.testing.ts";
 
 /** One request. `path` and `body` may name `{ns}`, and `{uid}`, `{rv}` and `{continue}` of the last answer that had one. */
 export interface Step {
@@ -129,14 +128,14 @@ function linesOf({ status, type, warnings, text }: Reply, see: NonNullable<Step[
   if (see === "nothing") return [];
   const first = [`status ${status}`];
   if (see === "status") return first;
-  first.push(`type ${type}`, ...warnings.map((each) => `warning ${chanceless(each)}`).sort());
+  first.push(`type ${type}`, ...warnings.map((each) => `warning ${steady(each)}`).sort());
   if (see === "type") return first;
   // A watch is a line for each event.
   const whole = parsed(text);
   const values =
     whole === undefined ? text.split("\n").flatMap((line) => (line === "" ? [] : [parsed(line)])) : [whole];
   const told = values.filter((value) => !isIdleBookmark(value));
-  if (values.length === 0 || values.includes(undefined)) return [...first, `text ${chanceless(text)}`];
+  if (values.length === 0 || values.includes(undefined)) return [...first, `text ${steady(text)}`];
   return [...first, ...told.flatMap((value, index) => fieldLines(value, told.length > 1 ? `#${index} ` : ""))];
 }
 
@@ -157,8 +156,6 @@ function parsed(text: string): unknown {
   }
 }
 
-const withMessages = process.env["FAIRLEAD_COMPARE_MESSAGES"] === "1";
-
 /** Metadata that is by chance, where it is there at all. */
 const chances: ReadonlySet<string> = new Set(
   "resourceVersion uid creationTimestamp deletionTimestamp time continue lastTransitionTime lastUpdateTime startTime".split(
@@ -169,18 +166,17 @@ const chances: ReadonlySet<string> = new Set(
 function fieldLines(value: unknown, path: string): readonly string[] {
   if (Array.isArray(value))
     return value.length === 0 ? [`${path}: []`] : value.flatMap((each, index) => fieldLines(each, `${path}[${index}]`));
-  if (typeof value !== "object" || value === null) return [`${path}: ${chanceless(JSON.stringify(value))}`];
+  if (typeof value !== "object" || value === null) return [`${path}: ${steady(JSON.stringify(value))}`];
   const fields = Object.entries(value);
   if (fields.length === 0) return [`${path}: {}`];
-  // Texts are the field's own words; what fields metadata has in tables is known (differences.testing.ts).
   const isError = (value as { readonly kind?: unknown; readonly status?: unknown }).status === "Failure";
   return fields
     .flatMap(([name, each]) => {
-      if (!withMessages && (isError || path.includes(".causes[")) && name === "message") return [];
-      // In any order.
+      if (!withMessages && isError && name === "message") return [];
       if (name === "causes" && Array.isArray(each)) return causeLines(each, `${path}.${name}`);
       // What has no details may say so.
       if (name === "details" && isEmptyObject(each)) return [];
+      // Texts of others, and managed fields in rows of tables, are left out here.
       if (name === "description" && path.includes(".columnDefinitions[")) return [];
       if (name === "managedFields") return path.includes(".rows[") ? [] : managerLines(each, `${path}.${name}`);
       if (name === "continue" && each === "") return [];
@@ -199,25 +195,18 @@ function managerLines(entries: unknown, path: string): readonly string[] {
   });
 }
 
+/** In any order; how often a thing is said is of no use to anybody. */
 function causeLines(causes: readonly unknown[], path: string): readonly string[] {
-  const lines = causes.map((each) => {
-    const { field, reason, message } = each as { readonly [field: string]: string | undefined };
-    return `${path} ${field} ${reason}${withMessages ? ` ${chanceless(message ?? "")}` : ""}`;
-  });
-  // How often a thing is said is of no use to anybody.
-  return [...new Set(lines)];
+  return [...new Set(causes.map((each) => `${path} ${causeText(each as Cause)}`))];
 }
 
 function isEmptyObject(value: unknown): boolean {
   return typeof value === "object" && value !== null && Object.keys(value).length === 0;
 }
 
-function chanceless(text: string): string {
-  return text
-    .replace(/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/g, "UID")
-    .replace(/\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z/g, "TIME")
-    .replace(/10\.96\.\d+\.\d+/g, "ADDRESS")
-    .replace(/kube-api-access-\w+/g, "kube-api-access")
+/** Of whole answers versions and ages are by chance as well. */
+function steady(text: string): string {
+  return chanceless(text)
     .replace(/(resourceVersion|resource version|version):? ?\\?"?\d+/gi, "$1 VERSION")
     .replace(/"\d+s"/g, "AGE");
 }
