@@ -30,6 +30,7 @@ export function describeItem(item: NftBatchItem, table: NftTable, previous: NftT
   switch (item.kind) {
     case "add-table":
     case "delete-table":
+    case "flush-table":
       return [{ text: `${verbOf(item)} table ${where}` }];
     case "add-chain":
       return [{ text: `add chain ${where} ${item.chain.name}` }];

@@ -172,7 +172,7 @@ class TablesWork implements TablesResult {
       const part = tablePart(table);
       if (kept.has(part)) continue;
       try {
-        this.#kernel.nftCommit(planRemoval(table.family, table.name).flat());
+        for (const batch of planRemoval(table.family, table.name)) this.#kernel.nftCommit(batch);
         this.made.push({ part, text: `delete table ${table.family} ${table.name}` });
       } catch (error) {
         const refusal = asKernelError(error, part);

@@ -89,6 +89,8 @@ function applyItem(state: FakeTables, item: NftBatchItem, undo: Undo[]): void {
       return addTable(state, item, undo);
     case "delete-table":
       return deleteTable(state, item, undo);
+    case "flush-table":
+      return flushTable(mustTable(state, item), item, undo);
     case "add-chain":
       return addChain(mustTable(state, item), item, undo);
     case "delete-chain":
@@ -152,6 +154,10 @@ function deleteChain(table: FakeTable, item: ItemOf<"delete-chain">, undo: Undo[
 
 function flushChain(table: FakeTable, item: ItemOf<"flush-chain">, undo: Undo[]): void {
   removeRules(table, mustChain(table, item.chain), () => true, undo);
+}
+
+function flushTable(table: FakeTable, item: ItemOf<"flush-table">, undo: Undo[]): void {
+  for (const chain of table.chains.keys()) flushChain(table, { ...item, kind: "flush-chain", chain }, undo);
 }
 
 // ---------------------------------------------------------------- rules

@@ -87,6 +87,8 @@ function itemText(item: NftBatchItem): string {
       return `add table ${table}`;
     case "delete-table":
       return `delete table ${table}`;
+    case "flush-table":
+      return `flush table ${table}`;
     case "add-chain":
       return `add chain ${table} ${item.chain.name}`;
     case "delete-chain":

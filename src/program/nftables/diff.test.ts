@@ -238,7 +238,8 @@ void test("what nobody asked for goes, and a chain that becomes a base chain tak
     "add-chain d",
     "add-set s",
   ]);
-  assert.deepEqual(planRemoval("inet", "t"), [[{ kind: "delete-table", family: "inet", table: "t" }]]);
+  const at = { family: "inet", table: "t" } as const;
+  assert.deepEqual(planRemoval("inet", "t"), [[{ kind: "flush-table", ...at }], [{ kind: "delete-table", ...at }]]);
 });
 
 void test("batches keep the units' order, respect the bound, and neighbours are joined", () => {

@@ -62,9 +62,13 @@ export function diffTables(previous: NftTable | undefined, next: NftTable): NftP
   });
 }
 
-/** The transaction that takes a table away with all it holds. */
-export function planRemoval(family: NftFamily, table: string): NftPlan {
-  return [[{ kind: "delete-table", family, table }]];
+/**
+ * Takes a table away with all it holds: two transactions, the rules first. A packet that is amid the rules while they go sees sets as they
+ * are afterwards, and a deleted table's maps are empty at once, but its sets full until they are freed (nf_tables_api.c, nft_delset): a
+ * Service's address would be known and its port not, and a connection refused.
+ */
+export function planRemoval(family: NftFamily, table: string): readonly [NftBatchItem[], NftBatchItem[]] {
+  return [[{ kind: "flush-table", family, table }], [{ kind: "delete-table", family, table }]];
 }
 
 /**

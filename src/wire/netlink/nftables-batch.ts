@@ -73,6 +73,10 @@ class BatchEncoder {
       case "delete-table":
         add(message.deleteTable, 0, (writer) => writer.string(1, item.table));
         return;
+      case "flush-table":
+        // A deletion of rules that names no chain.
+        add(message.deleteRule, 0, (writer) => writer.string(1, item.table));
+        return;
       case "add-chain":
         add(message.newChain, flag.create, (writer) => encodeChain(writer, item.table, item.chain));
         return;

@@ -13,6 +13,8 @@ export type NftBatchItem =
   | { readonly kind: "add-table"; readonly family: NftKernelFamily; readonly table: string }
   /** With all it holds. */
   | { readonly kind: "delete-table"; readonly family: NftKernelFamily; readonly table: string }
+  /** Deletes all rules of all its chains; sets keep their elements. */
+  | { readonly kind: "flush-table"; readonly family: NftKernelFamily; readonly table: string }
   /** Keeps a chain that is there already; policy and comment are then changed, hook and type must be the same. */
   | {
       readonly kind: "add-chain";
