@@ -16,6 +16,7 @@ test("every object passes the API's validation, whatever the values", () => {
     {},
     { dns: { enabled: false } },
     { apiServer: { host: "192.0.2.10" }, agent: { flags: ["--routing", "native"] } },
+    { agent: { servicesOnly: true } },
   ]) {
     const { objects, problems } = parseManifests(renderChart(values), "fairlead.yaml");
     assert.deepEqual(problems, []);
@@ -49,6 +50,15 @@ test("what runs in a pod runs as bin/fairlead starts it: the image's own entry p
   );
   assert.match(launcher, /MALLOC_ARENA_MAX:-1/);
   assert.match(renderChart(), /name: MALLOC_ARENA_MAX\n +value: "1"\n/);
+});
+
+test("with agent.servicesOnly it sees no pods and none of the plugins' folders", () => {
+  const theirs = /--only=services|\[namespaces, pods\]|networkpolicies|\/opt\/cni\/bin|\/run\/netns/g;
+  const words = (servicesOnly: boolean): readonly string[] => [
+    ...new Set(renderChart({ agent: { servicesOnly }, dns: { enabled: false } }).match(theirs)),
+  ];
+  assert.deepEqual(words(true), ["--only=services"]);
+  assert.deepEqual(words(false).toSorted(), ["/opt/cni/bin", "/run/netns", "[namespaces, pods]", "networkpolicies"]);
 });
 
 interface Container {

@@ -57,7 +57,7 @@ function renderTemplate(text: string, values: unknown, file: string): string {
     const out: string[] = [];
     while (at < lines.length) {
       const line = lines[at++] ?? "";
-      const control = /^\s*\{\{-\s*(if|range|end)\s*(\S*)\s*\}\}$/.exec(line);
+      const control = /^\s*\{\{-\s*(if not|if|range|end)\s*(\S*)\s*\}\}$/.exec(line);
       if (control === null) {
         if (isShown) out.push(line.replaceAll(/\{\{([^}]*)\}\}/g, (_, inner: string) => expression(inner, dot)));
         continue;
@@ -66,7 +66,14 @@ function renderTemplate(text: string, values: unknown, file: string): string {
       if (word === "end") return out;
       const value = isShown ? lookUp(operand, dot) : undefined;
       const start = at;
-      const items = word === "range" ? (Array.isArray(value) ? (value as unknown[]) : []) : isTrue(value) ? [dot] : [];
+      const items =
+        word === "range"
+          ? Array.isArray(value)
+            ? (value as unknown[])
+            : []
+          : isTrue(value) === (word === "if")
+            ? [dot]
+            : [];
       for (const item of items) {
         at = start;
         out.push(...block(item, true));

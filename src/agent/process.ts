@@ -114,8 +114,9 @@ export class MissingFeature extends Error {
   override readonly name = "MissingFeature";
 }
 
-/** How long after the hand-over it is looked whether a kube-proxy has come back. */
-const kubeProxyAgainMs = 60_000;
+/** How often it is looked whether a kube-proxy has come back, and whether it has gone again. */
+const kubeProxyIntervalMs = 20_000;
+const kubeProxyThereMs = 600_000;
 const retryMs = 10_000;
 const firewallIntervalMs = 300_000;
 const waitingIntervalMs = 30_000;
@@ -230,6 +231,7 @@ export async function startNodeProcess(options: ProcessOptions): Promise<NodePro
     try {
       shower = await startShowServer(places.show, () => ({
         ...shownNode(node, kernel, ownDns ?? source, network),
+        servicesOnly: scope.kind === "services",
         announced: balancers?.announced() ?? [],
       }));
     } catch (error) {
@@ -244,7 +246,8 @@ export async function startNodeProcess(options: ProcessOptions): Promise<NodePro
     settleMemory({ roomBytes: 20e6 });
     if (first.failures.some(isWholeTable))
       log("a table could not be written: what another proxy left stays until it can");
-    else handOver(kernel, { log, events, later });
+    else handOver(kernel, { log, events });
+    lookForKubeProxy(kernel, { log, events, later });
     lookForFirewalls(kernel, scope.kind, { log, events, later });
     const noteChanged = (): void => sayNotes();
     const place = { client, node, scope: scope.kind, source, machine, namespace, kernel, noteChanged, log };
@@ -392,7 +395,7 @@ function shownNode(
   kernel: NetworkKernel,
   source: NetworkSource,
   node: NodeNetwork | undefined,
-): Omit<ShownNode, "announced"> {
+): Omit<ShownNode, "announced" | "servicesOnly"> {
   if (node === undefined) throw new Error("the agent does not know the cluster yet");
   const { agent, attachments } = node;
   const network = source.current();
@@ -499,18 +502,34 @@ interface Aids {
 }
 
 /** Takes a kube-proxy's place; ours stands already, so that no connection is without a translation for a moment. */
-function handOver(kernel: NetworkKernel, { log, events, later }: Aids): void {
+function handOver(kernel: NetworkKernel, { log, events }: Omit<Aids, "later">): void {
   const { removed, left } = removeKubeProxy(kernel);
   for (const line of left) log(`of a kube-proxy there is left: ${line}`);
   if (removed.length === 0) return;
   log(`took over from kube-proxy: removed ${removed.join(", ")}`);
   events.tell({ type: "Normal", reason: "TookOverFromKubeProxy", message: `removed ${removed.join(", ")}` });
-  later(kubeProxyAgainMs, () => {
-    if (!hasKubeProxy(kernel)) return;
-    const message = "kube-proxy has written its tables again: stop it, or both translate and the first one wins";
-    log(message);
-    events.tell({ type: "Warning", reason: "KubeProxyRuns", message });
-  });
+}
+
+/**
+ * Tells of a kube-proxy that writes its tables beside ours, whenever it comes. They stay: it may be there to take over, and would have none
+ * when this agent goes.
+ */
+function lookForKubeProxy(kernel: NetworkKernel, { log, events, later }: Aids): void {
+  let isThere = false;
+  const look = (): void => {
+    const was = isThere;
+    isThere = hasKubeProxy(kernel);
+    if (isThere && !was) {
+      const message =
+        "kube-proxy has written its tables beside ours, and the first one to see a connection translates it: stop one of the two (an agent that starts removes what a kube-proxy left)";
+      log(message);
+      events.tell({ type: "Warning", reason: "KubeProxyRuns", message });
+    }
+    if (was && !isThere) log("kube-proxy's tables are gone");
+    // Its tables are read whole, and may be large.
+    later(isThere ? kubeProxyThereMs : kubeProxyIntervalMs, look);
+  };
+  later(kubeProxyIntervalMs, look);
 }
 
 /** Docker and others come after us, too: looked at from time to time, told when it is another thing than the last time. */

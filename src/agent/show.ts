@@ -23,6 +23,8 @@ export interface Shown {
 /** A node as it is looked at. */
 export interface ShownNode {
   readonly name: string;
+  /** Pods' network and policies are another's. */
+  readonly servicesOnly: boolean;
   readonly network: Network;
   /** Undefined before the first one. */
   readonly program: Program | undefined;
@@ -35,10 +37,13 @@ export interface ShownNode {
   readonly announced: readonly string[];
 }
 
+type View = (node: ShownNode) => Shown;
+
 /** What can be shown of a node, by name. */
-export const views: Readonly<Record<string, (node: ShownNode) => Shown>> = {
-  routes: (node) =>
+export const views: Readonly<Record<string, View>> = {
+  routes: ofPodNetwork((node) =>
     ofProgram(node, formatRoutes, ({ routes, neighbours, forwarding }) => ({ routes, neighbours, forwarding })),
+  ),
   services: (node) => {
     const { network, kernel, announced } = node;
     const self = network.nodes.find(({ name }) => name === node.name);
@@ -52,26 +57,26 @@ export const views: Readonly<Record<string, (node: ShownNode) => Shown>> = {
       }),
     );
   },
-  policies: ({ name, network, kernel, attachments }) => {
+  policies: ofPodNetwork(({ name, network, kernel, attachments }) => {
     const node = network.nodes.find((each) => each.name === name);
     const counts = countsAt({ network, node, attachments: attachments.list(), kernel });
     return { text: policiesText(counts), value: policiesValue(counts) };
-  },
+  }),
   nft: (node) => ofProgram(node, formatTables, ({ tables }) => tables),
   program: (node) => ofProgram(node, formatProgram, (program) => program),
-  pods: ({ attachments }) => {
+  pods: ofPodNetwork(({ attachments }) => {
     const places = attachments.list();
     const lines = places.map(
       ({ namespace, name, addresses, link, mac }) => `${namespace}/${name}  ${addresses.join(" ")}  ${link}  ${mac}\n`,
     );
     return { text: lines.join(""), value: places };
-  },
-  ipam: ({ name, network, attachments, ipam }) => {
+  }),
+  ipam: ofPodNetwork(({ name, network, attachments, ipam }) => {
     const podCidrs = network.nodes.find((each) => each.name === name)?.podCidrs ?? [];
     // Without packets nobody keeps one; the places of the pods say it all.
     const view = ipamView(ipam ?? createIpam(podCidrs, attachments), attachments.list());
     return { text: ipamText(view) || "the node has no pod range yet (Node spec.podCIDRs)\n", value: view };
-  },
+  }),
   drift: ({ drift }) => {
     const lines = drift.map(
       (one) =>
@@ -80,6 +85,13 @@ export const views: Readonly<Record<string, (node: ShownNode) => Shown>> = {
     return { text: lines.join("") || "nothing had to be put back\n", value: drift };
   },
 };
+
+/** What an agent for Services alone has no part in. */
+function ofPodNetwork(view: View): View {
+  const others =
+    "this agent keeps Services alone (--only services): pods' addresses, routes and policies are their CNI plugin's\n";
+  return (node) => (node.servicesOnly ? { text: others, value: null } : view(node));
+}
 
 function ofProgram(
   { program }: ShownNode,

@@ -242,7 +242,7 @@ program
   .description("what is programmed on the nodes, each entry with the object that caused it")
   .argument("<what>", "routes, services, policies, dns, nft, pods, ipam, program or drift")
   .argument("[node]", "one node only")
-  .option("--here", "of the agent that runs on this machine (docs/agent.md)")
+  .option("--here", "of the agent that runs on this machine (docs/agent.md); unasked where no lab runs")
   .option("--cni-dir <path>", "of that agent, where it is not /run/fairlead/cni")
   .addOption(outputOption(["text", "json"]))
   .addOption(nameOption())

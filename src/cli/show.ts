@@ -1,27 +1,34 @@
 // `fairlead show routes|services|policies|dns|nft|pods|ipam|program|drift [NODE]`: what is programmed, each entry with its origin.
 
+import { existsSync } from "node:fs";
 import { dirname, join } from "node:path";
 import process from "node:process";
 import { askAgent } from "../agent/show-server.ts";
-import { labClient } from "../lab/client.ts";
+import type { Shown } from "../agent/show.ts";
+import { labClient, LabError } from "../lab/client.ts";
 import { labPaths } from "../lab/paths.ts";
 
-export default async function show(
-  what: string,
-  node: string | undefined,
-  options: { readonly name: string; readonly output?: string; readonly here?: boolean; readonly cniDir?: string },
-): Promise<number> {
-  const answer =
-    options.here === true
-      ? await ofThisMachine(what, options.cniDir)
-      : await labClient(labPaths(options.name)).call<{ text: string; value: unknown }>("/show", {
-          what,
-          node,
-        });
+interface ShowOptions {
+  readonly name: string;
+  readonly output?: string;
+  readonly here?: boolean;
+  readonly cniDir?: string;
+}
+
+export default async function show(what: string, node: string | undefined, options: ShowOptions): Promise<number> {
+  const agent = join(dirname(options.cniDir ?? "/run/fairlead/cni"), "show.sock");
+  const answer = options.here === true ? await askAgent(agent, what) : await ofLab(what, node, options, agent);
   process.stdout.write(options.output === "json" ? `${JSON.stringify(answer.value, undefined, 2)}\n` : answer.text);
   return 0;
 }
 
-function ofThisMachine(what: string, cniDir: string = "/run/fairlead/cni"): ReturnType<typeof askAgent> {
-  return askAgent(join(dirname(cniDir), "show.sock"), what);
+/** On a node of a real cluster no lab runs: then its agent is meant. */
+async function ofLab(what: string, node: string | undefined, { name }: ShowOptions, agent: string): Promise<Shown> {
+  try {
+    return await labClient(labPaths(name)).call<Shown>("/show", { what, node });
+  } catch (error) {
+    const isNoLab = error instanceof LabError && error.reason === "NotRunning";
+    if (!isNoLab || name !== "default" || node !== undefined || !existsSync(agent)) throw error;
+    return askAgent(agent, what);
+  }
 }

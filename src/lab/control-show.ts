@@ -42,6 +42,7 @@ export function show(lab: Lab, body: { readonly what: string; readonly node?: st
 function shownNode(lab: Lab, node: LabNode): ShownNode {
   return {
     name: node.name,
+    servicesOnly: false,
     network: lab.network(),
     program: lab.world().programs.get(node.name),
     kernel: node.machine?.kernel,

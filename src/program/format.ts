@@ -25,8 +25,7 @@ export interface ProgramFormat {
 
 /** The whole Program: every part with its heading, then the tables. */
 export function formatProgram(program: Program, format: ProgramFormat = {}): string {
-  const parts = programParts.map((part) => `${part}\n${indent(formatPart(program, part, format))}`);
-  return [...parts, formatTables(program, format)].join("\n");
+  return [...formatParts(program, programParts, format), formatTables(program, format)].join("\n");
 }
 
 /** One part, a line an entry. Ends with a line end unless it is empty. */
@@ -61,9 +60,15 @@ export function formatProgramPart(program: Program, part: string, namer: Namer =
 
 /** Where packets go: routes, the neighbours they lead to, and where frames for those go. */
 export function formatRoutes(program: Program, format: ProgramFormat = {}): string {
-  return (["routes", "neighbours", "forwarding"] as const)
-    .map((part) => `${part}\n${indent(formatPart(program, part, format))}`)
-    .join("\n");
+  return formatParts(program, ["routes", "neighbours", "forwarding"], format).join("\n");
+}
+
+/** Each with its heading, but for those that have nothing. */
+function formatParts(program: Program, parts: readonly ProgramPart[], format: ProgramFormat): readonly string[] {
+  return parts.flatMap((part) => {
+    const text = formatPart(program, part, format);
+    return text === "" ? [] : [`${part}\n${indent(text)}`];
+  });
 }
 
 /** The nftables of the Program, as `nft -f` reads them. */
