@@ -4,7 +4,7 @@
 //   npm run test:cluster              everything
 //   npm run test:cluster -- install   only files whose path contains the word
 //
-// Everything runs inside network, mount and process namespaces of its own and ends with them. Not here: the cluster (test/cluster).
+// Every file runs inside network, mount and process namespaces of its own and ends with them. Not here: the cluster (test/cluster).
 
 import { spawnSync } from "node:child_process";
 import { globSync } from "node:fs";
@@ -55,32 +55,17 @@ const words = process.argv.slice(2);
 const files = globSync("test/cluster/*.cluster.ts")
   .filter((file) => words.length === 0 || words.some((word) => file.includes(word)))
   .sort();
-const test = [
-  process.execPath,
-  "--test",
-  "--test-concurrency=1",
-  "--test-timeout=1500000",
-  "--disable-warning=ExperimentalWarning",
-  ...files,
-];
-const { status } = spawnSync(
-  "unshare",
-  [
-    "--mount",
-    "--net",
-    "--pid",
-    "--fork",
-    "--mount-proc",
-    "--kill-child",
-    "sh",
-    "-c",
-    'mount -t tmpfs tmpfs /run && mkdir /run/netns && "$@"; exit $?',
-    "sh",
-    ...test,
-  ],
-  { stdio: "inherit" },
-);
-process.exit(status ?? 1);
+// Each has a cluster of its own, and so namespaces of its own.
+const failed = files.filter((file) => !passes(file));
+if (failed.length > 0) console.error(`test:cluster: failed: ${failed.join(", ")}`);
+process.exit(failed.length === 0 ? 0 : 1);
+
+function passes(file: string): boolean {
+  const namespaces = ["--mount", "--net", "--pid", "--fork", "--mount-proc", "--kill-child"];
+  const ready = ["sh", "-c", 'mount -t tmpfs tmpfs /run && mkdir /run/netns && "$@"; exit $?', "sh"];
+  const test = [process.execPath, "--test", "--test-timeout=1500000", "--disable-warning=ExperimentalWarning", file];
+  return spawnSync("unshare", [...namespaces, "--", ...ready, ...test], { stdio: "inherit" }).status === 0;
+}
 
 function isThere(name: string): boolean {
   return spawnSync("sh", ["-c", `command -v ${name}`]).status === 0;

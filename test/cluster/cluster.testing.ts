@@ -37,6 +37,8 @@ export interface RealNode {
   readonly addresses: readonly [string, string];
   /** Runs a program on the node; throws with what it said where it fails. */
   run(...words: string[]): string;
+  /** Starts a program on the node that goes on; its log is ROLE-NODE.log in the cluster's logs. */
+  start(role: string, ...words: string[]): ChildProcess;
   /** Runs a program in a pod's container, as a runtime does: without the API server. Its output, and how it ended. */
   exec(pod: string, ...words: string[]): { readonly status: number | null; readonly output: string };
   /** Takes the node off the underlay, or back. */
@@ -47,7 +49,7 @@ export interface RealCluster {
   readonly client: ClusterClient;
   readonly kubeconfig: string;
   readonly nodes: readonly RealNode[];
-  /** Where logs are. */
+  /** Where logs and kubeconfigs are: USER.kubeconfig. */
   readonly folder: string;
   /** Puts objects by server-side apply. */
   apply(objects: readonly KubeObject[]): Promise<void>;
@@ -108,7 +110,7 @@ export async function startRealCluster(options: {
     `--cluster-cidr=${ranges.pods.join(",")}`,
     `--service-cluster-ip-range=${ranges.services.join(",")}`,
     // Nodes that say nothing are noticed within the test's patience.
-    "--node-monitor-grace-period=12s",
+    "--node-monitor-grace-period=30s",
     "--node-monitor-period=2s",
   ]);
   start("kube-scheduler", peer("kube-scheduler"), [...own("kube-scheduler"), "--leader-elect=false"]);
@@ -298,6 +300,7 @@ async function startNode({ folder, index, server, images, start }: NodeParts): P
     name,
     addresses,
     run,
+    start: (role, ...words) => start(`${role}-${name}`, "nsenter", inside(words)),
     exec(pod, ...words) {
       const filter = `labels."io.kubernetes.pod.name"==${pod},labels."io.cri-containerd.kind"==container`;
       const [id = ""] = run(...ctr, "containers", "ls", "-q", filter)
@@ -332,7 +335,9 @@ hostname ${path.basename(home)}
 containerd -c ${quoted(path.join(home, "containerd.toml"))} > ${quoted(path.join(home, "containerd.log"))} 2>&1 &
 for i in $(seq 300); do ctr -a /run/containerd/containerd.sock version > /dev/null 2>&1 && break; sleep 0.1; done
 ${images.map((image) => `ctr -a /run/containerd/containerd.sock -n k8s.io images import ${quoted(image)} > /dev/null`).join("\n")}
-echo $$ > ${quoted(path.join(home, "ready"))}
+# Whose namespaces others enter: only the kubelet's mounts keep settings from being written.
+sleep infinity &
+echo $! > ${quoted(path.join(home, "ready"))}
 exec unshare --mount --propagation unchanged sh -c '
   mount --make-rprivate /proc
   mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys
@@ -470,6 +475,7 @@ function writeCertificates(folder: string): { readonly admin: string } {
     ["admin", { commonName: "admin", organizations: ["system:masters"] }],
     ["kube-controller-manager", { commonName: "system:kube-controller-manager" }],
     ["kube-scheduler", { commonName: "system:kube-scheduler" }],
+    ["kube-proxy", { commonName: "system:kube-proxy" }],
   ] as const) {
     const client = authority.issue(subject, "client");
     const server = `https://${underlay.control[0]}:${apiPort}`;

@@ -2,31 +2,47 @@
 // through restarts, an upgrade, a lost node and a lost API server, and away again.
 
 import assert from "node:assert/strict";
-import { execFileSync, spawn, spawnSync } from "node:child_process";
+import { spawn } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import process from "node:process";
 import { after, before, test } from "node:test";
 
-import { chartDefinitions, renderChart } from "../../scripts/chart.ts";
-import type { KubeObject } from "../../src/kube/object.ts";
+import { chartDefinitions } from "../../scripts/chart.ts";
 import { parseManifests } from "../../src/watch/manifests.ts";
-import { ranges, startRealCluster, underlay, until, type RealCluster, type RealNode } from "./cluster.testing.ts";
-import { makeTestImage, testImage } from "./image.testing.ts";
+import { startRealCluster, underlay, until, type RealCluster, type RealNode } from "./cluster.testing.ts";
+import { makeTestImage } from "./image.testing.ts";
 import { peer } from "./peers.testing.ts";
+import {
+  addressesOf,
+  bracketed,
+  clusterChart,
+  commands,
+  fetchFrom,
+  fetchFromOutside,
+  makeOwnImage,
+  workloads,
+} from "./workloads.testing.ts";
 
 const folder = mkdtempSync(path.join(tmpdir(), "fairlead-cluster-"));
 let cluster: RealCluster;
+const namespace = "shop";
+const {
+  pods,
+  podNamed,
+  nodeOf,
+  allReady,
+  nodesReady,
+  podOn,
+  linesOf,
+  underTraffic: whileTrafficGoes,
+} = workloads(namespace, () => cluster);
 
 before(async () => {
   const tools = path.join(folder, "tools.tar");
   writeFileSync(tools, makeTestImage());
-  // FAIRLEAD_IMAGE: another tar with docker.io/library/fairlead, such as deploy/Dockerfile's by `docker save`.
-  const own = process.env["FAIRLEAD_IMAGE"] ?? path.join(folder, "fairlead.tar");
-  if (process.env["FAIRLEAD_IMAGE"] === undefined)
-    execFileSync(process.execPath, ["scripts/image.ts", "--output", own], { stdio: "inherit" });
-  cluster = await startRealCluster({ folder, nodes: 3, images: [tools, own] });
+  cluster = await startRealCluster({ folder, nodes: 3, images: [tools, makeOwnImage(folder)] });
 });
 
 after(async () => {
@@ -34,67 +50,14 @@ after(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-interface Pod extends KubeObject {
-  readonly spec: { readonly nodeName?: string };
-  readonly status?: {
-    readonly podIPs?: readonly { readonly ip: string }[];
-    readonly containerStatuses?: readonly { readonly ready: boolean; readonly restartCount: number }[];
-  };
-}
-
-async function pods(namespace: string, selector: string): Promise<readonly Pod[]> {
-  const query = `labelSelector=${encodeURIComponent(selector)}`;
-  const { items } = await cluster.client.request<{ readonly items: readonly Pod[] }>({
-    path: `/api/v1/namespaces/${namespace}/pods?${query}`,
-  });
-  return items;
-}
-
-function isPodReady(pod: Pod): boolean {
-  const states = pod.status?.containerStatuses ?? [];
-  return pod.metadata.deletionTimestamp === undefined && states.length > 0 && states.every(({ ready }) => ready);
-}
-
-async function allReady(namespace: string, selector: string, count: number): Promise<true | readonly string[]> {
-  const found = await pods(namespace, selector);
-  const waiting = found
-    .filter((pod) => !isPodReady(pod))
-    .map((pod) => `${pod.metadata.name} ${JSON.stringify(pod.status)}`);
-  return found.length === count && waiting.length === 0 ? true : [`${found.length} of ${count}`, ...waiting];
-}
-
 function install(dns: Readonly<Record<string, unknown>> = {}): Promise<void> {
-  const text = renderChart({
-    apiServer: { host: underlay.control[0], port: 6443 },
-    agent: { flags: ["--cluster-cidr", ranges.pods.join(",")] },
-    dns: { clusterIP: ranges.dns, ...dns },
-  });
-  return cluster.apply(parseManifests(`${chartDefinitions()}\n---\n${text}`, "deploy/chart").objects);
+  return cluster.apply(parseManifests(`${chartDefinitions()}\n---\n${clusterChart({}, dns)}`, "deploy/chart").objects);
 }
 
 test("installed by the chart: nodes get ready, agents and DNS run", async () => {
   await install();
   try {
-    await until("three nodes to be ready", 240, async () => {
-      const { items } = await cluster.client.request<{
-        readonly items: readonly {
-          readonly metadata: { readonly name: string };
-          readonly status: {
-            readonly conditions: readonly {
-              readonly type: string;
-              readonly status: string;
-              readonly message?: string;
-            }[];
-          };
-        }[];
-      }>({ path: "/api/v1/nodes" });
-      const waiting = items.flatMap(({ metadata, status }) =>
-        status.conditions
-          .filter(({ type, status: is }) => type === "Ready" && is !== "True")
-          .map(({ message }) => `${metadata.name}: ${message}`),
-      );
-      return items.length === 3 && waiting.length === 0 ? true : [items.length, ...waiting];
-    });
+    await until("three nodes to be ready", 240, () => nodesReady(3));
     await until("the agents to be ready", 120, () => allReady("kube-system", "k8s-app=fairlead-agent", 3));
     await until("cluster DNS to be ready", 120, () => allReady("kube-system", "k8s-app=kube-dns", 2));
   } catch (error) {
@@ -103,121 +66,19 @@ test("installed by the chart: nodes get ready, agents and DNS run", async () => 
   }
 });
 
-const namespace = "shop";
-/** Has Node in it, which asks and answers here. */
-const ownImage = "docker.io/library/fairlead:0.1.0";
-
-/** A pod of the test's, on a node of the test's choice. */
-function podOn(
-  node: string,
-  name: string,
-  labels: Readonly<Record<string, string>>,
-  command: readonly string[],
-): KubeObject {
-  return {
-    apiVersion: "v1",
-    kind: "Pod",
-    metadata: { name, namespace, labels },
-    spec: {
-      nodeName: node,
-      terminationGracePeriodSeconds: 1,
-      containers: [
-        {
-          name: "main",
-          image: command[0] === program[0] ? ownImage : testImage,
-          imagePullPolicy: "IfNotPresent",
-          command,
-          ...(labels["app"] === "web" && {
-            readinessProbe: { httpGet: { path: "/healthz", port: 8080 }, periodSeconds: 2, timeoutSeconds: 5 },
-          }),
-        },
-      ],
-    },
-  };
-}
-
-const program = ["/opt/fairlead/node_modules/.bin/node", "-e"] as const;
-
-/** Prints what a URL answers. */
-const getter = `fetch(process.argv[1], { signal: AbortSignal.timeout(5000) })
-  .then(async (response) => console.log(await response.text()), (error) => { console.log(error.cause ?? error); process.exit(1); });`;
-
-/** Asks the Service by name ten times a second; a line for each answer, and for each that did not come. */
-const asker = `const ask = () => {
-  const request = require("http").get({ host: "web", path: "/hostname", agent: false, timeout: 5000 }, (response) => {
-    response.resume().on("end", () => { console.log("ok"); setTimeout(ask, 100); });
-  });
-  request.on("timeout", () => request.destroy(new Error("no answer in 5 s")));
-  request.on("error", (error) => { console.log("FAIL", new Date(), error.message); setTimeout(ask, 100); });
-};
-ask();`;
-const idle = [...program, "setInterval(() => {}, 1e6)"];
-const echoer = `require("net").createServer((socket) => socket.pipe(socket)).listen(9000);`;
-/** One connection for all of the test, with something on it five times a second. */
-const keeper = `const socket = require("net").connect(9000, process.argv[1]);
-setInterval(() => socket.write("tick"), 200);
-socket.on("data", () => console.log("ok")).on("error", () => {}).on("close", () => console.log("FAIL: the connection ended"));`;
-
-/** What a URL answers to a pod. */
-function fetchFrom(
-  at: RealNode,
-  pod: string,
-  url: string,
-): { readonly status: number | null; readonly output: string } {
-  return at.exec(pod, ...program, getter, url);
-}
-
-function nodeOf(pod: Pod | undefined): RealNode {
-  const node = cluster.nodes.find(({ name }) => name === pod?.spec.nodeName);
-  if (node === undefined) throw new Error(`${pod?.metadata.name ?? "a pod"} is on no node`);
-  return node;
-}
-
-function linesOf(node: RealNode, pod: string): readonly string[] {
-  const text = node.run("sh", "-c", `cat /run/pod-logs/${namespace}_${pod}_*/*/*.log`);
-  return text.split("\n").flatMap((line) => / std(?:out|err) [FP] (.*)$/.exec(line)?.[1] ?? []);
-}
-
-/** Does something while requests and a connection go on; nothing of them may fail. */
-async function underTraffic(work: () => Promise<void>): Promise<void> {
-  const [node] = cluster.nodes;
-  assert.ok(node);
-  const counts = (): readonly [number, number] => [linesOf(node, "asks").length, linesOf(node, "keeps").length];
-  const before = counts();
-  const goesOn = (from: readonly [number, number]) => (): boolean =>
-    counts().every((count, index) => count > (from[index] ?? 0) + 5);
-  await until("traffic to flow", 60, goesOn(before));
-  await work();
-  await until("traffic to go on", 60, goesOn(counts()));
-  const failures = ["asks", "keeps"].flatMap((pod, index) =>
-    linesOf(node, pod)
-      .slice(before[index])
-      .filter((line) => line.includes("FAIL")),
+/** Does something under traffic, of which nothing may fail. */
+function underTraffic(work: () => Promise<void>): Promise<void> {
+  return whileTrafficGoes(work, () =>
+    cluster.nodes.map((node) => `== ${node.name}\n${agentLog(node).split("\n").slice(-60).join("\n")}`).join("\n"),
   );
-  if (failures.length > 0)
-    for (const each of cluster.nodes)
-      console.error(`== ${each.name}\n${agentLog(each).split("\n").slice(-60).join("\n")}`);
-  assert.deepEqual(failures, []);
 }
-
-async function podNamed(name: string): Promise<Pod> {
-  return cluster.client.request<Pod>({ path: `/api/v1/namespaces/${namespace}/pods/${name}` });
-}
-
-function addressesOf(pod: Pod): readonly string[] {
-  return (pod.status?.podIPs ?? []).map(({ ip }) => ip);
-}
-
-const bracketed = (address: string): string => (address.includes(":") ? `[${address}]` : address);
 
 test("pods on one node and across nodes, both families, each seen under its own address", async () => {
   await cluster.apply([
     { apiVersion: "v1", kind: "Namespace", metadata: { name: namespace } },
-    ...cluster.nodes.map(({ name }) =>
-      podOn(name, `web-${name}`, { app: "web" }, ["/bin/agnhost", "netexec", "--http-port=8080"]),
-    ),
-    podOn("node-1", "client", { app: "client" }, idle),
-    podOn("node-2", "echoes", { app: "echo" }, [...program, echoer]),
+    ...cluster.nodes.map(({ name }) => podOn(name, `web-${name}`, { app: "web" }, commands.web)),
+    podOn("node-1", "client", { app: "client" }, commands.idle),
+    podOn("node-2", "echoes", { app: "echo" }, commands.echoes),
   ]);
   await until("pods to be ready", 180, () => allReady(namespace, "app", 5));
   const client = await podNamed("client");
@@ -255,14 +116,9 @@ test("Services by name and in both families; node ports from outside; pods reach
   }
   assert.deepEqual([...names].toSorted(), ["web-node-1", "web-node-2", "web-node-3"]);
 
-  const outside = (...words: string[]): string =>
-    execFileSync("nsenter", ["--net=/run/netns/outside", ...words], { encoding: "utf8" }).trim();
   for (const { addresses } of cluster.nodes)
     for (const address of addresses)
-      assert.match(
-        outside(process.execPath, "-e", getter, `http://${bracketed(address)}:30080/hostname`),
-        /^web-node-[123]$/,
-      );
+      assert.match(fetchFromOutside(`http://${bracketed(address)}:30080/hostname`), /^web-node-[123]$/);
 
   const server = spawn("nsenter", ["--net=/run/netns/outside", peer("agnhost"), "netexec", "--http-port=8080"], {
     stdio: "ignore",
@@ -311,18 +167,14 @@ test("a LoadBalancerPool gives a Service its addresses, and one node answers for
     return addresses.length === 2 || addresses;
   });
   for (const address of addresses) {
-    const url = `http://${bracketed(address)}/hostname`;
-    const ask = (): string =>
-      spawnSync("nsenter", ["--net=/run/netns/outside", process.execPath, "-e", getter, url], {
-        encoding: "utf8",
-      }).stdout.trim();
+    const ask = (): string => fetchFromOutside(`http://${bracketed(address)}/hostname`);
     await until(`an answer at ${address}`, 30, () => /^web-node-[123]$/.test(ask()) || ask());
   }
 });
 
 test("a NetworkPolicy bites, and lets in whom it names", async () => {
   await cluster.apply([
-    podOn("node-2", "friend", { app: "client", role: "friend" }, idle),
+    podOn("node-2", "friend", { app: "client", role: "friend" }, commands.idle),
     {
       apiVersion: "networking.k8s.io/v1",
       kind: "NetworkPolicy",
@@ -364,8 +216,8 @@ test("a NetworkPolicy bites, and lets in whom it names", async () => {
 test("agents that are killed and come back: no request and no connection is lost", async () => {
   const [address = ""] = addressesOf(await podNamed("echoes"));
   await cluster.apply([
-    podOn("node-1", "asks", { app: "traffic" }, [...program, asker]),
-    podOn("node-1", "keeps", { app: "traffic" }, [...program, keeper, address]),
+    podOn("node-1", "asks", { app: "traffic" }, commands.asks("web")),
+    podOn("node-1", "keeps", { app: "traffic" }, commands.keeps(address)),
   ]);
   await until("traffic to begin", 60, () => allReady(namespace, "app=traffic", 2));
   await underTraffic(async () => {
@@ -386,7 +238,7 @@ test("without the API server everything goes on; back, pods come and go as befor
     await cluster.stopApiServer();
     await new Promise((resolve) => void setTimeout(resolve, 15_000));
     await cluster.startApiServer();
-    await cluster.apply([podOn("node-3", "late", { app: "late" }, idle)]);
+    await cluster.apply([podOn("node-3", "late", { app: "late" }, commands.idle)]);
     await until("a new pod to be ready", 120, () => allReady(namespace, "app=late", 1));
     const late = await podNamed("late");
     const { status, output } = fetchFrom(nodeOf(late), "late", "http://web/hostname");

@@ -31,6 +31,7 @@ const kubernetes = {
   "kube-apiserver": "k8s.io/kubernetes/cmd/kube-apiserver",
   "kube-controller-manager": "k8s.io/kubernetes/cmd/kube-controller-manager",
   "kube-scheduler": "k8s.io/kubernetes/cmd/kube-scheduler",
+  "kube-proxy": "k8s.io/kubernetes/cmd/kube-proxy",
   kubelet: "k8s.io/kubernetes/cmd/kubelet",
   agnhost: "k8s.io/kubernetes/test/images/agnhost",
 } as const;
