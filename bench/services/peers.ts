@@ -327,7 +327,7 @@ async function changeLatencies(
   for (let index = 0; index < count; index++) {
     const event = new Promise<number>((resolve) => (heard = () => resolve(performance.now())));
     const change = new Promise<number>((resolve) => (written = () => resolve(performance.now())));
-    await changeEndpoint(client, "svc-7", index);
+    await changeEndpoint(client, "svc-7", `10.244.3.${(index % 250) + 1}`);
     const [eventAt, changeAt] = await Promise.all([event, change]);
     late.push(changeAt - eventAt);
     await delay(50);
@@ -337,19 +337,20 @@ async function changeLatencies(
   return late.toSorted((a, b) => a - b);
 }
 
-async function changeEndpoint(client: ClusterClient, name: string, turn: number): Promise<void> {
-  const addresses = ["10.244.2.1", "10.244.2.2", `10.244.3.${(turn % 250) + 1}`];
+async function changeEndpoint(client: ClusterClient, name: string, third: string): Promise<void> {
+  const addresses = ["10.244.2.1", "10.244.2.2", third];
   const path = resourcePath(slices, { namespace: namespaceName, name });
   const contentType = "application/merge-patch+json";
   const { endpoints } = sliceObject(name, addresses) as { endpoints: unknown };
   await client.request({ method: "PATCH", path, contentType, body: { endpoints } });
 }
 
-/** Changes of different Services, evenly spread. */
+/** Changes of different Services, evenly spread, to addresses that `changeLatencies` never gives: a patch that changes nothing tells nobody. */
 async function churn({ client }: Place, count: number, withinMs: number): Promise<void> {
   const started = performance.now();
   for (let index = 0; index < count; index++) {
-    await changeEndpoint(client, `svc-${(index * 7) % Math.min(servicesCount, 700)}`, Math.floor(Math.random() * 250));
+    const third = `10.244.4.${Math.floor(Math.random() * 250) + 1}`;
+    await changeEndpoint(client, `svc-${(index * 7) % Math.min(servicesCount, 700)}`, third);
     await delay(Math.max(0, started + (index * withinMs) / count - performance.now()));
   }
 }
