@@ -10,6 +10,7 @@ import { fileURLToPath } from "node:url";
 import type { NetworkKernel } from "../../src/kernel/kernel.ts";
 import { openKernel } from "../../src/kernel/linux.ts";
 import { createNetworkNamespace, type NetworkNamespace } from "../../src/kernel/namespaces.ts";
+import { kubeProxyConfiguration, type KubeProxySettings } from "../../test/kube-proxy.testing.ts";
 
 const inside = "FAIRLEAD_BENCH_INSIDE";
 
@@ -30,31 +31,12 @@ export function enterOwnNamespaces(module: string): void {
 export const binaries: string = join(process.env.PEERS ?? join(homedir(), ".cache/fairlead-peers"), "bin");
 
 /** The real kube-proxy in nftables mode; `folder` takes its configuration. */
-export function spawnKubeProxy(options: {
-  readonly kubeconfig: string;
-  readonly node: string;
-  readonly clusterCidr: string;
-  readonly folder: string;
-  readonly stdio: StdioOptions;
-  /** Asks for JSON: a server of ours has nothing else. */
-  readonly json?: boolean;
-}): ChildProcess {
-  const { kubeconfig, node, clusterCidr, folder, stdio, json = false } = options;
-  const types = json ? { acceptContentTypes: "application/json", contentType: "application/json" } : {};
-  const config = join(folder, "kube-proxy.yaml");
-  writeFileSync(
-    config,
-    JSON.stringify({
-      apiVersion: "kubeproxy.config.k8s.io/v1alpha1",
-      kind: "KubeProxyConfiguration",
-      mode: "nftables",
-      clusterCIDR: clusterCidr,
-      hostnameOverride: node,
-      clientConnection: { kubeconfig, ...types },
-      conntrack: { maxPerCore: 0, min: 0 },
-    }),
-  );
-  return spawn(join(binaries, "kube-proxy"), ["--config", config, "--v", "2"], { stdio });
+export function spawnKubeProxy(
+  settings: Omit<KubeProxySettings, "mode"> & { readonly folder: string; readonly stdio: StdioOptions },
+): ChildProcess {
+  const config = join(settings.folder, "kube-proxy.yaml");
+  writeFileSync(config, kubeProxyConfiguration({ ...settings, mode: "nftables" }));
+  return spawn(join(binaries, "kube-proxy"), ["--config", config, "--v", "2"], { stdio: settings.stdio });
 }
 
 /** A namespace with this address behind a link of this name. */

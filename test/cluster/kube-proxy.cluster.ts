@@ -14,6 +14,7 @@ import { chartDefinitions } from "../../scripts/chart.ts";
 import type { KubeObject } from "../../src/kube/object.ts";
 import { parseManifests } from "../../src/watch/manifests.ts";
 import { ranges, startRealCluster, until, type RealCluster, type RealNode } from "./cluster.testing.ts";
+import { kubeProxyConfiguration } from "../kube-proxy.testing.ts";
 import { makeTestImage } from "./image.testing.ts";
 import { peer } from "./peers.testing.ts";
 import {
@@ -226,18 +227,9 @@ async function everybodyIsAnswered(): Promise<void> {
 
 async function startKubeProxy(node: RealNode): Promise<void> {
   const config = path.join(folder, `kube-proxy-${node.name}.yaml`);
-  writeFileSync(
-    config,
-    JSON.stringify({
-      apiVersion: "kubeproxy.config.k8s.io/v1alpha1",
-      kind: "KubeProxyConfiguration",
-      mode: "nftables",
-      clusterCIDR: ranges.pods.join(","),
-      hostnameOverride: node.name,
-      clientConnection: { kubeconfig: path.join(cluster.folder, "kube-proxy.kubeconfig") },
-      conntrack: { maxPerCore: 0, min: 0 },
-    }),
-  );
+  const kubeconfig = path.join(cluster.folder, "kube-proxy.kubeconfig");
+  const clusterCidr = ranges.pods.join(",");
+  writeFileSync(config, kubeProxyConfiguration({ mode: "nftables", kubeconfig, node: node.name, clusterCidr }));
   const child = node.start("kube-proxy", peer("kube-proxy"), "--config", config, "--v", "2");
   proxies.set(node.name, child);
   await until(`kube-proxy of ${node.name} to have written its tables`, 60, () =>

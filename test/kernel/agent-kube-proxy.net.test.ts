@@ -13,6 +13,7 @@ import { afterEach, test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
 
 import { ask, askAll, openConnection, ruleset, startBridgeNode, vip, type BridgeNode } from "./agent-node.testing.ts";
+import { kubeProxyConfiguration } from "../kube-proxy.testing.ts";
 import { endAll } from "./agent.testing.ts";
 
 const binary = [
@@ -76,21 +77,11 @@ for (const mode of ["nftables", "iptables"] as const) {
 
 function startKubeProxy(
   { node, api }: BridgeNode,
-  mode: string,
+  mode: "nftables" | "iptables",
 ): { readonly child: ChildProcess; readonly synced: Promise<void> } {
   const config = join(api.folder, `kube-proxy-${mode}.yaml`);
-  writeFileSync(
-    config,
-    JSON.stringify({
-      apiVersion: "kubeproxy.config.k8s.io/v1alpha1",
-      kind: "KubeProxyConfiguration",
-      mode,
-      clusterCIDR: "10.244.0.0/16",
-      hostnameOverride: "node-1",
-      clientConnection: { kubeconfig: api.kubeconfig },
-      conntrack: { maxPerCore: 0, min: 0, tcpEstablishedTimeout: "0s", tcpCloseWaitTimeout: "0s" },
-    }),
-  );
+  const { kubeconfig } = api;
+  writeFileSync(config, kubeProxyConfiguration({ mode, kubeconfig, node: "node-1", clusterCidr: "10.244.0.0/16" }));
   const child = node.namespace.run(() =>
     spawn(binary ?? "", ["--config", config, "--v", "2"], { stdio: ["ignore", "ignore", "pipe"] }),
   );
