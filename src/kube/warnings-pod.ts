@@ -13,7 +13,7 @@ import type {
 import type { Labels, ObjectMeta } from "./object.ts";
 import { labelValue } from "./formats.ts";
 import { at, child } from "./problem.ts";
-import { about, annotationWarnings, byteWarnings, type Warning } from "./warnings.ts";
+import { about, annotationWarnings, byteWarnings, type Warning } from "./warning.ts";
 
 /** Of a specification with its metadata, where `path` is "" for a pod and `spec.template.` for the template of a Deployment. */
 export function podSpecWarnings(spec: PodSpec, metadata: Partial<ObjectMeta>, path: string): readonly Warning[] {

@@ -24,18 +24,9 @@ import type {
 import type { KubeObject } from "./object.ts";
 import type { ClusterNetworkPolicy } from "./policy-kinds.ts";
 import { at } from "./problem.ts";
-import { parseQuantity } from "./quantity.ts";
 import { remembered } from "./repeated.ts";
+import { about, annotationWarnings, byteWarnings, type Warning } from "./warning.ts";
 import { podSpecWarnings } from "./warnings-pod.ts";
-
-export interface Warning {
-  /** What it is about. */
-  readonly field: string;
-  /** All of it, as it is shown. */
-  readonly text: string;
-  /** Said by us and not by a real API server. */
-  readonly isAdvice?: true;
-}
 
 /** What a write of an object is warned of; of a workload that is changed, only where its template does. */
 export function warningsOf(object: KubeObject, previous?: KubeObject): readonly Warning[] {
@@ -60,11 +51,6 @@ export const deprecatedKinds: { readonly [kind: string]: string } = {
   "v1/ComponentStatus": "v1 ComponentStatus is deprecated in v1.19+",
   "v1/Endpoints": "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
 };
-
-/** A warning whose text begins with its field. */
-export function about(field: string, message: string): Warning {
-  return { field, text: `${field}: ${message}` };
-}
 
 function secretWarnings({ type, data = {} }: Secret): readonly Warning[] {
   if (type !== "kubernetes.io/tls") return [];
@@ -294,12 +280,6 @@ function claimSpecWarnings({ resources = {} }: ClaimSpec, path: string): readonl
   );
 }
 
-/** Bytes are whole. */
-export function byteWarnings(quantity: string | number | undefined, field: string): readonly Warning[] {
-  if (quantity === undefined || Number.isInteger(parseQuantity(quantity) ?? 0)) return [];
-  return [about(field, `fractional byte value ${JSON.stringify(String(quantity))} is invalid, must be an integer`)];
-}
-
 function volumeWarnings({ metadata, spec }: KubeObject): readonly Warning[] {
   const { persistentVolumeReclaimPolicy: policy } = (spec ?? {}) as { readonly persistentVolumeReclaimPolicy?: string };
   return [
@@ -316,18 +296,6 @@ function volumeWarnings({ metadata, spec }: KubeObject): readonly Warning[] {
         ]
       : []),
   ];
-}
-
-/** Annotations that are known to be old. */
-export function annotationWarnings(
-  annotations: { readonly [name: string]: string } | undefined,
-  known: { readonly [name: string]: string },
-  path = "metadata.annotations",
-): readonly Warning[] {
-  if (annotations === undefined) return [];
-  return Object.entries(known).flatMap(([name, message]) =>
-    annotations[name] === undefined ? [] : [about(at(path, name), message)],
-  );
 }
 
 function statefulSetWarnings({ spec }: StatefulSet): readonly Warning[] {

@@ -6,7 +6,7 @@ import { badRequest, conflict, notFound } from "../api/errors.ts";
 import { readObjectBody, type Fields } from "./body.ts";
 import { sendJson, type Exchange } from "./exchange.ts";
 import type { View } from "./represent.ts";
-import { actorOf, type ResourceOptions } from "./resources.ts";
+import { actorOf, type ResourceOptions } from "./resource-answer.ts";
 import { asksDryRun } from "./options.ts";
 
 /** Answers POST of a binding. Throws StatusError. */

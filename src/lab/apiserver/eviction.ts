@@ -12,7 +12,7 @@ import { readObjectBody, type Fields } from "./body.ts";
 import { sendJson, type Exchange } from "./exchange.ts";
 import { readObject } from "./read.ts";
 import type { View } from "./represent.ts";
-import { writingOf, type ResourceOptions } from "./resources.ts";
+import { writingOf, type ResourceOptions } from "./resource-answer.ts";
 import { deleteObject, deleteOptionsOf, written } from "./write.ts";
 
 /** Answers POST of an eviction. Throws StatusError 429 where a budget does not allow it. */

@@ -17,7 +17,7 @@ import { asksDryRun, invalidOptions } from "./options.ts";
 import { applyJsonPatch, applyMergePatch, isFields, PatchError } from "./patch/json-patch.ts";
 import { applyStrategicMerge } from "./patch/strategic-merge.ts";
 import type { View } from "./represent.ts";
-import { answerWritten, writingOf, type ResourceOptions } from "./resources.ts";
+import { answerWritten, writingOf, type ResourceOptions } from "./resource-answer.ts";
 import { unsupportedMedia } from "./status.ts";
 import {
   createObject,

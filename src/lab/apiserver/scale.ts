@@ -13,7 +13,7 @@ import { patchedFields, readPatch } from "./patch.ts";
 import { applyMergePatch } from "./patch/json-patch.ts";
 import { readObject } from "./read.ts";
 import type { View } from "./represent.ts";
-import { writingOf, type ResourceOptions } from "./resources.ts";
+import { writingOf, type ResourceOptions } from "./resource-answer.ts";
 import { methodNotAllowed } from "./status.ts";
 import { asksDryRun } from "./options.ts";
 import { storeReplacement, written } from "./write.ts";

@@ -13,7 +13,7 @@ import { sendJson, type Exchange } from "./exchange.ts";
 import { patchRequest } from "./patch.ts";
 import { readObject } from "./read.ts";
 import { showObject, type View } from "./represent.ts";
-import { answer, answerWritten, writingOf, type ResourceOptions } from "./resources.ts";
+import { answer, answerWritten, writingOf, type ResourceOptions } from "./resource-answer.ts";
 import { scaleRequest } from "./scale.ts";
 import { methodNotAllowed, noSuchResource } from "./status.ts";
 import { asksDryRun } from "./options.ts";

@@ -12,7 +12,7 @@ import { rcodes } from "../../wire/dns/message.ts";
 import { isWithin, type DnsName } from "../../wire/dns/name.ts";
 import type { Query } from "../../wire/dns/query.ts";
 import { classIn, recordTypes, type DnsRecord } from "../../wire/dns/record.ts";
-import type { Outcome } from "./block.ts";
+import type { Outcome } from "./outcome.ts";
 import type { ServerConfig } from "./corefile.ts";
 import type { Metrics } from "./metrics.ts";
 import { messageOf } from "./outcome.ts";

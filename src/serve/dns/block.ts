@@ -16,23 +16,14 @@ import { isGuarded, refusalOf } from "./acl.ts";
 import { answerByAutopath, autopathOf } from "./autopath.ts";
 import type { ServerConfig } from "./corefile.ts";
 import type { KubernetesConfig } from "./corefile-plugins.ts";
-import { createForwarder, type CachedAnswer, type Forwarder, type ForwarderLimits } from "./forwarder.ts";
+import { createForwarder, type Forwarder, type ForwarderLimits } from "./forwarder.ts";
 import { answerAny, answerChaos, answerLocally, classChaos } from "./own-names.ts";
 import { answerByTemplates } from "./template.ts";
 import { createHosts } from "./hosts.ts";
 import { watchForLoop, type LoopWatch } from "./loop.ts";
+import type { Outcome } from "./outcome.ts";
 import { rewrittenBack, rewriteName } from "./rewrite.ts";
 import { createUpstreams, type CloseHow, type UpstreamParts, type Upstreams } from "./upstreams.ts";
-
-/** A whole answer (and its age in a cache, in seconds), or only an rcode; `silence` (acl.ts) is none. */
-export type Outcome = (CachedAnswer & Keepable) | number;
-
-interface Keepable {
-  /**
-   * Set where everybody who asks this gets the same until the zone changes: whose answer it is (`ownerOf`). It may be kept as bytes then.
-   */
-  readonly owner?: number;
-}
 
 export interface ZoneBlock {
   readonly config: ServerConfig;

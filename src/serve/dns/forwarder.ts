@@ -13,7 +13,7 @@ import { recordTypeName } from "../../wire/dns/record.ts";
 import type { AnswerTimes } from "./answer-table.ts";
 import type { StaleConfig } from "./corefile-plugins.ts";
 import { countForward, type Metrics } from "./metrics.ts";
-import type { Clock } from "./server.ts";
+import type { Clock } from "./clock.ts";
 
 /** Someone who answers questions about any name. */
 export interface Upstream {

@@ -3,7 +3,7 @@
 //
 // Not here: the query log (query-log.ts).
 
-import type { Clock } from "./server.ts";
+import type { Clock } from "./clock.ts";
 
 export interface DnsLog {
   info(line: string): void;

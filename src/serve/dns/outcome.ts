@@ -1,9 +1,20 @@
-// An answer's records, taken out of its bytes: for what changes answers on their way (rewrite, autopath).
+// What comes of a question, and an answer's records, taken out of its bytes for what changes answers on their way (rewrite, autopath).
 
 import { writeAnswer, type FinishedAnswer } from "../../wire/dns/answer.ts";
 import { buildQuery, parseMessage, type DnsMessage } from "../../wire/dns/message.ts";
 import type { Query } from "../../wire/dns/query.ts";
 import { recordTypeName } from "../../wire/dns/record.ts";
+import type { CachedAnswer } from "./forwarder.ts";
+
+/** A whole answer (and its age in a cache, in seconds), or only an rcode; `silence` (acl.ts) is none. */
+export type Outcome = (CachedAnswer & Keepable) | number;
+
+interface Keepable {
+  /**
+   * Set where everybody who asks this gets the same until the zone changes: whose answer it is (`ownerOf`). It may be kept as bytes then.
+   */
+  readonly owner?: number;
+}
 
 /** The whole answer as it would be sent to this query, as a value. Throws DnsFormatError. */
 export function messageOf(query: Pick<Query, "name" | "type">, answer: FinishedAnswer, age: number): DnsMessage {

@@ -8,7 +8,7 @@ import { rcodes } from "../../wire/dns/message.ts";
 import { isWithin, type DnsName } from "../../wire/dns/name.ts";
 import type { Query } from "../../wire/dns/query.ts";
 import { classIn, recordTypes, type RecordData } from "../../wire/dns/record.ts";
-import type { Outcome } from "./block.ts";
+import type { Outcome } from "./outcome.ts";
 import { oneOf, optionsOf, unknownOption } from "./corefile-plugins.ts";
 import type { Directive } from "./corefile-tokens.ts";
 

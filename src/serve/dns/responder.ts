@@ -13,14 +13,15 @@ import { classAny, classIn, recordTypeName, recordTypes } from "../../wire/dns/r
 import { silence } from "./acl.ts";
 import { readAnswers } from "./answer-table.ts";
 import type { Answers } from "./answers.ts";
-import type { Outcome, ZoneBlock } from "./block.ts";
+import type { ZoneBlock } from "./block.ts";
+import type { Outcome } from "./outcome.ts";
 import { NoUpstreamError } from "./forwarder.ts";
 import type { DnsLog } from "./log.ts";
 import { countRequest, countResponse, type Metrics, type RequestLabels } from "./metrics.ts";
 import { classChaos } from "./own-names.ts";
 import { logFormatOf, type QueryLog } from "./query-log.ts";
 import { nothingLogged, quickAnswers, readOpt } from "./quick.ts";
-import type { Clock } from "./server.ts";
+import type { Clock } from "./clock.ts";
 import { createTally } from "./tally.ts";
 
 export interface Responder {

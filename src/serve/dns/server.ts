@@ -13,6 +13,7 @@ import { lowerName, type DnsName } from "../../wire/dns/name.ts";
 import { createAnswers, type Answers } from "./answers.ts";
 import { createBlock, type ZoneBlock } from "./block.ts";
 import { bindAddresses } from "./bind.ts";
+import type { Clock } from "./clock.ts";
 import { parseCorefile, type Corefile, type ServerConfig } from "./corefile.ts";
 import { defaultCorefileText } from "./default-corefile.ts";
 import type { Upstream } from "./forwarder.ts";
@@ -54,11 +55,6 @@ export interface DnsServerOptions {
   readonly workers?: number;
   /** Calls back soon after the zone may have changed. */
   readonly subscribe?: (listener: () => void) => { close(): void };
-}
-
-/** Milliseconds that only go forward, from any start. */
-export interface Clock {
-  now(): number;
 }
 
 /** Ports of a DNS pod, CoreDNS's by default: probes, dashboards and NetworkPolicies know them. 0: not served. */

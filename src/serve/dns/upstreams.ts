@@ -15,7 +15,7 @@ import type { ForwardConfig, ForwardTarget } from "./corefile-forward.ts";
 import type { Upstream } from "./forwarder.ts";
 import type { DnsLog } from "./log.ts";
 import { countCheckFailure, type Metrics } from "./metrics.ts";
-import type { Clock } from "./server.ts";
+import type { Clock } from "./clock.ts";
 import { createStreamConnection, type StreamConnection } from "./stream-connection.ts";
 
 /** The `forward` lines of one server block. */

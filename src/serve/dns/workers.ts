@@ -10,7 +10,7 @@ import type { SocketAddress } from "../../kernel/sockets.ts";
 import type { TableMemory } from "./answer-table.ts";
 import type { DnsLog } from "./log.ts";
 import type { QueryLog } from "./query-log.ts";
-import type { Clock } from "./server.ts";
+import type { Clock } from "./clock.ts";
 import { aheadOfMachine } from "./thread-clock.ts";
 import { createTallyMemory, lostOf } from "./tally.ts";
 import type { FromWorker, ToWorker, WorkerQuestion } from "./worker.ts";
