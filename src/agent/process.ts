@@ -115,7 +115,7 @@ export class MissingFeature extends Error {
 }
 
 /** How often it is looked whether a kube-proxy has come back, and whether it has gone again. */
-const kubeProxyIntervalMs = 20_000;
+const kubeProxyIntervalMs = 60_000;
 const kubeProxyThereMs = 600_000;
 const retryMs = 10_000;
 const firewallIntervalMs = 300_000;

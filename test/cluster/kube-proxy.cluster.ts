@@ -272,7 +272,7 @@ function get(node: RealNode, url: string): string {
 
 /** Resolves when an Event of the first node has this reason. */
 async function toldOfNode(reason: string): Promise<void> {
-  await until(`Event ${reason}`, 60, async () => {
+  await until(`Event ${reason}`, 90, async () => {
     const { items } = await cluster.client.request<{
       readonly items: readonly {
         readonly involvedObject: { readonly kind: string; readonly name: string };
