@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { conntrackUseText, watchConntrackUse } from "./conntrack-use.ts";
+import { conntrackUseText, conntrackWarning, watchConntrackUse } from "./conntrack-use.ts";
 
 function table(limit: number | undefined) {
   const kernel = {
@@ -35,6 +35,17 @@ void test("a table that fills is told once, and again after it had room in betwe
   assert.deepEqual([799, 800, 990, 750, 850, 699, 801].map(at), [0, 1, 1, 1, 1, 1, 2]);
   assert.match(told[0] ?? "", /^800 of 1000 connections are tracked on node node-1: .*nf_conntrack_max/);
   watch.close();
+});
+
+void test("while it is nearly full whoever asks is told, and nothing else", () => {
+  const kernel = table(1000);
+  const at = (entries: number): boolean => {
+    kernel.entries = entries;
+    return conntrackWarning(kernel, "node-1") !== undefined;
+  };
+  assert.deepEqual([799, 800, 990, 799].map(at), [false, true, true, false]);
+  assert.equal(conntrackWarning(table(0), "node-1"), undefined);
+  assert.equal(conntrackWarning(table(undefined), "node-1"), undefined);
 });
 
 void test("metrics; none where connections are not tracked", () => {

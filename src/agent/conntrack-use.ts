@@ -4,6 +4,7 @@
 // Not here: which entries are removed when Services change (apply/).
 
 import type { NetworkKernel } from "../kernel/kernel.ts";
+import type { NodeEvent } from "./node-events.ts";
 
 interface ConntrackUse {
   /** Connections the kernel keeps track of, in the kernel's namespace. */
@@ -17,12 +18,17 @@ const goodBelow = 0.7;
 const lookMs = 10_000;
 
 /** Undefined where connection tracking is not loaded. */
-export function readConntrackUse(kernel: Pick<NetworkKernel, "readSysctl">): ConntrackUse | undefined {
+function readConntrackUse(kernel: Pick<NetworkKernel, "readSysctl">): ConntrackUse | undefined {
   const [entries, limit] = ["count", "max"].map((name) =>
     Number(kernel.readSysctl(`net/netfilter/nf_conntrack_${name}`) ?? Number.NaN),
   );
   if (entries === undefined || limit === undefined || Number.isNaN(entries) || Number.isNaN(limit)) return undefined;
   return { entries, limit };
+}
+
+/** What to tell the cluster of it (an Event on the Node). */
+export function conntrackEvent(message: string): NodeEvent {
+  return { type: "Warning", reason: "ConntrackNearlyFull", message };
 }
 
 /** Looks from time to time until closed. `warn` gets what to say and what to do about it. */
@@ -37,15 +43,30 @@ export function watchConntrackUse(options: {
   return every(lookMs, () => {
     const use = readConntrackUse(kernel);
     if (use === undefined || use.limit === 0) return;
-    const share = use.entries / use.limit;
-    if (share < goodBelow) isWarned = false;
-    if (share < warnAt || isWarned) return;
+    if (shareOf(use) < goodBelow) isWarned = false;
+    const message = warningOf(use, node);
+    if (message === undefined || isWarned) return;
     isWarned = true;
-    warn(
-      `${use.entries} of ${use.limit} connections are tracked on node ${node}: when there is no room, new connections are dropped; ` +
-        "raise sysctl net.netfilter.nf_conntrack_max, or find who opens so many (conntrack -L)",
-    );
+    warn(message);
   });
+}
+
+/** What to say of a node's table as it is now; undefined where there is room, and where connections are not tracked. */
+export function conntrackWarning(kernel: Pick<NetworkKernel, "readSysctl">, node: string): string | undefined {
+  const use = readConntrackUse(kernel);
+  return use === undefined || use.limit === 0 ? undefined : warningOf(use, node);
+}
+
+function warningOf(use: ConntrackUse, node: string): string | undefined {
+  if (shareOf(use) < warnAt) return undefined;
+  return (
+    `${use.entries} of ${use.limit} connections are tracked on node ${node}: when there is no room, new connections are dropped; ` +
+    "raise sysctl net.netfilter.nf_conntrack_max, or find who opens so many (conntrack -L)"
+  );
+}
+
+function shareOf({ entries, limit }: ConntrackUse): number {
+  return entries / limit;
 }
 
 /** Prometheus' text format. */

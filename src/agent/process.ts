@@ -29,6 +29,7 @@ import type { ClusterAccess } from "../watch/cluster/kubeconfig.ts";
 import type { AgentEvent } from "./agent.ts";
 import { startClusterSource, type AgentScope, type ClusterSource } from "./cluster-source.ts";
 import { installExecutables, removeCniFiles, rivals, writeConfiguration, type CniPlaces } from "./cni-files.ts";
+import { conntrackEvent } from "./conntrack-use.ts";
 import { readText } from "./files.ts";
 import { forwardDrops } from "./firewall.ts";
 import { hasKubeProxy, removeKubeProxy } from "./kube-proxy.ts";
@@ -212,7 +213,7 @@ export async function startNodeProcess(options: ProcessOptions): Promise<NodePro
         report: log,
         warn(message) {
           log(message);
-          events.tell({ type: "Warning", reason: "ConntrackNearlyFull", message });
+          events.tell(conntrackEvent(message));
         },
       },
       ...(scope.kind === "all" && {

@@ -1,6 +1,7 @@
 // What `fairlead status` says: nodes, pods, what is missing, what was put back, and the Network's problems.
 
 import process from "node:process";
+import { conntrackWarning } from "../agent/conntrack-use.ts";
 import { forwardDrops } from "../agent/firewall.ts";
 import type { Node } from "../kube/kinds.ts";
 import type { Pod } from "../kube/kinds.ts";
@@ -33,7 +34,11 @@ export function status(lab: Lab): object {
         where: originText(origin),
         message,
       })),
-      ...firewallsOf(lab).map(({ node, message }) => ({ severity: "warning", where: `Node ${node}`, message })),
+      ...[...firewallsOf(lab), ...fullTablesOf(lab)].map(({ node, message }) => ({
+        severity: "warning",
+        where: `Node ${node}`,
+        message,
+      })),
     ],
     kept: keptObjects(lab.api).map(({ object, message }) => ({
       object: `${object.kind} ${keyOf(object)}`,
@@ -42,8 +47,21 @@ export function status(lab: Lab): object {
   };
 }
 
+interface NodeWarning {
+  readonly node: string;
+  readonly message: string;
+}
+
+/** Nodes whose table of connections is nearly full. */
+function fullTablesOf(lab: Lab): readonly NodeWarning[] {
+  return [...lab.nodes().values()].flatMap(({ name, machine }) => {
+    const message = machine && conntrackWarning(machine.kernel, name);
+    return message === undefined ? [] : [{ node: name, message }];
+  });
+}
+
 /** Chains that somebody put into nodes and that drop what the nodes forward, each with its cure. */
-export function firewallsOf(lab: Lab): readonly { readonly node: string; readonly message: string }[] {
+export function firewallsOf(lab: Lab): readonly NodeWarning[] {
   return [...lab.nodes().values()].flatMap(({ name, machine }) =>
     machine === undefined ? [] : forwardDrops(machine.kernel, "all").map((message) => ({ node: name, message })),
   );

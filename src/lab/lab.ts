@@ -7,6 +7,7 @@ import { join } from "node:path";
 import type { Agent, AgentEvent } from "../agent/agent.ts";
 import { openAttachments, type AttachmentStore } from "../agent/attachments.ts";
 import type { PodNetwork } from "../serve/cni/cni.ts";
+import { conntrackEvent } from "../agent/conntrack-use.ts";
 import type { Ipam } from "../agent/ipam.ts";
 import { createNodeDnsSource, withDnsPods } from "../agent/node-dns-source.ts";
 import type { NodeDns } from "../agent/node-dns.ts";
@@ -208,6 +209,10 @@ export async function startLab(options: LabOptions): Promise<Lab> {
           namespace: machine.namespace,
           isEligible: () => isToStay(api.get({ group: "", resource: "nodes", name }) as Node | undefined),
           report: (line) => log.write(logLine(line)),
+          warn(message) {
+            log.write(logLine(message));
+            nodeTelling.tell(name, conntrackEvent(message));
+          },
         },
         policyFlows: {
           namespace: machine.namespace,
