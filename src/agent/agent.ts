@@ -122,7 +122,7 @@ export function startAgent(options: AgentOptions): Agent {
   let notBefore = 0;
   let reconciled: (program: Program) => void = () => {};
   const spared = createSpared({
-    answers: options.answers ?? ((match) => isServing(source.current(), match)),
+    answers: options.answers ?? ((match) => isServing(source.current(), options.node, match)),
     forget: (match) => void kernel.flushConnections(match),
     setTimer: clock.setTimer,
   });

@@ -75,7 +75,7 @@ export function createNodeDnsSource(options: {
       for (const listener of listeners) listener();
     },
     answers: (match) =>
-      isServing(source.current(), match) ||
+      isServing(source.current(), node, match) ||
       [...leaving, ...(own === undefined ? [] : [own])].some(
         ({ addresses, port }) => addresses.includes(match.replySource ?? "") && match.replySourcePort === port,
       ),

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import type { ConnectionMatch } from "../kernel/kernel.ts";
-import type { Endpoint, Network, NetworkService } from "../model/network.ts";
+import type { Endpoint, Network, NetworkNode, NetworkService } from "../model/network.ts";
 import { endpoint, network, pod, port, service } from "../program/zone.testing.ts";
 import { createNodeDnsSource } from "./node-dns-source.ts";
 import { createSpared, isServing } from "./spared.ts";
@@ -28,7 +28,7 @@ void test("an endpoint that serves keeps its connections, one that does not lose
   const timers: { readonly delayMs: number; readonly call: () => void }[] = [];
   let cancelled = 0;
   const spared = createSpared({
-    answers: (one) => isServing(today, one),
+    answers: (one) => isServing(today, "node-1", one),
     forget: (one) => void forgotten.push(one),
     setTimer(delayMs, call) {
       timers.push({ delayMs, call });
@@ -51,6 +51,46 @@ void test("an endpoint that serves keeps its connections, one that does not lose
   spared.spares(match("10.244.1.5"));
   timers[1]?.call();
   assert.equal(forgotten.length, 2, "a question has its answer by then, or none");
+});
+
+void test("also those that came by a node port of this node, a load balancer's or an external address", () => {
+  const leaving = { ...at("10.244.1.5", { ready: false, terminating: true }), port: 8081 };
+  const origin = { kind: "Service", namespace: "default", name: "echo" };
+  const external = [
+    { kind: "load-balancer", address: "172.18.255.1", origin },
+    { kind: "external-ip", address: "192.0.2.7", origin },
+  ] as const;
+  const echo = service("default/echo", {
+    clusterIps: ["10.96.0.20"],
+    ports: [{ ...port("udp", 81, [leaving]), protocol: "udp", nodePort: 30_081, external }],
+  });
+  const own = (name: string, address: string): NetworkNode => ({
+    name,
+    labels: {},
+    addresses: [address],
+    podCidrs: [],
+    ready: true,
+    origin: { kind: "Node", name },
+  });
+  const today = {
+    ...network({ services: [echo] }),
+    nodes: [own("node-1", "172.18.0.11"), own("node-2", "172.18.0.12")],
+  };
+  const spares = (destination: string, destinationPort: number): boolean =>
+    isServing(today, "node-1", {
+      protocol: 17,
+      destination,
+      destinationPort,
+      replySource: "10.244.1.5",
+      replySourcePort: 8081,
+    });
+  assert.equal(spares("172.18.0.11", 30_081), true);
+  assert.equal(spares("172.18.255.1", 81), true);
+  assert.equal(spares("192.0.2.7", 81), true);
+  assert.equal(spares("172.18.0.11", 30_082), false, "a node port that it had");
+  assert.equal(spares("172.18.0.12", 30_081), false, "another node translates that");
+  assert.equal(spares("172.18.255.2", 81), false, "an address that it had");
+  assert.equal(spares("192.0.2.7", 82), false, "a port that it had");
 });
 
 void test("a node that answers DNS itself: its clients get it alone, other ports and families lead where they led", () => {

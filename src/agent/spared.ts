@@ -7,7 +7,7 @@
 // Not here: which connections a change of Services leaves behind (apply/connections.ts).
 
 import { KernelError, type ConnectionMatch } from "../kernel/kernel.ts";
-import type { Network } from "../model/network.ts";
+import type { Network, ServicePort } from "../model/network.ts";
 
 /** Connections that are left alone for a while. */
 export interface Spared {
@@ -60,16 +60,18 @@ export function createSpared(parts: {
   };
 }
 
-/** Does the Service at the connection's cluster address and port have its endpoint, and does that serve? */
-export function isServing({ services }: Network, match: ConnectionMatch): boolean {
+/** Has the Service that the connection asked for, at whichever of its addresses this node knows, its endpoint, and does that serve? */
+export function isServing({ services, nodes }: Network, node: string, match: ConnectionMatch): boolean {
   const { destination = "", destinationPort, replySource, replySourcePort } = match;
+  const serves = ({ protocol, endpoints }: ServicePort): boolean =>
+    protocol === "udp" &&
+    endpoints.some((one) => one.serving && one.address === replySource && one.port === replySourcePort);
   const service = services.find(({ clusterIps }) => clusterIps.includes(destination));
-  return (
-    service?.ports.some(
-      ({ port, protocol, endpoints }) =>
-        port === destinationPort &&
-        protocol === "udp" &&
-        endpoints.some((one) => one.serving && one.address === replySource && one.port === replySourcePort),
-    ) === true
-  );
+  if (service !== undefined) return service.ports.some((port) => port.port === destinationPort && serves(port));
+  const own = nodes.find(({ name }) => name === node);
+  const isOwn = (own?.nodePortAddresses ?? own?.addresses ?? []).includes(destination);
+  const isAsked = ({ port, nodePort, external = [] }: ServicePort): boolean =>
+    (isOwn && nodePort === destinationPort) ||
+    (port === destinationPort && external.some(({ address }) => address === destination));
+  return services.some(({ ports }) => ports.some((port) => isAsked(port) && serves(port)));
 }
