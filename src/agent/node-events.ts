@@ -3,6 +3,7 @@
 //
 // Not here: what goes to the agent's own log.
 
+import type { Drift } from "../apply/report.ts";
 import type { Node } from "../kube/kinds.ts";
 import { ApiError, resourcePath, type ClusterClient } from "../watch/cluster/client.ts";
 import type { AgentEvent } from "./agent.ts";
@@ -24,13 +25,9 @@ export function eventsOf(event: AgentEvent): readonly NodeEvent[] {
   switch (event.kind) {
     case "reconciled": {
       const { drift, failures } = event.report;
-      const [first] = drift;
       const [failure] = failures;
-      const more = drift.length > 1 ? `, and ${drift.length - 1} more` : "";
       return [
-        ...(first === undefined
-          ? []
-          : [{ type: "Warning", reason: "DriftPutBack", message: `${first.kind}: ${first.text}${more}` } as const]),
+        ...driftEvents(drift),
         ...(failure === undefined
           ? []
           : [
@@ -45,6 +42,14 @@ export function eventsOf(event: AgentEvent): readonly NodeEvent[] {
     case "compile-failed":
       return [{ type: "Warning", reason: "CompileFailed", message: String(event.error) }];
   }
+}
+
+/** What others changed, as one Event. */
+export function driftEvents(drift: readonly Drift[]): readonly NodeEvent[] {
+  const [first] = drift;
+  if (first === undefined) return [];
+  const more = drift.length > 1 ? `, and ${drift.length - 1} more` : "";
+  return [{ type: "Warning", reason: "DriftPutBack", message: `${first.kind}: ${first.text}${more}` }];
 }
 
 /** Events of a kind are told at most this often. */

@@ -48,7 +48,7 @@ function shownNode(lab: Lab, node: LabNode): ShownNode {
     kernel: node.machine?.kernel,
     attachments: node.attachments,
     ipam: node.ipam(),
-    drift: node.agent?.drift() ?? [],
+    drift: node.drift(),
     announced: [...(lab.announced ?? [])].flatMap(([address, name]) => (name === node.name ? [address] : [])),
   };
 }

@@ -11,12 +11,13 @@ import { originText } from "../trace/render.ts";
 import { keyOf } from "../kube/object.ts";
 import { keptObjects } from "./controllers/not-implemented.ts";
 import type { Lab, LabNode } from "./lab.ts";
+import { uplinkName } from "./node-object.ts";
 import { readiness } from "./wait.ts";
 
 export function status(lab: Lab): object {
   const { pods, podsReady, missing } = readiness(lab.api);
   const network = lab.network();
-  const { programs } = lab.world();
+  const { programs, cutOff } = lab.world();
   return {
     name: lab.config.name,
     upSeconds: process.uptime(),
@@ -34,7 +35,7 @@ export function status(lab: Lab): object {
         where: originText(origin),
         message,
       })),
-      ...[...firewallsOf(lab), ...fullTablesOf(lab)].map(({ node, message }) => ({
+      ...[...pulledLinksOf(lab, cutOff), ...firewallsOf(lab), ...fullTablesOf(lab)].map(({ node, message }) => ({
         severity: "warning",
         where: `Node ${node}`,
         message,
@@ -50,6 +51,16 @@ export function status(lab: Lab): object {
 interface NodeWarning {
   readonly node: string;
   readonly message: string;
+}
+
+/** Nodes whose link is down though nobody stopped them: somebody's hand was at it. */
+function pulledLinksOf(lab: Lab, cutOff: ReadonlySet<string> | undefined): readonly NodeWarning[] {
+  return [...lab.nodes().values()]
+    .filter(({ name, stopped }) => !stopped && cutOff?.has(name) === true)
+    .map(({ name }) => ({
+      node: name,
+      message: `link ${uplinkName} is down: other machines neither reach the node nor its pods; ip link set ${uplinkName} up`,
+    }));
 }
 
 /** Nodes whose table of connections is nearly full. */
@@ -80,7 +91,7 @@ function nodeStatus(lab: Lab, node: LabNode, program: Program | undefined): obje
     pods: pods.filter((pod) => pod.spec.nodeName === node.name).length,
     routes: program?.routes.length ?? 0,
     elements: (program?.tables ?? []).flatMap((table) => table.sets).reduce((sum, set) => sum + set.elements.length, 0),
-    drift: node.agent?.drift().length ?? 0,
+    drift: node.drift().length,
     failures: (node.agent?.failures() ?? []).map((failure) => failure.error.message),
   };
 }

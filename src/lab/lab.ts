@@ -11,8 +11,9 @@ import { conntrackEvent } from "../agent/conntrack-use.ts";
 import type { Ipam } from "../agent/ipam.ts";
 import { createNodeDnsSource, withDnsPods } from "../agent/node-dns-source.ts";
 import type { NodeDns } from "../agent/node-dns.ts";
+import { driftEvents } from "../agent/node-events.ts";
 import { isToStay, startNode as startNodeNetwork } from "../agent/node.ts";
-import { formatReport } from "../apply/report.ts";
+import { formatReport, type Drift } from "../apply/report.ts";
 import { familyOf, type Address } from "../ip/address.ts";
 import type { Node } from "../kube/kinds.ts";
 import { MS_NODEV, MS_NOSUID, mountFilesystem, unmount } from "../kernel/mounts.ts";
@@ -82,6 +83,8 @@ export interface LabNode {
   readonly machine: Machine | undefined;
   readonly agent: Agent | undefined;
   readonly log: NodeLog;
+  /** What others changed and was put back, newest last: what the agent programs, and what the lab gave the node's own link. */
+  drift(): readonly TimedDrift[];
   ipam(): Ipam | undefined;
   /** Functions of CNI's shape; undefined where packets are off. */
   readonly network: PodNetwork | undefined;
@@ -94,6 +97,10 @@ export interface LabNode {
   records: RecordKubelet | undefined;
   stopped: boolean;
 }
+
+type TimedDrift = Drift & { readonly time: string };
+
+const uplinkDriftMax = 1000;
 
 export interface LabOptions {
   readonly config: LabConfig;
@@ -139,12 +146,20 @@ export async function startLab(options: LabOptions): Promise<Lab> {
   }
   const images = createImages({ file: paths.images });
 
+  const uplinkDrift = new Map<string, readonly TimedDrift[]>();
   const topology = packets
     ? createTopology({
         families: config.families,
         nodeCidrs: config.nodeCidrs,
         ...(cluster.subnets !== undefined && { subnets: cluster.subnets }),
         mtu: cluster.underlayMtu,
+        putBack(name, drift) {
+          const time = new Date().toISOString();
+          const timed = drift.map((one) => ({ ...one, time }));
+          uplinkDrift.set(name, [...(uplinkDrift.get(name) ?? []), ...timed].slice(-uplinkDriftMax));
+          nodes.get(name)?.log.write(timed.map(({ kind, text }) => `${time} put back (${kind})  ${text}`).join("\n"));
+          for (const event of driftEvents(drift)) nodeTelling.tell(name, event);
+        },
       })
     : undefined;
   const known = api.list({ group: "", resource: "nodes" }).items as readonly Node[];
@@ -232,6 +247,10 @@ export async function startLab(options: LabOptions): Promise<Lab> {
       machine,
       agent: network?.agent,
       log,
+      drift: () =>
+        [...(network?.agent.drift() ?? []), ...(uplinkDrift.get(name) ?? [])].sort((a, b) =>
+          a.time < b.time ? -1 : 1,
+        ),
       ipam: () => network?.ipam(),
       network: network?.podNetwork,
       closeHealth: () => network?.closeHealth(),
@@ -299,6 +318,13 @@ export async function startLab(options: LabOptions): Promise<Lab> {
     .reduce((sum, set) => sum + set.elements.length, 0);
   if (packets) step("network programmed", `${routes} routes · ${elements} map elements`);
   else step("objects and controllers", `${store.revision} revisions`);
+
+  /** Nodes that were stopped, and those whose link somebody took down. */
+  const cutOff = (): ReadonlySet<string> => {
+    const carrying = topology?.carrying();
+    const isCut = ({ name, stopped }: LabNode): boolean => stopped || carrying?.has(name) === false;
+    return new Set([...nodes.values()].filter(isCut).map(({ name }) => name));
+  };
 
   async function programmed(): Promise<void> {
     await controllers.idle();
@@ -383,7 +409,7 @@ export async function startLab(options: LabOptions): Promise<Lab> {
           listening: (place, protocol, port, address) => listening(nodes, topology, place, { protocol, port, address }),
         }),
         router: topology?.underlay.addresses ?? [],
-        cutOff: new Set(all.filter((node) => node.stopped).map((node) => node.name)),
+        cutOff: cutOff(),
         outside:
           topology?.internet.addresses ??
           outsideAddresses.filter((address) => cluster.families.includes(familyOf(address))),

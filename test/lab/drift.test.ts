@@ -32,6 +32,53 @@ const damages: Readonly<Record<string, readonly [string, string]>> = {
   "a table": ["nft delete table ip6 fairlead", "nft list table ip6 fairlead | grep -q dnat"],
 };
 
+const uplinkWhole =
+  "ip addr show dev eth0 | grep -q 172.18.0.11/16 && ip addr show dev eth0 | grep -q fd00:172:18::b/64 && " +
+  "ip route | grep -q ^default && ip -6 route | grep -q ^default && ip neigh show 172.18.0.12 dev eth0 nud permanent | grep -q 172";
+
+/** The same of what the lab gave the node, and a network manager gives a machine. */
+const uplinkDamages: Readonly<Record<string, string>> = {
+  "a link that was down": "ip link set eth0 down && ip link set eth0 up",
+  "the node's address": "ip addr flush dev eth0",
+  "the way out": "ip route del default",
+  "the link itself": "ip link del eth0",
+};
+
+test("a node's own link gets back what it had, once it is up, and while somebody has it down that is said", async (context) => {
+  if (cannot(context)) return;
+  await withLabs((lab) => {
+    assert.equal(lab.fairlead("up", "--nodes", "2", "-f", lab.file("hands.yaml", hands)).status, 0);
+    const run = (...lines: readonly string[]): void => {
+      const { status, stderr } = lab.fairlead("exec", "hands", "--", "sh", "-c", lines.join(" && "));
+      assert.equal(status, 0, stderr);
+    };
+    const whole = `for i in $(seq 100); do { ${uplinkWhole}; } >/dev/null 2>&1 && exit 0; sleep 0.01; done; exit 1`;
+    for (const [what, damage] of Object.entries(uplinkDamages)) {
+      const known = putBack(lab);
+      const result = lab.fairlead("exec", "hands", "--", "sh", "-c", `${damage} || exit 2; ${whole}`);
+      assert.equal(result.status, 0, `${what}: ${result.stderr}`);
+      assert.ok(putBack(lab) > known, `${what}: status says so`);
+    }
+    assert.match(
+      lab.fairlead("show", "drift", "node-1").stdout,
+      /put back \(missing\) +addr fd00:172:18::b\/64 dev eth0/,
+    );
+    assert.match(
+      lab.fairlead("get", "events", "-o", "json").stdout,
+      /"message": "missing: addr 172.18.0.11\/16 dev eth0/,
+    );
+    run("ping -c 1 -W 2 172.18.0.12", "ping -c 1 -W 2 fd00:172:18::c", "ping -c 1 -W 2 203.0.113.10");
+
+    run("ip link set eth0 down");
+    assert.match(lab.fairlead("status").stdout, /Node node-1: link eth0 is down/);
+    const traced = lab.fairlead("trace", "node/node-1", "node/node-2:10256");
+    assert.equal(traced.status, 1);
+    assert.match(traced.stdout, /drop +link eth0 of node-1 is down/);
+    run("ip link set eth0 up", whole);
+    assert.doesNotMatch(lab.fairlead("status").stdout, /eth0 is down/);
+  });
+});
+
 test("links, routes, addresses, elements and rules changed by hand are put back", async (context) => {
   if (cannot(context)) return;
   await withLabs((lab) => {

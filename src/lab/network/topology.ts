@@ -11,11 +11,13 @@
 import { familyOf, type Address, type Family } from "../../ip/address.ts";
 import { macOfName, type Mac } from "../../ip/mac.ts";
 import { addressAt, contains, hostPrefix, prefixBits, type Prefix } from "../../ip/prefix.ts";
+import type { Drift } from "../../apply/report.ts";
 import { mustChange, type Change, type NetworkKernel } from "../../kernel/kernel.ts";
 import { openKernel } from "../../kernel/linux.ts";
 import { createNetworkNamespace, type NetworkNamespace } from "../../kernel/namespaces.ts";
 import { outsideAddresses, uplinkName } from "../node-object.ts";
 import { openNodeKernel } from "./node-kernel.ts";
+import { keepUplink, type Given, type UplinkKeeper } from "./uplink.ts";
 import { openWires, type Wires } from "./wires.ts";
 
 export interface TopologyOptions {
@@ -26,6 +28,8 @@ export interface TopologyOptions {
   readonly subnets?: readonly Prefix[];
   /** Of the underlay, in bytes. */
   readonly mtu?: number;
+  /** What hands took from a node's link and the lab gave it again; nothing is given again where absent. Heard of as far as somebody monitors the node's kernel. */
+  readonly putBack?: (node: string, drift: readonly Drift[]) => void;
 }
 
 /** A namespace with its kernel: a node, the underlay or the internet. */
@@ -69,7 +73,7 @@ export function routerAddress(range: Prefix): Address {
 }
 
 /** The lab's namespaces without nodes. Throws KernelError; nothing is left then. */
-export function createTopology({ families, nodeCidrs, subnets, mtu = 1500 }: TopologyOptions): Topology {
+export function createTopology({ families, nodeCidrs, subnets, mtu = 1500, putBack }: TopologyOptions): Topology {
   const inFamilies = (prefix: Prefix): boolean => families.includes(familyOf(prefix));
   const nodeRanges = nodeCidrs.filter(inFamilies);
   const switches = switchesOf(nodeRanges, (subnets ?? nodeRanges).filter(inFamilies));
@@ -84,6 +88,7 @@ export function createTopology({ families, nodeCidrs, subnets, mtu = 1500 }: Top
   const nodes = new Map<string, Plugged>();
 
   const close = (): void => {
+    for (const node of nodes.values()) node.keeper?.close();
     for (const machine of [...nodes.values(), internet, underlay]) closeMachine(machine);
     nodes.clear();
   };
@@ -106,7 +111,9 @@ export function createTopology({ families, nodeCidrs, subnets, mtu = 1500 }: Top
     if (outside !== undefined || at === undefined) {
       throw new Error(`add node ${name}: ${outside} lies in none of the underlay's ranges (${nodeRanges.join(", ")})`);
     }
-    const machine = openMachine(name, addresses, openNodeKernel);
+    const machine: Machine = openMachine(name, addresses, (kernelName, namespace) =>
+      openNodeKernel(kernelName, namespace, (event) => nodes.get(name)?.keeper?.changed(event)),
+    );
     try {
       plug(underlay, machine, { wires, at });
       introduce(
@@ -118,9 +125,28 @@ export function createTopology({ families, nodeCidrs, subnets, mtu = 1500 }: Top
       closeMachine(machine);
       throw error;
     }
-    nodes.set(name, { ...machine, at });
+    nodes.set(name, { ...machine, at, isPulled: false, keeper: putBack && keeperOf(machine, at, putBack) });
     return machine;
   };
+
+  const keeperOf = (machine: Machine, at: Switch, told: NonNullable<TopologyOptions["putBack"]>): UplinkKeeper =>
+    keepUplink({
+      node: machine.name,
+      kernel: machine.kernel,
+      given: () => [
+        ...givenAt(machine, at),
+        ...[...nodes.values()].flatMap((other) =>
+          other.at === at && other.name !== machine.name ? know(uplinkName, other) : [],
+        ),
+      ],
+      replug() {
+        wires.plug(machine, at.name, macOf(machine.name));
+        mustChange(machine.kernel, [up(uplinkName)]);
+        const node = nodes.get(machine.name);
+        if (node?.isPulled === true) wires.setUplink(node, "down");
+      },
+      putBack: (drift) => told(machine.name, drift),
+    });
 
   return {
     underlay,
@@ -131,6 +157,7 @@ export function createTopology({ families, nodeCidrs, subnets, mtu = 1500 }: Top
       const node = nodes.get(name);
       if (node === undefined) return;
       nodes.delete(name);
+      node.keeper?.close();
       wires.unplug(node);
       mustChange(underlay.kernel, forget(node.at.name, node));
       for (const other of nodes.values()) if (other.at === node.at) mustChange(other.kernel, forget(uplinkName, node));
@@ -139,6 +166,7 @@ export function createTopology({ families, nodeCidrs, subnets, mtu = 1500 }: Top
     setUplink(name, state) {
       const node = nodes.get(name);
       if (node === undefined) throw new Error(`switch the uplink of ${name} ${state}: there is no such node`);
+      node.isPulled = state === "down";
       wires.setUplink(node, state);
       settle(underlay, [...wires.portsOf(node), node.at.name], node);
     },
@@ -177,6 +205,8 @@ interface Switch {
 
 interface Plugged extends Machine {
   readonly at: Switch;
+  readonly keeper: UplinkKeeper | undefined;
+  isPulled: boolean;
 }
 
 /** The first range of each family makes the first switch, and so on. */
@@ -269,16 +299,18 @@ function routeAsMachine(kernel: NetworkKernel): void {
 function plug(underlay: Machine, node: Machine, { wires, at }: { readonly wires: Wires; readonly at: Switch }): void {
   wires.plug(node, at.name, macOf(node.name));
   mustChange(underlay.kernel, know(at.name, node));
-  mustChange(node.kernel, [
-    up(uplinkName),
-    ...at.ranges.flatMap((range) => [
-      ...addressOn(uplinkName, node, range),
-      ...gatewayChanges(uplinkName, routerAddress(range), at.mac),
-    ]),
-  ]);
+  mustChange(node.kernel, [up(uplinkName), ...givenAt(node, at)]);
   const paths = ["iptables", "ip6tables", "arptables"].map((table) => `net/bridge/bridge-nf-call-${table}`);
   settle(underlay, [...wires.portsOf(node), at.name], node);
   for (const path of paths) if (node.kernel.readSysctl(path) === "1") node.kernel.writeSysctl(path, "0");
+}
+
+/** A node's addresses on its switch, and its way out. */
+function givenAt(node: Machine, { ranges, mac }: Switch): readonly Given[] {
+  return ranges.flatMap((range) => [
+    ...addressOn(uplinkName, node, range),
+    ...gatewayChanges(uplinkName, routerAddress(range), mac),
+  ]);
 }
 
 /** Every node knows every other's hardware address on its link beforehand. */
@@ -298,13 +330,13 @@ function up(name: string): Change {
   return { kind: "set-link", name, addressGeneration: "none", up: true };
 }
 
-function addressOn(link: string, machine: Machine, range: Prefix): Change[] {
+function addressOn(link: string, machine: Machine, range: Prefix): Given[] {
   return machine.addresses
     .filter((address) => contains(range, address))
     .map((address) => ({ kind: "set-address", link, address, bits: prefixBits(range) }));
 }
 
-function gatewayChanges(link: string, gateway: Address, mac: Mac): Change[] {
+function gatewayChanges(link: string, gateway: Address, mac: Mac): Given[] {
   const to = familyOf(gateway) === 4 ? "0.0.0.0/0" : "::/0";
   return [
     { kind: "set-neighbour", link, address: gateway, mac },
@@ -312,7 +344,7 @@ function gatewayChanges(link: string, gateway: Address, mac: Mac): Change[] {
   ];
 }
 
-function know(link: string, machine: Machine): Change[] {
+function know(link: string, machine: Machine): Given[] {
   return machine.addresses.map((address) => ({ kind: "set-neighbour", link, address, mac: macOf(machine.name) }));
 }
 
@@ -322,7 +354,11 @@ function forget(link: string, machine: Machine): Change[] {
 
 // ---------------------------------------------------------------- machines
 
-function openMachine(name: string, addresses: readonly Address[], open: typeof openNodeKernel = openKernel): Machine {
+function openMachine(
+  name: string,
+  addresses: readonly Address[],
+  open: (name: string, namespace: NetworkNamespace) => NetworkKernel = openKernel,
+): Machine {
   const namespace = createNetworkNamespace();
   try {
     return { name, namespace, kernel: open(name, namespace), addresses };
