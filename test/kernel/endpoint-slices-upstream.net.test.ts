@@ -316,8 +316,9 @@ function manualEndpoints(random: Random): KubeObject {
   const subset = (first: number): object => ({
     addresses: [address(first), address(first + 1)],
     ...(random(2) === 0 && { notReadyAddresses: [address(first + 2)] }),
-    ports: [{ name: "web", port: pick(random, [80, 81]), protocol: "TCP" }],
+    ports: pick(random, [[web(80)], [web(81)], [web(80), { name: "dns", port: 53, protocol: "UDP" }]]),
   });
+  const web = (port: number): object => ({ name: "web", port, protocol: "TCP" });
   return {
     apiVersion: "v1",
     kind: "Endpoints",
@@ -327,7 +328,7 @@ function manualEndpoints(random: Random): KubeObject {
       labels: random(2) === 0 ? { team: "x" } : {},
       annotations: random(2) === 0 ? { note: pick(random, ["one", "two"]), [lastApplied]: "{}" } : {},
     },
-    subsets: random(5) === 0 ? [] : [subset(1), ...(random(2) === 0 ? [subset(10)] : [])],
+    subsets: random(5) === 0 ? [] : [subset(1), ...(random(2) === 0 ? [subset(pick(random, [2, 10]))] : [])],
   };
 }
 

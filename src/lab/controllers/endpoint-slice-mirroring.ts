@@ -26,11 +26,12 @@ const skipMirror = "endpointslice.kubernetes.io/skip-mirror";
 const leaderElection = "control-plane.alpha.kubernetes.io/leader";
 const lastApplied = "kubectl.kubernetes.io/last-applied-configuration";
 const triggeredAt = "endpoints.kubernetes.io/last-change-trigger-time";
-/** --mirroring-max-endpoints-per-subset. */
+/** --mirroring-max-endpoints-per-subset: more are left out, and so many fit one slice. */
 const perSubset = 1000;
 
 export function endpointSliceMirroringController(cluster: Cluster): Controller {
   const { objects, random } = cluster;
+  const events = cluster.events("endpoint-slice-mirroring-controller");
   const slices = createSlicesByService(mirroringController);
   let writing = false;
 
@@ -61,14 +62,19 @@ export function endpointSliceMirroringController(cluster: Cluster): Controller {
     reconcile(key) {
       const object = objects.byKey(endpoints, key);
       const existing = slices.of(key);
-      const mirrored = object !== undefined && isMirrored(object);
+      const { groups, skipped } =
+        object !== undefined && isMirrored(object) ? mirrorOf(object) : { groups: [], skipped: 0 };
+      if (object !== undefined && skipped > 0) {
+        const limit = `A max of ${perSubset} addresses can be mirrored to EndpointSlices per Endpoints subset.`;
+        events.record(object, "Warning", "TooManyAddressesToMirror", `${limit} ${skipped} addresses were skipped`);
+      }
       writing = true;
       try {
         for (const family of ["IPv4", "IPv6"] as const) {
           const labels = object === undefined ? {} : labelsFor(object);
           const there = existing.filter(({ addressType }) => addressType === family);
-          const wanted = mirrored ? groupsFor(object, family) : [];
-          const plan = planSlices({ wanted, existing: there, labels, placeholder: false });
+          const wanted = groupsFor(groups, family);
+          const plan = planSlices({ wanted, existing: there, labels, placeholder: false, perSlice: perSubset });
           for (const group of plan.create) if (object !== undefined) create(object, family, labels, group);
           for (const slice of plan.delete) objects.delete(endpointSlices, slice);
           const planned = new Map(plan.update.map((slice) => [slice.metadata.name, slice]));
@@ -130,21 +136,74 @@ function withAnnotations(slice: EndpointSlice, annotations: Annotations): Endpoi
   return { ...slice, metadata: { ...metadata, ...(Object.keys(annotations).length > 0 && { annotations }) } };
 }
 
-/** The addresses of one family by the ports of their subset. */
-function groupsFor(object: Endpoints, family: IpFamily): readonly EndpointGroup[] {
-  const groups = new Map<string, { ports: readonly EndpointSlicePort[]; endpoints: Endpoint[] }>();
-  for (const { addresses = [], notReadyAddresses = [], ports = [] } of object.subsets ?? []) {
+interface Mirrored {
+  readonly ports: readonly EndpointSlicePort[];
+  readonly endpoints: readonly Endpoint[];
+}
+
+/** What of Endpoints is mirrored, a group for each slice and family, and how many addresses were too many. */
+function mirrorOf(object: Endpoints): { readonly groups: readonly Mirrored[]; readonly skipped: number } {
+  let skipped = 0;
+  const groups = repacked(object.subsets ?? []).map(({ ports, endpoints }): Mirrored => {
+    skipped += Math.max(0, endpoints.length - perSubset);
+    return { ports, endpoints: endpoints.slice(0, perSubset) };
+  });
+  return { groups, skipped };
+}
+
+/** Those of one family. */
+function groupsFor(groups: readonly Mirrored[], family: IpFamily): readonly EndpointGroup[] {
+  return groups
+    .map(({ ports, endpoints }) => ({
+      ports,
+      endpoints: endpoints.filter(({ addresses }) => addresses.every((ip) => isOf(ip, family))),
+    }))
+    .filter(({ endpoints }) => endpoints.length > 0);
+}
+
+/** An address as one port has it. */
+interface Holder {
+  readonly key: string;
+  readonly address: EndpointAddress;
+  ready: boolean;
+}
+
+/**
+ * Each port with all of its addresses, then each set of addresses with all of its ports (pkg/api/v1/endpoints RepackSubsets). An address
+ * that a port has as ready and as not ready is not ready. Ready ones come first, each by their text.
+ */
+function repacked(subsets: NonNullable<Endpoints["subsets"]>): readonly Mirrored[] {
+  const byPort = new Map<string, { readonly port: EndpointSlicePort | undefined; readonly has: Map<string, Holder> }>();
+  const first = new Map<string, EndpointAddress>();
+  for (const { addresses = [], notReadyAddresses = [], ports = [] } of subsets) {
     const slicePorts = ports.map(({ name = "", protocol = "TCP", ...rest }) => ({ name, protocol, ...rest }));
-    const key = portsKey(slicePorts);
-    const group = groups.get(key) ?? { ports: slicePorts, endpoints: [] };
-    const all = [
-      ...addresses.map((address) => endpointOf(address, true)),
-      ...notReadyAddresses.map((address) => endpointOf(address, false)),
-    ].slice(0, perSubset);
-    group.endpoints.push(...all.filter((endpoint) => endpoint.addresses.every((ip) => isOf(ip, family))));
-    if (group.endpoints.length > 0) groups.set(key, group);
+    // Addresses without a port are kept.
+    for (const port of slicePorts.length === 0 ? [undefined] : slicePorts) {
+      const text = port === undefined ? "" : portsKey([port]);
+      const { has } = byPort.get(text) ?? byPort.set(text, { port, has: new Map() }).get(text) ?? { has: new Map() };
+      for (const [list, ready] of [
+        [addresses, true],
+        [notReadyAddresses, false],
+      ] as const)
+        for (const given of list) {
+          const key = `${given.ip} ${given.targetRef?.uid ?? ""}`;
+          const address = first.get(key) ?? given;
+          first.set(key, address);
+          const known = has.get(key);
+          if (known === undefined) has.set(key, { key, address, ready });
+          else known.ready &&= ready;
+        }
+    }
   }
-  return [...groups.values()];
+  const bySet = Map.groupBy(byPort.values(), ({ has }) =>
+    JSON.stringify([...has.values()].map(({ key, ready }) => `${key} ${ready}`).sort()),
+  );
+  return [...bySet.values()].map((alike) => ({
+    ports: alike.flatMap(({ port }) => port ?? []),
+    endpoints: [...(alike[0]?.has.values() ?? [])]
+      .sort((a, b) => Number(b.ready) - Number(a.ready) || (a.key < b.key ? -1 : 1))
+      .map(({ address, ready }) => endpointOf(address, ready)),
+  }));
 }
 
 function isOf(ip: string, family: IpFamily): boolean {

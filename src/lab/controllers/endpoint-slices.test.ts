@@ -3,7 +3,7 @@ import { describe, test } from "node:test";
 
 import type { Endpoint, Pod, Service } from "../../kube/kinds.ts";
 import { deployment, service, testCluster, testNode, type TestCluster } from "./cluster.testing.ts";
-import { deployments, endpoints, endpointSlices, nodes, pods, services } from "./resources.ts";
+import { deployments, endpoints, endpointSlices, events, nodes, pods, services } from "./resources.ts";
 
 function bare(
   name: string,
@@ -19,6 +19,14 @@ function bare(
     },
   };
 }
+
+/** Nobody makes endpoints for it. */
+const manualService = {
+  apiVersion: "v1",
+  kind: "Service",
+  metadata: { name: "manual" },
+  spec: { ports: [{ port: 80 }] },
+};
 
 const slices = (cluster: TestCluster): readonly string[] =>
   cluster
@@ -230,7 +238,6 @@ void describe("Endpoints", () => {
 
   void test("written by hand become slices of both families, and follow them", async () => {
     const cluster = await testCluster();
-    const manual = { apiVersion: "v1", kind: "Service", metadata: { name: "manual" }, spec: { ports: [{ port: 80 }] } };
     const byHand = {
       apiVersion: "v1",
       kind: "Endpoints",
@@ -247,7 +254,7 @@ void describe("Endpoints", () => {
     cluster.create(byHand);
     await cluster.idle();
     assert.deepEqual(slices(cluster), []);
-    cluster.create(manual);
+    cluster.create(manualService);
     await cluster.idle();
     const mirrored = (): readonly unknown[] =>
       cluster
@@ -292,5 +299,74 @@ void describe("Endpoints", () => {
     await cluster.settle();
     assert.deepEqual(slices(cluster), ["IPv4 []"]);
     cluster.close();
+  });
+
+  void test("written by hand are put in order first: a port has all of its addresses, and not ready wins", async () => {
+    const c = await testCluster();
+    c.create(manualService);
+    const port = (name: string, number: number): object => ({ name, port: number, protocol: "TCP" });
+    c.create({
+      apiVersion: "v1",
+      kind: "Endpoints",
+      metadata: { name: "manual" },
+      subsets: [
+        { addresses: [{ ip: "192.0.2.2" }, { ip: "192.0.2.1" }], ports: [port("a", 80)] },
+        { addresses: [{ ip: "192.0.2.1" }, { ip: "192.0.2.2" }], ports: [port("b", 81)] },
+        { addresses: [{ ip: "192.0.2.3" }], notReadyAddresses: [{ ip: "192.0.2.4" }], ports: [port("c", 82)] },
+        { notReadyAddresses: [{ ip: "192.0.2.3" }], ports: [port("c", 82)] },
+        { addresses: [{ ip: "192.0.2.5" }] },
+      ],
+    });
+    await c.idle();
+    const said = c
+      .list(endpointSlices)
+      .map(({ ports = [], endpoints: list = [] }) => [
+        ports.map(({ port: number }) => number),
+        list.map(({ addresses, conditions }) => `${addresses[0]} ${conditions?.ready}`),
+      ]);
+    assert.deepEqual(
+      said.sort(([a], [b]) => String(a).localeCompare(String(b))),
+      [
+        [[], ["192.0.2.5 true"]],
+        [
+          [80, 81],
+          ["192.0.2.1 true", "192.0.2.2 true"],
+        ],
+        [[82], ["192.0.2.3 false", "192.0.2.4 false"]],
+      ],
+    );
+    c.close();
+  });
+
+  void test("of more than a thousand addresses a thousand are mirrored, in one slice, and an Event says so", async () => {
+    const c = await testCluster();
+    c.create(manualService);
+    const addresses = Array.from({ length: 1003 }, (_, n) => ({
+      ip: `192.0.${2 + Math.floor(n / 250)}.${1 + (n % 250)}`,
+    }));
+    c.create({
+      apiVersion: "v1",
+      kind: "Endpoints",
+      metadata: { name: "manual" },
+      subsets: [{ addresses, ports: [{ port: 80 }] }],
+    });
+    await c.idle();
+    assert.deepEqual(
+      c.list(endpointSlices).map((slice) => (slice.endpoints ?? []).length),
+      [1000],
+    );
+    const told = c.list(events).filter(({ reason }) => reason === "TooManyAddressesToMirror");
+    assert.deepEqual(
+      told.map(({ type, involvedObject, message }) => [type, involvedObject.kind, involvedObject.name, message]),
+      [
+        [
+          "Warning",
+          "Endpoints",
+          "manual",
+          "A max of 1000 addresses can be mirrored to EndpointSlices per Endpoints subset. 3 addresses were skipped",
+        ],
+      ],
+    );
+    c.close();
   });
 });

@@ -165,8 +165,9 @@ function withKeptNodePorts(service: Service, before: Service): Service {
     list.map(({ nodePort = 0 }) => nodePort).filter((n) => n > 0);
   if (!hasNodePorts(before)) return service;
   if (!hasNodePorts(service)) {
-    const isSame = new Set(numbers(ports)).symmetricDifference(new Set(numbers(old))).size === 0;
-    return isSame ? withSpec(service, { ports: ports.map(withoutNodePort) }) : service;
+    // Ports may go with the type, as long as no new number is asked for (sameNodePorts).
+    const isNoneNew = new Set(numbers(ports)).isSubsetOf(new Set(numbers(old)));
+    return isNoneNew ? withSpec(service, { ports: ports.map(withoutNodePort) }) : service;
   }
   if (!isGivenNodePorts(service)) return service;
   const used = new Set(numbers(ports));

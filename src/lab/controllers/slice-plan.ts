@@ -28,12 +28,15 @@ export function planSlices(options: {
   readonly labels: Labels;
   /** Is a slice without endpoints kept where there would be none at all? */
   readonly placeholder: boolean;
+  readonly perSlice?: number;
 }): SlicePlan {
+  const { perSlice = endpointsPerSlice } = options;
   const plan = { create: [] as EndpointGroup[], update: [] as EndpointSlice[], delete: [] as EndpointSlice[] };
   const byPorts = Map.groupBy(options.existing, (slice) => portsKey(slice.ports ?? []));
   const wanted = new Map(options.wanted.map((group) => [portsKey(group.ports), group]));
   for (const [key, slices] of byPorts) if (!wanted.has(key)) plan.delete.push(...slices);
-  for (const [key, group] of wanted) planGroup(group, byPorts.get(key) ?? [], options.labels, plan);
+  for (const [key, group] of wanted)
+    planGroup(group, byPorts.get(key) ?? [], { labels: options.labels, perSlice }, plan);
 
   const left = options.existing.length - plan.delete.length + plan.create.length;
   if (options.placeholder && left === 0) keepPlaceholder(options.existing, options.labels, plan);
@@ -66,7 +69,12 @@ interface Draft {
   changed: boolean;
 }
 
-function planGroup(group: EndpointGroup, slices: readonly EndpointSlice[], labels: Labels, plan: Mutable): void {
+function planGroup(
+  group: EndpointGroup,
+  slices: readonly EndpointSlice[],
+  { labels, perSlice }: { readonly labels: Labels; readonly perSlice: number },
+  plan: Mutable,
+): void {
   const pending = new Map(group.endpoints.map((endpoint) => [endpointKey(endpoint), endpoint]));
   const drafts = slices.map((slice): Draft => {
     const before = slice.endpoints ?? [];
@@ -80,17 +88,17 @@ function planGroup(group: EndpointGroup, slices: readonly EndpointSlice[], label
   let rest = [...pending.values()];
   // Slices that are written anyway take new endpoints first, the fullest of them first.
   for (const draft of drafts.filter((each) => each.changed).sort((a, b) => b.endpoints.length - a.endpoints.length)) {
-    rest = fill(draft, rest);
+    rest = fill(draft, rest, perSlice);
   }
   // What is left goes into the fullest slice that holds all of it, else into new slices.
-  if (rest.length > 0 && rest.length < endpointsPerSlice) {
+  if (rest.length > 0 && rest.length < perSlice) {
     const roomy = drafts
-      .filter((draft) => !draft.changed && draft.endpoints.length + rest.length <= endpointsPerSlice)
+      .filter((draft) => !draft.changed && draft.endpoints.length + rest.length <= perSlice)
       .sort((a, b) => b.endpoints.length - a.endpoints.length)[0];
-    if (roomy !== undefined) rest = fill(roomy, rest);
+    if (roomy !== undefined) rest = fill(roomy, rest, perSlice);
   }
-  for (let at = 0; at < rest.length; at += endpointsPerSlice) {
-    plan.create.push({ ports: group.ports, endpoints: rest.slice(at, at + endpointsPerSlice) });
+  for (let at = 0; at < rest.length; at += perSlice) {
+    plan.create.push({ ports: group.ports, endpoints: rest.slice(at, at + perSlice) });
   }
   for (const { slice, endpoints, changed } of drafts) {
     if (endpoints.length === 0) plan.delete.push(slice);
@@ -107,8 +115,8 @@ function take(pending: Map<string, Endpoint>, endpoint: Endpoint): readonly Endp
   return [sameJson(wanted, endpoint) ? endpoint : wanted];
 }
 
-function fill(draft: Draft, endpoints: readonly Endpoint[]): Endpoint[] {
-  const room = endpointsPerSlice - draft.endpoints.length;
+function fill(draft: Draft, endpoints: readonly Endpoint[], perSlice: number): Endpoint[] {
+  const room = perSlice - draft.endpoints.length;
   if (room <= 0 || endpoints.length === 0) return [...endpoints];
   draft.endpoints = [...draft.endpoints, ...endpoints.slice(0, room)];
   draft.changed = true;

@@ -7,7 +7,8 @@ import type { Endpoint, Node, Service } from "../../kube/kinds.ts";
 import { parseQuantity } from "../../kube/quantity.ts";
 import { zoneOf } from "./service-endpoints.ts";
 
-const annotations = ["service.kubernetes.io/topology-mode", "service.kubernetes.io/topology-aware-hints"];
+/** The deprecated one wins where both are given (k8s.io/endpointslice utils.go, hintsEnabled). */
+const annotations = ["service.kubernetes.io/topology-aware-hints", "service.kubernetes.io/topology-mode"];
 
 /** Does a Service ask for hints by annotation? Then spec.trafficDistribution has no say. */
 export function asksForHints({ metadata }: Service): boolean {
