@@ -47,7 +47,7 @@ export const serviceUpdateRules: { readonly [type: string]: UpdateRule } = {
 
 type Spec = Service["spec"];
 
-const distributions: readonly string[] = ["PreferClose", "PreferSameNode", "PreferSameZone"];
+const distributions: readonly string[] = ["PreferClose", "PreferSameZone", "PreferSameNode"];
 const rangesAnnotation = "service.beta.kubernetes.io/load-balancer-source-ranges";
 
 /** The old way to say from where a load balancer may be reached. */

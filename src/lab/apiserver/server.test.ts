@@ -364,6 +364,37 @@ test("scale is one shape for all that scales", async () => {
   assert.equal((await server.send("GET", `${deployments}/scaled`)).body.spec.replicas, 5);
 });
 
+test("a Service that is a name for a while keeps its policy, and shows none meanwhile", async () => {
+  const path = "/api/v1/namespaces/default/services";
+  const spec = { internalTrafficPolicy: "Local", clusterIP: "10.96.7.7", ports: [{ port: 80 }] };
+  await server.send("POST", path, { apiVersion: "v1", kind: "Service", metadata: { name: "named" }, spec });
+  const patch = async (change: object): Promise<unknown> => {
+    const type = { "Content-Type": "application/merge-patch+json" };
+    const { body } = await server.send("PATCH", `${path}/named`, { spec: change }, type);
+    assert.ok("spec" in body, JSON.stringify(body));
+    return body.spec.internalTrafficPolicy;
+  };
+  const isName = { type: "ExternalName", externalName: "example.com", clusterIP: null, clusterIPs: null };
+  const isCluster = { type: "ClusterIP", externalName: null, clusterIP: "10.96.7.7" };
+  assert.equal(await patch(isName), undefined);
+  assert.equal((await server.send("GET", `${path}/named`)).body.spec.internalTrafficPolicy, undefined);
+  const list = (await server.send("GET", path)).body.items as { spec: { internalTrafficPolicy?: string } }[];
+  assert.deepEqual(
+    list.map((item) => item.spec.internalTrafficPolicy),
+    [undefined],
+  );
+  assert.equal(await patch(isCluster), "Local");
+  // Who reads and writes back does not know of it.
+  await patch(isName);
+  const { body } = await server.send("GET", `${path}/named`);
+  const replaced = await server.send("PUT", `${path}/named`, {
+    ...body,
+    spec: { ...body.spec, ...isCluster, externalName: undefined },
+  });
+  assert.equal(replaced.body.spec.internalTrafficPolicy, "Cluster");
+  await server.send("DELETE", `${path}/named`);
+});
+
 test("status has a door of its own", async () => {
   const { body } = await server.send("GET", `${deployments}/scaled`);
   const both = { ...body, spec: { ...body.spec, replicas: 9 }, status: { replicas: 3 } };

@@ -26,6 +26,7 @@ test("a load balancer's Service is held until its addresses are given back, and 
   cluster.edit(services, "web", (each) => ({ ...each, spec: { ...each.spec, type: "ClusterIP" as const } }));
   await cluster.idle();
   assert.deepEqual([finalizers(), cluster.must(services, "web").status?.loadBalancer], [[], {}]);
+  assert.ok(!("finalizers" in cluster.must(services, "web").metadata), "an empty list is none");
   cluster.edit(services, "web", (each) => ({ ...each, spec: { ...each.spec, type: "LoadBalancer" as const } }));
   await cluster.idle();
   assert.deepEqual(finalizers(), [held]);

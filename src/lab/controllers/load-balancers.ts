@@ -30,8 +30,11 @@ export function loadBalancerController({ objects, config, ...cluster }: Cluster)
   };
 
   const isHeld = ({ metadata }: Service): boolean => metadata.finalizers?.includes(cleanupFinalizer) === true;
-  const withFinalizers = (service: Service, finalizers: readonly string[]): Service =>
-    objects.update(services, { ...service, metadata: { ...service.metadata, finalizers } });
+  const withFinalizers = ({ metadata, ...service }: Service, list: readonly string[]): Service => {
+    const { finalizers: _before, ...rest } = metadata;
+    const finalizers = list.length === 0 ? {} : { finalizers: list };
+    return objects.update(services, { ...service, metadata: { ...rest, ...finalizers } });
+  };
   const hold = (service: Service): Service =>
     isHeld(service) ? service : withFinalizers(service, [...(service.metadata.finalizers ?? []), cleanupFinalizer]);
   /** Addresses are free as soon as nobody has them: there is nothing else to take down. */

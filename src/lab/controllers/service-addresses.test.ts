@@ -263,6 +263,18 @@ void describe("updates of a Service", () => {
     lab.close();
   });
 
+  void test("to a type without node ports may lose ports as well", async () => {
+    const lab = await cluster();
+    lab.create(service("web", { type: "NodePort", ports: [port, { name: "more", port: 81 }] }));
+    const [first] = lab.must(services, "web").spec.ports ?? [];
+    const inside = update(lab, () => ({ type: "ClusterIP", ports: first === undefined ? [] : [first] })).spec;
+    assert.deepEqual(
+      inside.ports?.map(({ name, nodePort }) => [name, nodePort]),
+      [["http", undefined]],
+    );
+    lab.close();
+  });
+
   void test("from one family to two and back", async () => {
     const lab = await cluster();
     lab.create(service("web"));

@@ -155,7 +155,6 @@ function withKeptIps(service: Service, before: Service): Service {
     ...(sameIps ? { clusterIP: undefined, clusterIPs: undefined } : {}),
     ...(sameJson(service.spec.ipFamilies, before.spec.ipFamilies) ? { ipFamilies: undefined } : {}),
     ...(service.spec.ipFamilyPolicy === before.spec.ipFamilyPolicy ? { ipFamilyPolicy: undefined } : {}),
-    internalTrafficPolicy: undefined,
   });
 }
 

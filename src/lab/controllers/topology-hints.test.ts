@@ -58,5 +58,10 @@ test("the annotation in both spellings", () => {
   assert.ok(asksForHints(service({ "service.kubernetes.io/topology-mode": "Auto" })));
   assert.ok(asksForHints(service({ "service.kubernetes.io/topology-aware-hints": "auto" })));
   assert.ok(!asksForHints(service({ "service.kubernetes.io/topology-mode": "Disabled" })));
+  const both = {
+    "service.kubernetes.io/topology-aware-hints": "disabled",
+    "service.kubernetes.io/topology-mode": "Auto",
+  };
+  assert.ok(!asksForHints(service(both)), "the older one is asked first");
   assert.ok(!asksForHints(service({})));
 });
