@@ -111,6 +111,10 @@ function objectTarget(world: World, start: Start, query: TraceQuery, head: strin
   const service = world.network.services.find(
     (candidate) => candidate.namespace === namespace && candidate.name === name,
   );
+  if (service?.type === "ExternalName") {
+    const full = `${service.name}.${service.namespace}.svc.${world.zone.settings.domain}`;
+    return { ...hostTarget(world, start, query, full, port), label: service.name };
+  }
   if (service !== undefined) {
     const addresses = service.headless ? headlessAddresses(service) : addressesFor(service, start);
     const chosen = port ?? portOf(service, query.protocol);

@@ -76,6 +76,16 @@ async function get(
   return { code: Number(head.split(" ")[1]), body: body ?? "", head };
 }
 
+const far = balancer("far", { ipFamilyPolicy: "RequireDualStack" });
+const elsewhere: KubeObject = {
+  ...far,
+  metadata: {
+    ...far.metadata,
+    labels: { from: "elsewhere" },
+    annotations: { "fairlead.dev/load-balancer-pool": "elsewhere" },
+  },
+};
+
 test("load balancers", async (t) => {
   await withLab(async (lab) => {
     applyObjects(lab, {
@@ -85,6 +95,16 @@ test("load balancers", async (t) => {
         balancer("wide", { ipFamilyPolicy: "RequireDualStack" }),
         balancer("kept", { externalTrafficPolicy: "Local" }),
         balancer("others", { loadBalancerClass: "example.com/other" }),
+        {
+          apiVersion: "fairlead.dev/v1alpha1",
+          kind: "LoadBalancerPool",
+          metadata: { name: "elsewhere" },
+          spec: {
+            addresses: ["192.0.2.16/29", "2001:db8:77::/124"],
+            serviceSelector: { matchLabels: { from: "elsewhere" } },
+          },
+        },
+        elsewhere,
       ],
     });
     await atRest(lab);
@@ -101,6 +121,15 @@ test("load balancers", async (t) => {
       assert.deepEqual(addressesOf(lab, "others"), [], "another class is somebody else's");
       for (const address of [...addressesOf(lab, "wide"), ...addressesOf(lab, "kept")])
         assert.ok(await isReached(address), address);
+    });
+
+    await t.test("addresses of a pool that is in no range of the nodes are reached as well", async () => {
+      const addresses = addressesOf(lab, "far");
+      assert.deepEqual(
+        addresses.map((one) => one.replace(/\d+$/, "")),
+        ["192.0.2.", "2001:db8:77::"],
+      );
+      for (const address of addresses) assert.ok(await isReached(address), address);
     });
 
     await t.test("policy Local is announced by a node with an endpoint", () => {

@@ -180,8 +180,8 @@ export function createTopology({ families, nodeCidrs, subnets, mtu = 1500, putBa
         switches.flatMap((one) => announcement(one, address, holder)),
       );
       const to = hostPrefix(address);
-      // The router looks for an address on its range's switch, and the holder may be on another one.
-      if (switches.length > 1)
+      // The router looks for an address on its range's switch: the holder may be on another one, and a pool may lie in no switch's range.
+      if (switches.length > 1 || !nodeRanges.some((range) => contains(range, address)))
         mustChange(underlay.kernel, [
           holder === undefined
             ? { kind: "delete-route", to, metric: 1, protocol: staticProtocol }
