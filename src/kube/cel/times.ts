@@ -1,5 +1,6 @@
 // Times and durations as text: RFC 3339, and what Go's time.ParseDuration reads.
 
+import { durationNanos } from "../duration.ts";
 import { Duration, Timestamp } from "./values.ts";
 
 /** RFC 3339; undefined where it is none. */
@@ -19,28 +20,8 @@ export function parseTimestamp(text: string): Timestamp | undefined {
   return new Timestamp(seconds * 1_000_000_000n + BigInt((match[7] ?? "").padEnd(9, "0")));
 }
 
-const durationUnits: { readonly [unit: string]: bigint | undefined } = {
-  ns: 1n,
-  us: 1_000n,
-  µs: 1_000n,
-  μs: 1_000n,
-  ms: 1_000_000n,
-  s: 1_000_000_000n,
-  m: 60_000_000_000n,
-  h: 3_600_000_000_000n,
-};
-
 /** As Go's time.ParseDuration; undefined where it is none. */
 export function parseDuration(text: string): Duration | undefined {
-  const match = /^([+-]?)((?:(?:\d+\.?\d*|\.\d+)(?:ns|us|µs|μs|ms|s|m|h))+|0)$/.exec(text);
-  if (match === null) return undefined;
-  let nanos = 0n;
-  for (const [, number = "", unit = ""] of (match[2] ?? "").matchAll(/(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)/g)) {
-    const scale = durationUnits[unit] ?? 1n;
-    const [whole = "", fraction = ""] = number.split(".");
-    nanos += BigInt(whole === "" ? "0" : whole) * scale;
-    if (fraction !== "") nanos += (BigInt(fraction) * scale) / 10n ** BigInt(fraction.length);
-  }
-  if (nanos > 2n ** 63n - 1n) return undefined;
-  return new Duration(match[1] === "-" ? -nanos : nanos);
+  const nanos = durationNanos(text);
+  return nanos === undefined ? undefined : new Duration(nanos);
 }

@@ -85,7 +85,12 @@ function add(
   const operations: Mutable = {};
   for (const [method, verb] of Object.entries(verbs))
     if (row.verbs.includes(verb)) operations[method] = operation(path, method, verb, kindsOf(row, verb), version);
-  if (Object.keys(operations).length > 0) paths[path] = { parameters, ...operations };
+  if (Object.keys(operations).length > 0) paths[path] = { ...withParameters(parameters), ...operations };
+}
+
+/** Upstream's clients read a document and write it again: what is empty is not written. */
+function withParameters(parameters: readonly Json[]): Json {
+  return parameters.length === 0 ? {} : { parameters };
 }
 
 const methods: { readonly [verb: string]: string } = {
@@ -119,7 +124,7 @@ function addSubresource(
     const method = methods[verb];
     if (method !== undefined) operations[method] = operation(path, method, verb, shown, version);
   }
-  paths[path] = { parameters, ...operations };
+  paths[path] = { ...withParameters(parameters), ...operations };
 }
 
 interface Shown {
@@ -166,10 +171,10 @@ function operation(path: string, method: string, verb: string, shown: Shown, ver
   const body = bodyOf(verb, shown, version);
   return {
     operationId: `${method}${path.replace(/[{}]/g, "").replace(/[^A-Za-z0-9]+(.)?/g, (_, letter: string | undefined) => (letter ?? "").toUpperCase())}`,
-    parameters: [
+    ...withParameters([
       ...queriesOf(verb).map(([name, type]) => queryParameter(name, type, version)),
       ...(version === 2 && body !== undefined ? [{ name: "body", in: "body", schema: body }] : []),
-    ],
+    ]),
     ...(version === 3 && body !== undefined ? { requestBody: { content: body } } : {}),
     responses: { ...Object.fromEntries(codes.map((code) => [code, answer])), default: refused },
     ...(version === 2

@@ -124,15 +124,14 @@ function typeSchema(type: TypeSchema, version: OpenApiVersion, add: (name: strin
   const fields = [...type.fields.values()];
   const isObject = type.fields.has("metadata") || type.name === "meta.v1.ObjectMeta";
   const required = fields.filter((field) => field.required).map((field) => field.name);
+  const property = (field: FieldSchema): readonly [string, Json] => {
+    const schema = fieldSchema(field, version, add);
+    return [field.name, isObject ? described(schema, field) : schema];
+  };
   return {
     type: "object",
     ...(required.length === 0 ? {} : { required }),
-    properties: Object.fromEntries(
-      fields.map((field) => {
-        const schema = fieldSchema(field, version, add);
-        return [field.name, isObject ? described(schema, field) : schema];
-      }),
-    ),
+    ...(fields.length === 0 ? {} : { properties: Object.fromEntries(fields.map(property)) }),
     ...(type.name === "meta.v1.ObjectMeta" ? { description: fieldTexts.metadata } : {}),
     ...(type.atomic ? { "x-kubernetes-map-type": "atomic" } : {}),
   };

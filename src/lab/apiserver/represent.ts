@@ -19,6 +19,8 @@ export interface View {
   readonly form: Form;
   /** For tables: what a row carries besides its cells. */
   readonly rowObject: "None" | "Metadata" | "Object";
+  /** For tables: has who reads been told the columns? */
+  readonly knowsColumns?: boolean;
   /** Milliseconds since 1970, for ages. */
   readonly now: () => number;
 }
@@ -104,11 +106,11 @@ function table(items: readonly KubeObject[], resourceVersion: string | undefined
   };
 }
 
-function tableHead({ kind, form }: View): object {
+function tableHead({ kind, form, knowsColumns = false }: View): object {
   return {
     kind: "Table",
     apiVersion: `meta.k8s.io/${form.version}`,
-    columnDefinitions: tableColumns(kind).map(({ definition }) => definition),
+    columnDefinitions: knowsColumns ? null : tableColumns(kind).map(({ definition }) => definition),
   };
 }
 

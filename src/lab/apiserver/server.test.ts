@@ -80,6 +80,8 @@ test("OpenAPI names every kind and its patches; no reference leads nowhere", asy
     const schemas = Object.keys(body.components.schemas as object);
     for (const [, name = ""] of text.matchAll(/#\/components\/schemas\/([^"]+)/g))
       assert.ok(schemas.includes(name), `${serverRelativeURL}: ${name}`);
+    // Go's clients read and write it again, and what is empty is not written: it has to be the same then.
+    assert.doesNotMatch(text, /"(?:parameters|required|properties)":(?:\[\]|\{\})/, serverRelativeURL);
   }
   const apps = (await server.send("GET", "/openapi/v3/apis/apps/v1")).body;
   const patch = apps.paths["/apis/apps/v1/namespaces/{namespace}/deployments/{name}"].patch;
@@ -179,6 +181,8 @@ test("requests that make no sense are refused in words", async () => {
       /strict decoding error: unknown field "x", duplicate field "data.a"$/,
     ],
     ["POST", `${configMaps}?fieldValidation=Some`, configMap("x"), 422, /fieldValidation: Unsupported value: "Some"/],
+    ["GET", "/version?timeout=soon", undefined, 400, /invalid timeout specified in the request URL - .*"soon"$/],
+    ["DELETE", `${configMaps}/taken?timeout=3`, undefined, 400, /invalid timeout specified/],
     ["GET", "/api/v1/namespaces/%zz", undefined, 400, /path of the request cannot be read/],
   ];
   for (const [method, path, body, code, message] of cases) {
@@ -320,6 +324,31 @@ test("a watch begins with what is there, marks its end, and follows selectors", 
   ]);
   assert.equal(await next(), "BOOKMARK undefined", "a last bookmark, when its time is over");
   assert.equal(await next(), "end");
+});
+
+test("a watch of tables says their columns once, also to who comes later", async () => {
+  const all = "/api/v1/namespaces/default/endpoints";
+  const endpoints = (name: string): object => ({ apiVersion: "v1", kind: "Endpoints", metadata: { name } });
+  const headers = { Accept: "application/json;as=Table;v=v1;g=meta.k8s.io" };
+  await server.send("POST", all, endpoints("first"));
+  const tables = async (): Promise<() => Promise<string>> => {
+    const events = watchEvents(`${server.url}${all}?watch=true&resourceVersion=0&timeoutSeconds=1`, headers);
+    return async () => {
+      const { value } = await events.next();
+      if (value === undefined) return "end";
+      const { columnDefinitions, rows } = value.object;
+      return `${rows[0].cells[0]} ${columnDefinitions === null ? "as before" : columnDefinitions[0].name}`;
+    };
+  };
+  const one = await tables();
+  assert.equal(await one(), "first Name");
+  await server.send("POST", all, endpoints("second"));
+  assert.equal(await one(), "second as before");
+  const two = await tables();
+  assert.deepEqual([await two(), await two()].sort(), ["first Name", "second as before"]);
+  await server.send("POST", all, endpoints("third"));
+  assert.deepEqual([await one(), await two()], ["third as before", "third as before"]);
+  assert.deepEqual([await one(), await two()], ["end", "end"]);
 });
 
 test("a watch resumes after a revision; what a list saw is not told again", async () => {

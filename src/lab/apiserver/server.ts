@@ -7,6 +7,7 @@ import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import type { Server as SecureServer } from "node:https";
 import type { Duplex } from "node:stream";
 import { http } from "../../kernel/http.ts";
+import { durationNanos } from "../../kube/duration.ts";
 import type { KubeObject } from "../../kube/object.ts";
 import type { ServedApi } from "../api/api.ts";
 import { badRequest } from "../api/errors.ts";
@@ -153,6 +154,7 @@ async function serve(
   response.on("error", () => undefined);
   try {
     if (target === undefined) throw badRequest("the path of the request cannot be read");
+    checkTimeout(target);
     const user = await admitted(context, request, target);
     await route(context, { request, response, target, user, warnings });
   } catch (error) {
@@ -181,6 +183,14 @@ function headersOf({ code, details }: Failure): { readonly [name: string]: strin
     ...(code === 401 ? { "WWW-Authenticate": 'Bearer realm="kubernetes"' } : {}),
     ...(retryAfterSeconds === undefined ? {} : { "Retry-After": String(retryAfterSeconds) }),
   };
+}
+
+/** How long a client will wait has to be a duration; the longest answers here come in less. Throws StatusError 400. */
+function checkTimeout({ query, verb, subresource = "" }: Target): void {
+  // apiserver endpoints/filters WithRequestDeadline: what runs long has no deadline.
+  const timeout = verb === "watch" || streamNames.has(subresource) ? null : query.get("timeout");
+  if (timeout === null || timeout === "" || durationNanos(timeout) !== undefined) return;
+  throw badRequest(`invalid timeout specified in the request URL - time: invalid duration ${JSON.stringify(timeout)}`);
 }
 
 /** The user, who may do this. Throws StatusError 401 or 403. */

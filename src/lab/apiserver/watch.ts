@@ -44,10 +44,13 @@ export function serveWatch(exchange: Exchange, view: View, options: WatchOptions
   const seconds = numberOf(query.get("timeoutSeconds"), "timeoutSeconds") || options.timeoutSecondsDefault;
   const wantsBookmarks = isTrue(query.get("allowWatchBookmarks"));
   const output = options.sender.open(response, options.bytesBehindMax);
-  const lineOf = shownBy(filter, options.lines.lineOf(view));
+  const firstLineOf = shownBy(filter, options.lines.lineOf(view));
+  // A table says its columns once (apiserver endpoints/handlers watchEmbeddedEncoder).
+  const isTable = view.form.as === "table";
+  const lineOf = isTable ? shownBy(filter, options.lines.lineOf({ ...view, knowsColumns: true })) : firstLineOf;
   const group = options.groups.enter(groupKey(exchange, view), kind, lineOf);
   let revision = start.since ?? api.revision;
-  let [seen, isAsking, isIn, isOver] = [0, false, false, false];
+  let [seen, hasBegun, isAsking, isIn, isOver] = [0, !isTable, false, false, false];
   const bookmark = (annotations?: { readonly [name: string]: string }): void =>
     output.write(bookmarkLine(view, Math.max(revision, isIn ? group.seen : 0), annotations));
   const onEvent = (event: WatchEvent): void => {
@@ -56,8 +59,9 @@ export function serveWatch(exchange: Exchange, view: View, options: WatchOptions
       if (start.endsWithBookmark) bookmark({ "k8s.io/initial-events-end": "true" });
       return;
     }
-    const line = lineOf(event);
+    const line = hasBegun ? lineOf(event) : firstLineOf(event);
     if (line !== undefined) output.write(line);
+    hasBegun ||= line !== undefined;
     seen = event.resourceVersion;
     if (isAsking) return;
     isAsking = true;
@@ -67,7 +71,7 @@ export function serveWatch(exchange: Exchange, view: View, options: WatchOptions
   const join = (): void => {
     isAsking = false;
     // What comes next is new to both.
-    if (isOver || isIn || group.seen !== seen) return;
+    if (isOver || isIn || !hasBegun || group.seen !== seen) return;
     isIn = true;
     watch.close();
     group.join();
@@ -141,8 +145,8 @@ function groupKey({ target: { namespace, name, query } }: Exchange, view: View):
   return JSON.stringify([kind.namespaced ? namespace : undefined, name, ...selectors, formKey(view)]);
 }
 
-function formKey({ kind, form, rowObject }: View): string {
-  return `${kind.apiVersion} ${kind.resource} ${form.as} ${form.version} ${rowObject}`;
+function formKey({ kind, form, rowObject, knowsColumns = false }: View): string {
+  return `${kind.apiVersion} ${kind.resource} ${form.as} ${form.version} ${rowObject} ${knowsColumns}`;
 }
 
 /** Timers know no more than 31 bits; longer ones would end at once. */

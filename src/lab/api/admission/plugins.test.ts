@@ -127,6 +127,47 @@ test("ResourceQuota: what must be said, what there is room for, and in which sco
   );
 });
 
+test("ResourceQuota: devices of a class, and volumes by their attributes", async () => {
+  await namespace("quota-classes");
+  const quota = (name: string, spec: object): Promise<Answered> =>
+    inside("quota-classes", "ResourceQuota", "resourcequotas", name, spec);
+  await quota("devices", { hard: { "gold.deviceclass.resource.k8s.io/devices": "9" } });
+  const gold = { hard: { "requests.storage": "3Gi" } };
+  const expression = { scopeName: "VolumeAttributesClass", operator: "In", values: ["gold"] };
+  const scoped = await quota("volumes", { ...gold, scopeSelector: { matchExpressions: [expression] } });
+  assert.equal(scoped.status, 201, scoped.text);
+  const devices = (name: string, ...requests: readonly object[]): Promise<Answered> =>
+    server.send("POST", "/apis/resource.k8s.io/v1/namespaces/quota-classes/resourceclaims", {
+      apiVersion: "resource.k8s.io/v1",
+      kind: "ResourceClaim",
+      metadata: { name },
+      spec: { devices: { requests: requests.map((request, index) => ({ name: `r${index}`, ...request })) } },
+    });
+  const first = [
+    { name: "a", deviceClassName: "gold", count: 2 },
+    { name: "b", deviceClassName: "gold", count: 5 },
+  ];
+  const claimed = await devices("a", { exactly: { deviceClassName: "gold" } }, { firstAvailable: first });
+  assert.equal(claimed.status, 201, claimed.text);
+  refused(
+    await devices("b", { exactly: { deviceClassName: "gold", allocationMode: "All" } }),
+    'resourceclaims.resource.k8s.io "b" is forbidden: exceeded quota: devices, requested: gold.deviceclass.resource.k8s.io/devices=32, used: gold.deviceclass.resource.k8s.io/devices=6, limited: gold.deviceclass.resource.k8s.io/devices=9',
+  );
+  assert.equal((await devices("b", { exactly: { deviceClassName: "tin", count: 10 } })).status, 201);
+  const volume = (name: string, volumeAttributesClassName: string): Promise<Answered> =>
+    inside("quota-classes", "PersistentVolumeClaim", "persistentvolumeclaims", name, {
+      accessModes: ["ReadWriteOnce"],
+      resources: { requests: { storage: "2Gi" } },
+      volumeAttributesClassName,
+    });
+  assert.equal((await volume("a", "gold")).status, 201);
+  assert.equal((await volume("b", "silver")).status, 201);
+  refused(
+    await volume("c", "gold"),
+    'persistentvolumeclaims "c" is forbidden: exceeded quota: volumes, requested: requests.storage=2Gi, used: requests.storage=2Gi, limited: requests.storage=3Gi',
+  );
+});
+
 test("PriorityClass: the pod's, the default, and none of that name", async () => {
   const classes = "/apis/scheduling.k8s.io/v1/priorityclasses";
   const made = (name: string): Promise<Answered> =>

@@ -133,6 +133,9 @@ const counted = new Set([
   "services",
 ]);
 
+/** `gold.deviceclass.resource.k8s.io/devices`: devices of a class that ResourceClaims ask for. */
+const devicesOfClass = ".deviceclass.resource.k8s.io/devices";
+
 /** Which resource's objects use what a quota's entry limits; undefined where none does. */
 function resourceBehind(name: string): ResourceName | undefined {
   const count = /^count\/([^.]+)(?:\.(.+))?$/.exec(name);
@@ -141,6 +144,7 @@ function resourceBehind(name: string): ResourceName | undefined {
   if (name === "services.loadbalancers" || name === "services.nodeports") return { group: "", resource: "services" };
   if (name === "requests.storage" || name.includes(".storageclass.storage.k8s.io/"))
     return { group: "", resource: "persistentvolumeclaims" };
+  if (name.endsWith(devicesOfClass)) return { group: "resource.k8s.io", resource: "resourceclaims" };
   return { group: "", resource: "pods" };
 }
 
@@ -153,6 +157,7 @@ function concerns(name: string, { group, resource }: ResourceName): boolean {
 function usageOf(object: KubeObject, { group, resource }: ResourceName): Amounts {
   const one = countOf(1);
   const usage = new Map<string, Amount>([[group === "" ? `count/${resource}` : `count/${resource}.${group}`, one]]);
+  if (group === "resource.k8s.io" && resource === "resourceclaims") return deviceUsage(object, usage);
   if (group !== "") return usage;
   if (counted.has(resource) && resource !== "pods") usage.set(resource, one);
   switch (resource) {
@@ -217,6 +222,41 @@ function claimUsage(claim: KubeObject, usage: Map<string, Amount>): Amounts {
   return added(usage);
 }
 
+interface DeviceRequest {
+  readonly deviceClassName: string;
+  readonly allocationMode?: string;
+  readonly count?: number;
+}
+
+/** resource/v1 AllocationResultsMaxSize: what "all devices" may come to. */
+const devicesMax = 32;
+
+function devicesOf({ allocationMode, count = 1 }: DeviceRequest): number {
+  return allocationMode === "All" ? devicesMax : count;
+}
+
+/** Of several that a request would be content with, the most of each class. */
+function deviceUsage(claim: KubeObject, usage: Map<string, Amount>): Amounts {
+  const { devices } = (claim["spec"] ?? {}) as {
+    readonly devices?: {
+      readonly requests?: readonly {
+        readonly exactly?: DeviceRequest;
+        readonly firstAvailable?: readonly DeviceRequest[];
+      }[];
+    };
+  };
+  for (const { exactly, firstAvailable = [] } of devices?.requests ?? []) {
+    const most = new Map<string, number>();
+    for (const request of exactly === undefined ? firstAvailable : [exactly])
+      most.set(request.deviceClassName, Math.max(most.get(request.deviceClassName) ?? 0, devicesOf(request)));
+    for (const [name, count] of most) {
+      const entry = `${name}${devicesOfClass}`;
+      usage.set(entry, { nanos: (usage.get(entry)?.nanos ?? 0n) + countOf(count).nanos, isBinary: false });
+    }
+  }
+  return usage;
+}
+
 /** Amounts of which each container must say what it wants where a quota limits them. */
 const stated = ["cpu", "memory", "limits.cpu", "limits.memory", "requests.cpu", "requests.memory"];
 
@@ -249,15 +289,49 @@ function says({ resources }: Container, name: string): boolean {
   return Object.hasOwn((which === "limits" ? resources?.limits : resources?.requests) ?? {}, what);
 }
 
-/** Is an object of those that a quota counts? Scopes are about pods. */
+/** Is an object of those that a quota counts? Scopes are about pods, but for the one of volumes' attributes. */
 function inScope({ spec }: ResourceQuota, object: KubeObject, { group, resource }: ResourceName): boolean {
   const requirements: readonly ScopeRequirement[] = [
     ...(spec?.scopes ?? []).map((scopeName) => ({ scopeName, operator: "Exists" })),
     ...(spec?.scopeSelector?.matchExpressions ?? []),
   ];
   if (requirements.length === 0) return true;
-  if (group !== "" || resource !== "pods") return false;
-  return requirements.every((requirement) => matchesScope(requirement, object as Pod));
+  if (group !== "") return false;
+  switch (resource) {
+    case "pods":
+      return requirements.every((requirement) => matchesScope(requirement, object as Pod));
+    case "persistentvolumeclaims":
+      return requirements.every((requirement) => matchesAttributesScope(requirement, object));
+  }
+  return false;
+}
+
+// pkg/quota/v1/evaluator/core pvcMatchesScopeFunc
+function matchesAttributesScope({ scopeName, operator, values = [] }: ScopeRequirement, claim: KubeObject): boolean {
+  if (scopeName !== "VolumeAttributesClass") return false;
+  const { spec, status } = claim as {
+    readonly spec?: { readonly volumeAttributesClassName?: string };
+    readonly status?: {
+      readonly currentVolumeAttributesClassName?: string;
+      readonly modifyVolumeStatus?: { readonly targetVolumeAttributesClassName?: string };
+    };
+  };
+  const given = [
+    spec?.volumeAttributesClassName,
+    status?.currentVolumeAttributesClassName,
+    status?.modifyVolumeStatus?.targetVolumeAttributesClassName,
+  ];
+  const names = given.flatMap((name = "") => (name === "" ? [] : [name]));
+  switch (operator) {
+    case "Exists":
+      return names.length > 0;
+    case "In":
+      return names.some((name) => values.includes(name));
+    case "NotIn":
+      return names.length === 0 || names.some((name) => !values.includes(name));
+    default:
+      return names.length === 0;
+  }
 }
 
 function matchesScope({ scopeName, operator, values = [] }: ScopeRequirement, pod: Pod): boolean {
