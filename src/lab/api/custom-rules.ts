@@ -12,7 +12,7 @@ import type { Type } from "../../kube/cel/types.ts";
 import { Optional, type Value } from "../../kube/cel/values.ts";
 import { sameJson } from "../../kube/equal.ts";
 import { at, child, duplicate, forbidden, invalid, required, type FieldProblem } from "../../kube/problem.ts";
-import type { JsonSchema, ValidationRule } from "./custom-schema.ts";
+import { matchedElements, type JsonSchema, type ValidationRule } from "./custom-schema.ts";
 import { boundsOf } from "./custom-sizes.ts";
 import { typeOfSchema } from "./custom-types.ts";
 
@@ -168,18 +168,6 @@ function walk(check: Check, place: Place): void {
       isKept,
     });
   }
-}
-
-/** Elements of lists by key have a past; those of other lists have none. */
-function matchedElements(schema: JsonSchema, previous: unknown): (element: unknown) => unknown {
-  if (schema["x-kubernetes-list-type"] !== "map" || !Array.isArray(previous)) return () => undefined;
-  const keys = schema["x-kubernetes-list-map-keys"] ?? [];
-  const keyOf = (element: unknown): string =>
-    JSON.stringify(
-      keys.map((key) => (isFields(element) ? (element[key] ?? schema.items?.properties?.[key]?.default) : undefined)),
-    );
-  const byKey = new Map(previous.map((element) => [keyOf(element), element as unknown]));
-  return (element) => byKey.get(keyOf(element));
 }
 
 function evaluateRules(check: Check, place: Place): void {

@@ -44,3 +44,43 @@ test("null is absent where it is not allowed; an embedded object is of some kind
     ["spec.inner.apiVersion FieldValueRequired", "spec.inner.kind FieldValueInvalid"],
   );
 });
+
+test("what was wrong before is let be where it is the same, and only where it can be told to be the same", () => {
+  const name: JsonSchema = { type: "string", enum: ["new"] };
+  const byKey: JsonSchema = {
+    type: "array",
+    "x-kubernetes-list-type": "map",
+    "x-kubernetes-list-map-keys": ["key"],
+    items: { type: "object", properties: { key: { type: "string" }, name } },
+  };
+  const schema: JsonSchema = {
+    type: "object",
+    properties: {
+      name,
+      list: { type: "array", items: name },
+      set: { type: "array", items: name, "x-kubernetes-list-type": "set" },
+      byKey,
+      inner: { type: "object", required: ["must"], properties: { name } },
+      map: { type: "object", additionalProperties: { type: "object", properties: { name } } },
+    },
+  };
+  const before = {
+    name: "old",
+    list: ["old"],
+    set: ["old"],
+    byKey: [{ key: "a", name: "old" }],
+    inner: { name: "old" },
+    map: { a: { name: "old" } },
+  };
+  const wrongIn = (change: object): readonly string[] =>
+    schemaProblems({ ...before, ...change }, schema, "", true, before).map(({ field }) => field);
+  assert.deepEqual(wrongIn({ more: 1 }), []);
+  assert.deepEqual(wrongIn({ name: "older" }), ["name"]);
+  assert.deepEqual(wrongIn({ list: ["old", "new"] }), ["list[0]"]);
+  assert.deepEqual(wrongIn({ set: ["new", "old"] }), ["set[1]"]);
+  const elements = [{ key: "b", name: "new" }, { key: "c", name: "old" }, ...before.byKey];
+  assert.deepEqual(wrongIn({ byKey: elements }), ["byKey[1].name"]);
+  assert.deepEqual(wrongIn({ map: { ...before.map, b: { name: "old" } } }), ["map.b.name"]);
+  // What a whole lacks is asked of it as soon as it changes.
+  assert.deepEqual(wrongIn({ inner: { name: "old", more: 1 } }), ["inner.must"]);
+});

@@ -155,14 +155,24 @@ export function completed(object: KubeObject, schema: JsonSchema): KubeObject {
   return defaulted(pruned(object, schema, []), schema) as KubeObject;
 }
 
-/** What is wrong with a value by its schema. */
-export function schemaProblems(value: unknown, schema: JsonSchema, path = "", isObject = true): FieldProblem[] {
+/**
+ * What is wrong with a value by its schema. `previous`: what it takes the place of, if that is known; who does not touch what is wrong need not
+ * mend it (KEP-4008).
+ */
+export function schemaProblems(
+  value: unknown,
+  schema: JsonSchema,
+  path = "",
+  isObject = true,
+  previous?: unknown,
+): FieldProblem[] {
+  if (previous !== undefined && sameJson(value, previous)) return [];
   if (value === null && (schema.nullable === true || schema.type === undefined)) return [];
   const wrongType = typeProblem(value, schema, path);
   if (wrongType !== undefined) return [wrongType];
   const problems = [...valueProblems(value, schema, path), ...junctorProblems(value, schema, path, isObject)];
-  if (Array.isArray(value)) problems.push(...listProblems(value, schema, path));
-  else if (isFields(value)) problems.push(...fieldsProblems(value, schema, path, isObject));
+  if (Array.isArray(value)) problems.push(...listProblems(value, schema, path, previous));
+  else if (isFields(value)) problems.push(...fieldsProblems(value, schema, path, isObject, previous));
   return problems;
 }
 
@@ -298,8 +308,9 @@ function checksIn(value: unknown, { properties = {}, items }: JsonSchema): numbe
   }, 1);
 }
 
-function listProblems(value: readonly unknown[], schema: JsonSchema, path: string): FieldProblem[] {
+function listProblems(value: readonly unknown[], schema: JsonSchema, path: string, previous: unknown): FieldProblem[] {
   const problems: FieldProblem[] = [];
+  const before = matchedElements(schema, previous);
   const { items, minItems, maxItems } = schema;
   if (minItems !== undefined && value.length < minItems)
     problems.push(invalid(path, value.length, `${path} in body should have at least ${minItems} items`));
@@ -312,7 +323,7 @@ function listProblems(value: readonly unknown[], schema: JsonSchema, path: strin
       if (seen.has(text)) problems.push(duplicate(at(path, index), key));
       seen.add(text);
     }
-    if (items !== undefined) problems.push(...schemaProblems(element, items, at(path, index), false));
+    if (items !== undefined) problems.push(...schemaProblems(element, items, at(path, index), false, before(element)));
   }
   return problems;
 }
@@ -325,8 +336,23 @@ function listKey(element: unknown, schema: JsonSchema): unknown {
   return Object.fromEntries(keys.map((key) => [key, element[key] ?? schema.items?.properties?.[key]?.default]));
 }
 
-function fieldsProblems(value: Fields, schema: JsonSchema, path: string, isObject: boolean): FieldProblem[] {
+/** Elements of lists by key have a past; those of other lists have none. */
+export function matchedElements(schema: JsonSchema, previous: unknown): (element: unknown) => unknown {
+  if (schema["x-kubernetes-list-type"] !== "map" || !Array.isArray(previous)) return () => undefined;
+  const keyOf = (element: unknown): string => JSON.stringify(listKey(element, schema) ?? null);
+  const byKey = new Map(previous.map((element) => [keyOf(element), element as unknown]));
+  return (element) => byKey.get(keyOf(element));
+}
+
+function fieldsProblems(
+  value: Fields,
+  schema: JsonSchema,
+  path: string,
+  isObject: boolean,
+  previous: unknown,
+): FieldProblem[] {
   const problems: FieldProblem[] = [];
+  const before = isFields(previous) ? previous : {};
   const count = Object.keys(value).length;
   const { minProperties, maxProperties, additionalProperties: others } = schema;
   if (minProperties !== undefined && count < minProperties)
@@ -344,7 +370,8 @@ function fieldsProblems(value: Fields, schema: JsonSchema, path: string, isObjec
   for (const [name, field] of Object.entries(value)) {
     if (field === undefined || (isObject && objectFields.has(name))) continue;
     const own = fieldOf(schema, name) ?? (typeof others === "object" ? others : undefined);
-    if (own !== undefined) problems.push(...schemaProblems(field, own, child(path, name), false));
+    const then = Object.hasOwn(before, name) ? before[name] : undefined;
+    if (own !== undefined) problems.push(...schemaProblems(field, own, child(path, name), false, then));
   }
   return problems;
 }

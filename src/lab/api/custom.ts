@@ -4,7 +4,7 @@
 import { createRequire } from "node:module";
 import { withDefaults } from "../../kube/defaults.ts";
 import type { KubeObject } from "../../kube/object.ts";
-import { problemText, type FieldProblem } from "../../kube/problem.ts";
+import type { FieldProblem } from "../../kube/problem.ts";
 import { completed, schemaProblems, type JsonSchema } from "./custom-schema.ts";
 import type { Kind } from "./kinds.ts";
 
@@ -45,18 +45,13 @@ const blocking: ReadonlySet<FieldProblem["reason"]> = new Set([
 
 /** What is wrong with an object by its schema and the schema's rules. `previous`: what it takes the place of. */
 export function customObjectProblems(object: unknown, schema: JsonSchema, previous: unknown): readonly FieldProblem[] {
-  const problems = untouched(schemaProblems(object, schema), schema, previous);
+  const all = schemaProblems(object, schema);
+  const problems =
+    all.length === 0 || previous === undefined ? all : schemaProblems(object, schema, "", true, previous);
   if (!mentionsRules(schema)) return problems;
   if (problems.some(({ reason }) => blocking.has(reason))) return [...problems, unchecked];
   const module = load("./custom-rules.ts") as typeof import("./custom-rules.ts");
   return [...problems, ...module.ruleProblems(object, schema, { previous })];
-}
-
-/** Without what was wrong before in the same words: who does not touch it need not mend it (KEP-4008). */
-function untouched(problems: readonly FieldProblem[], schema: JsonSchema, previous: unknown): readonly FieldProblem[] {
-  if (problems.length === 0 || previous === undefined) return problems;
-  const before = new Set(schemaProblems(previous, schema).map(problemText));
-  return problems.filter((each) => !before.has(problemText(each)));
 }
 
 /** An object as one of no kind: only its metadata is looked at where a definition says the rest, even if the kind is known out of the box. */

@@ -128,7 +128,11 @@ export function createWritePath(options: WritePathOptions): WritePath {
     const admitted = admit({ operation: "update", object: prepared, previous, kind: resource });
     const complete = whole(resource, admitted);
     const next = isCounted(resource) ? withGeneration(complete, previous) : complete;
-    if (sameJson(next, previous)) return previous;
+    if (sameJson(next, previous)) {
+      // Who may not change it may not ask for what is there, either.
+      checkLast({ operation: "update", object: previous, previous, kind: resource });
+      return previous;
+    }
     const problems = [
       ...validateUpdate(generic(resource, next), previous),
       ...customProblems(resource, next, previous),

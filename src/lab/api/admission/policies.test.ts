@@ -94,7 +94,15 @@ test("a policy refuses by its expressions, messages and reasons", async () => {
   assert.equal((await configMap("one", { a: "1" })).status, 201);
   assert.equal((await configMap("many", { a: "1", b: "2" }, "?dryRun=All")).status, 422);
   await forget("p");
-  assert.equal((await configMap("many", { a: "1", b: "2" })).status, 201);
+  const many = await configMap("many", { a: "1", b: "2" });
+  assert.equal(many.status, 201);
+  await policy("p", { validations: [{ expression: "object.metadata.name != 'many'", message: "not this name" }] });
+  // An update that changes nothing is one as well.
+  const again = await server.send("PUT", `${configMaps}/many`, many.body);
+  assert.deepEqual([again.status, again.body.reason], [422, "Invalid"]);
+  await forget("p");
+  const same = await server.send("PUT", `${configMaps}/many`, many.body);
+  assert.equal(same.body.metadata.resourceVersion, many.body.metadata.resourceVersion);
 });
 
 test("parameters come from where the binding says, and warnings refuse nothing", async () => {
