@@ -85,10 +85,10 @@ function checkBudget(api: ServedApi, budget: KubeObject, pod: Pod, nowMs: number
     noteDisruption(api, budget, pod, nowMs);
     return;
   }
+  // Nobody knows when there will be room: clients of Go, which come back by themselves where they are told when, are not told.
   const cause = `The disruption budget ${budget.metadata.name} needs ${state.desired} healthy pods and has ${state.healthy} currently`;
   throw new StatusError(429, "TooManyRequests", "Cannot evict pod as it would violate the pod's disruption budget.", {
     causes: [{ reason: "DisruptionBudget", message: cause }],
-    retryAfterSeconds: 10,
   });
 }
 

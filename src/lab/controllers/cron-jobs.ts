@@ -156,7 +156,8 @@ function activeList(active: readonly Job[]): Pick<CronJobStatus, "active"> {
   };
 }
 
-function writeStatus({ cluster, cronJob, own }: Work, active: readonly Job[]): CronJob {
+function writeStatus(work: Work, active: readonly Job[]): CronJob {
+  const { cluster, cronJob, own } = work;
   const { active: _active, ...before } = cronJob.status ?? {};
   const ends = own.filter((job) => isOver(job, "Complete")).flatMap(({ status }) => status?.completionTime ?? []);
   const last = [...ends, ...(before.lastSuccessfulTime === undefined ? [] : [before.lastSuccessfulTime])]
@@ -168,7 +169,21 @@ function writeStatus({ cluster, cronJob, own }: Work, active: readonly Job[]): C
     ...(last === undefined ? {} : { lastSuccessfulTime: last }),
   };
   if (sameJson(status, cronJob.status ?? {})) return cronJob;
-  return cluster.objects.updateStatus(cronJobs, { ...cronJob, status });
+  const written = cluster.objects.updateStatus(cronJobs, { ...cronJob, status });
+  tellEnds(work);
+  return written;
+}
+
+/** Says what became of Jobs that the status called active. */
+function tellEnds({ events, cronJob, own }: Work): void {
+  for (const { uid, name } of cronJob.status?.active ?? []) {
+    const job = own.find(({ metadata }) => metadata.uid === uid);
+    if (job === undefined) events.record(cronJob, "Normal", "MissingJob", `Active job went missing: ${name}`);
+    else if (isOver(job)) {
+      const condition = isOver(job, "Complete") ? "Complete" : "Failed";
+      events.record(cronJob, "Normal", "SawCompletedJob", `Saw completed job: ${name}, condition: ${condition}`);
+    }
+  }
 }
 
 /** successfulJobsHistoryLimit and failedJobsHistoryLimit. */

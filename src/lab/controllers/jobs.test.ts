@@ -8,7 +8,7 @@ import { timeText } from "../../watch/clock.ts";
 import { conditionOf } from "./conditions.ts";
 import { formatIndexes, parseIndexes } from "./job-indexes.ts";
 import { isFinished, isTerminating } from "./pod-state.ts";
-import { cronJobs, jobs, pods } from "./resources.ts";
+import { cronJobs, events, jobs, pods } from "./resources.ts";
 
 const active = (cluster: TestCluster): readonly Pod[] =>
   cluster.list(pods).filter((pod) => !isFinished(pod) && !isTerminating(pod));
@@ -199,6 +199,27 @@ void describe("CronJob", () => {
       cluster.close();
     });
   }
+
+  void test("says what became of its active Jobs", async () => {
+    const cluster = await testCluster();
+    cluster.create(cronJob({}));
+    await cluster.idle();
+    await cluster.pass(10 * 60_000);
+    end(cluster, active(cluster)[0], "Succeeded");
+    await cluster.settle();
+    cluster.remove(jobs, `tick-${minute + 10}`);
+    await cluster.settle();
+    assert.equal(cluster.must(cronJobs, "tick").status?.active, undefined);
+    const said = cluster
+      .list(events)
+      .filter(({ involvedObject, reason }) => involvedObject.kind === "CronJob" && reason !== "SuccessfulCreate")
+      .map(({ reason, message = "" }) => `${reason} ${message}`);
+    assert.deepEqual(said.sort(), [
+      `MissingJob Active job went missing: tick-${minute + 10}`,
+      `SawCompletedJob Saw completed job: tick-${minute + 5}, condition: Complete`,
+    ]);
+    cluster.close();
+  });
 
   void test("keeps only so many Jobs that succeeded", async () => {
     const cluster = await testCluster();
