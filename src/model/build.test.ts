@@ -259,7 +259,7 @@ void test("hostPorts that will not answer, or may not, are said", () => {
   const all = objects({ nodes: [node(1)], pods: [pod("a", { node: 1, host: 2 }, { spec: { containers } })] });
   assert.deepEqual(said(buildNetwork(cluster, all)), [
     "a spec.containers[0].ports[0].hostPort : 30001 lies in the range of node ports 30000-32767: a Service with that node port takes it",
-    "a spec.containers[0].ports[1].hostPort : is not served on ::1: the kernel never lets IPv6 loopback leave the node",
+    "a spec.containers[0].ports[1].hostPort : answers at ::1 only who asks from another address of the node (curl --interface): the kernel never lets a packet from ::1 leave it",
   ]);
 });
 

@@ -47,7 +47,12 @@ export function podProblems(pod: Pod, { nodePorts }: ClusterConfig): readonly Pr
     const field = `${origin.field ?? "spec.containers"}.hostPort`;
     if (hostIp === "::1")
       return [
-        problem("warning", pod, field, "is not served on ::1: the kernel never lets IPv6 loopback leave the node"),
+        problem(
+          "warning",
+          pod,
+          field,
+          "answers at ::1 only who asks from another address of the node (curl --interface): the kernel never lets a packet from ::1 leave it",
+        ),
       ];
     if (hostPort < nodePorts.first || hostPort > nodePorts.last) return [];
     const message = `${hostPort} lies in the range of node ports ${nodePorts.first}-${nodePorts.last}: a Service with that node port takes it`;

@@ -1,6 +1,7 @@
 // hostPort: a port of the node that leads to one pod on it. The same maps as Services: a frontend with one backend.
 // As with the portmap plugin of CNI, the pod sees the client's own address; a pod that asks its own hostPort is the hairpin case.
-// The node itself also reaches it at 127.0.0.1, where the source becomes the node's (masquerade.ts); ::1 the kernel never lets out.
+// The node itself also reaches it at 127.0.0.1, where the source becomes the node's (masquerade.ts). A packet from ::1 the kernel never lets out,
+// so a hostPort at ::1 answers those alone who ask from another address of the node.
 
 import { familyOf, type Family } from "../ip/address.ts";
 import type { Origin } from "../kube/object.ts";
@@ -44,7 +45,7 @@ function declarationOf(pod: NetworkPod | undefined, protocol: Protocol, hostPort
 
 /** Addresses of a family at which a hostPort answers. Those that ask for 127.0.0.1 are told apart by it. */
 function frontendsOf(hostIp: string | undefined, node: NetworkNode, family: Family): readonly string[] {
-  if (hostIp !== undefined && !isAny(hostIp)) return familyOf(hostIp) === family && hostIp !== "::1" ? [hostIp] : [];
+  if (hostIp !== undefined && !isAny(hostIp)) return familyOf(hostIp) === family ? [hostIp] : [];
   const own = ofFamily(node.addresses, family);
   return [...(own === undefined ? [] : [own]), ...(family === 4 ? ["127.0.0.1"] : [])];
 }

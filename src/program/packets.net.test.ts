@@ -37,7 +37,10 @@ import { bridgeMac, tunnelMac } from "./places.ts";
 import type { Program } from "./program.ts";
 
 const cluster = clusterConfig();
-const a = attachment("a", { node: 1, host: 5 }, [{ protocol: "tcp", hostPort: 8088, port: 8080 }]);
+const a = attachment("a", { node: 1, host: 5 }, [
+  { protocol: "tcp", hostPort: 8088, port: 8080 },
+  { protocol: "tcp", hostPort: 8089, hostIp: "::1", port: 8080 },
+]);
 const b = attachment("b", { node: 1, host: 6 });
 const c = attachment("c", { node: 2, host: 9 });
 const pods = { "node-1": [a, b], "node-2": [c] } as const;
@@ -276,6 +279,14 @@ void describe("packets", () => {
       assert.equal(await ask(lab, from, host, port, patienceMs), answer);
     });
   }
+
+  void it("a hostPort at ::1 answers the node's other addresses, and neither ::1 itself nor anybody else", async () => {
+    const own = "fd00:172:18::2";
+    assert.equal(await ask(lab, "node-1", "::1", 8089, undefined, own), `a saw ${own}`);
+    assert.equal(await ask(lab, "node-1", "::1", 8089, 500), "SILENCE");
+    assert.equal(await ask(lab, "node-1", own, 8089), "ECONNREFUSED");
+    assert.equal(await ask(lab, "b", "::1", 8089), "ECONNREFUSED");
+  });
 
   void it("a Service from outside, by a route to the node: the endpoint sees the node", async () => {
     lab.sh("outside", "ip route add 10.96.0.0/16 via 172.18.0.2");

@@ -200,13 +200,14 @@ export async function serve(
 /** After that, nobody answers. */
 const silenceMs = 3000;
 
-/** What a TCP connection from a place gets: the server's words, or the error's code. */
+/** What a TCP connection from a place gets: the server's words, or the error's code. `local` is the source address to ask from. */
 export async function ask(
   lab: PacketLab,
   from: string,
   host: Address,
   port: number,
   patienceMs: number = silenceMs,
+  local?: Address,
 ): Promise<string> {
   const socket = new net.Socket({ fd: tcpSocketFd(placeOf(lab.places, from), familyOf(host)) });
   const words: Buffer[] = [];
@@ -218,7 +219,7 @@ export async function ask(
       resolve(Buffer.concat(words).toString());
       socket.destroy();
     });
-    socket.connect({ host, port });
+    socket.connect({ host, port, ...(local !== undefined && { localAddress: local }) });
   });
 }
 

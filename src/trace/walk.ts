@@ -193,6 +193,11 @@ function leaveNode(walk: Walk, node: NetworkNode, packet: Packet): End {
       steps.push({ kind: "no-route", to: destination, ...(route.origin && { origin: route.origin }) });
       return gone("unreachable");
     case "forward":
+      // IPv4's loopback is let out by route_localnet and masqueraded; for IPv6's there is no such thing.
+      if (moved.packet.source === "::1") {
+        steps.push({ kind: "no-route", to: destination });
+        return gone("unreachable");
+      }
       steps.push(routeStep(route));
       return sendOut(walk, node, program, { ...moved, output: route.link }, packet, route);
   }
