@@ -298,6 +298,18 @@ test("attach: what the process says from now on, to all who listen; input closes
   assert.equal(JSON.parse(one.received[3] ?? "").status, "Success");
 });
 
+test("attach to an input that stays open: whoever has nothing more to say is let go", async () => {
+  const process = fakeProcess();
+  const server = await serverWith({ attach: () => process }, [{ name: "main", image: "i", stdin: true }]);
+  const client = await webSocket(server, "stdin=true&stdout=true", ["v5.channel.k8s.io"], "attach");
+  await client.until(1, "");
+  client.socket.send(message(0, "last"));
+  client.socket.send(Uint8Array.of(255, 0));
+  await client.closed;
+  assert.equal(JSON.parse(client.received[3] ?? "").status, "Success");
+  assert.deepEqual([String(process.input.read()), process.input.readableEnded, process.killed], ["last", false, []]);
+});
+
 test("attach to a server without a process follows its log", async () => {
   let say: (text: string) => void = () => {};
   const closed = Promise.withResolvers<void>();

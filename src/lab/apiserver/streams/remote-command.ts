@@ -54,16 +54,19 @@ export async function serveAttach(
     copyAttached(process.stderr, streams.stderr, streams),
   ];
   const { stdin } = process;
+  const detached = Promise.withResolvers<void>();
   if (stdin !== undefined) {
     streams.stdin?.on("data", (chunk: Buffer) => {
       if (stdin.writable) stdin.write(chunk);
     });
     streams.stdin?.once("end", () => {
       if (options.stdinOnce && !options.tty) stdin.end();
+      // An input that stays open for the next one: who has nothing more to say to it leaves, as with containerd.
+      else detached.resolve();
     });
   } else streams.stdin?.resume();
   if (options.tty) streams.onResize((size) => process.resize(size));
-  await Promise.race([process.ended, streams.closed]);
+  await Promise.race([process.ended, streams.closed, detached.promise]);
   for (const end of leave) end();
   await delivered(streams);
   await streams.finish(success);
