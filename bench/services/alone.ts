@@ -6,10 +6,10 @@
 // It runs itself again in namespaces of its own. `PROXY=kube-proxy`: the real one (nftables mode) instead, its first sync and four changes;
 // it is looked for in $PEERS/bin (~/.cache/fairlead-peers). `FAIRLEAD`: another program than bin/fairlead.
 
-import { spawn, type ChildProcess } from "node:child_process";
+import { type ChildProcess } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import { performance } from "node:perf_hooks";
 import process from "node:process";
 import { setTimeout as delay } from "node:timers/promises";
@@ -17,7 +17,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { openKernel } from "../../src/kernel/linux.ts";
 import { currentNetworkNamespace } from "../../src/kernel/namespaces.ts";
 import { serviceObject, sliceObject, startGeneratedServer } from "./generated.ts";
-import { enterOwnNamespaces, spawnKubeProxy } from "./place.ts";
+import { enterOwnNamespaces, spawnAgent, spawnKubeProxy } from "./place.ts";
 
 enterOwnNamespaces(import.meta.url);
 
@@ -120,10 +120,7 @@ async function measure(): Promise<void> {
 }
 
 function startFairlead(): ChildProcess {
-  const fairlead = process.env.FAIRLEAD ?? resolve("bin/fairlead");
-  return spawn(fairlead, ["agent", "--kubeconfig", kubeconfig, "--node", "n1", "--only", "services"], {
-    stdio: ["ignore", "pipe", "inherit"],
-  });
+  return spawnAgent({ kubeconfig, node: "n1", folder, stdio: ["ignore", "pipe", "inherit"] });
 }
 
 function startKubeProxy(): ChildProcess {

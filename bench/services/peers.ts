@@ -13,7 +13,7 @@ import { once } from "node:events";
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, Socket } from "node:net";
 import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import { performance } from "node:perf_hooks";
 import process from "node:process";
 import { setTimeout as delay } from "node:timers/promises";
@@ -25,7 +25,7 @@ import type { KubeObject } from "../../src/kube/object.ts";
 import { openCluster, resourcePath, type ClusterClient } from "../../src/watch/cluster/client.ts";
 import { startInformer } from "../../src/watch/cluster/informer.ts";
 import { readKubeconfig } from "../../src/watch/cluster/kubeconfig.ts";
-import { addVethPod, binaries, enterOwnNamespaces, spawnKubeProxy } from "./place.ts";
+import { addVethPod, binaries, enterOwnNamespaces, fairlead, spawnAgent, spawnKubeProxy } from "./place.ts";
 
 if (process.env.KUBECONFIG === undefined) enterOwnNamespaces(import.meta.url);
 
@@ -230,8 +230,7 @@ interface Proxy {
 }
 
 function startFairlead({ kubeconfig, node }: Place): Proxy {
-  const fairlead = resolve("bin/fairlead");
-  const child = spawn(fairlead, ["agent", "--kubeconfig", kubeconfig, "--node", node, "--only", "services"]);
+  const child = spawnAgent({ kubeconfig, node, folder, stdio: "pipe" });
   running.push(child);
   const said = listen(child, /programmed \d+ changes (\d+) ms.* processor's time (\d+) and/);
   return {

@@ -3,7 +3,7 @@
 import { spawn, spawnSync, type ChildProcess, type StdioOptions } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { homedir } from "node:os";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 
@@ -29,6 +29,23 @@ export function enterOwnNamespaces(module: string): void {
 
 /** Where the real peers are. */
 export const binaries: string = join(process.env.PEERS ?? join(homedir(), ".cache/fairlead-peers"), "bin");
+
+/** The command that is measured: FAIRLEAD, or this clone's. */
+export const fairlead: string = process.env.FAIRLEAD ?? resolve("bin/fairlead");
+
+/** `fairlead agent --only services`; what it leaves when it is killed is in `folder`. */
+export function spawnAgent(settings: {
+  readonly kubeconfig: string;
+  readonly node: string;
+  readonly clusterCidr?: string;
+  readonly folder: string;
+  readonly stdio: StdioOptions;
+}): ChildProcess {
+  const { kubeconfig, node, clusterCidr, folder, stdio } = settings;
+  const words = ["agent", "--kubeconfig", kubeconfig, "--node", node, "--only", "services"];
+  const range = clusterCidr === undefined ? [] : ["--cluster-cidr", clusterCidr];
+  return spawn(fairlead, [...words, ...range, "--cni-dir", join(folder, "cni")], { stdio });
+}
 
 /** The real kube-proxy in nftables mode; `folder` takes its configuration. */
 export function spawnKubeProxy(

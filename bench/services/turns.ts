@@ -8,15 +8,16 @@
 // The rolling update: a Service of 1,000 endpoints, 25 at a time replaced by others, which end like pods do (terminating, then gone); all
 // addresses answer all the time, so what fails is the proxy's doing.
 
-import { spawn, spawnSync, type ChildProcess, type StdioOptions } from "node:child_process";
+import { spawn, spawnSync, type ChildProcess, type ChildProcessByStdio, type StdioOptions } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, Socket } from "node:net";
 import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import { performance } from "node:perf_hooks";
 import process from "node:process";
 import { createInterface } from "node:readline";
+import type { Readable, Writable } from "node:stream";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 
@@ -24,7 +25,7 @@ import { openKernel } from "../../src/kernel/linux.ts";
 import { currentNetworkNamespace, type NetworkNamespace } from "../../src/kernel/namespaces.ts";
 import { listenTcpFd, tcpSocketFd } from "../../src/kernel/sockets.ts";
 import { serviceObject, sliceObject, startGeneratedServer, type GeneratedServer } from "./generated.ts";
-import { addVethPod, spawnKubeProxy } from "./place.ts";
+import { addVethPod, spawnAgent, spawnKubeProxy } from "./place.ts";
 
 const worker = process.env.FAIRLEAD_BENCH_WORKER;
 const connects = 500;
@@ -51,7 +52,7 @@ async function conduct(): Promise<void> {
   const rounds = Number(process.argv[2] ?? 10);
   const given = process.argv.slice(3);
   const names = given.length > 0 ? given : ["fairlead:10", "fairlead:44000", "kube-proxy:10", "kube-proxy:1000"];
-  const workers: { readonly name: string; ask(what: string): Promise<Figures>; readonly child: ChildProcess }[] = [];
+  const workers: { readonly name: string; ask(what: string): Promise<Figures>; readonly child: WorkerProcess }[] = [];
   const figures = new Map<string, number[]>();
   try {
     for (const name of names) {
@@ -65,7 +66,9 @@ async function conduct(): Promise<void> {
     for (const { name, ask } of workers)
       for (const [what, value] of Object.entries(await ask("roll"))) note(figures, `${name}: ${what}`, value);
   } finally {
-    for (const { child } of workers) child.kill("SIGKILL");
+    // With its input a worker ends, and takes its folder with it.
+    for (const { child } of workers) child.stdin.end();
+    await Promise.all(workers.map(({ child }) => child.exitCode ?? once(child, "exit")));
   }
   console.log(`${rounds} rounds in turns, load ${readFileSync("/proc/loadavg", "utf8").split(" ")[0]}`);
   for (const [what, values] of figures) {
@@ -81,9 +84,11 @@ function note(figures: Map<string, number[]>, what: string, value: number): void
   figures.set(what, [...(figures.get(what) ?? []), value]);
 }
 
+type WorkerProcess = ChildProcessByStdio<Writable, Readable, null>;
+
 async function startWorker(
   name: string,
-): Promise<{ readonly name: string; readonly child: ChildProcess; ask(what: string): Promise<Figures> }> {
+): Promise<{ readonly name: string; readonly child: WorkerProcess; ask(what: string): Promise<Figures> }> {
   const user = process.getuid?.() === 0 ? [] : ["-U", "--map-root-user"];
   const again = [process.execPath, fileURLToPath(import.meta.url)];
   const child = spawn("unshare", [...user, "-nmpuif", "--mount-proc", "--kill-child", "--", ...again], {
@@ -126,7 +131,7 @@ async function work(name: string): Promise<void> {
   const kubeconfig = join(folder, "kubeconfig");
   writeFileSync(kubeconfig, JSON.stringify(server.kubeconfig));
   const pods = addPods(kernel);
-  const child = who === "fairlead" ? startFairlead(kubeconfig) : startKubeProxy(kubeconfig, folder);
+  const child = who === "fairlead" ? startFairlead(kubeconfig, folder) : startKubeProxy(kubeconfig, folder);
   const service = clusterAddress(echoIndex);
   while ((await connectMs(pods.caller, service, 80)) === undefined) await delay(200);
   while ((await connectMs(pods.caller, clusterAddress(rollIndex), 80)) === undefined) await delay(200);
@@ -259,15 +264,8 @@ async function openEcho(from: NetworkNamespace, host: string): Promise<Echo> {
 
 // ---------------------------------------------------------------- proxies and pods
 
-function startFairlead(kubeconfig: string): ChildProcess {
-  const program = process.env.FAIRLEAD ?? resolve("bin/fairlead");
-  return spawn(
-    program,
-    ["agent", "--kubeconfig", kubeconfig, "--node", "n1", "--only", "services", "--cluster-cidr", "10.244.0.0/15"],
-    {
-      stdio: "ignore",
-    },
-  );
+function startFairlead(kubeconfig: string, folder: string): ChildProcess {
+  return spawnAgent({ kubeconfig, node: "n1", clusterCidr: "10.244.0.0/15", folder, stdio: "ignore" });
 }
 
 function startKubeProxy(kubeconfig: string, folder: string): ChildProcess {

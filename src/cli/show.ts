@@ -22,6 +22,12 @@ export default async function show(what: string, node: string | undefined, optio
   return 0;
 }
 
+/** An agent that was killed leaves its socket. */
+function isNobodyThere(failure: unknown): boolean {
+  const { cause } = failure as { readonly cause?: NodeJS.ErrnoException };
+  return cause?.code === "ECONNREFUSED";
+}
+
 /** On a node of a real cluster no lab runs: then its agent is meant. */
 async function ofLab(what: string, node: string | undefined, { name }: ShowOptions, agent: string): Promise<Shown> {
   try {
@@ -29,6 +35,8 @@ async function ofLab(what: string, node: string | undefined, { name }: ShowOptio
   } catch (error) {
     const isNoLab = error instanceof LabError && error.reason === "NotRunning";
     if (!isNoLab || name !== "default" || node !== undefined || !existsSync(agent)) throw error;
-    return askAgent(agent, what);
+    return askAgent(agent, what).catch((failure: unknown) => {
+      throw isNobodyThere(failure) ? error : failure;
+    });
   }
 }
