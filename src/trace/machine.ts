@@ -323,11 +323,17 @@ function runStatement(statement: Statement, rule: NftRule, run: ChainRun): Effec
   }
 }
 
+/** Why a Service's packet gets no endpoint. */
+export const noEndpointReasons = {
+  refuse: "no endpoint is ready",
+  drop: "no endpoint on this node, and traffic policy Local",
+} as const;
+
 /** Of a number that stands for no endpoint. */
 function reasonOf({ key: [number = ""] }: NftElement): string | undefined {
   const outcome = parseOutcomeNumber(number);
-  if (outcome === "refuse") return "no endpoint is ready";
-  if (outcome === "drop") return "no endpoint on this node, and traffic policy Local";
+  if (outcome === "refuse") return noEndpointReasons.refuse;
+  if (outcome === "drop") return noEndpointReasons.drop;
   return undefined;
 }
 

@@ -3,6 +3,7 @@
 import { familyOf, parseAddress, type Address } from "../ip/address.ts";
 import type { Origin } from "../kube/object.ts";
 import type { NetworkNode, NetworkPod, NetworkService, Protocol } from "../model/network.ts";
+import { withIdleEndpoints } from "./idle.ts";
 import { resolveName } from "./names.ts";
 import { policyCures } from "./policy-cure.ts";
 import type { EndpointChoice, Packet, Step, Trace, TracePath } from "./trace.ts";
@@ -51,7 +52,7 @@ export function trace(world: World, query: TraceQuery): Trace {
     to,
     ...name,
     ...(packet && { packet }),
-    paths: withAllChoices(paths),
+    paths: withIdleEndpoints(world.network, withAllChoices(paths), query.protocol),
     disposition: dispositionOf(paths),
     ...(cures.length > 0 && { cures }),
   };

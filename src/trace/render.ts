@@ -1,7 +1,7 @@
 // A Trace in words: minimal (one line, stable names, for tests), summary (for people), full (every rule passed).
 
 import type { Origin } from "../kube/object.ts";
-import type { Disposition, Hop, Step, Trace, TracePath } from "./trace.ts";
+import type { Disposition, Hop, PolicyCause, Step, Trace, TracePath } from "./trace.ts";
 
 /** One line: `frontend -> api-server:80/tcp  dnat {api-server-a:8080 | api-server-b:8080}  delivered`. No addresses where names are known. */
 export function renderMinimal(trace: Trace): string {
@@ -48,8 +48,9 @@ export function renderSummary(trace: Trace): string {
       for (const line of pathLines(path, service))
         lines.push({ ...line, label: "", text: `${line.label.padEnd(8)}${line.text}` });
     });
+    lines.push(...idleLines(service));
   } else if (first !== undefined) {
-    for (const line of pathLines(first)) lines.push({ ...line, number: ++number });
+    for (const line of pathLines(first)) lines.push(line.isAside === true ? line : { ...line, number: ++number });
   }
   return `${trace.from} → ${trace.to}${" ".repeat(6)}${headline(trace)}\n\n${columns(lines)}${causeLines(trace)}`;
 }
@@ -73,6 +74,8 @@ export function renderFull(trace: Trace): string {
 
 interface Line {
   readonly number?: number;
+  /** No step of the way: it has no number. */
+  readonly isAside?: true;
   readonly label: string;
   readonly text: string;
   readonly origin: Origin | undefined;
@@ -112,12 +115,19 @@ function deniedStep(trace: Trace): (Step & { readonly kind: "policy" }) | undefi
   return undefined;
 }
 
+/** Why the Service of the first way had nobody to send the packet to. */
+function causesOfNone({ paths: [first] }: Trace): readonly PolicyCause[] {
+  const last = first?.hops.at(-1)?.steps.at(-1);
+  return (last?.kind === "reject" || last?.kind === "drop" ? last.causes : undefined) ?? [];
+}
+
 function causeLines(trace: Trace): string {
-  const causes = deniedStep(trace)?.causes ?? [];
+  const denied = deniedStep(trace);
+  const causes = denied?.causes ?? causesOfNone(trace);
   if (causes.length === 0) return "";
   const width = Math.min(78, Math.max(...causes.map(({ text }) => text.length)));
   const lines = causes.map(({ text, origin }, index) =>
-    `${index === 0 ? "    cause " : "          "}${text.padEnd(width)}  ${placeText(origin)}`.trimEnd(),
+    `${index === 0 ? "    cause " : "          "}${text.padEnd(width)}  ${denied === undefined ? originText(origin) : placeText(origin)}`.trimEnd(),
   );
   const { cures = [] } = trace;
   const [first] = cures;
@@ -148,9 +158,15 @@ function pathLines(path: TracePath, seen?: Step & { kind: "service" }): readonly
     for (const step of hop.steps) {
       const line = summaryLine(step, hop, nodes, seen);
       if (line !== undefined) lines.push(line);
+      if (line !== undefined && step.kind === "service") lines.push(...idleLines(step));
     }
   }
   return lines;
+}
+
+/** Endpoints that the Service has and the packet does not get. */
+function idleLines({ idle = [] }: Step & { kind: "service" }): readonly Line[] {
+  return idle.map(({ text, origin }) => ({ isAside: true, label: "not", text, origin }));
 }
 
 function summaryLine(step: Step, hop: Hop, nodes: readonly Hop[], seen?: Step): Line | undefined {

@@ -46,6 +46,8 @@ export type Step =
       readonly address: Address;
       readonly port: number;
       readonly choices: readonly EndpointChoice[];
+      /** Endpoints that get nothing of it here, and why; absent where there is none. */
+      readonly idle?: readonly PolicyCause[];
       readonly origin: Origin;
     }
   | { readonly kind: "dnat"; readonly from: string; readonly to: string; readonly origin: Origin }
@@ -94,8 +96,20 @@ export type Step =
       readonly verdict: string;
       readonly origin: Origin;
     }
-  | { readonly kind: "reject"; readonly with: string; readonly reason?: string; readonly origin: Origin }
-  | { readonly kind: "drop"; readonly detail: string; readonly origin: Origin }
+  | {
+      readonly kind: "reject";
+      readonly with: string;
+      readonly reason?: string;
+      /** Why a Service has no endpoint for it. */
+      readonly causes?: readonly PolicyCause[];
+      readonly origin: Origin;
+    }
+  | {
+      readonly kind: "drop";
+      readonly detail: string;
+      readonly causes?: readonly PolicyCause[];
+      readonly origin: Origin;
+    }
   | { readonly kind: "no-route"; readonly to: Address; readonly origin?: Origin }
   | {
       readonly kind: "socket";

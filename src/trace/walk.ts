@@ -9,7 +9,8 @@ import type { Origin } from "../kube/object.ts";
 import type { NetworkNode, NetworkPod } from "../model/network.ts";
 import type { Program, VxlanLink } from "../program/program.ts";
 import { names } from "../program/program.ts";
-import { runHook, type Hook, type HookResult, type NodeFacts, type PacketState } from "./machine.ts";
+import { causesOfNone } from "./idle.ts";
+import { noEndpointReasons, runHook, type Hook, type HookResult, type NodeFacts, type PacketState } from "./machine.ts";
 import { policySteps } from "./policy.ts";
 import type { Disposition, Hop, Packet, Step, TracePath } from "./trace.ts";
 import { podBehind } from "../model/service.ts";
@@ -149,7 +150,7 @@ function throughNode(walk: Walk, node: NetworkNode, program: Program, incoming: 
   const facts = factsOf(walk, node, program);
   const pre = runHook(program.tables, "ip", "prerouting", state, facts);
   steps.push(...pre.steps);
-  if (pre.verdict !== "accept") return refused(steps, pre, node);
+  if (pre.verdict !== "accept") return refused(steps, pre, node, { walk, packet });
   packet = applyDnat(walk, steps, node, packet, pre);
   const moved = translated(state, packet, pre);
   const route = routeOn(walk.world, node, program, packet.destination);
@@ -182,7 +183,7 @@ function leaveNode(walk: Walk, node: NetworkNode, packet: Packet): End {
   const facts = factsOf(walk, node, program);
   const out = runHook(program.tables, "ip", "output", state, facts);
   steps.push(...out.steps);
-  if (out.verdict !== "accept") return refused(steps, out, node);
+  if (out.verdict !== "accept") return refused(steps, out, node, { walk, packet });
   const moved = translated(state, applyDnat(walk, steps, node, packet, out), out);
   const destination = moved.packet.destination;
   const route = routeOn(walk.world, node, program, destination);
@@ -410,14 +411,17 @@ function translated(state: PacketState, packet: Packet, result: HookResult): Pac
   return { ...state, packet, connection: { ...state.connection, status } };
 }
 
-function refused(steps: Step[], result: HookResult, node: NetworkNode): End {
-  const origin = result.origin ?? node.origin;
+function refused(steps: Step[], result: HookResult, node: NetworkNode, at?: { walk: Walk; packet: Packet }): End {
+  const { origin = node.origin, reason } = result;
+  const isNone = reason === noEndpointReasons.refuse || reason === noEndpointReasons.drop;
+  const found = at === undefined || !isNone ? [] : causesOfNone(at.walk.world.network, node, origin, at.packet);
+  const causes = found.length === 0 ? {} : { causes: found };
   if (result.verdict === "reject") {
-    const { rejectWith = "port-unreachable", reason } = result;
-    steps.push({ kind: "reject", with: rejectWith, ...(reason !== undefined && { reason }), origin });
+    const { rejectWith = "port-unreachable" } = result;
+    steps.push({ kind: "reject", with: rejectWith, ...(reason !== undefined && { reason }), ...causes, origin });
     return gone("refused");
   }
-  steps.push({ kind: "drop", detail: result.reason ?? "dropped by a rule", origin });
+  steps.push({ kind: "drop", detail: reason ?? "dropped by a rule", ...causes, origin });
   return gone("dropped");
 }
 

@@ -1,0 +1,117 @@
+// Why a packet to a Service does not get an endpoint that is there: each endpoint that was left out, with its reason, and what keeps all of
+// them away where the Service refuses or is silent.
+//
+// Not here: which endpoints get connections (model/eligible.ts), nor what policies forbid (policy-explain.ts).
+
+import { familyOf, type Address } from "../ip/address.ts";
+import type { Origin } from "../kube/object.ts";
+import { ineligibility, type EndpointScope } from "../model/eligible.ts";
+import type { Network, NetworkNode, NetworkService, ServicePort } from "../model/network.ts";
+import { podBehind } from "../model/service.ts";
+import type { Packet, PolicyCause, Step, TracePath } from "./trace.ts";
+
+/** More than these are counted. */
+const toldMax = 4;
+
+/** Each service step with the endpoints that it does not choose from. */
+export function withIdleEndpoints(
+  network: Network,
+  paths: readonly TracePath[],
+  protocol: string,
+): readonly TracePath[] {
+  return paths.map((path) => ({
+    ...path,
+    hops: path.hops.map((hop) => {
+      const node = network.nodes.find(({ name }) => name === hop.place.name);
+      if (hop.place.kind !== "node" || node === undefined) return hop;
+      return { ...hop, steps: hop.steps.map((step) => withIdle(network, node, step, protocol)) };
+    }),
+  }));
+}
+
+function withIdle(network: Network, node: NetworkNode, step: Step, protocol: string): Step {
+  if (step.kind !== "service") return step;
+  const { address, port, choices, origin } = step;
+  const asked = portAsked(network, origin, { address, port, protocol });
+  if (asked === undefined) return step;
+  // Whoever is inside gets endpoints of other nodes as well, whatever the policy.
+  const isLocal = asked.policy === "Local" && choices.every((choice) => choice.node === node.name);
+  const idle = idleCauses(asked.port, address, node, isLocal ? "local" : "cluster");
+  return idle.length === 0 ? step : { ...step, idle };
+}
+
+/** Why a Service's packet got no endpoint at all at a node; empty where `origin` is no Service that the packet asked for. */
+export function causesOfNone(
+  network: Network,
+  node: NetworkNode,
+  origin: Origin,
+  { destination: address, destinationPort, protocol }: Packet,
+): readonly PolicyCause[] {
+  const asked = portAsked(network, origin, { address, port: destinationPort, protocol });
+  if (asked === undefined) return [];
+  const { service, port, policy, field } = asked;
+  if (!port.endpoints.some((endpoint) => familyOf(endpoint.address) === familyOf(address)))
+    return [missingCause(network, service)];
+  if (policy !== "Local") return idleCauses(port, address, node, "cluster");
+  const local = { text: `endpoints of ${node.name} only: ${field} is Local`, origin: { ...service.origin, field } };
+  return [local, ...idleCauses(port, address, node, "local")];
+}
+
+/** What the Service itself does not get right, where that is known. */
+function missingCause({ problems }: Network, service: NetworkService): PolicyCause {
+  const { kind, namespace, name } = service.origin;
+  const known = problems.find(
+    ({ origin }) => origin.kind === kind && origin.namespace === namespace && origin.name === name,
+  );
+  if (known !== undefined) return { text: known.message, origin: known.origin };
+  return { text: "no EndpointSlice of it has an endpoint", origin: service.origin };
+}
+
+function idleCauses(
+  { endpoints }: ServicePort,
+  asked: Address,
+  node: NetworkNode,
+  scope: EndpointScope,
+): readonly PolicyCause[] {
+  const causes = endpoints.flatMap((endpoint): PolicyCause[] => {
+    if (familyOf(endpoint.address) !== familyOf(asked)) return [];
+    const why = ineligibility(endpoint, endpoints, { scope, node });
+    const who = podBehind(endpoint) ?? endpoint.address;
+    return why === undefined ? [] : [{ text: `${who}: ${why}`, origin: endpoint.origin }];
+  });
+  const [next] = causes.slice(toldMax);
+  if (next === undefined) return causes;
+  const { field: _field, ...origin } = next.origin;
+  return [...causes.slice(0, toldMax), { text: `and ${causes.length - toldMax} more`, origin }];
+}
+
+interface Asked {
+  readonly service: NetworkService;
+  readonly port: ServicePort;
+  readonly policy: "Cluster" | "Local";
+  /** Of the Service, that says the policy. */
+  readonly field: string;
+}
+
+/** Which port of the Service it is, and which of its two policies counts for the address. */
+function portAsked(
+  { services }: Network,
+  { kind, namespace, name }: Origin,
+  asked: { readonly address: Address; readonly port: number; readonly protocol: string },
+): Asked | undefined {
+  const service =
+    kind === "Service" ? services.find((each) => each.name === name && each.namespace === namespace) : undefined;
+  if (service === undefined) return undefined;
+  const isInside = service.clusterIps.includes(asked.address);
+  const port = service.ports.find(
+    ({ protocol, port: number, nodePort, external = [] }) =>
+      protocol === asked.protocol &&
+      (isInside || external.some(({ address }) => address === asked.address)
+        ? number === asked.port
+        : nodePort === asked.port),
+  );
+  if (port === undefined) return undefined;
+  return isInside
+    ? { service, port, policy: service.internalTrafficPolicy, field: "spec.internalTrafficPolicy" }
+    : { service, port, policy: service.externalTrafficPolicy, field: "spec.externalTrafficPolicy" };
+}
