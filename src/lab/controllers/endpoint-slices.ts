@@ -22,7 +22,14 @@ import {
 import { bearsOnEndpoints, createServiceSelectors } from "./service-selectors.ts";
 import { planSlices, portsKey, type EndpointGroup, type SlicePlan } from "./slice-plan.ts";
 import type { Change } from "./objects.ts";
-import { asksForHints, processorsByZone, processorsText, withTopologyHints } from "./topology-hints.ts";
+import {
+  asksForHints,
+  createHintsTelling,
+  processorsByZone,
+  processorsText,
+  withTopologyHints,
+  type HintsTelling,
+} from "./topology-hints.ts";
 
 export const sliceController = "endpointslice-controller.k8s.io";
 
@@ -30,6 +37,7 @@ export function endpointSliceController(cluster: Cluster): Controller {
   const { objects } = cluster;
   const selectors = createServiceSelectors();
   const slices = createSlicesByService(sliceController);
+  const hints = createHintsTelling(cluster.events("endpoint-slice-controller"));
   let writing = false;
 
   const podChanged = (change: Change<Pod>, enqueue: Enqueue): void => {
@@ -59,7 +67,7 @@ export function endpointSliceController(cluster: Cluster): Controller {
     reconcile(key) {
       const service = objects.byKey(services, key);
       // Slices of a Service that is gone go with their owner (garbage collector).
-      if (service === undefined || service.metadata.deletionTimestamp !== undefined) return;
+      if (service === undefined || service.metadata.deletionTimestamp !== undefined) return hints.forget(key);
       if (service.spec.type === "ExternalName" || service.spec.selector === undefined) return;
       const existing = slices.of(key);
       const families = familiesOf(service);
@@ -71,7 +79,7 @@ export function endpointSliceController(cluster: Cluster): Controller {
         }
         for (const family of families) {
           const plan = planSlices({
-            wanted: groupsFor(cluster, service, family),
+            wanted: groupsFor(cluster, service, family, hints),
             existing: existing.filter(({ addressType }) => addressType === family),
             labels,
             placeholder: true,
@@ -90,6 +98,7 @@ export function groupsFor(
   { objects }: Pick<Cluster, "objects">,
   service: Service,
   family: IpFamily,
+  hints?: HintsTelling,
 ): readonly EndpointGroup[] {
   const groups = new Map<string, { ports: EndpointGroup["ports"]; endpoints: EndpointGroup["endpoints"][number][] }>();
   const all = podsBehind(objects, service).flatMap((pod) => {
@@ -103,8 +112,9 @@ export function groupsFor(
         processorsByZone(objects.all(nodes)),
       )
     : undefined;
+  hints?.tell(service, family, hinted);
   for (const [index, { pod, endpoint: plain }] of all.entries()) {
-    const endpoint = hinted?.[index] ?? plain;
+    const endpoint = hinted?.endpoints[index] ?? plain;
     const ports = portsFor(service, pod);
     const key = portsKey(ports);
     const group = groups.get(key);

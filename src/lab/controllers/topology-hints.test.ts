@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import type { Endpoint, Node } from "../../kube/kinds.ts";
-import { asksForHints, processorsByZone, withTopologyHints } from "./topology-hints.ts";
+import { asksForHints, createHintsTelling, processorsByZone, withTopologyHints } from "./topology-hints.ts";
 
 const node = (zone: string | undefined, cpu: string, ready = "True"): Node => ({
   apiVersion: "v1",
@@ -15,7 +15,7 @@ const endpoints = (...zones: readonly string[]): readonly Endpoint[] =>
   zones.map((zone, index) => ({ addresses: [`10.0.0.${index}`], zone, conditions: { ready: zone !== "-" } }));
 const hints = (of: readonly Endpoint[], zones: ReadonlyMap<string, number> | undefined): string =>
   withTopologyHints(of, zones)
-    .map(({ hints: given }) => given?.forZones?.map(({ name }) => name).join() ?? "none")
+    .endpoints.map(({ hints: given }) => given?.forZones?.map(({ name }) => name).join() ?? "none")
     .join(" ");
 const thirds = processorsByZone([node("a", "2"), node("b", "2000m"), node("c", "2")]);
 
@@ -64,4 +64,38 @@ test("the annotation in both spellings", () => {
   };
   assert.ok(!asksForHints(service(both)), "the older one is asked first");
   assert.ok(!asksForHints(service({})));
+});
+
+test("what has come of it is told on the Service, when it changes", () => {
+  const told: string[] = [];
+  const service = {
+    apiVersion: "v1",
+    kind: "Service",
+    metadata: { namespace: "default", name: "s" },
+    spec: {},
+  } as const;
+  const telling = createHintsTelling({
+    record: (_object, type, reason, message) => void told.push(`${type} ${reason} ${message}`),
+  });
+  const tell = (...zones: readonly string[]): readonly string[] => {
+    telling.tell(service, "IPv4", zones.length === 0 ? undefined : withTopologyHints(endpoints(...zones), thirds));
+    return told.splice(0);
+  };
+  assert.deepEqual(tell(), [], "it does not ask");
+  assert.deepEqual(tell("a", "b", "c"), [
+    "Normal TopologyAwareHintsEnabled Topology Aware Hints has been enabled, addressType: IPv4",
+  ]);
+  assert.deepEqual(tell("a", "b", "c", "-"), []);
+  assert.deepEqual(tell("a", "b", "-"), [
+    "Warning TopologyAwareHintsDisabled Insufficient number of endpoints (2 endpoints, 3 zones), addressType: IPv4",
+  ]);
+  assert.deepEqual(tell("a", "b"), []);
+  assert.deepEqual(tell("a", "b", "c", "a", "b", ""), [
+    "Warning TopologyAwareHintsDisabled One or more endpoints do not have a zone specified, addressType: IPv4",
+  ]);
+  assert.equal(tell("a", "b", "c").length, 1);
+  assert.deepEqual(tell(), [
+    "Warning TopologyAwareHintsDisabled Topology Aware Hints has been disabled, addressType: IPv4",
+  ]);
+  assert.deepEqual(tell(), []);
 });

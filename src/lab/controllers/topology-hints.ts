@@ -3,8 +3,10 @@
 //
 // Not here: spec.trafficDistribution, which knows an endpoint's own zone only (service-endpoints.ts).
 
-import type { Endpoint, Node, Service } from "../../kube/kinds.ts";
+import type { Endpoint, IpFamily, Node, Service } from "../../kube/kinds.ts";
+import { keyOf } from "../../kube/object.ts";
 import { parseQuantity } from "../../kube/quantity.ts";
+import type { EventRecorder } from "./events.ts";
 import { zoneOf } from "./service-endpoints.ts";
 
 /** The deprecated one wins where both are given (k8s.io/endpointslice utils.go, hintsEnabled). */
@@ -35,22 +37,36 @@ export function processorsText(node: Node): string {
   return `${zoneOf(node)} ${isReadyNode(node)} ${isControlPlane(node)} ${node.status?.allocatable?.["cpu"]}`;
 }
 
+export interface Hinted {
+  readonly endpoints: readonly Endpoint[];
+  /** Why there are none, in the words of upstream's Event TopologyAwareHintsDisabled. */
+  readonly refusal?: string;
+}
+
 /** The endpoints (of one family, all of a Service) with hints; without any where a zone would be overloaded or get nothing. */
 export function withTopologyHints(
   endpoints: readonly Endpoint[],
   zones: ReadonlyMap<string, number> | undefined,
-): readonly Endpoint[] {
+): Hinted {
   const plain = endpoints.map(({ hints: _hints, ...endpoint }) => endpoint);
   const ready = plain.filter(({ conditions }) => conditions?.ready !== false);
-  if (zones === undefined || zones.size < 2 || zones.size > ready.length) return plain;
-  if (ready.some(({ zone }) => zone === undefined || zone === "")) return plain;
+  const without = (refusal: string): Hinted => ({ endpoints: plain, refusal });
+  if (zones === undefined || zones.size < 2)
+    return without("Insufficient Node information: allocatable CPU or zone not specified on one or more nodes");
+  const numbers = `(${ready.length} endpoints, ${zones.size} zones)`;
+  if (zones.size > ready.length) return without(`Insufficient number of endpoints ${numbers}`);
   const desired = desiredByZone(zones, ready.length);
-  if (desired === undefined) return plain;
+  if (desired === undefined)
+    return without(
+      `Unable to allocate minimum required endpoints to each zone without exceeding overload threshold ${numbers}`,
+    );
+  if (ready.some(({ zone }) => zone === undefined || zone === ""))
+    return without("One or more endpoints do not have a zone specified");
   const { giving, receiving } = exchange(
     desired,
     Map.groupBy(ready, ({ zone = "" }) => zone),
   );
-  return plain.map((endpoint) => {
+  const hinted = plain.map((endpoint) => {
     if (endpoint.conditions?.ready === false) return endpoint;
     const own = endpoint.zone ?? "";
     const gives = (giving.get(own) ?? 0) > 0;
@@ -61,6 +77,40 @@ export function withTopologyHints(
     }
     return { ...endpoint, hints: { forZones: [{ name: other ?? own }] } };
   });
+  return { endpoints: hinted };
+}
+
+export interface HintsTelling {
+  /** What has come of the annotation, in one family; undefined where the Service has it not. Told when it changes. */
+  tell(service: Service, family: IpFamily, hinted: Hinted | undefined): void;
+  forget(key: string): void;
+}
+
+/** Says on Services whether they have the hints that they ask for, and why not. */
+export function createHintsTelling(events: EventRecorder): HintsTelling {
+  const told = new Map<string, Map<IpFamily, string>>();
+  const enabled = "has been enabled";
+  return {
+    tell(service, family, hinted) {
+      const key = keyOf(service);
+      const known = told.get(key);
+      if (hinted === undefined && known === undefined) return;
+      const before = known?.get(family);
+      const now = hinted === undefined ? undefined : (hinted.refusal ?? enabled);
+      if (before === now) return;
+      const say = (type: "Normal" | "Warning", reason: string, text: string): void =>
+        events.record(service, type, `TopologyAwareHints${reason}`, `${text}, addressType: ${family}`);
+      if (now === enabled) say("Normal", "Enabled", "Topology Aware Hints has been enabled");
+      else if (now !== undefined) say("Warning", "Disabled", now);
+      else if (before === enabled) say("Warning", "Disabled", "Topology Aware Hints has been disabled");
+      const next = new Map(known);
+      if (now === undefined) next.delete(family);
+      else next.set(family, now);
+      if (next.size === 0) told.delete(key);
+      else told.set(key, next);
+    },
+    forget: (key) => void told.delete(key),
+  };
 }
 
 /** By how much an endpoint may get more than its part of the connections. */
