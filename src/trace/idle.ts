@@ -3,7 +3,7 @@
 //
 // Not here: which endpoints get connections (model/eligible.ts), nor what policies forbid (policy-explain.ts).
 
-import { familyOf, type Address } from "../ip/address.ts";
+import { familyOf, type Address, type Family } from "../ip/address.ts";
 import type { Origin } from "../kube/object.ts";
 import { ineligibility, type EndpointScope } from "../model/eligible.ts";
 import type { Network, NetworkNode, NetworkService, ServicePort } from "../model/network.ts";
@@ -51,20 +51,24 @@ export function causesOfNone(
   if (asked === undefined) return [];
   const { service, port, policy, field } = asked;
   if (!port.endpoints.some((endpoint) => familyOf(endpoint.address) === familyOf(address)))
-    return [missingCause(network, service)];
+    return [missingCause(network, asked, familyOf(address))];
   if (policy !== "Local") return idleCauses(port, address, node, "cluster");
   const local = { text: `endpoints of ${node.name} only: ${field} is Local`, origin: { ...service.origin, field } };
   return [local, ...idleCauses(port, address, node, "local")];
 }
 
 /** What the Service itself does not get right, where that is known. */
-function missingCause({ problems }: Network, service: NetworkService): PolicyCause {
+function missingCause({ problems }: Network, { service, port }: Asked, family: Family): PolicyCause {
   const { kind, namespace, name } = service.origin;
   const known = problems.find(
     ({ origin }) => origin.kind === kind && origin.namespace === namespace && origin.name === name,
   );
   if (known !== undefined) return { text: known.message, origin: known.origin };
-  return { text: "no EndpointSlice of it has an endpoint", origin: service.origin };
+  const called = port.name === "" ? "without a name" : `named ${port.name}`;
+  return {
+    text: `no EndpointSlice of it has an IPv${family} endpoint with a ${port.protocol} port ${called}`,
+    origin: port.origin,
+  };
 }
 
 function idleCauses(
