@@ -3,6 +3,7 @@
 // Not here: the views (agent/show.ts).
 
 import { views, type Shown, type ShownNode } from "../agent/show.ts";
+import type { Program } from "../program/program.ts";
 import { formatZone } from "../program/zone-text.ts";
 import { StatusError } from "./api/store.ts";
 import type { Lab, LabNode } from "./lab.ts";
@@ -30,7 +31,8 @@ export function show(lab: Lab, body: { readonly what: string; readonly node?: st
       "NotFound",
       `show ${body.what}: no node ${body.node}; there are: ${all.map((node) => node.name).join(", ")}`,
     );
-  const shown = nodes.map((node) => ({ name: node.name, ...view(shownNode(lab, node)) }));
+  const { programs } = lab.world();
+  const shown = nodes.map((node) => ({ name: node.name, ...view(shownNode(lab, node, programs.get(node.name))) }));
   const [only] = shown;
   if (shown.length === 1 && only !== undefined) return only;
   return {
@@ -39,12 +41,12 @@ export function show(lab: Lab, body: { readonly what: string; readonly node?: st
   };
 }
 
-function shownNode(lab: Lab, node: LabNode): ShownNode {
+function shownNode(lab: Lab, node: LabNode, program: Program | undefined): ShownNode {
   return {
     name: node.name,
     servicesOnly: false,
     network: lab.network(),
-    program: lab.world().programs.get(node.name),
+    program,
     kernel: node.machine?.kernel,
     attachments: node.attachments,
     ipam: node.ipam(),

@@ -158,12 +158,22 @@ void test("problems name the object, the field and the way out", () => {
           },
         },
         service("lonely", { clusterIPs: ["10.96.0.10"] }),
+        {
+          ...service("other", {}),
+          spec: {
+            clusterIP: "10.96.0.11",
+            clusterIPs: ["10.96.0.11"],
+            selector: { app: "api" },
+            ports: [{ port: 80, protocol: "UDP", targetPort: "http" }],
+          },
+        },
       ],
     }),
   );
   assert.deepEqual(said(network), [
     'api spec.ports[0].targetPort shop.yaml:31: "htpp" names no container port of the 2 pods it selects (they have: http); traffic will be refused',
     "lonely spec.selector : app=lonely selects no pod in namespace default; traffic will be refused",
+    'other spec.ports[0].targetPort : "http" names no container port of the 2 pods it selects (they have: http of TCP, not UDP); traffic will be refused',
   ]);
 });
 

@@ -6,7 +6,7 @@ import { familyOf, parseAddress } from "../ip/address.ts";
 import { contains } from "../ip/prefix.ts";
 import type { EndpointSlice, NetworkPolicy, Pod, Service, ServicePort } from "../kube/kinds.ts";
 import type { KubeObject } from "../kube/object.ts";
-import type { ClusterConfig, NetworkNode, Problem } from "./network.ts";
+import type { ClusterConfig, ContainerPort, NetworkNode, Problem } from "./network.ts";
 import { originOf } from "./origin.ts";
 import { containerPorts, isCompleted, protocolOf } from "./pod.ts";
 import { policyTypes } from "./policy.ts";
@@ -132,7 +132,10 @@ function targetPortProblems(
   const declared = pods.flatMap((pod) => containerPorts(pod));
   const protocol = protocolOf(port.protocol);
   if (declared.some((candidate) => candidate.name === targetPort && candidate.protocol === protocol)) return [];
-  const names = [...new Set(declared.flatMap(({ name }) => (name === undefined ? [] : [name])))].sort();
+  // The very name, of another protocol: that is what is wrong with it.
+  const text = ({ name = "", protocol: theirs }: ContainerPort): string =>
+    name === targetPort ? `${name} of ${theirs.toUpperCase()}, not ${protocol.toUpperCase()}` : name;
+  const names = [...new Set(declared.filter(({ name }) => name !== undefined).map(text))].sort();
   const message =
     pods.length === 1
       ? `"${targetPort}" names no container port of the pod it selects (it has: ${listOf(names)}); traffic will be refused`
