@@ -9,6 +9,7 @@ import { checkAll } from "./api/check.ts";
 import type { CustomResourceDefinition, PrinterColumn } from "./api/custom-definitions.ts";
 import type { Kind, Kinds } from "./api/kinds.ts";
 import { StatusError, type ResourceName } from "./api/store.ts";
+import { shownObject } from "./apiserver/shown.ts";
 import type { Lab } from "./lab.ts";
 import { readiness } from "./wait.ts";
 
@@ -215,7 +216,7 @@ export function getObjects(
       return {
         resource,
         ...(custom === undefined ? {} : { columns: custom.additionalPrinterColumns ?? null }),
-        items: select(lab, kind, body).map(withoutManaged),
+        items: select(lab, kind, body).map((object) => withoutManaged(shownObject(object, kind))),
       };
     }),
   };
@@ -267,7 +268,7 @@ export function watchObjects(lab: Lab, body: GetBody, send: Send, signal: AbortS
       if (resource.namespaced && body.namespace !== undefined && object.metadata.namespace !== body.namespace) return;
       if (body.names.length > 0 && !body.names.includes(object.metadata.name)) return;
       if (matches(requirements, object.metadata.labels))
-        send({ resource, ...columns, object: withoutManaged(object), type: event.type });
+        send({ resource, ...columns, object: withoutManaged(shownObject(object, kind)), type: event.type });
     });
   });
   return new Promise((resolve) => {

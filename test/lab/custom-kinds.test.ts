@@ -60,6 +60,12 @@ test("custom kinds come with their definition, and every answer can be read by p
     ];
     assert.deepEqual(object.spec, { size: 3 });
 
+    // What upstream keeps of a Service that is a name, and does not show.
+    const named = `apiVersion: v1\nkind: Service\nmetadata: {name: alias}\nspec: {type: ExternalName, externalName: example.com, internalTrafficPolicy: Local}\n`;
+    assert.equal(lab.fairlead("apply", "-f", lab.file("named.yaml", named)).status, 0);
+    const [alias] = [JSON.parse(lab.fairlead("get", "service/alias", "-o", "json").stdout)] as [{ spec: object }];
+    assert.ok(!("internalTrafficPolicy" in alias.spec));
+
     const refused = lab.fairlead("apply", "-f", lab.file("large.yaml", gadget(11)), "-n", "kube-system");
     assert.equal(refused.status, 1);
     assert.match(refused.stderr, /large\.yaml:5: Gadget kube-system\/g: spec\.size: Invalid value: too large/);
