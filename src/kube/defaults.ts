@@ -21,6 +21,12 @@ export function withDefaults(object: KubeObject): KubeObject {
   return withZeroValues(fill(withSpec(withoutNulls(object, schema), schema), schema) as KubeObject);
 }
 
+/** The object without fields that are null, and nothing else. Its structure must be right. */
+export function withoutNullFields(object: KubeObject): KubeObject {
+  const schema = schemaOf(object.apiVersion, object.kind);
+  return schema === undefined ? object : (withoutNulls(object, schema) as KubeObject);
+}
+
 /** Upstream's types hold specifications (and templates, below) by value: left out, they are empty ones. CRDs' do not. */
 function withSpec(object: Fields, schema: TypeSchema): Fields {
   const type = schema.fields.get("spec")?.type;

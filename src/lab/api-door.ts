@@ -13,7 +13,7 @@ import type { ClusterConfig } from "../model/network.ts";
 import type { ServedApi } from "./api/api.ts";
 import type { Access } from "./apiserver/access.ts";
 import { kubeconfigText } from "./apiserver/kubeconfig.ts";
-import { startApiServer } from "./apiserver/server.ts";
+import { requestReading, startApiServer } from "./apiserver/server.ts";
 import { createPodStreams, type StreamNode } from "./apiserver/streams/pod-streams.ts";
 import { openCertificates, serviceNames, tlsOptions, type Certificates } from "./apiserver/tls.ts";
 import type { LabPaths } from "./paths.ts";
@@ -88,7 +88,7 @@ export async function openApiDoor(options: ApiDoorOptions): Promise<{ close(): v
  * it would save is connections: Go's clients open one a watch instead.
  */
 function listen(certificates: Certificates, fd: number): Promise<Server> {
-  const server = createServer(tlsOptions(certificates));
+  const server = createServer({ ...requestReading, ...tlsOptions(certificates) });
   return new Promise((resolve, reject) => {
     server.once("error", reject);
     server.listen({ fd }, () => resolve(server));

@@ -138,13 +138,16 @@ function fieldsOf(value: unknown, { kind }: Expected): Fields {
 
 export type FieldValidation = "Strict" | "Warn" | "Ignore";
 
+/** What a body's kind has to be known by; a subresource's own is in no table of kinds. */
+type BodyKind = Pick<Kind, "apiVersion" | "version" | "kind" | "custom">;
+
 /**
  * Fields as an object of a kind: apiVersion and kind filled in or checked, metadata there, unknown fields dropped (with a warning or an
  * error, as asked for). Throws StatusError 400 where they are of another kind or have the wrong types.
  */
 export function objectOfKind(
   fields: Fields,
-  kind: Kind,
+  kind: BodyKind,
   options: { readonly validation: FieldValidation; readonly warnings: Set<string> },
 ): KubeObject {
   const unknown: string[] = [];
@@ -166,7 +169,7 @@ export function configurationOfKind(fields: Fields, kind: Kind): KubeObject {
   );
 }
 
-function readObjectOfKind(fields: Fields, kind: Kind, unknown: string[]): KubeObject {
+function readObjectOfKind(fields: Fields, kind: BodyKind, unknown: string[]): KubeObject {
   checkKind(fields, kind);
   const object = {
     ...fields,
@@ -191,7 +194,7 @@ function withKnownMetadata(object: KubeObject, unknown: string[]): KubeObject {
 function sayUnknown(
   unknown: readonly string[],
   twice: readonly string[],
-  kind: Kind,
+  kind: BodyKind,
   { validation, warnings }: { readonly validation: FieldValidation; readonly warnings: Set<string> },
 ): void {
   if (unknown.length === 0 && twice.length === 0) return;
@@ -203,12 +206,12 @@ function sayUnknown(
   if (validation === "Warn") for (const text of texts) warnings.add(text);
 }
 
-function cannotBe({ kind, version }: Kind): string {
+function cannotBe({ kind, version }: BodyKind): string {
   return `${kind} in version ${JSON.stringify(version)} cannot be handled as a ${kind}`;
 }
 
 // What upstream's decoder says of another kind or version.
-function checkKind({ apiVersion, kind }: Fields, expected: Kind): void {
+function checkKind({ apiVersion, kind }: Fields, expected: BodyKind): void {
   const version = textOf(apiVersion ?? "");
   const isVersion = version === "" || version === expected.apiVersion;
   const name = textOf(kind ?? "");

@@ -2,6 +2,7 @@
 //
 // Not here: who may (server.ts), and each verb's own rules (read.ts, write.ts, patch.ts, watch.ts, subresources.ts).
 
+import { withoutNullFields } from "../../kube/defaults.ts";
 import { deprecatedKinds } from "../../kube/warnings.ts";
 import type { ServedApi } from "../api/api.ts";
 import type { Kind } from "../api/kinds.ts";
@@ -101,7 +102,7 @@ async function create(exchange: Exchange, view: View, options: ResourceOptions):
   const special = options.answers[kind.group === "" ? kind.resource : `${kind.resource}.${kind.group}`];
   const writing = writingOf(exchange, kind, options);
   if (special !== undefined) {
-    const object = objectOfKind(body, kind, writing);
+    const object = withoutNullFields(objectOfKind(body, kind, writing));
     return answer(exchange, 201, await special({ user, target, object }), view);
   }
   // Reviews are answered or there is nothing to do with them.

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 
-import { startTestServer, watchEvents, type TestServer } from "./server.testing.ts";
+import { startTestServer, watchEvents, type Answered, type TestServer } from "./server.testing.ts";
 
 let server: TestServer;
 before(async () => {
@@ -466,6 +466,34 @@ test("what has a door of its own does not come through the main one", async () =
     (await server.send("PATCH", `${pods}/doors`, { spec: { activeDeadlineSeconds: 5 } }, merge)).status,
     200,
   );
+});
+
+test("a request's line may be long: a command to run is in it", async () => {
+  assert.equal((await server.send("GET", `/version?command=${"a".repeat(200_000)}`)).status, 200);
+});
+
+test("questions are read as objects are: null is absent, and a wrong type is told", async () => {
+  const own = await startTestServer({
+    answers: {
+      "serviceaccounts/token": ({ object }) => object,
+      "subjectaccessreviews.authorization.k8s.io": ({ object }) => object,
+    },
+  });
+  const accounts = "/api/v1/namespaces/default/serviceaccounts";
+  await own.send("POST", accounts, { metadata: { name: "a" } });
+  const token = (spec: unknown): Promise<Answered> =>
+    own.send("POST", `${accounts}/a/token`, { apiVersion: "authentication.k8s.io/v1", kind: "TokenRequest", spec });
+  assert.deepEqual((await token({ audiences: null, boundObjectRef: null, expirationSeconds: 600 })).body.spec, {
+    expirationSeconds: 600,
+  });
+  const wrong = await token({ audiences: 5 });
+  assert.deepEqual([wrong.status, wrong.body.reason], [400, "BadRequest"]);
+  const review = await own.send("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", {
+    spec: { user: "a", resourceAttributes: null, nonResourceAttributes: { path: "/" } },
+  });
+  assert.deepEqual(review.body.spec, { user: "a", nonResourceAttributes: { path: "/" } });
+  assert.deepEqual(own.errors, []);
+  own.close();
 });
 
 test("bodies have a limit", async () => {

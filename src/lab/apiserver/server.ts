@@ -110,9 +110,12 @@ export function startApiServer(options: ApiServerOptions): ApiServer {
   };
 }
 
+/** How servers in front of the API read requests: what comes before the body may be as long as Go lets it, as exec has its command there. */
+export const requestReading: { readonly maxHeaderSize: number } = { maxHeaderSize: 1024 * 1024 };
+
 /** A plain server on a port of the host's loopback, for tests and for `--insecure`. Resolves when it listens. */
 export async function listenPlain(port = 0): Promise<{ readonly server: Server; readonly port: number }> {
-  const server = http.createServer();
+  const server = http.createServer(requestReading);
   await new Promise<void>((resolve, reject) => {
     server.once("error", reject);
     server.listen(port, "127.0.0.1", resolve);

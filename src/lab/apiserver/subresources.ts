@@ -3,11 +3,12 @@
 //
 // Not here: those that are streams (hooks.ts Streams).
 
+import { withoutNullFields } from "../../kube/defaults.ts";
 import type { Namespace, Pod } from "../../kube/kinds.ts";
 import type { KubeObject } from "../../kube/object.ts";
 import { badRequest } from "../api/errors.ts";
 import { bindPod } from "./binding.ts";
-import { readRequiredBody, readObjectBody } from "./body.ts";
+import { objectOfKind, readRequiredBody, readObjectBody } from "./body.ts";
 import { evictPod } from "./eviction.ts";
 import { sendJson, type Exchange } from "./exchange.ts";
 import { patchRequest } from "./patch.ts";
@@ -100,19 +101,21 @@ async function partRequest(exchange: Exchange, view: View, options: ResourceOpti
   throw methodNotAllowed();
 }
 
+const tokenRequest = { apiVersion: "authentication.k8s.io/v1", version: "v1", kind: "TokenRequest" };
+
 /** Subresources that are questions or orders. */
 const requests: { readonly [subresource: string]: Handler } = {
   scale: scaleRequest,
   binding: bindPod,
   eviction: evictPod,
-  token: async (exchange, view, { api, answers }) => {
+  token: async (exchange, view, options) => {
+    const { api, answers } = options;
     const { target, user } = exchange;
     const parent = readObject(api, view.kind, target);
     const special = answers["serviceaccounts/token"];
     if (special === undefined) throw badRequest("this server issues no tokens");
-    const expected = { apiVersion: "authentication.k8s.io/v1", kind: "TokenRequest" };
-    const body = (await readObjectBody(exchange, expected)) ?? {};
-    const object = { ...expected, ...body } as unknown as KubeObject;
+    const body = (await readObjectBody(exchange, tokenRequest)) ?? {};
+    const object = withoutNullFields(objectOfKind(body, tokenRequest, writingOf(exchange, view.kind, options)));
     sendJson(exchange, 201, await special({ user, target, object, parent }));
   },
 };
