@@ -10,6 +10,8 @@ export interface Disruptions {
   readonly allowed: number;
   readonly healthy: number;
   readonly desired: number;
+  /** Has no controller looked at the budget as it is now? Then it is counted here, and may soon be known better. */
+  readonly isProvisional: boolean;
 }
 
 /** What a budget allows at the moment. */
@@ -20,6 +22,7 @@ export function disruptionsAllowed(api: ServedApi, budget: PodDisruptionBudget):
       allowed: status.disruptionsAllowed,
       healthy: status.currentHealthy ?? 0,
       desired: status.desiredHealthy ?? 0,
+      isProvisional: false,
     };
   const { namespace = "" } = metadata;
   const pods = api
@@ -32,7 +35,7 @@ export function disruptionsAllowed(api: ServedApi, budget: PodDisruptionBudget):
     spec?.maxUnavailable === undefined
       ? scaled(spec?.minAvailable ?? 0, expected)
       : Math.max(0, expected - scaled(spec.maxUnavailable, expected));
-  return { allowed: Math.max(0, healthy - desired), healthy, desired };
+  return { allowed: Math.max(0, healthy - desired), healthy, desired, isProvisional: true };
 }
 
 function isHealthy({ metadata, status }: Pod): boolean {

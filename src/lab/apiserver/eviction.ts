@@ -85,10 +85,11 @@ function checkBudget(api: ServedApi, budget: KubeObject, pod: Pod, nowMs: number
     noteDisruption(api, budget, pod, nowMs);
     return;
   }
-  // Nobody knows when there will be room: clients of Go, which come back by themselves where they are told when, are not told.
+  // Nobody knows when there will be room: Go's clients, which come back by themselves where they are told when, are not told.
   const cause = `The disruption budget ${budget.metadata.name} needs ${state.desired} healthy pods and has ${state.healthy} currently`;
   throw new StatusError(429, "TooManyRequests", "Cannot evict pod as it would violate the pod's disruption budget.", {
     causes: [{ reason: "DisruptionBudget", message: cause }],
+    ...(state.isProvisional ? { retryAfterSeconds: 10 } : {}),
   });
 }
 

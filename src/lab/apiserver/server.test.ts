@@ -526,7 +526,22 @@ test("eviction asks the disruption budget", async () => {
   const gone = await evict("e1");
   assert.equal(gone.status, 201, gone.text);
   const refused = await evict("e2");
-  assert.deepEqual([refused.status, refused.headers.get("retry-after")], [429, null]);
+  assert.deepEqual([refused.status, refused.headers.get("retry-after")], [429, "10"], "nobody has looked at it yet");
+  const counted = {
+    observedGeneration: 1,
+    disruptionsAllowed: 0,
+    currentHealthy: 1,
+    desiredHealthy: 1,
+    expectedPods: 1,
+  };
+  const merge = { "Content-Type": "application/merge-patch+json" };
+  assert.equal((await server.send("PATCH", `${budgets}/b/status`, { status: counted }, merge)).status, 200);
+  const again = await evict("e2");
+  assert.deepEqual(
+    [again.status, again.headers.get("retry-after")],
+    [429, null],
+    "Go's clients would wait and ask again",
+  );
   const reasons = async (name: string): Promise<unknown> =>
     (await server.send("GET", `${pods}/${name}`)).body.status.conditions
       .filter(({ type }: { type: string }) => type === "DisruptionTarget")

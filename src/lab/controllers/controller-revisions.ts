@@ -2,7 +2,7 @@
 
 import { sameJson } from "../../kube/equal.ts";
 import type { ControllerRevision, PodTemplateSpec } from "../../kube/kinds.ts";
-import type { KubeObject, Labels } from "../../kube/object.ts";
+import { isFields, type KubeObject, type Labels } from "../../kube/object.ts";
 import { StatusError } from "../api/store.ts";
 import { hashOf } from "./names.ts";
 import { controllerReference } from "./pod-state.ts";
@@ -11,7 +11,8 @@ import type { Cluster } from "./runtime.ts";
 
 /** On pods and revisions: which version it is (apps/v1 ControllerRevisionHashLabelKey). */
 export const revisionLabel = "controller-revision-hash";
-const hashLabel = "controller.kubernetes.io/hash";
+/** On the revisions of StatefulSets (pkg/controller/history ControllerRevisionHashLabel). */
+export const hashLabel = "controller.kubernetes.io/hash";
 
 /** What history needs to know of an owner. */
 export interface RevisionOwner {
@@ -20,6 +21,8 @@ export interface RevisionOwner {
   readonly resource: TypedResource;
   /** Labels the revisions carry, so that the owner's selector finds them. */
   readonly labels: Labels;
+  /** The label that says on a revision which version it is: each kind has its own. */
+  readonly hashLabel: string;
   readonly collisionCount: number;
 }
 
@@ -41,7 +44,8 @@ export function revisionFor(of: RevisionOwner, template: PodTemplateSpec): Contr
   const { objects } = of.cluster;
   const all = revisionsOf(of);
   const last = all.at(-1);
-  const data = { spec: { template: { ...template, $patch: "replace" } } };
+  // Upstream's clients compare it byte by byte with what Go writes of the owner.
+  const data = sortedByName({ spec: { template: { ...template, $patch: "replace" } } });
   const equal = all.findLast((revision) => sameJson(revision.data, data));
   const next = (last?.revision ?? 0) + 1;
   if (equal !== undefined) {
@@ -56,7 +60,7 @@ export function revisionFor(of: RevisionOwner, template: PodTemplateSpec): Contr
       metadata: {
         name: `${name}-${hash}`,
         ...(namespace === undefined ? {} : { namespace }),
-        labels: { ...template.metadata?.labels, ...of.labels, [hashLabel]: hash },
+        labels: { ...template.metadata?.labels, ...of.labels, [of.hashLabel]: hash },
         ownerReferences: [controllerReference(of.resource, of.owner)],
       },
       data,
@@ -66,6 +70,13 @@ export function revisionFor(of: RevisionOwner, template: PodTemplateSpec): Contr
     if (error instanceof StatusError && error.reason === "AlreadyExists") return undefined;
     throw error;
   }
+}
+
+function sortedByName(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(sortedByName);
+  if (!isFields(value)) return value;
+  const names = Object.keys(value).sort();
+  return Object.fromEntries(names.map((name) => [name, sortedByName(value[name])]));
 }
 
 /** The pod template of a version. */
@@ -78,7 +89,8 @@ export function templateOf(revision: ControllerRevision): PodTemplateSpec {
 
 /** The hash part of a version's name. */
 export function hashOfRevision(revision: ControllerRevision): string {
-  return revision.metadata.labels?.[hashLabel] ?? revision.metadata.name;
+  const { labels = {}, name } = revision.metadata;
+  return labels[revisionLabel] ?? labels[hashLabel] ?? name;
 }
 
 /** Deletes versions that no pod has, oldest first, until `limit` unused ones are left. */

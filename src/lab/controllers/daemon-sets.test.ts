@@ -4,7 +4,7 @@ import { describe, test } from "node:test";
 import type { DaemonSet, Pod } from "../../kube/kinds.ts";
 import { app, daemonSet, testCluster, testNode, type TestCluster } from "./cluster.testing.ts";
 import { isReady, isTerminating } from "./pod-state.ts";
-import { daemonSets, nodes, pods } from "./resources.ts";
+import { controllerRevisions, daemonSets, nodes, pods } from "./resources.ts";
 
 const places = (cluster: TestCluster): readonly (string | undefined)[] =>
   cluster
@@ -121,6 +121,24 @@ void describe("DaemonSet", () => {
     );
     await cluster.settle(isWell);
     assert.equal(cluster.must(daemonSets, "agent").status?.updatedNumberScheduled, 4);
+    cluster.close();
+  });
+
+  void test("its revisions are named as its pods name them, and hold the template as Go writes it", async () => {
+    const cluster = await testCluster({ nodes: 1 });
+    cluster.create(daemonSet("agent"));
+    await cluster.settle();
+    const [revision] = cluster.list(controllerRevisions);
+    const [pod] = cluster.list(pods);
+    assert.ok(pod?.metadata.labels?.["controller-revision-hash"]);
+    assert.equal(
+      revision?.metadata.labels?.["controller-revision-hash"],
+      pod.metadata.labels["controller-revision-hash"],
+    );
+    assert.match(
+      JSON.stringify(revision.data),
+      /^{"spec":{"template":{"\$patch":"replace","metadata":{.*},"spec":{"containers":\[{"image":/,
+    );
     cluster.close();
   });
 

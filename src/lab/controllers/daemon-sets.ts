@@ -58,7 +58,7 @@ export function daemonSetController(cluster: Cluster): Controller {
       const collisionCount = set.status?.collisionCount ?? 0;
       const labels = set.spec.selector.matchLabels ?? {};
       const version = revisionFor(
-        { cluster, owner: set, resource: daemonSets, labels, collisionCount },
+        { cluster, owner: set, resource: daemonSets, labels, hashLabel: revisionLabel, collisionCount },
         set.spec.template,
       );
       if (version === undefined) {

@@ -8,7 +8,14 @@ import type { ControllerRevision, Pod, StatefulSet, StatefulSetStatus } from "..
 import { keyOf } from "../../kube/object.ts";
 import { selects } from "../../kube/selector.ts";
 import { StatusError } from "../api/store.ts";
-import { dropRevisions, revisionFor, revisionLabel, revisionsOf, templateOf } from "./controller-revisions.ts";
+import {
+  dropRevisions,
+  hashLabel,
+  revisionFor,
+  revisionLabel,
+  revisionsOf,
+  templateOf,
+} from "./controller-revisions.ts";
 import type { EventRecorder } from "./events.ts";
 import type { Change } from "./objects.ts";
 import { claim } from "./ownership.ts";
@@ -91,6 +98,7 @@ function versionsOf(cluster: Cluster, set: StatefulSet): Versions | undefined {
     owner: set,
     resource: statefulSets,
     labels: set.spec.selector.matchLabels ?? {},
+    hashLabel,
     collisionCount,
   };
   const update = revisionFor(of, set.spec.template);

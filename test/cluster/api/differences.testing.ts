@@ -86,11 +86,6 @@ export const known: readonly Known[] = [
     why: "the real one gives all there is where any state will do; here a page is a page",
   },
   {
-    step: "watch: as a table (4)",
-    line: "columnDefinitions",
-    why: "the real one tells the columns of a watched table once",
-  },
-  {
     step: "watch: a version that is gone",
     line: "status",
     why: "the real one waits for that version with an open watch; here the client is told to come again",
