@@ -199,6 +199,16 @@ test("a pod's containers, probes and volumes, wherever pods are described", () =
     }
   ).template.spec;
   assert.equal(inTemplate.enableServiceLinks, undefined, "only pods have it");
+  const hasty = { ...spec, terminationGracePeriodSeconds: -1 };
+  const graceIn = (value: unknown): unknown =>
+    (value as { readonly terminationGracePeriodSeconds?: number }).terminationGracePeriodSeconds;
+  assert.equal(graceIn(withDefaults(given("v1", "Pod", { spec: hasty }))["spec"]), 1);
+  const ofHasty = withDefaults(given("v1", "PodTemplate", { template: { spec: hasty } }));
+  assert.equal(
+    graceIn((ofHasty["template"] as { readonly spec: object }).spec),
+    -1,
+    "a template keeps what it was given",
+  );
   assert.deepEqual(
     inTemplate.containers[0]?.ports,
     [{ containerPort: 80, protocol: "TCP" }],

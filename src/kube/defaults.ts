@@ -364,6 +364,8 @@ function podSpec(spec: Pod["spec"]): Pod["spec"] {
   return {
     ...spec,
     enableServiceLinks: spec.enableServiceLinks ?? true,
+    // pkg/apis/core/v1 Convert_v1_Pod_To_core_Pod: nobody's time runs backwards.
+    ...((spec.terminationGracePeriodSeconds ?? 0) < 0 ? { terminationGracePeriodSeconds: 1 } : {}),
     ...(spec.containers === undefined ? {} : { containers: containers(spec.containers) ?? [] }),
     ...(spec.initContainers === undefined ? {} : { initContainers: containers(spec.initContainers) ?? [] }),
   };

@@ -365,6 +365,7 @@ const whole: readonly Row[] = [
     "Linux with the options of another",
     pod({ os: { name: "linux" }, securityContext: { windowsOptions: { runAsUserName: "x" } } }),
   ],
+  ["a grace period below zero", pod({ terminationGracePeriodSeconds: -1 })],
   ["times", pod({ activeDeadlineSeconds: 0, terminationGracePeriodSeconds: -1 })],
   ["a deadline out of range", pod({ activeDeadlineSeconds: 2 ** 40 })],
   ["secrets of images", pod({ imagePullSecrets: [{ name: "a" }, { name: "a" }, {}] })],
