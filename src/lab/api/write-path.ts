@@ -108,8 +108,8 @@ export function createWritePath(options: WritePathOptions): WritePath {
     return previous;
   };
 
-  /** Everything of an update but the storing; the previous object where nothing changes. */
-  const updated = (resource: Kind, given: KubeObject): KubeObject => {
+  /** Everything of an update but the storing; the previous object where nothing changes, which is `asked` as any update is, or `free`. */
+  const updated = (resource: Kind, given: KubeObject, nothing: "asked" | "free"): KubeObject => {
     const key = keyOf(resource, given);
     const previous = current(key);
     const { resourceVersion } = given.metadata;
@@ -129,8 +129,7 @@ export function createWritePath(options: WritePathOptions): WritePath {
     const complete = whole(resource, admitted);
     const next = isCounted(resource) ? withGeneration(complete, previous) : complete;
     if (sameJson(next, previous)) {
-      // Who may not change it may not ask for what is there, either.
-      checkLast({ operation: "update", object: previous, previous, kind: resource });
+      if (nothing === "asked") checkLast({ operation: "update", object: previous, previous, kind: resource });
       return previous;
     }
     const problems = [
@@ -142,10 +141,10 @@ export function createWritePath(options: WritePathOptions): WritePath {
     return owned(resource, next, previous);
   };
 
-  const update = (given: KubeObject): KubeObject => {
+  const update = (given: KubeObject, nothing: "asked" | "free" = "asked"): KubeObject => {
     const resource = mustResource(given);
     if (!isSound(given)) checkStructure(generic(resource, given));
-    return store.update(resource, updated(resource, inScope(resource, withMetadata(given))));
+    return store.update(resource, updated(resource, inScope(resource, withMetadata(given)), nothing));
   };
 
   const apply = (given: KubeObject): Applied => {
@@ -154,14 +153,15 @@ export function createWritePath(options: WritePathOptions): WritePath {
     const manifest = inScope(resource, withMetadata(given));
     const previous = store.get(keyOf(resource, manifest));
     if (previous === undefined) return { object: create(applied(manifest, undefined)), result: "created" };
-    const object = update(applied(manifest, previous));
+    // What is there already asks for nothing, as with kubectl apply.
+    const object = update(applied(manifest, previous), "free");
     return { object, result: sameButSource(object, previous) ? "unchanged" : "configured" };
   };
 
   return {
     rehearse: (writes) => rehearse(store, writes),
     create,
-    update,
+    update: (given) => update(given),
     updateStatus(given, statusOptions = {}) {
       const resource = mustResource(given);
       const { apiVersion, kind, metadata, status } = given;
