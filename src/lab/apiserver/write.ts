@@ -51,8 +51,6 @@ export function createObject(writing: Writing, body: Fields, managedFields?: rea
   if (kind.namespaced !== (target.namespace !== undefined)) throw methodNotAllowed();
   const given = placed(objectOfKind(body, kind, writing), writing);
   const { selfLink: _, ...metadata } = given.metadata as KubeObject["metadata"] & { readonly selfLink?: string };
-  if ((metadata.resourceVersion ?? "") !== "" && metadata.resourceVersion !== "0")
-    throw badRequest("resourceVersion should not be set on objects to be created");
   if ((metadata.name ?? "") === "" && (metadata.generateName ?? "") === "")
     throw invalidObject(kind, "", [required("metadata.name", "name or generateName is required")]);
   // Some defaults are made of the name.
@@ -63,7 +61,13 @@ export function createObject(writing: Writing, body: Fields, managedFields?: rea
   const complete = withKindDefaults(kind, asked);
   const owned = withManaged(complete, managedFields ?? managedAfterCreate(complete, managerOf(writing)));
   // Custom resources are looked at where they are stored.
-  const created = api.create(kind.custom === undefined ? markSound(owned) : owned);
+  const create = (): KubeObject => api.create(kind.custom === undefined ? markSound(owned) : owned);
+  if ((metadata.resourceVersion ?? "") !== "" && metadata.resourceVersion !== "0") {
+    // kube-apiserver sees it when it stores the object: whoever else refuses it has been asked then.
+    api.rehearse(create);
+    throw badRequest("resourceVersion should not be set on objects to be created");
+  }
+  const created = create();
   warn(writing, complete);
   return created;
 }

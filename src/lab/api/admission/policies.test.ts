@@ -100,7 +100,15 @@ test("a policy refuses by its expressions, messages and reasons", async () => {
   // An update that changes nothing is one as well.
   const again = await server.send("PUT", `${configMaps}/many`, many.body);
   assert.deepEqual([again.status, again.body.reason], [422, "Invalid"]);
+  // Nor is a copy of an object refused for being one before it has been judged.
+  const copy = { ...many.body, metadata: { name: "many", resourceVersion: "1" } };
+  assert.match((await server.send("POST", configMaps, copy)).body.message, /not this name$/);
   await forget("p");
+  assert.match(
+    (await server.send("POST", configMaps, { ...copy, metadata: { name: "copy", resourceVersion: "1" } })).body.message,
+    /resourceVersion should not be set/,
+  );
+  assert.equal((await server.send("GET", `${configMaps}/copy`)).status, 404);
   const same = await server.send("PUT", `${configMaps}/many`, many.body);
   assert.equal(same.body.metadata.resourceVersion, many.body.metadata.resourceVersion);
 });
