@@ -434,6 +434,28 @@ test("probes: HTTP, TCP and command; a failed liveness probe restarts the contai
   await remove("probed", 0);
 });
 
+test("a pod that is to go is not asked whether it lives", async () => {
+  const leaving = "trap 'rm /tmp/alive; sleep 2.5; exit 0' TERM; touch /tmp/alive; while true; do sleep 0.1; done";
+  const test = (path: string): object => ({ exec: { command: ["test", "-e", path] }, periodSeconds: 1 });
+  node.run("leaving", {
+    containers: [
+      {
+        name: "c",
+        ...shell(leaving),
+        livenessProbe: { ...test("/tmp/alive"), failureThreshold: 1 },
+        readinessProbe: { ...test("/tmp/alive"), failureThreshold: 1 },
+      },
+    ],
+  });
+  await node.until("leaving", isReady);
+  await remove("leaving", 20);
+  const said = node.events("leaving");
+  assert.deepEqual(
+    said.filter((text) => text.includes("iveness")),
+    [],
+  );
+});
+
 test("shareProcessNamespace: containers see each other's processes", async () => {
   node.run("shared", {
     shareProcessNamespace: true,

@@ -459,10 +459,12 @@ export function createRunner(
 
   function prober(kind: ProbeKind, probe: Probe, current: Life, verdict: (ok: boolean) => void): Prober {
     const name = `${kind[0]?.toUpperCase()}${kind.slice(1)}`;
+    // Whether it lives is not asked of a pod that is to go (pkg/kubelet/prober); whether it is ready, Services want to know.
+    const isAsked = (): boolean => kind === "readiness" || context.pod().metadata.deletionTimestamp === undefined;
     return startProbing({
       probe,
       clock,
-      check: (signal) => checkProbe(probe, current, signal),
+      check: (signal) => (isAsked() ? checkProbe(probe, current, signal) : Promise.resolve({ ok: true })),
       verdict: (result) => verdict(result === "success"),
       failed: (message) =>
         events.record(context.pod(), "Warning", "Unhealthy", `${name} probe failed: ${message}`, spec.name),
