@@ -68,7 +68,7 @@ async function conduct(): Promise<void> {
   } finally {
     // With its input a worker ends, and takes its folder with it.
     for (const { child } of workers) child.stdin.end();
-    await Promise.all(workers.map(({ child }) => child.exitCode ?? once(child, "exit")));
+    for (const { child } of workers) if (child.exitCode === null) await once(child, "exit");
   }
   console.log(`${rounds} rounds in turns, load ${readFileSync("/proc/loadavg", "utf8").split(" ")[0]}`);
   for (const [what, values] of figures) {
