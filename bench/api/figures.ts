@@ -184,8 +184,9 @@ async function measureWatch(server: RunningServer): Promise<void> {
     note(server, "watch: writes a second", (count * 1000) / tookMs, "/s");
     note(server, `watch: events seen of ${count * load.watchers}`, after.events, "");
     note(server, `watch: watchers cut off of ${load.watchers}`, after.ended, "");
-    note(server, "watch: seen after, median, ms", delays.p50, "ms");
-    note(server, "watch: seen after, p99, ms", delays.p99, "ms");
+    // Where everybody was cut off there is no delay.
+    if (delays.p50 !== null) note(server, "watch: seen after, median, ms", delays.p50, "ms");
+    if (delays.p99 !== null) note(server, "watch: seen after, p99, ms", delays.p99, "ms");
     note(server, "watch: processors of the server", cpuMs / 1000 / seconds, "");
     note(server, "watch: processors of the watchers", (after.cpuMs - before.cpuMs) / 1000 / seconds, "");
   } finally {
@@ -235,8 +236,8 @@ interface WatchReport {
   readonly events: number;
   readonly least: number;
   readonly ended: number;
-  readonly p50: number;
-  readonly p99: number;
+  readonly p50: number | null;
+  readonly p99: number | null;
   readonly cpuMs: number;
 }
 

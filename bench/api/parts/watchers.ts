@@ -42,10 +42,10 @@ process.on("message", (question) => {
     seen.fill(0);
     return;
   }
-  const at = (share: number): number => {
+  const at = (share: number): number | null => {
     let left = events * share;
     const tenths = delays.findIndex((count) => (left -= count) < 0);
-    return tenths < 0 ? Number.NaN : tenths / 10;
+    return tenths < 0 ? null : tenths / 10;
   };
   process.send?.({
     kind: "report",
