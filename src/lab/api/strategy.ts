@@ -16,14 +16,23 @@ import type {
 } from "../../kube/kinds.ts";
 import type { KubeObject, Labels } from "../../kube/object.ts";
 import { remembered } from "../../kube/repeated.ts";
+import type { Actor } from "./api.ts";
 import { timeText } from "./bookkeeping.ts";
 import { forbidden } from "./errors.ts";
+
+/** certificates/v1 CertificateSigningRequestSpec: what the server alone says. */
+interface RequestSpec {
+  readonly username?: string;
+  readonly uid?: string;
+  readonly groups?: readonly string[];
+  readonly extra?: Actor["extra"];
+}
 
 export interface Strategy {
   /** Does a client's status survive creation? Only for kinds that are reported rather than asked for. */
   readonly keepsStatus?: boolean;
-  /** The object as it is created; its name and uid are set. */
-  readonly prepareCreate?: (object: KubeObject, nowMs: number) => KubeObject;
+  /** The object as somebody creates it; its name and uid are set. */
+  readonly prepareCreate?: (object: KubeObject, nowMs: number, actor: Actor) => KubeObject;
   /** The object as it replaces a previous one. */
   readonly prepareUpdate?: (object: KubeObject, previous: KubeObject, nowMs: number) => KubeObject;
   /** The object as it is when its deletion begins. Throws StatusError 403 where it must not go. */
@@ -73,6 +82,18 @@ const strategies: { readonly [resource: string]: Strategy } = {
   services: {
     prepareCreate: (object) => ({ ...object, status: { loadBalancer: {} } }),
     prepareUpdate: (object) => withoutBalancer(object as Service),
+  },
+  // Who asks for a certificate is who sent the request; what was asked for stays.
+  "certificatesigningrequests.certificates.k8s.io": {
+    prepareCreate: (object, _, { username, uid, groups, extra = {} }) => {
+      const { username: _username, uid: _uid, groups: _groups, extra: _extra, ...spec } = object["spec"] as RequestSpec;
+      const hasExtra = Object.keys(extra).length > 0;
+      return {
+        ...object,
+        spec: { ...spec, username, ...(uid !== undefined && { uid }), groups, ...(hasExtra && { extra }) },
+      };
+    },
+    prepareUpdate: (object, previous) => ({ ...object, spec: previous["spec"] }),
   },
   "ingresses.networking.k8s.io": { prepareCreate: (object) => ({ ...object, status: { loadBalancer: {} } }) },
   persistentvolumeclaims: { prepareCreate: (object) => ({ ...object, status: { phase: "Pending" } }) },

@@ -91,11 +91,11 @@ export function createWritePath(options: WritePathOptions): WritePath {
     const strategy = strategyOf(resourceText(resource));
     const asked = hasStatus(resource) && strategy.keepsStatus !== true ? withoutStatus(named) : named;
     const filled = isReady ? asked : withKindDefaults(resource, asked);
-    const prepared = whole(resource, strategy.prepareCreate?.(filled, clock()) ?? filled);
+    const prepared = whole(resource, strategy.prepareCreate?.(filled, clock(), now()) ?? filled);
     const changed = admit({ operation: "create", object: prepared, kind: resource });
     // What a strategy makes of a specification holds for what admission has made of it.
     const admitted =
-      changed === prepared ? changed : whole(resource, strategy.prepareCreate?.(changed, clock()) ?? changed);
+      changed === prepared ? changed : whole(resource, strategy.prepareCreate?.(changed, clock(), now()) ?? changed);
     const problems = [...validate(generic(resource, admitted)), ...customProblems(resource, admitted, undefined)];
     if (problems.length > 0) throw invalidObject(resource, admitted.metadata.name, problems);
     checkLast({ operation: "create", object: admitted, kind: resource });

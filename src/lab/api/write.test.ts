@@ -4,7 +4,7 @@ import { test } from "node:test";
 import * as fc from "fast-check";
 
 import { annotations, type KubeObject } from "../../kube/object.ts";
-import type { Admission, ObjectApi } from "./api.ts";
+import type { Admission, ServedApi } from "./api.ts";
 import { lastApplied } from "./apply.ts";
 import { checkAll } from "./check.ts";
 import { openStore } from "./sqlite-store.ts";
@@ -13,7 +13,7 @@ import { createObjectApi } from "./write.ts";
 
 const clock = (): number => Date.UTC(2026, 0, 31, 12);
 
-function newApi(admissions: readonly Admission[] = []): ObjectApi {
+function newApi(admissions: readonly Admission[] = []): ServedApi {
   const store = openStore({ path: ":memory:", clock });
   const api = createObjectApi({ store, clock, admissions });
   api.create({ apiVersion: "v1", kind: "Namespace", metadata: { name: "default" } });
@@ -176,6 +176,22 @@ test("a cluster's own namespaces stay", () => {
     refused(() => api.delete({ group: "", resource: "namespaces", name: "default" })),
     '403 Forbidden: namespaces "default" is forbidden: this namespace may not be deleted',
   );
+});
+
+test("a request for a certificate is of who sends it, and stays what it was", () => {
+  const api = newApi();
+  const request = {
+    apiVersion: "certificates.k8s.io/v1",
+    kind: "CertificateSigningRequest",
+    metadata: { name: "anna" },
+    spec: { request: "AA==", signerName: "example.org/own", usages: ["client auth"], username: "admin", uid: "7" },
+  };
+  const actor = { username: "anna", groups: ["a", "system:authenticated"], extra: { "example.org/x": ["1"] } };
+  const created = api.within(actor, () => api.create(request));
+  const { username: _, uid: __, ...asked } = request.spec;
+  assert.deepEqual(created["spec"], { ...asked, ...actor });
+  const changed = api.update({ ...created, metadata: { ...created.metadata, labels }, spec: request.spec });
+  assert.deepEqual([changed["spec"], changed.metadata.labels], [created["spec"], labels]);
 });
 
 test("foreground and orphan are finalizers for the garbage collector", () => {
