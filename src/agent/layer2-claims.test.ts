@@ -46,6 +46,21 @@ void test("while another answers it is waited for; then it is taken", () => {
   );
 });
 
+void test("who was held up has not waited: the holder has as long to let go as it would have had", () => {
+  const claims = createClaims();
+  claims.want(address, "ask", 0);
+  assert.equal(
+    pass(claims, 0, 500, () => true),
+    undefined,
+  );
+  // For two seconds nothing; the answer to the last question waits.
+  claims.answered(address, 2500);
+  assert.equal(
+    pass(claims, 2500, 10_000, (now) => now < 3000),
+    3350,
+  );
+});
+
 void test("who never lets go is told to after two seconds; two who will not agree take turns by the minute", () => {
   const [one, two] = [createClaims(), createClaims()];
   two.want(address, "at once", 0);

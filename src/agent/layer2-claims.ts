@@ -20,6 +20,8 @@ const silence = { ms: 400, questions: 3 };
 const patienceMs = { first: 2000, most: 60_000 };
 /** Who took an address so lately may have done so at the same moment as another. */
 const sameMomentMs = 300;
+/** Who was held up for so long has not waited meanwhile. */
+const heldUpMs = 200;
 /** At most so many questions at a time, who has waited longest first: a holder answers a thousand a second. */
 const questionsMax = 40;
 
@@ -35,7 +37,7 @@ export interface Claims {
   answered(address: Address, nowMs: number): void;
   /** Another station says that it has the address now: true where this one had it and has let go. */
   announced(address: Address, others: Mac, own: Mac, nowMs: number): boolean;
-  /** Takes what nobody answers for: to be called when all that has arrived is told. */
+  /** Takes what nobody answers for: to be called when all that has arrived is told, and every `askEveryMs` while it asks. */
   settle(nowMs: number): void;
   /** What is to be asked about now, and what has come to be held since the last call. */
   next(nowMs: number): { readonly ask: readonly Address[]; readonly taken: readonly Address[] };
@@ -49,6 +51,7 @@ interface Asking {
   silentSinceMs: number;
   questions: number;
   askedMs: number;
+  settledMs: number;
   /** When it is enough. */
   untilMs: number;
   patienceMs: number;
@@ -64,7 +67,7 @@ export function createClaims(): Claims {
   const claims = new Map<Address, Asking | Held>();
   const ask = (address: Address, nowMs: number, patience: number): void => {
     const untilMs = nowMs + patience;
-    const asked = { silentSinceMs: nowMs, questions: 0, askedMs: -Infinity };
+    const asked = { silentSinceMs: nowMs, questions: 0, askedMs: -Infinity, settledMs: nowMs };
     claims.set(address, { state: "asking", ...asked, untilMs, patienceMs: patience });
   };
   const hold = (address: Address, nowMs: number, patience: number): void =>
@@ -111,6 +114,9 @@ export function createClaims(): Claims {
     settle(nowMs) {
       for (const [address, claim] of claims) {
         if (claim.state === "held") continue;
+        const sinceMs = nowMs - claim.settledMs;
+        claim.settledMs = nowMs;
+        if (sinceMs >= heldUpMs) claim.untilMs += sinceMs;
         const isSilent = nowMs - claim.silentSinceMs >= silence.ms && claim.questions >= silence.questions;
         if (!isSilent && nowMs < claim.untilMs) continue;
         // One that nobody answers for has not been fought about.
