@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { askEveryMs, createClaims, type Claims } from "./layer2-claims.ts";
+import { createShares } from "./layer2-port.ts";
 
 const address = "192.0.2.1";
 const [low, high] = ["02:00:00:00:00:01", "02:00:00:00:00:02"];
@@ -43,6 +44,16 @@ void test("while another answers it is waited for; then it is taken", () => {
   assert.equal(
     pass(claims, 0, 1900, (now) => now < 1000),
     1350,
+  );
+});
+
+void test("whoever waits is answered all the time, however many a second the holder answers", () => {
+  const claims = createClaims();
+  const mayAnswer = createShares();
+  claims.want(address, "ask", 0);
+  assert.equal(
+    pass(claims, 0, 1950, (now) => mayAnswer(`${high} ${address}`, now)),
+    undefined,
   );
 });
 

@@ -92,7 +92,7 @@ for (const { family, own, held, client } of families)
         for (const socket of [asker, ...others]) socket.look();
       }
     };
-    /** A few of the questions come from where answers are heard; one alone is not answered more than ten times a second. */
+    /** A few of the questions come from where answers are heard; one alone is not answered more than forty times a second. */
     const ask = (): void => {
       for (let number = 0; number < 200; number++) {
         const mac = number < 5 ? macs.link : `02:00:00:00:01:${number.toString(16).padStart(2, "0")}`;

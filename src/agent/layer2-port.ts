@@ -22,6 +22,7 @@ import {
   solicitedNode,
   unspecified,
 } from "../wire/layer2/neighbour-discovery.ts";
+import { askEveryMs } from "./layer2-claims.ts";
 
 /** The node's place on a link. */
 export interface PortPlace {
@@ -62,8 +63,8 @@ export interface PortEvents {
   report(line: string): void;
 }
 
-/** Answers a second: to all, and to one about one address, for who is told ten times knows. */
-const answersMax = { all: 1000, each: 10 };
+/** Answers a second: to all, and to one about one address, who may be a node that waits for it and must never miss them for long. */
+const answersMax = { all: 1000, each: (2 * 1000) / askEveryMs };
 const askersMax = 2000;
 /** More than the kernel keeps for a socket: in a flood that never ends, whatever had arrived with the first of these has been read. */
 const waitingMax = 1000;
@@ -230,7 +231,7 @@ function discoveryDialect({ mac, address: own }: PortPlace, { announced, answere
 }
 
 /** May this question be answered now? A share for each and one for all, by the second. */
-function createShares(): (question: string, nowMs: number) => boolean {
+export function createShares(): (question: string, nowMs: number) => boolean {
   const taken = new Map<string, number>();
   let all = 0;
   let endsMs = 0;

@@ -406,7 +406,7 @@ function record(client: Machine, address: Address, said: (mac: Mac) => void): { 
   let askers = 0;
   return {
     ask() {
-      // Each time another station, as one alone is told ten times a second; of the answers those to the client's own card are heard.
+      // Each time another station, as one alone is told forty times a second; of the answers those to the client's own card are heard.
       const mac = askers % 25 === 0 ? ownMac : `02:00:00:00:${hex(askers >> 8)}:${hex(askers)}`;
       askers++;
       const from = { mac, address: own };
