@@ -21,7 +21,7 @@ const patienceMs = { first: 2000, most: 60_000 };
 /** Who took an address so lately may have done so at the same moment as another. */
 const sameMomentMs = 300;
 /** Who was held up for so long has not waited meanwhile. */
-const heldUpMs = 200;
+const missedMs = 200;
 /** At most so many questions at a time, who has waited longest first: a holder answers a thousand a second. */
 const questionsMax = 40;
 
@@ -116,7 +116,7 @@ export function createClaims(): Claims {
         if (claim.state === "held") continue;
         const sinceMs = nowMs - claim.settledMs;
         claim.settledMs = nowMs;
-        if (sinceMs >= heldUpMs) claim.untilMs += sinceMs;
+        if (sinceMs >= missedMs) claim.untilMs += sinceMs;
         const isSilent = nowMs - claim.silentSinceMs >= silence.ms && claim.questions >= silence.questions;
         if (!isSilent && nowMs < claim.untilMs) continue;
         // One that nobody answers for has not been fought about.

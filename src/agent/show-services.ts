@@ -4,7 +4,7 @@
 
 import { familyOf, type Address } from "../ip/address.ts";
 import type { NetworkKernel } from "../kernel/kernel.ts";
-import { ineligibility } from "../model/eligible.ts";
+import { ineligibleEndpoints } from "../model/eligible.ts";
 import type { Network, NetworkNode } from "../model/network.ts";
 import { formatOrigin } from "../model/origin.ts";
 import { formatServices } from "../program/format.ts";
@@ -79,16 +79,12 @@ function idleEndpoints(network: Network, node: NetworkNode): readonly string[] {
     service.headless
       ? []
       : service.ports.flatMap((port) =>
-          port.endpoints.flatMap((endpoint) => {
-            const why = ineligibility(endpoint, port.endpoints, {
-              scope: service.internalTrafficPolicy === "Local" ? "local" : "cluster",
-              node,
-            });
-            if (why === undefined) return [];
+          ineligibleEndpoints(port.endpoints, {
+            scope: service.internalTrafficPolicy === "Local" ? "local" : "cluster",
+            node,
+          }).map(({ endpoint, why }) => {
             const who = podBehind(endpoint) ?? formatOrigin(endpoint.origin);
-            return [
-              `  ${service.namespace}/${service.name}  ${place(endpoint.address, endpoint.port)}  ${who}: ${why}\n`,
-            ];
+            return `  ${service.namespace}/${service.name}  ${place(endpoint.address, endpoint.port)}  ${who}: ${why}\n`;
           }),
         ),
   );

@@ -25,17 +25,27 @@ export function eligibleEndpoints(
   return candidates.filter(({ serving, terminating }) => serving && terminating);
 }
 
-/** Why an endpoint gets no new connections at this node, in words; undefined where it gets some. `endpoints`: all of its port. */
-export function ineligibility(
-  endpoint: Endpoint,
+/** Endpoints of a port that get no new connections at this node, in the given order, and why, in words. */
+export function ineligibleEndpoints(
   endpoints: readonly Endpoint[],
   where: { readonly scope: EndpointScope; readonly node: NetworkNode },
-): string | undefined {
-  const eligible = eligibleEndpoints(endpoints, familyOf(endpoint.address), where);
-  if (eligible.includes(endpoint)) return undefined;
+): readonly { readonly endpoint: Endpoint; readonly why: string }[] {
+  const [four, six] = ([4, 6] as const).map((family) => new Set(eligibleEndpoints(endpoints, family, where)));
+  return endpoints.flatMap((endpoint) => {
+    const eligible = (familyOf(endpoint.address) === 4 ? four : six) ?? new Set();
+    return eligible.has(endpoint) ? [] : [{ endpoint, why: reasonOf(endpoint, eligible.size > 0, where) }];
+  });
+}
+
+/** `hasEligible`: others of its family get connections. */
+function reasonOf(
+  endpoint: Endpoint,
+  hasEligible: boolean,
+  where: { readonly scope: EndpointScope; readonly node: NetworkNode },
+): string {
   if (endpoint.terminating && !endpoint.serving) return "terminating, and not serving any more";
   if (endpoint.terminating)
-    return eligible.length > 0 ? "terminating, while others are ready" : `terminating, and not on ${where.node.name}`;
+    return hasEligible ? "terminating, while others are ready" : `terminating, and not on ${where.node.name}`;
   if (!endpoint.ready) return "not ready";
   if (where.scope === "local" && endpoint.node !== where.node.name)
     return `on ${endpoint.node ?? "no node"}: policy Local uses endpoints of ${where.node.name} only`;

@@ -5,7 +5,7 @@
 
 import { familyOf, type Address, type Family } from "../ip/address.ts";
 import type { Origin } from "../kube/object.ts";
-import { ineligibility, type EndpointScope } from "../model/eligible.ts";
+import { ineligibleEndpoints, type EndpointScope } from "../model/eligible.ts";
 import type { Network, NetworkNode, NetworkService, ServicePort } from "../model/network.ts";
 import { podBehind } from "../model/service.ts";
 import type { Packet, PolicyCause, Step, TracePath } from "./trace.ts";
@@ -19,25 +19,36 @@ export function withIdleEndpoints(
   paths: readonly TracePath[],
   protocol: string,
 ): readonly TracePath[] {
+  // There is a path for each endpoint, and all ask the same Service.
+  const known = new Map<string, readonly PolicyCause[]>();
+  const withIdle = (node: NetworkNode, step: Step): Step => {
+    if (step.kind !== "service") return step;
+    const key = `${node.name} ${step.address} ${step.port}`;
+    const idle = known.get(key) ?? idleAt(network, node, step, protocol);
+    known.set(key, idle);
+    return idle.length === 0 ? step : { ...step, idle };
+  };
   return paths.map((path) => ({
     ...path,
     hops: path.hops.map((hop) => {
       const node = network.nodes.find(({ name }) => name === hop.place.name);
       if (hop.place.kind !== "node" || node === undefined) return hop;
-      return { ...hop, steps: hop.steps.map((step) => withIdle(network, node, step, protocol)) };
+      return { ...hop, steps: hop.steps.map((step) => withIdle(node, step)) };
     }),
   }));
 }
 
-function withIdle(network: Network, node: NetworkNode, step: Step, protocol: string): Step {
-  if (step.kind !== "service") return step;
-  const { address, port, choices, origin } = step;
+function idleAt(
+  network: Network,
+  node: NetworkNode,
+  { address, port, choices, origin }: Step & { kind: "service" },
+  protocol: string,
+): readonly PolicyCause[] {
   const asked = portAsked(network, origin, { address, port, protocol });
-  if (asked === undefined) return step;
+  if (asked === undefined) return [];
   // Whoever is inside gets endpoints of other nodes as well, whatever the policy.
   const isLocal = asked.policy === "Local" && choices.every((choice) => choice.node === node.name);
-  const idle = idleCauses(asked.port, address, node, isLocal ? "local" : "cluster");
-  return idle.length === 0 ? step : { ...step, idle };
+  return idleCauses(asked.port, address, node, isLocal ? "local" : "cluster");
 }
 
 /** Why a Service's packet got no endpoint at all at a node; empty where `origin` is no Service that the packet asked for. */
@@ -77,12 +88,11 @@ function idleCauses(
   node: NetworkNode,
   scope: EndpointScope,
 ): readonly PolicyCause[] {
-  const causes = endpoints.flatMap((endpoint): PolicyCause[] => {
-    if (familyOf(endpoint.address) !== familyOf(asked)) return [];
-    const why = ineligibility(endpoint, endpoints, { scope, node });
-    const who = podBehind(endpoint) ?? endpoint.address;
-    return why === undefined ? [] : [{ text: `${who}: ${why}`, origin: endpoint.origin }];
-  });
+  const causes = ineligibleEndpoints(endpoints, { scope, node }).flatMap(({ endpoint, why }): PolicyCause[] =>
+    familyOf(endpoint.address) === familyOf(asked)
+      ? [{ text: `${podBehind(endpoint) ?? endpoint.address}: ${why}`, origin: endpoint.origin }]
+      : [],
+  );
   const [next] = causes.slice(toldMax);
   if (next === undefined) return causes;
   const { field: _field, ...origin } = next.origin;

@@ -12,10 +12,9 @@ import { rcodes } from "../../wire/dns/message.ts";
 import { isWithin, type DnsName } from "../../wire/dns/name.ts";
 import type { Query } from "../../wire/dns/query.ts";
 import { classIn, recordTypes, type DnsRecord } from "../../wire/dns/record.ts";
-import type { Outcome } from "./outcome.ts";
 import type { ServerConfig } from "./corefile.ts";
 import type { Metrics } from "./metrics.ts";
-import { messageOf } from "./outcome.ts";
+import { messageOf, type Outcome } from "./outcome.ts";
 
 /** The names to try for this query, the asked one first; undefined where it is no first name of its client's search list. */
 export function autopathOf(

@@ -4,9 +4,8 @@ import { finishAnswer } from "../../wire/dns/answer.ts";
 import type { DnsName } from "../../wire/dns/name.ts";
 import type { Query } from "../../wire/dns/query.ts";
 import type { DnsRecord, RecordData } from "../../wire/dns/record.ts";
-import type { Outcome } from "./outcome.ts";
 import type { AnswerRule, RewriteRule } from "./corefile-rewrite.ts";
-import { messageOf } from "./outcome.ts";
+import { messageOf, type Outcome } from "./outcome.ts";
 
 export interface RewrittenName {
   /** In lower case, no final dot. */

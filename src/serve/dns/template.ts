@@ -9,9 +9,8 @@ import { isWithin, type DnsName } from "../../wire/dns/name.ts";
 import type { Query } from "../../wire/dns/query.ts";
 import { recordTypeName, recordTypes, type DnsRecord } from "../../wire/dns/record.ts";
 import { parseRecord } from "../../wire/dns/record-text.ts";
-import type { Outcome } from "./outcome.ts";
 import type { Template, TemplateConfig, TemplateValues } from "./corefile-template.ts";
-import { messageOf } from "./outcome.ts";
+import { messageOf, type Outcome } from "./outcome.ts";
 
 /**
  * The answer, or undefined where the next plugin is to be asked. `ask` is for the addresses behind a CNAME. Throws where a template makes no
