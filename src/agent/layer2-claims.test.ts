@@ -99,8 +99,37 @@ void test("of two who take it at the same moment the lower one keeps it, and say
   claims.want(address, "at once", 0);
   claims.next(0);
   assert.equal(claims.announced(address, high, low, 100), false);
-  assert.deepEqual(claims.next(100).taken, [address]);
+  assert.deepEqual(claims.next(100), { ask: [], tell: [address], taken: [] });
   assert.equal(claims.announced(address, high, low, 400), true);
+});
+
+void test("what came here is told at once and four times more, and never after it was let go", () => {
+  const told = (claims: Claims): number[] => {
+    const times: number[] = [];
+    for (let now = 0; now < 6000; now += 50) if (claims.next(now).tell.length > 0) times.push(now);
+    return times;
+  };
+  const kept = createClaims();
+  kept.want(address, "at once", 0);
+  assert.deepEqual(told(kept), [0, 500, 1000, 2000, 4000]);
+  kept.tellAgain(0);
+  assert.deepEqual(told(kept), [500, 1000, 2000, 4000]);
+  const letGo: readonly ((claims: Claims) => void)[] = [
+    (claims) => claims.drop(address),
+    (claims) => {
+      claims.drop(address);
+      claims.want(address, "ask", 0);
+    },
+    (claims) => claims.restart(0),
+    (claims) => void claims.announced(address, low, high, 0),
+  ];
+  for (const how of letGo) {
+    const claims = createClaims();
+    claims.want(address, "at once", 0);
+    claims.next(0);
+    how(claims);
+    assert.deepEqual(told(claims), []);
+  }
 });
 
 void test("after a time away everything is asked for anew, and what is not wanted any more is forgotten", () => {

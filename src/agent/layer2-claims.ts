@@ -8,6 +8,7 @@
 //   minute and not by the second.
 // - Of two who said so at the same moment the one with the lower hardware address keeps it.
 //
+// Invariant: nobody is told of an address that is not held.
 // Not here: packets (layer2-port.ts), whose turn it is (layer2.ts), when a node counts as gone (layer2-peers.ts).
 
 import type { Address } from "../ip/address.ts";
@@ -18,6 +19,8 @@ export const askEveryMs = 50;
 const silence = { ms: 400, questions: 3 };
 /** Who still answers after so long is told to let go; then twice as long each time. */
 const patienceMs = { first: 2000, most: 60_000 };
+/** What came here is told at once, and again so much later: others may not have let go of it yet, or a switch not be open. */
+const againMs = [500, 1000, 2000, 4000];
 /** Who took an address so lately may have done so at the same moment as another. */
 const sameMomentMs = 300;
 /** Who was held up for so long has not waited meanwhile. */
@@ -39,8 +42,14 @@ export interface Claims {
   announced(address: Address, others: Mac, own: Mac, nowMs: number): boolean;
   /** Takes what nobody answers for: to be called when all that has arrived is told, and every `askEveryMs` while it asks. */
   settle(nowMs: number): void;
-  /** What is to be asked about now, and what has come to be held since the last call. */
-  next(nowMs: number): { readonly ask: readonly Address[]; readonly taken: readonly Address[] };
+  /** Others may not have heard it: all that is held is told again, after a while and a few times more. */
+  tellAgain(nowMs: number): void;
+  /** What is to be asked about now; what all of the link is to be told now; of that, what has come to be held since the last call. */
+  next(nowMs: number): {
+    readonly ask: readonly Address[];
+    readonly tell: readonly Address[];
+    readonly taken: readonly Address[];
+  };
   /** This node was away, and others may have taken what it held: it asks for everything anew. */
   restart(nowMs: number): void;
 }
@@ -61,6 +70,9 @@ interface Held {
   state: "held";
   sinceMs: number;
   patienceMs: number;
+  /** When it is to be told, the next time first. */
+  tellMs: readonly number[];
+  isTold: boolean;
 }
 
 export function createClaims(): Claims {
@@ -70,22 +82,18 @@ export function createClaims(): Claims {
     const asked = { silentSinceMs: nowMs, questions: 0, askedMs: -Infinity, settledMs: nowMs };
     claims.set(address, { state: "asking", ...asked, untilMs, patienceMs: patience });
   };
-  const hold = (address: Address, nowMs: number, patience: number): void =>
-    void claims.set(address, { state: "held", sinceMs: nowMs, patienceMs: patience });
-  const taken = new Set<Address>();
+  const hold = (address: Address, nowMs: number, patience: number): void => {
+    const tellMs = [nowMs, ...againAfter(nowMs)];
+    claims.set(address, { state: "held", sinceMs: nowMs, patienceMs: patience, tellMs, isTold: false });
+  };
   return {
     want(address, how, nowMs) {
       const claim = claims.get(address);
       if (claim?.state === "held") return;
-      if (how === "at once") {
-        hold(address, nowMs, patienceMs.first);
-        taken.add(address);
-      } else if (claim === undefined) ask(address, nowMs, patienceMs.first);
+      if (how === "at once") hold(address, nowMs, patienceMs.first);
+      else if (claim === undefined) ask(address, nowMs, patienceMs.first);
     },
-    drop(address) {
-      claims.delete(address);
-      taken.delete(address);
-    },
+    drop: (address) => void claims.delete(address),
     isHeld: (address) => claims.get(address)?.state === "held",
     held: () => [...claims].flatMap(([address, { state }]) => (state === "held" ? [address] : [])),
     isAsking: () => [...claims.values()].some(({ state }) => state === "asking"),
@@ -104,8 +112,8 @@ export function createClaims(): Claims {
         return false;
       }
       if (nowMs - claim.sinceMs < sameMomentMs && own < others) {
-        // Told again, for the other to hear.
-        taken.add(address);
+        // For the other to hear.
+        claim.tellMs = [nowMs, ...claim.tellMs];
         return false;
       }
       ask(address, nowMs, Math.min(2 * claim.patienceMs, patienceMs.most));
@@ -121,8 +129,10 @@ export function createClaims(): Claims {
         if (!isSilent && nowMs < claim.untilMs) continue;
         // One that nobody answers for has not been fought about.
         hold(address, nowMs, isSilent ? patienceMs.first : claim.patienceMs);
-        taken.add(address);
       }
+    },
+    tellAgain(nowMs) {
+      for (const claim of claims.values()) if (claim.state === "held") claim.tellMs = againAfter(nowMs);
     },
     next(nowMs) {
       const due = [...claims]
@@ -135,12 +145,23 @@ export function createClaims(): Claims {
         claim.askedMs = nowMs;
         claim.questions++;
       }
-      const now = [...taken].filter((address) => claims.get(address)?.state === "held");
-      taken.clear();
-      return { ask: due.map(({ address }) => address), taken: now };
+      const tell: Address[] = [];
+      const taken: Address[] = [];
+      for (const [address, claim] of claims) {
+        if (claim.state === "asking" || (claim.tellMs[0] ?? Infinity) > nowMs) continue;
+        tell.push(address);
+        if (!claim.isTold) taken.push(address);
+        claim.isTold = true;
+        claim.tellMs = claim.tellMs.filter((each) => each > nowMs);
+      }
+      return { ask: due.map(({ address }) => address), tell, taken };
     },
     restart(nowMs) {
       for (const [address, claim] of claims) if (claim.state === "held") ask(address, nowMs, patienceMs.first);
     },
   };
+}
+
+function againAfter(nowMs: number): readonly number[] {
+  return againMs.map((delayMs) => nowMs + delayMs);
 }

@@ -4,8 +4,8 @@
 // Nobody begins to answer while another still does, as far as both hear each other (layer2-claims.ts).
 //
 // Invariants: no address is on any link (the node's Program translates packets to it, whoever they are sent to); a node whose link carries
-// nothing holds nothing; nothing is sent and no socket is open while no address has this node as a candidate; an agent that was held up
-// answers for nothing before it has asked who does now.
+// nothing holds nothing; nothing is sent and no socket is open while no address has this node as a candidate; nothing is announced before
+// all that had arrived was read; an agent that was held up answers for nothing before it has asked who does now.
 // Not here: who the candidates are (load-balancers.ts, model/layer2.ts), when a node counts as gone (layer2-peers.ts), frames (layer2-port.ts).
 
 import { familyOf, type Address, type Family } from "../ip/address.ts";
@@ -46,8 +46,6 @@ export interface Layer2Options {
 
 /** How often what was heard is judged. */
 const judgeEveryMs = 250;
-/** After an address came here it is told at once, and again so much later: others may not have let go of it yet, or a switch not be open. */
-const againMs = [500, 1000, 2000, 4000];
 /** Who has not looked for so long may have been given up by others (layer2-peers.ts), and answers no questions. */
 const heldUpMs = 1200;
 /** Who asks for the first time since so long could not reach us before: what we told meanwhile it has not heard. */
@@ -61,8 +59,6 @@ export function startLayer2({ node, namespace, kernel, log }: Layer2Options): La
   const claims = createClaims();
   const macs = new Map<string, Mac>();
   const askers = new Map<Mac, number>();
-  /** When held addresses are to be told again. */
-  const due = new Map<Address, number[]>();
   let view: Layer2View = { places: [], candidates: new Map(), ranges: [], nodes: new Map() };
   let known: ReadonlySet<Address> = new Set();
   let rivals: ReadonlyMap<string, Rival> = new Map();
@@ -70,6 +66,7 @@ export function startLayer2({ node, namespace, kernel, log }: Layer2Options): La
   let owners: ReadonlyMap<Address, string> = new Map();
   let timer: NodeJS.Timeout | undefined;
   let asking: NodeJS.Timeout | undefined;
+  let soon: NodeJS.Immediate | undefined;
   let nextProbeMs = 0;
   let lookedMs = performance.now();
   /** Rivals that have just been given up. */
@@ -79,12 +76,10 @@ export function startLayer2({ node, namespace, kernel, log }: Layer2Options): La
   const refused = new Set<string>();
 
   const portOf = (address: Address): Layer2Port | undefined => ports.get(familyOf(address));
-  const tell = (address: Address): void => portOf(address)?.announce(address);
-  const tellAgain = (address: Address, nowMs: number): void =>
-    void due.set(
-      address,
-      againMs.map((delayMs) => nowMs + delayMs),
-    );
+  const letGo = (address: Address): void => {
+    if (claims.isHeld(address)) log(`${address}: not announced here any more: ${whyNot(address)}`);
+    claims.drop(address);
+  };
   /** Their first question after a silence: what was told in between did not reach them. */
   const heardAsker = (mac: Mac): void => {
     const now = performance.now();
@@ -93,7 +88,7 @@ export function startLayer2({ node, namespace, kernel, log }: Layer2Options): La
     if (before !== undefined && now - before < strangerMs) return;
     if (now - allToldMs < strangerMs) return;
     allToldMs = now;
-    for (const address of claims.held()) tellAgain(address, now);
+    claims.tellAgain(now);
   };
   const judge = (nowMs: number): readonly string[] => {
     const changed = peers.judge(nowMs);
@@ -116,7 +111,7 @@ export function startLayer2({ node, namespace, kernel, log }: Layer2Options): La
       if (macs.get(key) === mac) peers.heard(key, "agent", now);
     }
     // What another node takes back is let go at once: it has told everybody.
-    if (judge(now).length > 0) decide();
+    if (judge(now).length > 0) letGoOfOthers();
   };
   /** One before us that was given up is heard of: without waiting for the next round its agent is asked whether it is there. */
   const heardOf = (mac: Mac): void => {
@@ -126,11 +121,10 @@ export function startLayer2({ node, namespace, kernel, log }: Layer2Options): La
     heardOf(mac);
     const own = portOf(address)?.place.mac ?? mac;
     if (own === mac) return;
-    if (claims.announced(address, mac, own, performance.now())) {
-      due.delete(address);
+    if (claims.announced(address, mac, own, performance.now()))
       log(`${address}: not announced here any more: ${mac} says that it has it`);
-    }
-    step();
+    // There may be more to read.
+    soon ??= setImmediate(step);
   };
 
   const askAgent = (key: string): void => {
@@ -158,14 +152,12 @@ export function startLayer2({ node, namespace, kernel, log }: Layer2Options): La
     const ranked = view.candidates.get(address) ?? [];
     return ranked.slice(0, ranked.indexOf(node));
   };
+  const letGoOfOthers = (): void => {
+    for (const address of claims.held()) if (!known.has(address) || !carries || !turnOf(address)) letGo(address);
+  };
   const decide = (): void => {
     const now = performance.now();
-    for (const address of claims.held()) {
-      if (known.has(address) && carries && turnOf(address)) continue;
-      claims.drop(address);
-      due.delete(address);
-      log(`${address}: not announced here any more: ${whyNot(address)}`);
-    }
+    letGoOfOthers();
     for (const address of known) {
       if (!carries || !turnOf(address)) {
         claims.drop(address);
@@ -175,16 +167,25 @@ export function startLayer2({ node, namespace, kernel, log }: Layer2Options): La
       claims.want(address, isLost ? "at once" : "ask", now);
     }
     lost.clear();
-    step();
   };
-  /** Asks for what is wanted, and takes what nobody answers for. */
-  const step = (): void => {
+  /** What has come meanwhile: others may have taken what was held here. */
+  const catchUp = (): number => {
     const now = performance.now();
-    const { ask, taken } = claims.next(now);
+    for (const port of ports.values()) port.look();
+    if (now - lookedMs >= heldUpMs) claims.restart(now);
+    lookedMs = now;
+    return now;
+  };
+  /** Asks for what is wanted, takes what nobody answers for, and tells what is held. */
+  const step = (): void => {
+    clearImmediate(soon);
+    soon = undefined;
+    const now = catchUp();
+    claims.settle(now);
+    const { ask, tell, taken } = claims.next(now);
     for (const address of ask) portOf(address)?.askAll(address);
+    for (const address of tell) portOf(address)?.announce(address);
     for (const address of taken) {
-      tell(address);
-      tellAgain(address, now);
       const names = before(address);
       log(`${address}: announced here${names.length === 0 ? "" : `, for nothing is heard of ${names.join(", ")}`}`);
     }
@@ -192,21 +193,17 @@ export function startLayer2({ node, namespace, kernel, log }: Layer2Options): La
       clearInterval(asking);
       asking = undefined;
     } else if (asking === undefined) {
-      asking = setInterval(settle, askEveryMs);
+      asking = setInterval(step, askEveryMs);
       asking.unref();
     }
-  };
-  const settle = (): void => {
-    for (const port of ports.values()) port.look();
-    claims.settle(performance.now());
-    step();
   };
   const whyNot = (address: Address): string => {
     if (!carries) return "the link carries nothing";
     const ranked = view.candidates.get(address) ?? [];
     if (ranked.length === 0) return "nobody asks for it";
     const next = ranked.find((name) => name !== node && isThere(name, address));
-    return next === undefined ? "this node cannot" : `${next} does`;
+    if (next !== undefined) return `${next} does`;
+    return known.has(address) ? "the node is at another place of the link" : "this node may not";
   };
 
   const checkCarrier = (nowMs: number): void => {
@@ -219,11 +216,7 @@ export function startLayer2({ node, namespace, kernel, log }: Layer2Options): La
     if (now) peers.restart(nowMs);
   };
   const turn = (): void => {
-    const now = performance.now();
-    // What has come meanwhile is not answered: others may have taken what was held here.
-    for (const port of ports.values()) port.look();
-    if (now - lookedMs >= heldUpMs) claims.restart(now);
-    lookedMs = now;
+    const now = catchUp();
     judge(now);
     if (now >= nextProbeMs) {
       nextProbeMs = Math.max(nextProbeMs + probeEveryMs, now + judgeEveryMs);
@@ -231,13 +224,7 @@ export function startLayer2({ node, namespace, kernel, log }: Layer2Options): La
       probe();
     }
     decide();
-    for (const [address, times] of due) {
-      const later = times.filter((each) => each > now);
-      if (later.length === times.length) continue;
-      tell(address);
-      if (later.length === 0) due.delete(address);
-      else due.set(address, later);
-    }
+    step();
   };
 
   const openPorts = (places: readonly PortPlace[]): void => {
@@ -248,8 +235,7 @@ export function startLayer2({ node, namespace, kernel, log }: Layer2Options): La
       ports.delete(family);
       macs.clear();
       // Everything is told anew from the new place.
-      for (const address of known) if (familyOf(address) === family) claims.drop(address);
-      for (const address of claims.held()) if (familyOf(address) === family) claims.drop(address);
+      for (const address of new Set([...known, ...claims.held()])) if (familyOf(address) === family) letGo(address);
     }
     for (const [family, place] of wanted) {
       if (ports.has(family)) continue;
@@ -278,7 +264,7 @@ export function startLayer2({ node, namespace, kernel, log }: Layer2Options): La
   };
 
   const update = (next: Layer2View): void => {
-    const now = performance.now();
+    const now = catchUp();
     view = next;
     const knownBefore = known;
     known = new Set([...view.candidates].flatMap(([address, names]) => (names.includes(node) ? [address] : [])));
@@ -306,6 +292,7 @@ export function startLayer2({ node, namespace, kernel, log }: Layer2Options): La
     }
     checkCarrier(now);
     decide();
+    step();
     if (known.size === 0) {
       clearInterval(timer);
       timer = undefined;
@@ -313,7 +300,6 @@ export function startLayer2({ node, namespace, kernel, log }: Layer2Options): La
       timer = setInterval(turn, judgeEveryMs);
       timer.unref();
       nextProbeMs = now;
-      lookedMs = now;
       turn();
     }
   };
@@ -323,6 +309,7 @@ export function startLayer2({ node, namespace, kernel, log }: Layer2Options): La
     close() {
       clearInterval(timer);
       clearInterval(asking);
+      clearImmediate(soon);
       for (const port of ports.values()) port.close();
       ports.clear();
       for (const address of claims.held()) claims.drop(address);

@@ -393,16 +393,14 @@ function record(client: Machine, address: Address, said: (mac: Mac) => void): { 
     const message = protocol === "arp" ? undefined : decodeNeighbourMessage(frame);
     if (message?.kind === "advertisement" && message.target === address) said(message.targetMac ?? message.source);
   };
-  const sockets = (["answered", "asked"] as const).map((kind) =>
-    openPacketSocket(client.namespace, {
-      link: index,
-      linkName: "eth0",
-      wanted: { kind, protocol, about: [hostPrefix(address)] },
-      came,
-      most: { frames: 5000, spanMs: 250 },
-    }),
-  );
-  const [sender] = sockets;
+  // One socket for all of it: which of two began first is what is to be known.
+  const socket = openPacketSocket(client.namespace, {
+    link: index,
+    linkName: "eth0",
+    wanted: { kind: "said", protocol, about: [hostPrefix(address)] },
+    came,
+    most: { frames: 5000, spanMs: 250 },
+  });
   let askers = 0;
   return {
     ask() {
@@ -414,11 +412,9 @@ function record(client: Machine, address: Address, said: (mac: Mac) => void): { 
         protocol === "arp"
           ? encodeArp(arpRequest(from, address))
           : encodeNeighbourMessage(neighbourSolicitation(from, address));
-      assert.ok(sender?.send(question));
+      assert.ok(socket.send(question));
     },
-    close() {
-      for (const socket of sockets) socket.close();
-    },
+    close: () => socket.close(),
   };
 }
 

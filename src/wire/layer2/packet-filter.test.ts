@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { arpAnswer, arpRequest, encodeArp } from "./arp.ts";
+import { arpAnnouncement, arpAnswer, arpRequest, encodeArp } from "./arp.ts";
 import { encodeNeighbourMessage, neighbourAnswer, neighbourSolicitation } from "./neighbour-discovery.ts";
 import { encodeFilter, filterPrefixesMax, packetFilter, type FilterInstruction } from "./packet-filter.ts";
 
@@ -54,6 +54,12 @@ void test("ARP: questions about these, answers of these, and nothing of other st
   assert.ok(run(answered, answer("192.0.2.7")) > 0);
   assert.equal(run(answered, answer("192.0.2.8")), 0);
   assert.equal(run(answered, request("192.0.2.7")), 0);
+  const said = packetFilter({ kind: "said", protocol: "arp", about });
+  const announcement = (of: string): Uint8Array => encodeArp(arpAnnouncement(asker.mac, of));
+  assert.ok(run(said, answer("192.0.2.7")) > 0);
+  assert.ok(run(said, announcement("192.0.2.7")) > 0);
+  assert.equal(run(said, announcement("192.0.2.8")), 0);
+  assert.equal(run(said, request("192.0.2.7")), 0);
   assert.equal(run(asked, request("192.0.2.7").subarray(0, 30)), 0);
 });
 

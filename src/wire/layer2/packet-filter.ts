@@ -20,7 +20,9 @@ export type Wanted =
   /** Questions about addresses, of whomever. */
   | { readonly kind: "asked"; readonly protocol: "arp" | "ipv6"; readonly about: readonly Prefix[] }
   /** Answers of these. */
-  | { readonly kind: "answered"; readonly protocol: "arp" | "ipv6"; readonly about: readonly Prefix[] };
+  | { readonly kind: "answered"; readonly protocol: "arp" | "ipv6"; readonly about: readonly Prefix[] }
+  /** Whatever these say, answers and announcements, in the order in which they came. */
+  | { readonly kind: "said"; readonly protocol: "arp" | "ipv6"; readonly about: readonly Prefix[] };
 
 /** Prefixes that a filter holds: more make it longer than the kernel's 4096 instructions (BPF_MAXINSNS). */
 export const filterPrefixesMax = { arp: 1000, ipv6: 300 } as const;
@@ -30,13 +32,13 @@ export function packetFilter({ kind, protocol, about }: Wanted): readonly Filter
   if (about.length > filterPrefixesMax[protocol])
     throw new RangeError(`a packet filter for ${about.length} prefixes; ${filterPrefixesMax[protocol]} fit`);
   const at = places[protocol];
+  const type = at[kind];
   const start = [
     load(word, PACKET_TYPE),
     // Other stations' frames come with a promiscuous card.
     ...unless({ code: JGT, value: PACKET_MULTICAST, wanted: false }),
     ...(protocol === "ipv6" ? [load(byte, at.nextHeader), ...unless({ code: JEQ, value: ICMPV6, wanted: true })] : []),
-    load(at.typeWidth, at.type),
-    ...unless({ code: JEQ, value: at[kind], wanted: true }),
+    ...(type === undefined ? [] : [load(at.typeWidth, at.type), ...unless({ code: JEQ, value: type, wanted: true })]),
   ];
   return [...start, ...about.flatMap((prefix) => matches(prefix, kind === "asked" ? at.target : at.answerer)), ret(0)];
 }
@@ -76,6 +78,8 @@ const places = {
     typeWidth: half,
     asked: 1,
     answered: 2,
+    // Announcements are requests.
+    said: undefined,
     target: frameHeaderBytes + 24,
     answerer: frameHeaderBytes + 14,
   },
@@ -86,6 +90,7 @@ const places = {
     typeWidth: byte,
     asked: 135,
     answered: 136,
+    said: 136,
     target: frameHeaderBytes + 48,
     answerer: frameHeaderBytes + 48,
   },
