@@ -99,20 +99,27 @@ function visitTcp(
       }
       // Idleness after the connection stands ends it, and is no failure.
       if (timeoutMs !== undefined) socket.setTimeout(timeoutMs, () => socket.destroy());
-      converse(socket);
-      socket.once("close", () => resolve());
+      converse(socket, false);
+      socket.once("close", () => {
+        process.stdin.destroy();
+        resolve();
+      });
     });
   });
 }
 
-function converse(socket: net.Socket): void {
-  socket.on("data", (chunk) => void process.stdout.write(chunk));
+/** Both ways, until both sides have ended theirs. A listener ends with the other side, and so does who sits at a terminal. */
+function converse(socket: net.Socket, isListener: boolean): void {
+  const { stdin, stdout } = process;
+  const say = (chunk: Uint8Array): void => void socket.write(chunk);
+  const end = (): void => void socket.end();
+  socket.on("data", (chunk) => void stdout.write(chunk));
   socket.on("end", () => {
-    socket.end();
-    process.stdin.destroy();
+    if (isListener || stdin.isTTY) end();
   });
-  process.stdin.on("data", (chunk) => void socket.write(chunk));
-  process.stdin.on("end", () => socket.end());
+  socket.once("close", () => stdin.off("data", say).off("end", end));
+  if (stdin.readableEnded) return end();
+  stdin.on("data", say).on("end", end);
 }
 
 /** A datagram, then whatever comes back, until it is quiet or as many have come as `-W` says. Port unreachable is a failure. */
@@ -167,11 +174,13 @@ function listenTcp(port: number, address: string | undefined, options: ParsedOpt
       if (options.has("v"))
         process.stderr.write(`Connection received on ${socket.remoteAddress} ${socket.remotePort}\n`);
       socket.on("error", () => socket.destroy());
-      converse(socket);
-      if (!options.has("k")) {
-        server.close();
-        socket.once("close", () => resolve(0));
-      }
+      converse(socket, true);
+      if (options.has("k")) return;
+      server.close();
+      socket.once("close", () => {
+        process.stdin.destroy();
+        resolve(0);
+      });
     });
     server.once("error", (error: NodeJS.ErrnoException) => {
       process.stderr.write(`nc: ${error.code === "EADDRINUSE" ? "Address already in use" : error.message}\n`);

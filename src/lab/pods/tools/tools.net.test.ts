@@ -126,6 +126,13 @@ test("nc: looks at ports, talks TCP and UDP, listens", async () => {
     "/opt/fairlead/bin/nc -l -p 9000 < /dev/null & for i in 1 2 3 4 5 6 7 8 9; do echo hi | /opt/fairlead/bin/nc -N 127.0.0.1 9000 2>/dev/null && break; sleep 0.1; done; wait",
   ]);
   assert.equal(both.out, "hi\n");
+  // A listener that has nothing to say ends its side at once; what the other says later still comes.
+  const late = await sh([
+    "sh",
+    "-c",
+    "/opt/fairlead/bin/nc -l -p 9001 < /dev/null & for i in 1 2 3 4 5 6 7 8 9; do { sleep 0.3; echo late; } | /opt/fairlead/bin/nc -N 127.0.0.1 9001 2>/dev/null && break; sleep 0.1; done; wait",
+  ]);
+  assert.equal(late.out, "late\n");
 });
 
 test("ping: answers, losses, statistics", async () => {
