@@ -12,6 +12,7 @@ import type { Pod } from "../kube/kinds.ts";
 import type { ObjectApi } from "./api/api.ts";
 import { StatusError } from "./api/store.ts";
 import { systemClock } from "../watch/clock.ts";
+import { observed } from "./controllers/conditions.ts";
 import { podCidrsOf } from "./node-object.ts";
 import { keepNode, nodeCapacity } from "./pods/node-status.ts";
 
@@ -172,6 +173,7 @@ function recordStatus(
     reason: recordReason,
     message: recordMessage,
     lastTransitionTime: time,
+    ...observed(pod),
   });
   const state = done
     ? { terminated: { exitCode: 0, reason: recordReason, message: recordMessage, startedAt: time, finishedAt: time } }

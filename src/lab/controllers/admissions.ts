@@ -33,9 +33,9 @@ const defaultServiceAccounts: Admission = ({ operation, object }) => {
   return { ...pod, spec };
 };
 
-/** Gives every new pod the tolerations that keep it on a silent node for five minutes (plugin/pkg/admission/defaulttolerationseconds). */
+/** Gives every pod that is written the tolerations that keep it on a silent node for five minutes (plugin/pkg/admission/defaulttolerationseconds). */
 const defaultTolerations: Admission = ({ operation, object }) => {
-  if (operation !== "create" || object.kind !== "Pod" || object.apiVersion !== "v1") return object;
+  if (operation === "delete" || object.kind !== "Pod" || object.apiVersion !== "v1") return object;
   const pod = object as Pod;
   const spec = rememberedChange(pod.spec, "default tolerations", () => withTolerations(pod.spec));
   return spec === pod.spec ? pod : { ...pod, spec };

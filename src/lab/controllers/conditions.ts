@@ -1,6 +1,7 @@
 // Status conditions: finding and setting them the way Kubernetes does.
 
 import type { Condition } from "../../kube/kinds.ts";
+import type { KubeObject } from "../../kube/object.ts";
 import { timeText } from "../../watch/clock.ts";
 
 export function conditionOf(conditions: readonly Condition[] | undefined, type: string): Condition | undefined {
@@ -32,6 +33,11 @@ export function withCondition(
     lastTransitionTime: before?.status === condition.status ? (before.lastTransitionTime ?? now) : now,
   };
   return before === undefined ? [...list, after] : list.map((each) => (each === before ? after : each));
+}
+
+/** What a condition says it was made of; nothing for an object without generations. */
+export function observed({ metadata }: KubeObject): { readonly observedGeneration?: number } {
+  return metadata.generation === undefined ? {} : { observedGeneration: metadata.generation };
 }
 
 /** The list without a condition. */

@@ -6,7 +6,7 @@ import { sameJson } from "../../kube/equal.ts";
 import { keyOf, type KubeObject } from "../../kube/object.ts";
 import { selects } from "../../kube/selector.ts";
 import { timeMs } from "../../watch/clock.ts";
-import { withCondition } from "./conditions.ts";
+import { observed, withCondition } from "./conditions.ts";
 import type { Objects } from "./objects.ts";
 import { controllerOf, isReady, isTerminating } from "./pod-state.ts";
 import {
@@ -63,7 +63,7 @@ function statusOf(
   nowMs: number,
 ): { readonly status: PodDisruptionBudgetStatus; readonly waitsMs: number | undefined } {
   const { spec, status: before, metadata } = budget;
-  const { namespace = "", generation } = metadata;
+  const { namespace = "" } = metadata;
   const selected = objects.inNamespace(pods, namespace).filter((pod) => selects(spec?.selector, pod.metadata.labels));
   const { letGo, waitsMs } = stillGoing(before?.disruptedPods ?? {}, selected, nowMs);
   const healthy = selected.filter(
@@ -71,7 +71,6 @@ function statusOf(
   ).length;
   const { expected, desired } = wanted(spec, selected, objects);
   const allowed = expected > 0 ? Math.max(0, healthy - desired) : 0;
-  const generations = generation === undefined ? {} : { observedGeneration: generation };
   const conditions = withCondition(
     before?.conditions,
     {
@@ -79,13 +78,13 @@ function statusOf(
       status: allowed > 0 ? "True" : "False",
       reason: allowed > 0 ? "SufficientPods" : "InsufficientPods",
       message: "",
-      ...generations,
+      ...observed(budget),
     },
     nowMs,
   );
   const status = {
     ...(Object.keys(letGo).length === 0 ? {} : { disruptedPods: letGo }),
-    ...generations,
+    ...observed(budget),
     disruptionsAllowed: allowed,
     currentHealthy: healthy,
     desiredHealthy: desired,

@@ -128,6 +128,13 @@ void describe("pods as they are admitted", () => {
         ["node.kubernetes.io/not-ready", 300],
       ],
     );
+    // A client that writes its own list over it forgets them.
+    const own = { key: "own", operator: "Exists" as const };
+    cluster.edit(pods, "p", (pod) => ({ ...pod, spec: { ...pod.spec, tolerations: [toleration, own] } }));
+    assert.deepEqual(
+      cluster.must(pods, "p").spec.tolerations?.map(({ key }) => key),
+      ["node.kubernetes.io/unreachable", "own", "node.kubernetes.io/not-ready"],
+    );
     cluster.close();
   });
 });

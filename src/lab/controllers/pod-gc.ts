@@ -3,7 +3,7 @@
 
 import type { Pod } from "../../kube/kinds.ts";
 import { keyOf } from "../../kube/object.ts";
-import { withCondition } from "./conditions.ts";
+import { observed, withCondition } from "./conditions.ts";
 import { isFinished, isTerminating } from "./pod-state.ts";
 import { nodes, pods } from "./resources.ts";
 import { on, type Cluster, type Controller } from "./runtime.ts";
@@ -39,6 +39,7 @@ export function podGarbageCollector(cluster: Cluster): Controller {
         status: "True",
         reason: "DeletionByPodGC",
         message: "PodGC: node no longer exists",
+        ...observed(pod),
       },
       clock.now(),
     );

@@ -7,7 +7,7 @@ import type { Node, Pod, Taint } from "../../kube/kinds.ts";
 import { keyOf } from "../../kube/object.ts";
 import { sameJson } from "../../kube/equal.ts";
 import { timeMs } from "../../watch/clock.ts";
-import { withCondition } from "./conditions.ts";
+import { observed, withCondition } from "./conditions.ts";
 import { isFinished, isTerminating } from "./pod-state.ts";
 import { nodes, pods } from "./resources.ts";
 import { on, type Cluster, type Controller } from "./runtime.ts";
@@ -43,7 +43,7 @@ export function taintEvictionController(cluster: Cluster): Controller {
           ...pod.status,
           conditions: withCondition(
             pod.status?.conditions,
-            { type: "DisruptionTarget", status: "True", reason: "DeletionByTaintManager", message },
+            { type: "DisruptionTarget", status: "True", reason: "DeletionByTaintManager", message, ...observed(pod) },
             clock.now(),
           ),
         },

@@ -14,8 +14,6 @@ import type { ConfigMap, Pod, Secret, Service } from "../../kube/kinds.ts";
 import type { ObjectApi } from "../api/api.ts";
 import type { WatchEvent } from "../api/store.ts";
 import { systemClock, type Clock } from "../../watch/clock.ts";
-import { isFinished } from "../controllers/pod-state.ts";
-import { hostPortsClash, hostPortsOf } from "../controllers/scheduler/placements.ts";
 import { createBackoff } from "./backoff.ts";
 import type { ContainerProcess } from "./container.ts";
 import type { Lookups } from "./env.ts";
@@ -25,6 +23,7 @@ import type { Images } from "./images/images.ts";
 import { listenersOf, type Listener } from "./listeners.ts";
 import { createLogStore, type LogOptions, type LogReader } from "./logs.ts";
 import { keepNode, nodeCapacity } from "./node-status.ts";
+import { rejectionOf, type Rejection } from "./rejection.ts";
 import { logPod, type ContainerRunner } from "./runner.ts";
 import { createToolbox } from "./toolbox.ts";
 import type { TokenRequest } from "./volumes.ts";
@@ -130,19 +129,13 @@ export function startKubelet(options: KubeletOptions): Kubelet {
   for (const [uid, worker] of workers) if (!present.has(uid)) void worker.gone();
   sweep(context, present);
 
-  /** Bound here past the scheduler (spec.nodeName), and there is no place for it: it fails (pkg/kubelet/lifecycle/predicate.go). */
-  const reject = (pod: Pod): void => {
-    const message =
-      "Pod was rejected: Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports";
-    events.record(pod, "Warning", "NodePorts", message);
+  const reject = (pod: Pod, { reason, message }: Rejection): void => {
+    events.record(pod, "Warning", reason, message);
     const there = storedPod(api, pod);
     if (there === undefined) return;
     const { status } = there;
-    api.updateStatus({ ...there, status: { ...status, phase: "Failed", reason: "NodePorts", message } });
+    api.updateStatus({ ...there, status: { ...status, phase: "Failed", reason, message } });
   };
-  const hasNoRoom = (pod: Pod): boolean =>
-    hostPortsOf(pod).length > 0 &&
-    [...workers.values()].some((other) => !isFinished(other.pod) && hostPortsClash(pod, other.pod));
   const podEvent = (event: WatchEvent): void => {
     if (event.type === "BOOKMARK") return;
     const pod = event.object as Pod;
@@ -151,12 +144,15 @@ export function startKubelet(options: KubeletOptions): Kubelet {
     const worker = workers.get(uid);
     if (event.type === "DELETED") void worker?.gone();
     else if (worker !== undefined) worker.update(pod);
-    else if (isNew(pod) && hasNoRoom(pod)) reject(pod);
-    else
+    else {
+      const others = (): readonly Pod[] => [...workers.values()].map((other) => other.pod);
+      const rejection = isNew(pod) ? rejectionOf(pod, others) : undefined;
+      if (rejection !== undefined) return reject(pod, rejection);
       workers.set(
         uid,
         startPodWorker(context, pod, () => void workers.delete(uid)),
       );
+    }
   };
   const objectEvent =
     (kind: string) =>

@@ -120,6 +120,16 @@ test("conditions of a pod that comes up, runs and completes", () => {
   ]);
 });
 
+test("the status and each of the kubelet's conditions say of which generation they are", () => {
+  const before = pod({}, { conditions: [{ type: "gate", status: "True", observedGeneration: 1 }] });
+  const status = statusOf([record(running)], { ...before, metadata: { ...before.metadata, generation: 3 } });
+  assert.equal(status.observedGeneration, 3);
+  assert.deepEqual(
+    status.conditions?.map(({ type, observedGeneration }) => `${type} ${observedGeneration}`),
+    ["PodReadyToStartContainers 3", "Initialized 3", "Ready 3", "ContainersReady 3", "PodScheduled 3", "gate 1"],
+  );
+});
+
 test("transition times change only with the status, conditions of others are kept", () => {
   const before = statusOf([record(running)]);
   const gate = { type: "example.com/gate", status: "True" } as const;

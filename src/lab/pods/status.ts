@@ -44,14 +44,19 @@ export function podStatus(input: StatusInput): PodStatus {
   const ephemeral = records.filter(({ role }) => role === "ephemeral");
   const apps = records.filter(({ role }) => role === "app");
   const previous = pod.status?.conditions ?? [];
-  const own = kubeletConditions(input, phase).map((condition) => withTransition(condition, previous, input.now));
+  const { generation } = pod.metadata;
+  const observed = generation === undefined ? {} : { observedGeneration: generation };
+  const own = kubeletConditions(input, phase).map((condition) => ({
+    ...withTransition(condition, previous, input.now),
+    ...observed,
+  }));
   const others = previous.filter(({ type }) => !own.some((condition) => condition.type === type));
   const [podIp] = podIps;
   const [hostIp] = hostIps;
   return {
     ...(pod.status?.qosClass === undefined ? {} : { qosClass: pod.status.qosClass }),
     ...(pod.status?.nominatedNodeName === undefined ? {} : { nominatedNodeName: pod.status.nominatedNodeName }),
-    ...(pod.metadata.generation === undefined ? {} : { observedGeneration: pod.metadata.generation }),
+    ...observed,
     phase,
     conditions: [...own, ...others],
     ...(failed === undefined ? {} : failed),

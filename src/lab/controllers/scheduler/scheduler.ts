@@ -7,7 +7,7 @@
 import { sameJson } from "../../../kube/equal.ts";
 import type { Node, Pod } from "../../../kube/kinds.ts";
 import { keyOf } from "../../../kube/object.ts";
-import { withCondition } from "../conditions.ts";
+import { observed, withCondition } from "../conditions.ts";
 import { matchesRequiredNodeAffinity, preferredNodeAffinity } from "../node-affinity.ts";
 import type { Change, Objects } from "../objects.ts";
 import { controllerOf, isFinished, isTerminating } from "../pod-state.ts";
@@ -53,7 +53,7 @@ export function schedulerController(cluster: Cluster): Controller {
   const refuse = (pod: Pod, reason: "Unschedulable" | "SchedulingGated", message: string): void => {
     const conditions = withCondition(
       pod.status?.conditions,
-      { type: "PodScheduled", status: "False", reason, message },
+      { type: "PodScheduled", status: "False", reason, message, ...observed(pod) },
       clock.now(),
     );
     if (conditions === pod.status?.conditions) return;
