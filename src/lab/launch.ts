@@ -4,7 +4,7 @@
 // Not here: what the daemon does (daemon.ts), what it is asked (control.ts).
 
 import { spawn } from "node:child_process";
-import { closeSync, existsSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { closeSync, existsSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { createServer, type Server, type Socket } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
@@ -63,10 +63,12 @@ export async function launchDaemon(
   for (const each of published) each.close();
   helper.unref();
   closeSync(log);
-  if (child.pid !== undefined)
-    writeFileSync(paths.pid, JSON.stringify({ ...processOf(child.pid), helper: processOf(helper.pid) }), {
-      mode: 0o600,
-    });
+  if (child.pid !== undefined) {
+    // There whole or not at all: who is killed here must not leave a lab that nobody finds.
+    const draft = `${paths.pid}.new`;
+    writeFileSync(draft, JSON.stringify({ ...processOf(child.pid), helper: processOf(helper.pid) }), { mode: 0o600 });
+    renameSync(draft, paths.pid);
+  }
   try {
     await readUntilReady(child, paths, options.progress);
   } catch (error) {
