@@ -6,7 +6,7 @@ import { finishAnswer, type FinishedAnswer } from "../wire/dns/answer.ts";
 import { rcodes } from "../wire/dns/message.ts";
 import type { DnsName } from "../wire/dns/name.ts";
 import { recordTypeName, type DnsRecord } from "../wire/dns/record.ts";
-import { denial, lookup, type ZoneAnswer } from "./zone-lookup.ts";
+import { lookup, type ZoneAnswer } from "./zone-lookup.ts";
 import { createMemory } from "./zone-memory.ts";
 import type { Zone } from "./zone.ts";
 
@@ -19,9 +19,9 @@ export interface ZoneFinishedAnswer extends FinishedAnswer {
   readonly isAlias?: true;
 }
 
-/** The finished answer to a question (`name` in lower case, no final dot), or undefined where others must be asked. */
-export function finishedAnswer(zone: Zone, name: DnsName, type: number): ZoneFinishedAnswer | undefined {
-  const found = lookup(zone, name, recordTypeName(type));
+/** The finished answer to a question (`name` in lower case, no final dot), or undefined where others must be asked; `cut` as in lookup. */
+export function finishedAnswer(zone: Zone, name: DnsName, type: number, cut?: DnsName): ZoneFinishedAnswer | undefined {
+  const found = lookup(zone, name, recordTypeName(type), cut);
   return found === undefined ? undefined : finished(found, name, type);
 }
 
@@ -65,11 +65,6 @@ function numberOf(text: string, from: number, to: number): number {
   let hash = 0x811c9dc5;
   for (let i = from; i < to; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
   return (hash ^ (hash >>> 15)) | 1;
-}
-
-/** "No such name" as bytes, by the zone named `cut`. */
-export function finishedDenial(zone: Zone, cut: DnsName, name: DnsName, type: number): ZoneFinishedAnswer {
-  return finished(denial(zone, cut), name, type);
 }
 
 /** Of each type. Pods' IPv6 names have many spellings, so even what exists needs a bound. */

@@ -26,19 +26,17 @@ export interface ZoneAnswer {
   readonly continueAt?: DnsName;
 }
 
-/** The answer to a question (any case, final dot allowed), or undefined where the name is not the zone's and others must be asked. */
-export function lookup(zone: Zone, name: DnsName, type: RecordType): ZoneAnswer | undefined {
+/**
+ * The answer to a question (any case, final dot allowed), or undefined where the name is not the zone's and others must be asked.
+ * With `cut`, a reverse zone, all names in it are the zone's.
+ */
+export function lookup(zone: Zone, name: DnsName, type: RecordType, cut?: DnsName): ZoneAnswer | undefined {
   const asked = lowerName(name);
-  const authority = authorityOf(zone, asked);
-  const node = findNode(zone, asked);
+  const authority = cut ?? authorityOf(zone, asked);
+  const node = asked === cut ? apexNode(zone, cut) : findNode(zone, asked);
   // An address of ours may have a name although its range is another's (host network pods).
   if (authority === undefined && (node === undefined || node.records.length === 0)) return undefined;
   return follow(zone, asked, node, type, authority ?? asked);
-}
-
-/** "No such name", by a zone whose names are these and that one: what the ranges do not hold. */
-export function denial(zone: Zone, cut: DnsName): ZoneAnswer {
-  return { rcode: "NXDOMAIN", answers: [], authority: [soaOf(zone, cut)], additional: [], origin: undefined };
 }
 
 /** Every name of the zone, in an order fit for reading. */
@@ -94,7 +92,9 @@ function additionalOf(zone: Zone, records: readonly ZoneRecord[]): ZoneRecord[] 
   for (const { data } of records) {
     if ((data.kind !== "SRV" && data.kind !== "NS") || seen.has(data.target)) continue;
     seen.add(data.target);
-    for (const record of findNode(zone, data.target)?.records ?? [])
+    // The server's own name has its addresses also where its Service is not shown.
+    const node = findNode(zone, data.target) ?? (data.kind === "NS" ? serverNode(zone, data.target) : undefined);
+    for (const record of node?.records ?? [])
       if (record.data.kind === "A" || record.data.kind === "AAAA") additional.push(record);
   }
   return additional;
@@ -218,20 +218,14 @@ function fixedNodes(zone: Zone): ReadonlyMap<DnsName, ZoneNode> {
   const known = knownFixed.get(zone);
   if (known !== undefined) return known;
   const { domain } = zone.settings;
-  const { addresses, service } = zone.server;
-  const origin = service?.origin ?? zone.origin;
+  const origin = zone.server.service?.origin ?? zone.origin;
   const nodes = new Map<DnsName, ZoneNode>();
   const add = (name: DnsName, ...data: RecordData[]): void => {
     nodes.set(name, { name, origin, records: data.map((each) => recordOf(zone, name, each, origin)) });
   };
-  const nameServer = service === undefined ? `ns.dns.${domain}` : serviceName(service, zone.settings);
-  nodes.set(domain, {
-    name: domain,
-    origin,
-    records: [soaOf(zone, domain), recordOf(zone, domain, { kind: "NS", target: nameServer }, origin)],
-  });
+  nodes.set(domain, apexNode(zone, domain));
   add(`dns.${domain}`);
-  add(`ns.dns.${domain}`, ...addresses.map(addressData));
+  nodes.set(`ns.dns.${domain}`, serverNode(zone, `ns.dns.${domain}`));
   // 2.2: the version of the schema that the zone follows.
   add(`dns-version.${domain}`, { kind: "TXT", strings: ["1.1.0"] });
   add(`svc.${domain}`);
@@ -240,23 +234,37 @@ function fixedNodes(zone: Zone): ReadonlyMap<DnsName, ZoneNode> {
   return nodes;
 }
 
+function apexNode(zone: Zone, name: DnsName): ZoneNode {
+  const { service } = zone.server;
+  const origin = service?.origin ?? zone.origin;
+  const nameServer = service === undefined ? `ns.dns.${zone.settings.domain}` : serviceName(service, zone.settings);
+  const records = [soaOf(zone, name), recordOf(zone, name, { kind: "NS", target: nameServer }, origin)];
+  return { name, origin, records };
+}
+
+/** The addresses of the DNS server under a name of it. */
+function serverNode(zone: Zone, name: DnsName): ZoneNode {
+  const { addresses, service } = zone.server;
+  const origin = service?.origin ?? zone.origin;
+  return { name, origin, records: addresses.map((each) => recordOf(zone, name, addressData(each), origin)) };
+}
+
 /** Nobody copies this zone (there is no transfer), so nobody compares serials: a constant keeps equal clusters equal. */
 const serial = 1;
 
 function soaOf(zone: Zone, owner: DnsName): ZoneRecord {
-  const { domain, ttl } = zone.settings;
   return recordOf(
     zone,
     owner,
     {
       kind: "SOA",
-      primary: `ns.dns.${domain}`,
-      mailbox: `hostmaster.${domain}`,
+      primary: `ns.dns.${owner}`,
+      mailbox: `hostmaster.${owner}`,
       serial,
       refresh: 7200,
       retry: 1800,
       expire: 86_400,
-      minimum: ttl,
+      minimum: zone.settings.ttl,
     },
     zone.server.service?.origin ?? zone.origin,
   );

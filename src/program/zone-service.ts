@@ -63,6 +63,9 @@ export function serviceName(service: NetworkService, settings: ZoneSettings): Dn
  */
 const knownMax = 16;
 
+/** Bytes of a label (RFC 1035 2.3.4). */
+const labelMax = 63;
+
 interface KnownNames {
   young: Map<NetworkService, ServiceNames>;
   old: Map<NetworkService, ServiceNames>;
@@ -203,8 +206,9 @@ function isPublished(service: NetworkService, endpoint: Endpoint): boolean {
 function endpointLabel(endpoint: Endpoint, settings: ZoneSettings): string {
   const { hostname, pod } = endpoint;
   if (hostname !== undefined && hostname !== "") return hostname.toLowerCase();
-  if (settings.endpointPodNames && pod !== undefined) return pod.slice(pod.indexOf("/") + 1);
-  return dashedAddress(endpoint.address);
+  const podName = settings.endpointPodNames && pod !== undefined ? pod.slice(pod.indexOf("/") + 1) : "";
+  // A pod's name may be longer than a label.
+  return podName !== "" && podName.length <= labelMax ? podName : dashedAddress(endpoint.address);
 }
 
 function portName(port: ServicePort): string {

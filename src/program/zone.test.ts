@@ -297,6 +297,17 @@ await test("what did not change is the same value after a change elsewhere", () 
   assert.equal(lookup(after, apiName, "A")?.answers[0], lookup(before, apiName, "A")?.answers[0]);
 });
 
+await test("a whole reverse zone: what has no name there has none, by a SOA of its own", () => {
+  const zone = zoneOf(api);
+  const cut = "0.113.203.in-addr.arpa";
+  const none = lookup(zone, `7.${cut}`, "PTR", cut);
+  assert.equal(none?.rcode, "NXDOMAIN");
+  const [soa] = none?.authority ?? [];
+  assert.deepEqual([soa?.name, soa?.data.kind === "SOA" && soa.data.primary], [cut, `ns.dns.${cut}`]);
+  assert.equal(lookup(zone, cut, "SOA", cut)?.answers[0]?.name, cut);
+  assert.equal(lookup(zone, `7.${cut}`, "PTR"), undefined);
+});
+
 await test("a removed Service is gone, also from the reverse names", () => {
   const after = compileZone(network({ services: [kubeDns] }), { previous: zoneOf(api) });
   assert.equal(ask(after, apiName, "A"), "NXDOMAIN");
@@ -379,7 +390,23 @@ await test("a view: other domain, pods' names for endpoints, no endpoints, some 
   assert.deepEqual(ask(view({ endpointPodNames: true }), "web-x7k2p.web.production.svc.other.example", "A"), [
     "A 10.244.1.5",
   ]);
+  const long = `production/${"web-".repeat(16)}0`;
+  const tooLong = service("production/web", {
+    headless: true,
+    ports: [port("http", 80, [endpoint("10.244.1.5", { pod: long })])],
+  });
+  const target = lookup(
+    viewZone(zoneOf(tooLong), { ...zoneOf(api).settings, endpointPodNames: true, namespaces: [] }),
+    "_http._tcp.web.production.svc.cluster.local",
+    "SRV",
+  )?.answers[0]?.data;
+  assert.equal(target?.kind === "SRV" && target.target, "10-244-1-5.web.production.svc.cluster.local");
   assert.equal(ask(view({ noEndpoints: true }), "web.production.svc.other.example", "A"), "NXDOMAIN");
+  // The server's name has its addresses, also where its Service is not shown.
+  assert.deepEqual(
+    lookup(view({ namespaces: ["production"] }), "other.example", "NS")?.additional.map(({ name }) => name),
+    lookup(view({}), "other.example", "NS")?.additional.map(({ name }) => name),
+  );
   assert.equal(ask(view({ namespaces: ["default"] }), "web.production.svc.other.example", "A"), "NXDOMAIN");
   assert.equal(ask(view({}), "web.production.svc.cluster.local", "A"), "not ours");
   const labelled = compileZone(

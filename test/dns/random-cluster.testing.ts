@@ -111,8 +111,8 @@ export function randomCluster(random: Random, round: number): RandomCluster {
           const hostname = chance(random, 40) ? `h${random(4)}` : undefined;
           names.push(`${hostname ?? address.replaceAll(/[.:]/g, "-")}.${own}`, reverse(address));
           // Names that only `endpoint_pod_names` knows.
-          const pod = last4 % 3 === 0 ? `pod-${last4}-${last6}` : undefined;
-          if (pod !== undefined) names.push(`${pod}.${own}`);
+          const pod = last4 % 3 === 0 ? `pod-${last4}-${last6}${last4 % 2 === 0 ? "-long".repeat(12) : ""}` : undefined;
+          if (pod !== undefined && pod.length < 64) names.push(`${pod}.${own}`);
           return {
             addresses: [address],
             ...(pod === undefined ? {} : { targetRef: { kind: "Pod", name: pod, namespace } }),

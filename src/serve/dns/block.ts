@@ -4,7 +4,7 @@
 // Not here: bytes and sockets (responder.ts, server.ts), logging and counting a request (responder.ts).
 
 import type { Address } from "../../ip/address.ts";
-import { finishedAnswer, finishedDenial, ownerOf, type ZoneFinishedAnswer } from "../../program/zone-answer.ts";
+import { finishedAnswer, ownerOf, type ZoneFinishedAnswer } from "../../program/zone-answer.ts";
 import { viewZone } from "../../program/zone-view.ts";
 import type { Zone } from "../../program/zone.ts";
 import { finishAnswer } from "../../wire/dns/answer.ts";
@@ -184,13 +184,11 @@ function createKubernetes(
     const zone = parts.zone();
     // Before the objects are known, so are the ranges of addresses: any reverse name could be ours.
     if (zone === undefined) return rcodes.SERVFAIL;
-    const view = viewsOf(zone).get(isReverse(own) ? primary : own);
-    const answer = view && finishedAnswer(view, query.name, query.type);
-    // An address outside the cluster's ranges.
-    if (view === undefined || answer === undefined) {
-      if (falls(query.name)) return undefined;
-      return { ...finishedDenial(view ?? zone, own, query.name, query.type), owner: 0 };
-    }
+    const view = viewsOf(zone).get(isReverse(own) ? primary : own) ?? zone;
+    // Where nothing falls through, every address of the reverse zone has its name here or nowhere.
+    const cut = isReverse(own) && !falls(query.name) ? own : undefined;
+    const answer = finishedAnswer(view, query.name, query.type, cut);
+    if (answer === undefined) return undefined;
     // Names inside the cluster's own ranges are nobody else's, whatever may fall through: they are not told to others.
     // An ExternalName Service is there, also where its target is not.
     const isMissing = answer.flags % 16 === rcodes.NXDOMAIN && answer.isAlias !== true;
