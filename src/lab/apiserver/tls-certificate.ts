@@ -1,8 +1,8 @@
-// X.509 certificates with P-256 keys, written as DER: what a cluster's own certificate authority needs and nothing more.
+// X.509 certificates, written as DER: what a cluster's own certificate authority, whose keys are of P-256, needs and nothing more.
 // Own code for a reason: the usual library takes 140 ms to load and to make two certificates, this takes three, and `up` waits for it.
 // Reading certificates is Node's (crypto.X509Certificate).
 //
-// Not here: which certificates a lab has and where they are kept (tls.ts).
+// Not here: which certificates a lab has and where they are kept (tls.ts), those that others ask for (request-certificate.ts).
 
 import { createHash, createPublicKey, generateKeyPairSync, randomBytes, sign, type KeyObject } from "node:crypto";
 import { addressBytes, type Address } from "../../ip/address.ts";
@@ -40,21 +40,42 @@ export interface Issuer {
 export function issueCertificate(request: CertificateRequest, issuer?: Issuer): KeyPair {
   const { privateKey, publicKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
   const signer = issuer ?? { subject: request.subject, key: privateKey };
+  const contents = {
+    subject: nameOf(namesIn(request.subject)),
+    publicKey,
+    notBefore: request.notBefore,
+    notAfter: request.notAfter,
+    extensions: extensionsOf(request, publicKey, signer.key),
+  };
+  return {
+    certificate: signedCertificate(contents, signer),
+    key: privateKey.export({ type: "pkcs8", format: "pem" }),
+  };
+}
+
+/** What a certificate says, its parts as DER. */
+export interface CertificateContents {
+  readonly subject: Uint8Array;
+  readonly publicKey: KeyObject;
+  /** Milliseconds since 1970. */
+  readonly notBefore: number;
+  readonly notAfter: number;
+  readonly extensions: readonly Uint8Array[];
+}
+
+/** A certificate in PEM that an authority with a P-256 key has signed. RFC 5280 4.1. */
+export function signedCertificate(contents: CertificateContents, issuer: Issuer): string {
   const body = sequence(
     tagged(0, integer(Uint8Array.of(2))),
     integer(randomBytes(16)),
     ecdsaWithSha256,
-    nameOf(signer.subject),
-    sequence(timeOf(request.notBefore), timeOf(request.notAfter)),
-    nameOf(request.subject),
-    publicKey.export({ type: "spki", format: "der" }),
-    tagged(3, sequence(...extensionsOf(request, publicKey, signer.key))),
+    nameOf(namesIn(issuer.subject)),
+    sequence(timeOf(contents.notBefore), timeOf(contents.notAfter)),
+    contents.subject,
+    contents.publicKey.export({ type: "spki", format: "der" }),
+    tagged(3, sequence(...contents.extensions)),
   );
-  const certificate = sequence(body, ecdsaWithSha256, bitString(sign("sha256", body, signer.key)));
-  return {
-    certificate: pemOf("CERTIFICATE", certificate),
-    key: privateKey.export({ type: "pkcs8", format: "pem" }),
-  };
+  return pemOf("CERTIFICATE", sequence(body, ecdsaWithSha256, bitString(sign("sha256", body, issuer.key))));
 }
 
 function extensionsOf(request: CertificateRequest, key: KeyObject, issuerKey: KeyObject): readonly Uint8Array[] {
@@ -73,10 +94,15 @@ function extensionsOf(request: CertificateRequest, key: KeyObject, issuerKey: Ke
       isAuthority ? element(0x03, Uint8Array.of(1, 0b0000_0110)) : element(0x03, Uint8Array.of(7, 0b1000_0000)),
     ),
     extension("2.5.29.14", "plain", element(0x04, keyIdentifier(key))),
-    ...(isAuthority ? [] : [extension("2.5.29.35", "plain", sequence(element(0x80, keyIdentifier(issuerKey))))]),
+    ...(isAuthority ? [] : [authorityIdentifier(issuerKey)]),
     ...(isAuthority ? [] : [extension("2.5.29.37", "plain", sequence(objectIdentifier(keyPurpose[request.use])))]),
     ...(alternatives.length === 0 ? [] : [extension("2.5.29.17", "plain", sequence(...alternatives))]),
   ];
+}
+
+/** Which key has signed: RFC 5280 4.2.1.1. */
+export function authorityIdentifier(issuerKey: KeyObject): Uint8Array {
+  return extension("2.5.29.35", "plain", sequence(element(0x80, keyIdentifier(issuerKey))));
 }
 
 // RFC 5280 4.2.1.12: id-kp-serverAuth, id-kp-clientAuth.
@@ -89,13 +115,17 @@ function keyIdentifier(key: KeyObject): Uint8Array {
   return createHash("sha1").update(spki.subarray(-65)).digest();
 }
 
-function nameOf({ commonName, organizations = [] }: Subject): Uint8Array {
-  const attribute = (identifier: string, text: string): Uint8Array =>
-    element(0x31, sequence(objectIdentifier(identifier), element(0x0c, Buffer.from(text, "utf8"))));
+/** An X.500 name of these attributes, each an object identifier and a text. RFC 5280 4.1.2.4. */
+export function nameOf(attributes: readonly (readonly [identifier: string, text: string])[]): Uint8Array {
   return sequence(
-    ...organizations.map((organization) => attribute("2.5.4.10", organization)),
-    attribute("2.5.4.3", commonName),
+    ...attributes.map(([identifier, text]) =>
+      element(0x31, sequence(objectIdentifier(identifier), element(0x0c, Buffer.from(text, "utf8")))),
+    ),
   );
+}
+
+function namesIn({ commonName, organizations = [] }: Subject): readonly (readonly [string, string])[] {
+  return [...organizations.map((organization) => ["2.5.4.10", organization] as const), ["2.5.4.3", commonName]];
 }
 
 // RFC 5280 4.1.2.5: UTCTime through 2049, GeneralizedTime from 2050 on.
@@ -104,7 +134,7 @@ function timeOf(milliseconds: number): Uint8Array {
   return digits < "2050" ? element(0x17, Buffer.from(digits.slice(2))) : element(0x18, Buffer.from(digits));
 }
 
-function extension(identifier: string, criticality: "critical" | "plain", value: Uint8Array): Uint8Array {
+export function extension(identifier: string, criticality: "critical" | "plain", value: Uint8Array): Uint8Array {
   const parts = [objectIdentifier(identifier), element(0x04, value)];
   return criticality === "critical"
     ? sequence(parts[0] as Uint8Array, yes, parts[1] as Uint8Array)
@@ -112,22 +142,22 @@ function extension(identifier: string, criticality: "critical" | "plain", value:
 }
 
 // X.690 8.1: identifier, length (short or long form), contents.
-function element(tag: number, contents: Uint8Array): Uint8Array {
+export function element(tag: number, contents: Uint8Array): Uint8Array {
   const { length } = contents;
   const lengthBytes = length < 0x80 ? [length] : length < 0x100 ? [0x81, length] : [0x82, length >> 8, length & 0xff];
   return Buffer.concat([Uint8Array.of(tag, ...lengthBytes), contents]);
 }
 
-function sequence(...parts: readonly Uint8Array[]): Uint8Array {
+export function sequence(...parts: readonly Uint8Array[]): Uint8Array {
   return element(0x30, Buffer.concat(parts));
 }
 
-function tagged(number: number, contents: Uint8Array): Uint8Array {
+export function tagged(number: number, contents: Uint8Array): Uint8Array {
   return element(0xa0 + number, contents);
 }
 
 // X.690 8.3: two's complement in the fewest bytes; ours are never negative.
-function integer(bytes: Uint8Array): Uint8Array {
+export function integer(bytes: Uint8Array): Uint8Array {
   const first = bytes.findIndex((byte) => byte !== 0);
   const trimmed = first < 0 ? Uint8Array.of(0) : bytes.subarray(first);
   return element(0x02, (trimmed[0] ?? 0) >= 0x80 ? Buffer.concat([Uint8Array.of(0), trimmed]) : trimmed);
@@ -138,7 +168,7 @@ function bitString(bytes: Uint8Array): Uint8Array {
 }
 
 // X.690 8.19: the first two arcs share a byte; the others are base 128 with the top bit meaning "more follows".
-function objectIdentifier(text: string): Uint8Array {
+export function objectIdentifier(text: string): Uint8Array {
   const [first = 0, second = 0, ...rest] = text.split(".").map(Number);
   const bytes = rest.flatMap((arc) => {
     const digits = [arc & 0x7f];
@@ -148,7 +178,7 @@ function objectIdentifier(text: string): Uint8Array {
   return element(0x06, Uint8Array.of(first * 40 + second, ...bytes));
 }
 
-const yes = element(0x01, Uint8Array.of(0xff));
+export const yes: Uint8Array = element(0x01, Uint8Array.of(0xff));
 // RFC 5758 3.2
 const ecdsaWithSha256 = sequence(objectIdentifier("1.2.840.10045.4.3.2"));
 
