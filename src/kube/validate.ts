@@ -18,6 +18,7 @@ import {
   type FieldProblem,
 } from "./problem.ts";
 import { accessRules, accessUpdateRules } from "./rules/rbac.ts";
+import { certificateRules } from "./rules/certificates.ts";
 import { clusterRules, clusterUpdateRules } from "./rules/cluster.ts";
 import { remembered } from "./repeated.ts";
 import { metadataProblems, metadataUpdateProblems } from "./rules/metadata.ts";
@@ -36,6 +37,7 @@ import { schemaOf, typeNamed, type Constraints, type FieldSchema, type TypeSchem
 
 const rules: Rules = {
   ...accessRules,
+  ...certificateRules,
   ...clusterRules,
   ...eventRules,
   ...jobRules,
@@ -85,14 +87,16 @@ const updatedAlone: ReadonlySet<string> = new Set(["networking.v1.IPAddress", "n
 
 /** What was there before and has not changed is not refused in some kinds: where their paths begin. */
 const kept: { readonly [type: string]: (object: never, previous: never) => string | undefined } = {
+  // Nobody changes what is asked for.
+  "certificates.v1.CertificateSigningRequest": () => "spec",
   "discovery.v1.EndpointSlice": (object: EndpointSlice, previous: EndpointSlice) =>
     sameJson(object.endpoints, previous.endpoints) ? "endpoints" : undefined,
 };
 
-/** What is wrong with an object whose status is written; the rest of it is as it was. */
-export function validateStatus(object: KubeObject, previous: KubeObject): FieldProblem[] {
+/** What is wrong with an object whose status is written through a subresource, `status` mostly; the rest of it is as it was. */
+export function validateStatus(object: KubeObject, previous: KubeObject, subresource: string): FieldProblem[] {
   const name = schemaOf(object.apiVersion, object.kind)?.name ?? "";
-  return [...(statusRules[name]?.(object as never, previous as never) ?? [])];
+  return [...(statusRules[name]?.(object as never, previous as never, subresource) ?? [])];
 }
 
 const objectMeta = "meta.v1.ObjectMeta";
@@ -161,6 +165,7 @@ const told: ReadonlySet<string> = new Set([
   "core.v1.Taint.key",
   "rbac.v1.ClusterRoleBinding.roleRef",
   "rbac.v1.RoleBinding.roleRef",
+  "certificates.v1.CertificateSigningRequestSpec.request",
   "core.v1.AppArmorProfile.localhostProfile",
   "core.v1.ContainerPort.containerPort",
   "core.v1.NodeSelectorRequirement.operator",

@@ -176,6 +176,7 @@ export async function startLab(options: LabOptions): Promise<Lab> {
     api,
     config: cluster,
     rootCa: certificates.authority,
+    requestAuthority: { ...certificates, authorize: access.authorize },
     enabled: (name) => config.controllers !== "none" || apiSideControllers.has(name),
     failed: (failure) =>
       console.error(`${new Date().toISOString()} controller ${failure.controller}: ${failure.key}:`, failure.error),

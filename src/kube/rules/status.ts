@@ -6,20 +6,25 @@ import { dnsSubdomain, ipAddress, qualifiedName } from "../formats.ts";
 import type { Condition, Ingress, Service } from "../kinds.ts";
 import type { KubeObject } from "../object.ts";
 import { at, child, forbidden, invalid, notSupported, required, type FieldProblem } from "../problem.ts";
+import { requestStatus } from "./certificates.ts";
 import { namespaceStatus, nodeStatus } from "./cluster.ts";
 import { podStatus } from "./pod-update.ts";
 import { quotaStatus } from "./quota.ts";
 import { autoscalerStatus } from "./scaling.ts";
-import { formProblems, negativeProblems, type UpdateRule } from "./rule.ts";
+import { formProblems, negativeProblems } from "./rule.ts";
+
+/** `subresource`: the door through which the status is written. */
+type StatusRule = (object: never, previous: never, subresource: string) => Iterable<FieldProblem>;
 
 /** What is wrong with an object's status, by the type of the object; the previous object has the same specification. */
-export const statusRules: { readonly [type: string]: UpdateRule } = {
+export const statusRules: { readonly [type: string]: StatusRule } = {
   "apps.v1.DaemonSet": ({ status }: KubeObject) => replicas(status, daemonCounts, []),
   "apps.v1.Deployment": ({ status }: KubeObject) => replicas(status, deploymentCounts, deploymentOrder),
   "apps.v1.ReplicaSet": ({ status }: KubeObject) => replicas(status, replicaSetCounts, replicaSetOrder),
   "apps.v1.StatefulSet": ({ status }: KubeObject) => replicas(status, statefulSetCounts, statefulSetOrder),
   "autoscaling.v2.HorizontalPodAutoscaler": autoscalerStatus,
   "batch.v1.Job": ({ status }: KubeObject) => replicas(status, jobCounts, []),
+  "certificates.v1.CertificateSigningRequest": requestStatus,
   "core.v1.Namespace": namespaceStatus,
   "core.v1.Node": nodeStatus,
   "core.v1.Pod": podStatus,

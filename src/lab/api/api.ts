@@ -14,8 +14,8 @@ export interface ObjectApi extends Pick<Store, "get" | "list" | "watch" | "revis
   create(object: KubeObject): KubeObject;
   /** Replaces metadata and spec; status is kept. generation grows when the spec changed. Throws StatusError. */
   update(object: KubeObject): KubeObject;
-  /** Replaces status only. Throws StatusError. */
-  updateStatus(object: KubeObject, options?: { readonly metadata?: ReportedMetadata }): KubeObject;
+  /** Replaces status only; through a door of its own (`approval`) where there is one for it. Throws StatusError. */
+  updateStatus(object: KubeObject, options?: StatusOptions): KubeObject;
   /** Creates or merges what a manifest says into what is there (`fairlead apply`): fields once applied and now gone are removed. */
   apply(object: KubeObject): Applied;
   /** Applies all, in this order, or none: when one of them is refused nothing has changed. Throws that one's StatusError. */
@@ -29,6 +29,12 @@ export interface ObjectApi extends Pick<Store, "get" | "list" | "watch" | "revis
       readonly uid?: string;
     },
   ): KubeObject;
+}
+
+export interface StatusOptions {
+  readonly metadata?: ReportedMetadata;
+  /** The subresource; the actor's, or `status`, unless given. */
+  readonly subresource?: string;
 }
 
 /** The API as a server puts it in front of the store. */

@@ -3,6 +3,7 @@
 //
 // Not here: defaults (kube/defaults.ts), validation (kube/validate.ts), allocation of addresses and ports (an Admission).
 
+import type { CertificateSigningRequest, RequestCondition } from "../../kube/certificate-request.ts";
 import { sameJson } from "../../kube/equal.ts";
 import type {
   Container,
@@ -20,14 +21,6 @@ import type { Actor } from "./api.ts";
 import { timeText } from "./bookkeeping.ts";
 import { forbidden } from "./errors.ts";
 
-/** certificates/v1 CertificateSigningRequestSpec: what the server alone says. */
-interface RequestSpec {
-  readonly username?: string;
-  readonly uid?: string;
-  readonly groups?: readonly string[];
-  readonly extra?: Actor["extra"];
-}
-
 export interface Strategy {
   /** Does a client's status survive creation? Only for kinds that are reported rather than asked for. */
   readonly keepsStatus?: boolean;
@@ -35,6 +28,8 @@ export interface Strategy {
   readonly prepareCreate?: (object: KubeObject, nowMs: number, actor: Actor) => KubeObject;
   /** The object as it replaces a previous one. */
   readonly prepareUpdate?: (object: KubeObject, previous: KubeObject, nowMs: number) => KubeObject;
+  /** The object with a status that is written through a subresource: `status`, or a door of its own. */
+  readonly prepareStatus?: (object: KubeObject, previous: KubeObject, nowMs: number, subresource: string) => KubeObject;
   /** The object as it is when its deletion begins. Throws StatusError 403 where it must not go. */
   readonly prepareDelete?: (object: KubeObject) => KubeObject;
   /** Seconds between the mark of deletion and the end. */
@@ -86,7 +81,8 @@ const strategies: { readonly [resource: string]: Strategy } = {
   // Who asks for a certificate is who sent the request; what was asked for stays.
   "certificatesigningrequests.certificates.k8s.io": {
     prepareCreate: (object, _, { username, uid, groups, extra = {} }) => {
-      const { username: _username, uid: _uid, groups: _groups, extra: _extra, ...spec } = object["spec"] as RequestSpec;
+      const given = (object as CertificateSigningRequest).spec;
+      const { username: _username, uid: _uid, groups: _groups, extra: _extra, ...spec } = given;
       const hasExtra = Object.keys(extra).length > 0;
       return {
         ...object,
@@ -94,6 +90,8 @@ const strategies: { readonly [resource: string]: Strategy } = {
       };
     },
     prepareUpdate: (object, previous) => ({ ...object, spec: previous["spec"] }),
+    prepareStatus: (object, previous, nowMs, subresource) =>
+      answeredRequest(object as CertificateSigningRequest, previous as CertificateSigningRequest, nowMs, subresource),
   },
   "ingresses.networking.k8s.io": { prepareCreate: (object) => ({ ...object, status: { loadBalancer: {} } }) },
   persistentvolumeclaims: { prepareCreate: (object) => ({ ...object, status: { phase: "Pending" } }) },
@@ -113,6 +111,33 @@ const strategies: { readonly [resource: string]: Strategy } = {
   },
   "jobs.batch": { prepareCreate: (object) => jobWithSelector(object as Job) },
 };
+
+// pkg/registry/certificates/certificates/strategy.go: through `approval` come conditions alone; through `status` approvals and denials stay.
+function answeredRequest(
+  request: CertificateSigningRequest,
+  previous: CertificateSigningRequest,
+  nowMs: number,
+  subresource: string,
+): KubeObject {
+  const before = previous.status?.conditions ?? [];
+  const isApproval = subresource === "approval";
+  const conditions = (request.status?.conditions ?? []).map((given) => {
+    const isSettled = !isApproval && ["Approved", "Denied"].includes(given.type);
+    return (isSettled ? before.find(({ type }) => type === given.type) : undefined) ?? dated(given, before, nowMs);
+  });
+  const { conditions: _, ...rest } = (isApproval ? previous : request).status ?? {};
+  return { ...request, status: { ...rest, ...(conditions.length > 0 && { conditions }) } };
+}
+
+function dated(condition: RequestCondition, before: readonly RequestCondition[], nowMs: number): RequestCondition {
+  const { lastUpdateTime = timeText(nowMs), lastTransitionTime } = condition;
+  const same = before.find(({ type, status }) => type === condition.type && status === condition.status);
+  return {
+    ...condition,
+    lastUpdateTime,
+    lastTransitionTime: lastTransitionTime ?? same?.lastTransitionTime ?? timeText(nowMs),
+  };
+}
 
 // pkg/registry/core/pod/strategy.go PrepareForCreate: the status of a pod that nobody has looked at, and selectors completed with the pod's labels.
 function newPod(pod: Pod, nowMs: number): KubeObject {

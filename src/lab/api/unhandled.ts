@@ -24,7 +24,6 @@ const reasons: { readonly [resource: string]: string } = {
   "horizontalpodautoscalers.autoscaling": scaling,
   persistentvolumeclaims: storage,
   persistentvolumes: storage,
-  "certificatesigningrequests.certificates.k8s.io": "the object is kept, nobody signs certificates by it",
 };
 
 /** Kinds of others' definitions that nobody here will act upon, by version and kind. */

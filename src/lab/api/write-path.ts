@@ -170,14 +170,17 @@ export function createWritePath(options: WritePathOptions): WritePath {
       const key = keyOf(resource, scoped);
       const previous = current(key);
       const { resourceVersion, uid } = scoped.metadata;
-      const reported = whole(resource, withStatus(previous, scoped["status"]));
+      const subresource = statusOptions.subresource ?? now().subresource ?? "status";
+      const asked = withStatus(previous, scoped["status"]);
+      const { prepareStatus } = strategyOf(resourceText(resource));
+      const reported = whole(resource, prepareStatus?.(asked, previous, clock(), subresource) ?? asked);
       if (resource.custom !== undefined) checkCustomStatus(resource, reported, previous);
-      else checkStatus(resource, reported, previous);
+      else checkStatus(resource, reported, previous, subresource);
       if (validations.length > 0)
-        within({ ...now(), subresource: now().subresource ?? "status" }, () =>
+        within({ ...now(), subresource }, () =>
           checkLast({ operation: "update", object: reported, previous, kind: resource }),
         );
-      const written = owned(resource, reported, previous, "status");
+      const written = owned(resource, reported, previous, subresource === "approval" ? subresource : "status");
       return store.update(resource, {
         ...written,
         metadata: {
@@ -265,8 +268,8 @@ function checkCustomStatus(resource: Kind, object: KubeObject, previous: KubeObj
 }
 
 /** Of other kinds a status is looked at alone. Throws StatusError 422. */
-function checkStatus(resource: Resource, object: KubeObject, previous: KubeObject): void {
-  const problems = validateStatus(object, previous);
+function checkStatus(resource: Resource, object: KubeObject, previous: KubeObject, subresource: string): void {
+  const problems = validateStatus(object, previous, subresource);
   if (problems.length > 0) throw invalidObject(resource, object.metadata.name, problems);
 }
 

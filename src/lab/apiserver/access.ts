@@ -43,6 +43,8 @@ export interface Access {
   readonly tokens: Tokens;
   /** For createObjectApi: before validation, behind the defaults. */
   readonly admission: Admission;
+  /** May a user do something? Nobody may before the start. */
+  readonly authorize: Authorize;
   /** For expressions of policies: may who makes a request, or a ServiceAccount, do something? Nobody may before the start. */
   readonly askAs: (request: AdmissionRequest) => Ask;
   /** For kubelets (KubeletOptions.serviceAccountToken). */
@@ -78,8 +80,10 @@ export function openAccess(options: {
   });
   let authorizer: Authorize | undefined;
   let admission: Admission | undefined;
+  const authorizeLate: Authorize = (user, target) => authorizer?.(user, target) ?? { allowed: false };
   return {
     tokens,
+    authorize: authorizeLate,
     askAs:
       ({ actor }) =>
       ({ account, path, verb, ...asked }) => {
@@ -88,7 +92,7 @@ export function openAccess(options: {
           path === undefined
             ? resourceTarget({ verb, group: asked.group ?? "", resource: asked.resource ?? "", ...asked })
             : pathTarget(verb, path);
-        return authorizer?.(user, target) ?? { allowed: false };
+        return authorizeLate(user, target);
       },
     admission: (request) => {
       admission ??= accounts().serviceAccountAdmission({ tokens, rootCa: certificates.authority });

@@ -1,10 +1,13 @@
 // What depends on the content of a write, and on who makes it: nobody hands out permissions they do not hold, and a node changes only
 // what is its own. Asked after the request itself has been allowed, before the object is stored.
-// Upstream: pkg/registry/rbac/*/policybased, plugin/pkg/admission/noderestriction.
+// Nobody answers a request for a certificate who may not for its signer.
+// Upstream: pkg/registry/rbac/*/policybased, plugin/pkg/admission/noderestriction, plugin/pkg/admission/certificates.
 
+import { signers, type CertificateSigningRequest } from "../../kube/certificate-request.ts";
 import { sameJson } from "../../kube/equal.ts";
 import type { Node, Pod } from "../../kube/kinds.ts";
 import type { KubeObject } from "../../kube/object.ts";
+import { readRequest } from "../api/admission/certificates.ts";
 import type { ObjectApi } from "../api/api.ts";
 import { StatusError } from "../api/store.ts";
 import { nodeOfUser } from "./authz-node.ts";
@@ -36,9 +39,42 @@ export function createGuard(options: {
       if (target.resource === "rolebindings" || target.resource === "clusterrolebindings")
         guardBinding(rbac, authorize, user, object as RoleBinding, previous as RoleBinding | undefined, target);
     }
+    if (target.group === certificates && target.resource === requests && object !== undefined)
+      guardRequest(authorize, user, target, object as CertificateSigningRequest, previous);
     const node = nodeOfUser(user);
     if (node !== undefined) guardNode(api, node, write);
   };
+}
+
+const certificates = "certificates.k8s.io";
+const requests = "certificatesigningrequests";
+
+// certificates/approval, certificates/signing
+function guardRequest(
+  authorize: Authorize,
+  user: User,
+  target: Target,
+  object: CertificateSigningRequest,
+  previous: KubeObject | undefined,
+): void {
+  if (previous === undefined) return;
+  const { subresource } = target;
+  const before = previous as CertificateSigningRequest;
+  const [now = {}, then = {}] = [object.status, before.status];
+  const isSame = now.certificate === then.certificate && sameJson(now.conditions ?? [], then.conditions ?? []);
+  const verb = subresource === "approval" ? "approve" : subresource === "status" && !isSame ? "sign" : undefined;
+  if (verb === undefined) return;
+  const { signerName } = before.spec;
+  // For the signer, or for all of its domain.
+  const names = [signerName, `${signerName.split("/")[0]}/*`];
+  const may = (name: string): boolean =>
+    authorize(user, resourceTarget({ verb, group: certificates, version: "*", resource: "signers", name })).allowed;
+  if (!names.some(may))
+    refuse(
+      target,
+      previous.metadata.name,
+      `user not permitted to ${verb} requests with signerName ${JSON.stringify(signerName)}`,
+    );
 }
 
 const everything: PolicyRule = { verbs: ["*"], apiGroups: ["*"], resources: ["*"] };
@@ -144,6 +180,11 @@ function guardNode(
       no("can only access node lease with the same name as the requesting node");
     return;
   }
+  if (target.group === certificates && resource === requests && operation === "create" && object !== undefined) {
+    const problem = nodeRequestProblem(object as CertificateSigningRequest, node);
+    if (problem !== undefined) no(problem);
+    return;
+  }
   if (target.group !== "") return;
   if (resource === "nodes") {
     if (name !== node) no(`node ${JSON.stringify(node)} is not allowed to modify node ${JSON.stringify(name)}`);
@@ -169,6 +210,16 @@ function guardNode(
     no(
       `node ${JSON.stringify(node)} can only ${subresource === "status" ? "update pod status for" : subresource === "eviction" ? "evict" : operation} pods with spec.nodeName set to itself`,
     );
+}
+
+/** A node asks for its own certificates only. */
+function nodeRequestProblem(object: CertificateSigningRequest, node: string): string | undefined {
+  const ofNodes: readonly string[] = [signers.kubeletClient, signers.kubeletServing];
+  if (!ofNodes.includes(object.spec.signerName)) return undefined;
+  const request = readRequest(object);
+  if (typeof request === "string") return `unable to parse csr: ${request}`;
+  const name = `system:node:${node}`;
+  return request.subject.commonName === name ? undefined : `can only create a node CSR with CN=${name}`;
 }
 
 /** Labels a node must not give itself: they say who may trust it. */

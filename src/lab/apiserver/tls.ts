@@ -11,7 +11,13 @@ import process from "node:process";
 import type { Address } from "../../ip/address.ts";
 import { addressAt } from "../../ip/prefix.ts";
 import type { ClusterConfig } from "../../model/network.ts";
-import { issueCertificate, type CertificateRequest, type KeyPair, type Subject } from "./tls-certificate.ts";
+import {
+  issueCertificate,
+  type CertificateRequest,
+  type Issuer,
+  type KeyPair,
+  type Subject,
+} from "./tls-certificate.ts";
 
 /** What the API server, its clients and its tokens are known by. */
 export interface Certificates {
@@ -20,6 +26,9 @@ export interface Certificates {
   readonly server: KeyPair;
   /** The lab's owner: user kubernetes-admin in group system:masters. */
   readonly admin: KeyPair;
+  /** The authority as one that signs; milliseconds since 1970. */
+  readonly issuer: Issuer;
+  readonly notAfter: number;
   /** Signs ServiceAccount tokens (ES256). */
   readonly tokenKey: KeyObject;
   /** A client certificate, valid for a year; nobody keeps it but the caller. */
@@ -83,6 +92,8 @@ export function openCertificates(options: CertificateOptions): Certificates {
     );
   return {
     authority: authority.certificate,
+    issuer,
+    notAfter: Date.parse(authorityCertificate.validTo),
     server,
     admin,
     tokenKey: tokenKeyIn(folder),

@@ -10,6 +10,7 @@ import { openStore } from "../api/sqlite-store.ts";
 import { createObjectApi } from "../api/write.ts";
 import { microTimeText, timeText } from "../../watch/clock.ts";
 import { createFakeClock, type FakeClock } from "./clock.testing.ts";
+import type { RequestAuthority } from "./certificate-requests.ts";
 import type { EventRetention } from "./event-retention.ts";
 import { leaseNamespace } from "./node-lifecycle.ts";
 import { nodes as nodesResource, pods } from "./resources.ts";
@@ -67,6 +68,7 @@ export async function testCluster(
     readonly enabled?: (name: string) => boolean;
     readonly seed?: number;
     readonly eventRetention?: EventRetention;
+    readonly requestAuthority?: RequestAuthority;
     /** Further steps of every write. */
     readonly admissions?: readonly Admission[];
     readonly config?: Partial<ClusterConfig>;
@@ -98,6 +100,7 @@ export async function testCluster(
       config,
       rootCa: "-----BEGIN CERTIFICATE-----",
       failed: (failure) => failures.push(failure),
+      ...(options.requestAuthority === undefined ? {} : { requestAuthority: options.requestAuthority }),
       ...(options.eventRetention === undefined ? {} : { eventRetention: options.eventRetention }),
       ...(options.enabled === undefined ? {} : { enabled: options.enabled }),
     });

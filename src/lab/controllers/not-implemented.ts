@@ -2,12 +2,14 @@
 // Kinds as a whole are in the table of api/unhandled.ts, which `apply` warns from; here are the rows for what only some objects ask for.
 // When a part learns to act on one of them, its row goes.
 
+import type { CertificateSigningRequest } from "../../kube/certificate-request.ts";
 import { sameJson } from "../../kube/equal.ts";
 import type { KubeObject } from "../../kube/object.ts";
 import { resourceOf } from "../../kube/resources.ts";
 import type { ServedApi } from "../api/api.ts";
 import { unhandled } from "../api/unhandled.ts";
 import { loadBalancerClass } from "../../model/load-balancer-pools.ts";
+import { signerRules } from "./certificate-signers.ts";
 import type { Change } from "./objects.ts";
 import type { TypedResource } from "./resources.ts";
 import type { Cluster, Controller, Enqueue } from "./runtime.ts";
@@ -38,6 +40,14 @@ export const notImplemented: readonly NotImplemented[] = [
         wanted !== loadBalancerClass &&
         (status?.loadBalancer?.ingress ?? []).length === 0
       );
+    },
+  ),
+  part(
+    "CertificateSigningRequest.certificates.k8s.io",
+    "nobody here signs for this spec.signerName: the request waits for a signer of its own",
+    (object) => {
+      const { status } = object as CertificateSigningRequest;
+      return signerRules[String(specOf(object)["signerName"])] === undefined && (status?.certificate ?? "") === "";
     },
   ),
   part("Pod.", "there is no such scheduler (spec.schedulerName): the pod stays pending", (object) => {

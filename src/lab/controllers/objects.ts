@@ -6,7 +6,7 @@
 
 import type { Pod } from "../../kube/kinds.ts";
 import { keyOf, type KubeObject, type Labels } from "../../kube/object.ts";
-import type { ObjectApi } from "../api/api.ts";
+import type { ObjectApi, StatusOptions } from "../api/api.ts";
 import type { ResourceName, WatchEvent } from "../api/store.ts";
 import { pods, type TypedResource } from "./resources.ts";
 
@@ -37,7 +37,7 @@ export interface Objects {
   podsLabelled(namespace: string, labels: Labels): readonly Pod[];
   create<T extends KubeObject>(resource: TypedResource<T>, object: T): T;
   update<T extends KubeObject>(resource: TypedResource<T>, object: T): T;
-  updateStatus<T extends KubeObject>(resource: TypedResource<T>, object: T): T;
+  updateStatus<T extends KubeObject>(resource: TypedResource<T>, object: T, options?: StatusOptions): T;
   delete(resource: ResourceName, object: KubeObject, options?: DeleteOptions): void;
   /** Looks at the store again, for an object whose write met a conflict. */
   refresh(resource: ResourceName, namespace: string | undefined, name: string): void;
@@ -115,7 +115,7 @@ export function followObjects(options: {
       refresh(resource, written.metadata.namespace, written.metadata.name);
       return written as typeof object;
     },
-    updateStatus: (resource, object) => wrote(resource, api.updateStatus(object)),
+    updateStatus: (resource, object, statusOptions) => wrote(resource, api.updateStatus(object, statusOptions)),
     delete(resource, object, deleteOptions) {
       const { namespace, name, uid } = object.metadata;
       try {

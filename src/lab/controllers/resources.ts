@@ -24,6 +24,7 @@ import type {
   ServiceCIDR,
   StatefulSet,
 } from "../../kube/kinds.ts";
+import type { CertificateSigningRequest } from "../../kube/certificate-request.ts";
 import type { LoadBalancerPool } from "../../kube/load-balancer-pool.ts";
 import type { KubeObject } from "../../kube/object.ts";
 import type { ResourceName } from "../api/store.ts";
@@ -99,6 +100,14 @@ export const loadBalancerPools: TypedResource<LoadBalancerPool> = {
   resource: "loadbalancerpools",
   apiVersion: "fairlead.dev/v1alpha1",
   kind: "LoadBalancerPool",
+  namespaced: false,
+};
+
+export const certificateSigningRequests: TypedResource<CertificateSigningRequest> = {
+  group: "certificates.k8s.io",
+  resource: "certificatesigningrequests",
+  apiVersion: "certificates.k8s.io/v1",
+  kind: "CertificateSigningRequest",
   namespaced: false,
 };
 

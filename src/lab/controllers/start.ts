@@ -4,6 +4,7 @@
 import type { ClusterConfig } from "../../model/network.ts";
 import type { ObjectApi } from "../api/api.ts";
 import { systemClock, type Clock } from "../../watch/clock.ts";
+import { certificateController, type RequestAuthority } from "./certificate-requests.ts";
 import { cronJobController } from "./cron-jobs.ts";
 import { daemonSetController } from "./daemon-sets.ts";
 import { deploymentController } from "./deployments.ts";
@@ -36,6 +37,8 @@ export interface ControllersOptions {
   readonly config: ClusterConfig;
   /** The certificate authority that ConfigMap kube-root-ca.crt publishes, in PEM. */
   readonly rootCa: string;
+  /** Who answers CertificateSigningRequests; nobody unless given. */
+  readonly requestAuthority?: RequestAuthority;
   readonly clock?: Clock;
   /** As Math.random. */
   readonly random?: () => number;
@@ -81,6 +84,9 @@ function controllerTable(
   return [
     ["namespace", namespaceController],
     ["serviceaccount", serviceAccountController(options.rootCa)],
+    ...(options.requestAuthority === undefined
+      ? []
+      : [["certificates", certificateController(options.requestAuthority)] as const]),
     ["nodeipam", nodeRangeController],
     ["nodelifecycle", nodeLifecycleController({ silentMs: options.nodeSilentMs ?? nodeGrace.silentMs })],
     ["cronjob", cronJobController],

@@ -7,6 +7,7 @@ import { createRequire } from "node:module";
 import { connect } from "node:net";
 import type { Admission } from "../api.ts";
 import { invalidObject } from "../errors.ts";
+import { certificateRequests, givenCertificates } from "./certificates.ts";
 import { limitDefaults, limitValidation } from "./limit-ranges.ts";
 import { policyMutation } from "./mutating-policies.ts";
 import { podSecurity, podSecurityLabels } from "./pod-security.ts";
@@ -39,12 +40,14 @@ export function listPlugins(options: AdmissionPluginsOptions): AdmissionPlugins 
       policyMutation(askAs),
       webhooks.admission,
       policyProblems,
+      certificateRequests,
     ],
     validations: [
       priorityClassValidation,
       limitValidation,
       podSecurity,
       overheadValidation,
+      givenCertificates,
       policies,
       webhooks.validation,
       quotaValidation,
