@@ -31,7 +31,7 @@ export interface CertificateSigningRequestStatus {
 
 export interface RequestCondition {
   readonly type: string;
-  readonly status: string;
+  readonly status?: string;
   readonly reason?: string;
   readonly message?: string;
   readonly lastUpdateTime?: string;

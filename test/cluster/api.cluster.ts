@@ -20,6 +20,7 @@ import { shapes } from "./api/shape-exchanges.testing.ts";
 import { deletions, writes } from "./api/write-exchanges.testing.ts";
 import { known, type Known } from "./api/differences.testing.ts";
 import { cases as admission } from "./api/admission-cases.testing.ts";
+import { cases as certificates } from "./api/certificate-cases.testing.ts";
 import { cases as cluster } from "./api/cluster-cases.testing.ts";
 import { cases as network } from "./api/network-cases.testing.ts";
 import { cases as podParts } from "./api/pod-parts-cases.testing.ts";
@@ -55,7 +56,7 @@ const exchanges = [...deletions, ...lists, ...watches, ...patches, ...writes, ..
 
 /** Differences that have been seen. */
 const seen = new Set<Known>();
-const parts = { services, network, pods, podParts, workloads, cluster, admission };
+const parts = { services, network, pods, podParts, workloads, cluster, certificates, admission };
 
 for (const [part, cases] of Object.entries(parts)) {
   void test(`${part}: both servers answer alike`, async () => {

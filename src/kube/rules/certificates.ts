@@ -121,7 +121,7 @@ function* conditionProblems(
   // What was there before is tolerated.
   const wasBoth = approvals.every((type) => before.some((condition) => condition.type === type));
   const seen = new Set<string>();
-  for (const [index, { type, status }] of conditions.entries()) {
+  for (const [index, { type = "", status = "" }] of conditions.entries()) {
     const path = at(conditionsPath, index);
     if (type === "") yield required(child(path, "type"));
     const values = settled.includes(type) ? ["True"] : ["False", "True", "Unknown"];

@@ -180,7 +180,9 @@ function publicKeyOf(spki: Element): PublicKey {
   const object = keyObject(spki.whole);
   const { modulusLength = 2048, publicExponent = 65537n } = object.asymmetricKeyDetails ?? {};
   if (modulusLength < 1024 || modulusLength > 16_384)
-    throw new RequestError(`crypto/rsa: ${modulusLength}-bit keys are insecure or too large`);
+    throw new RequestError(
+      `crypto/rsa: ${modulusLength}-bit keys are ${modulusLength < 1024 ? "insecure" : "too large"}`,
+    );
   if (publicExponent < 3n || publicExponent >= 2n ** 31n || publicExponent % 2n === 0n)
     throw new RequestError("crypto/rsa: invalid public exponent");
   return { type, object };
@@ -312,26 +314,26 @@ function subjectOf(subject: Element): RequestSubject {
 
 // X.680 41: UTF8String, NumericString, PrintableString, TeletexString, IA5String, BMPString; undefined of anything else.
 function textOf({ tag, contents }: Element): string | undefined {
+  const found = textForms[tag];
+  if (found === undefined) return undefined;
+  const { encoding, form } = found;
   const bytes = Buffer.from(contents);
-  const form = textForms[tag];
-  if (form === undefined) return undefined;
-  const isWide = tag === 0x1e;
+  const isWide = encoding === "utf16le";
   if (isWide && bytes.length % 2 !== 0) throw malformed("a text");
-  const text = isWide ? bytes.swap16().toString("utf16le") : bytes.toString("utf8");
-  // What is no UTF-8 comes out as something else.
-  if (!form.test(text) || !text.isWellFormed() || (!isWide && !Buffer.from(text, "utf8").equals(bytes)))
-    throw malformed("a text");
+  const text = (isWide ? bytes.swap16() : bytes).toString(encoding);
+  // What is not of its encoding comes out as something else.
+  if (!form.test(text) || !text.isWellFormed() || !Buffer.from(text, encoding).equals(bytes)) throw malformed("a text");
   return text;
 }
 
-const textForms: { readonly [tag: number]: RegExp } = {
-  0x0c: /^/,
-  0x12: /^[0-9 ]*$/,
+const textForms: { readonly [tag: number]: { readonly encoding: BufferEncoding; readonly form: RegExp } } = {
+  0x0c: { encoding: "utf8", form: /^/ },
+  0x12: { encoding: "latin1", form: /^[0-9 ]*$/ },
   // With * and &, as upstream: common mistakes.
-  0x13: /^[A-Za-z0-9 '()+,\-./:=?*&]*$/,
-  0x14: /^\p{ASCII}*$/u,
-  0x16: /^\p{ASCII}*$/u,
-  0x1e: /^/,
+  0x13: { encoding: "latin1", form: /^[A-Za-z0-9 '()+,\-./:=?*&]*$/ },
+  0x14: { encoding: "latin1", form: /^/ },
+  0x16: { encoding: "latin1", form: /^\p{ASCII}*$/u },
+  0x1e: { encoding: "utf16le", form: /^/ },
 };
 
 const extensionRequest = named("1.2.840.113549.1.9.14");
@@ -356,7 +358,8 @@ function namesOf(attributes: Element): Names {
     names.filter((name) => name.tag === tag).map(({ contents }) => asciiOf(contents, kind));
   const uris = texts(0x86, "uniformResourceIdentifier");
   for (const uri of uris)
-    if (!URL.canParse(uri)) throw new RequestError(`x509: cannot parse URI ${JSON.stringify(uri)}`);
+    if (!/^[!-~]*$/.test(uri) || !URL.canParse(uri, "https://relative.example"))
+      throw new RequestError(`x509: cannot parse URI ${JSON.stringify(uri)}`);
   const ipAddresses = names.filter(({ tag }) => tag === 0x87).map(({ contents }) => contents);
   for (const { length } of ipAddresses)
     if (length !== 4 && length !== 16) throw new RequestError(`x509: cannot parse IP address of length ${length}`);

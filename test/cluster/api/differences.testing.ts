@@ -70,6 +70,16 @@ export const known: readonly Known[] = [
     why: "the real one's controller has not looked at the policy yet; here that is done in the same write",
   },
   {
+    step: "certificatesigningrequests:",
+    line: "credential-id",
+    why: "who asks has a certificate of its own at each server",
+  },
+  {
+    step: "certificatesigningrequests: attributes that are none",
+    line: "status 422, the real one 201",
+    why: "the real one passes over what it cannot read; here a request is read as a whole",
+  },
+  {
     step: "jobs: plain, status changed (11)",
     line: "status 200, the real one 422",
     why: "conditions of Jobs that contradict each other are not looked at",
