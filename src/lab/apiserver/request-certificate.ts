@@ -23,10 +23,7 @@ export interface Grant {
   readonly notAfter: number;
 }
 
-/**
- * A certificate in PEM that is nobody's authority.
- * @public Loaded when it is needed (controllers/certificate-requests.ts).
- */
+/** A certificate in PEM that is nobody's authority. */
 export function requestedCertificate(request: CertificateRequest, grant: Grant, issuer: Issuer): string {
   const { subject, publicKey } = request;
   const { notBefore, notAfter } = grant;

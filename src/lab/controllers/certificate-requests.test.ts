@@ -156,6 +156,27 @@ test("requests go: an hour after their answer, a day after none, and with what w
   lab.close();
 });
 
+test("a request from before requests were looked at has failed, and can still be changed", async () => {
+  const lab = await cluster();
+  const junk = Buffer.from("junk").toString("base64");
+  lab.create(request("old", { request: junk }), request("nodes", { request: junk, signerName: kubeletClient }));
+  say(lab, "old", "Approved");
+  await lab.idle();
+  const [, failed] = lab.must(certificateSigningRequests, "old").status?.conditions ?? [];
+  assert.deepEqual(
+    [failed?.type, failed?.reason, failed?.message],
+    ["Failed", "SignerValidationFailure", "PEM block type must be CERTIFICATE REQUEST"],
+  );
+  assert.equal(lab.must(certificateSigningRequests, "nodes").status?.conditions, undefined);
+  lab.edit(certificateSigningRequests, "old", (object) => ({
+    ...object,
+    metadata: { ...object.metadata, labels: { a: "b" } },
+  }));
+  assert.deepEqual(lab.must(certificateSigningRequests, "old").metadata.labels, { a: "b" });
+  assert.deepEqual(lab.failures, []);
+  lab.close();
+});
+
 test("approval that nobody may have yet is asked for again, of what is a node's alone", async () => {
   const asked: string[] = [];
   let isAllowed = false;

@@ -1,24 +1,18 @@
 // What becomes of CertificateSigningRequests: nodes' own are approved, what is approved is signed by the lab's authority, and all of them
 // go after a while. Upstream: pkg/controller/certificates (approver, signer, cleaner), in one controller, as they look at the same objects.
 //
-// Not here: what a signer signs (certificate-signers.ts), the bytes (apiserver/pkcs10.ts, apiserver/request-certificate.ts).
+// Not here: each of the three (certificate-answers.ts), which are loaded when the first request comes.
 
 import { createRequire } from "node:module";
-import { encodeBase64 } from "../../kube/base64.ts";
-import { hasCondition, signers, type CertificateSigningRequest } from "../../kube/certificate-request.ts";
-import { timeMs, timeText } from "../../watch/clock.ts";
-import { endOfCertificate, readRequest } from "../api/admission/certificates.ts";
-import { resourceTarget } from "../apiserver/authz-target.ts";
+import { hasCondition } from "../../kube/certificate-request.ts";
 import type { Authorize } from "../apiserver/hooks.ts";
-import type { CertificateRequest } from "../apiserver/pkcs10.ts";
 import type { Issuer } from "../apiserver/tls-certificate.ts";
-import { signerRules } from "./certificate-signers.ts";
 import { certificateSigningRequests } from "./resources.ts";
 import { on, type Cluster, type Controller } from "./runtime.ts";
 
 const load = createRequire(import.meta.url);
-const certificates = (): typeof import("../apiserver/request-certificate.ts") =>
-  load("../apiserver/request-certificate.ts") as typeof import("../apiserver/request-certificate.ts");
+const answers = (): typeof import("./certificate-answers.ts") =>
+  load("./certificate-answers.ts") as typeof import("./certificate-answers.ts");
 
 /** The lab's authority, as a signer of what others ask for. */
 export interface RequestAuthority {
@@ -45,6 +39,7 @@ export function certificateController(authority: RequestAuthority): (cluster: Cl
       reconcile(name, requeue) {
         const object = objects.get(certificateSigningRequests, undefined, name);
         if (object === undefined) return;
+        const { approve, endOf, sign } = answers();
         const leftMs = endOf(object) - clock.now();
         if (leftMs <= 0) return objects.delete(certificateSigningRequests, object);
         requeue(leftMs);
@@ -58,116 +53,4 @@ export function certificateController(authority: RequestAuthority): (cluster: Cl
       },
     };
   };
-}
-
-const hourMs = 3_600_000;
-const keptMs = { answered: hourMs, waiting: 24 * hourMs };
-
-/** When a request goes: an hour after its answer, a day after it came to nothing, and with its certificate. */
-function endOf({ metadata, status = {} }: CertificateSigningRequest): number {
-  const { conditions = [], certificate = "" } = status;
-  if (conditions.length === 0) return (timeMs(metadata.creationTimestamp) ?? Infinity) + keptMs.waiting;
-  const ends = conditions.map(({ type, lastUpdateTime }) => {
-    const saidMs = timeMs(lastUpdateTime) ?? Infinity;
-    if (type === "Denied" || type === "Failed") return saidMs + keptMs.answered;
-    if (type !== "Approved") return Infinity;
-    return certificate === ""
-      ? saidMs + keptMs.waiting
-      : Math.min(
-          saidMs + keptMs.answered,
-          endOfCertificate(Buffer.from(certificate, "base64").toString("latin1")) ?? Infinity,
-        );
-  });
-  return Math.min(...ends);
-}
-
-/** Approves what a node asks for itself, or who may for nodes; false where it has to be asked again. */
-function approve({ objects }: Cluster, object: CertificateSigningRequest, { authorize }: RequestAuthority): boolean {
-  const { spec } = object;
-  if (spec.signerName !== signers.kubeletClient) return true;
-  const request = readRequest(object);
-  if (typeof request === "string" || signerRules[spec.signerName]?.(request, spec.usages ?? []) !== undefined)
-    return true;
-  const way = ways.find(({ fits, subresource }) => fits(object, request) && mayCreate(object, subresource, authorize));
-  if (way === undefined) return false;
-  const approved = {
-    type: "Approved",
-    status: "True",
-    reason: "AutoApproved",
-    message: `Auto approving ${way.what} after SubjectAccessReview.`,
-  };
-  const conditions = [...(object.status?.conditions ?? []), approved];
-  objects.updateStatus(
-    certificateSigningRequests,
-    { ...object, status: { ...object.status, conditions } },
-    { subresource: "approval" },
-  );
-  return true;
-}
-
-interface Way {
-  readonly subresource: string;
-  readonly what: string;
-  readonly fits: (object: CertificateSigningRequest, request: CertificateRequest) => boolean;
-}
-
-const ways: readonly Way[] = [
-  {
-    subresource: "selfnodeclient",
-    what: "self kubelet client certificate",
-    fits: ({ spec }, { subject }) => spec.username === subject.commonName,
-  },
-  { subresource: "nodeclient", what: "kubelet client certificate", fits: () => true },
-];
-
-/** As a SubjectAccessReview about who asks. */
-function mayCreate({ spec }: CertificateSigningRequest, subresource: string, authorize: Authorize): boolean {
-  const { username = "", uid, groups = [], extra } = spec;
-  const user = { username, groups, ...(uid !== undefined && { uid }), ...(extra !== undefined && { extra }) };
-  const { group, resource } = certificateSigningRequests;
-  return authorize(user, resourceTarget({ verb: "create", group, version: "*", resource, subresource })).allowed;
-}
-
-function sign({ objects, clock }: Cluster, object: CertificateSigningRequest, authority: RequestAuthority): void {
-  const { spec, status } = object;
-  const rule = signerRules[spec.signerName];
-  if (rule === undefined || hasCondition(object, "Failed")) return;
-  const request = readRequest(object);
-  const problem = typeof request === "string" ? request : rule(request, spec.usages ?? []);
-  if (typeof request === "string" || problem !== undefined) {
-    const failed = {
-      type: "Failed",
-      status: "True",
-      reason: "SignerValidationFailure",
-      message: problem ?? "",
-      lastUpdateTime: timeText(clock.now()),
-    };
-    const conditions = [...(status?.conditions ?? []), failed];
-    objects.updateStatus(certificateSigningRequests, { ...object, status: { ...status, conditions } });
-    return;
-  }
-  const validity = validityOf(spec.expirationSeconds, clock.now(), authority.notAfter);
-  const grant = { usages: spec.usages ?? [], ...validity };
-  const pem = certificates().requestedCertificate(request, grant, authority.issuer);
-  const certificate = encodeBase64(Buffer.from(pem));
-  objects.updateStatus(certificateSigningRequests, { ...object, status: { ...status, certificate } });
-}
-
-const minuteMs = 60_000;
-/** kube-controller-manager --cluster-signing-duration, and signer.go: clocks of clients may be behind, which short times allow for. */
-const durations = { mostMs: 365 * 24 * hourMs, leastMs: 10 * minuteMs, backMs: 5 * minuteMs, shortMs: 8 * hourMs };
-
-function validityOf(
-  seconds: number | undefined,
-  nowMs: number,
-  authorityEnds: number,
-): { readonly notBefore: number; readonly notAfter: number } {
-  const { mostMs, leastMs, backMs, shortMs } = durations;
-  if (nowMs >= authorityEnds)
-    throw new Error(
-      `sign a certificate: the authority's own has run out at ${timeText(authorityEnds)}; the next \`fairlead up\` makes another`,
-    );
-  const lastsMs = seconds === undefined ? mostMs : Math.max(leastMs, Math.min(seconds * 1000, mostMs));
-  const ends = nowMs + lastsMs - (lastsMs < shortMs ? 0 : backMs);
-  return { notBefore: nowMs - backMs, notAfter: Math.min(ends, authorityEnds) };
 }

@@ -10,6 +10,7 @@ import { decodeBase64 } from "../../../kube/base64.ts";
 import { signers, type CertificateSigningRequest } from "../../../kube/certificate-request.ts";
 import { invalid } from "../../../kube/problem.ts";
 import { validate } from "../../../kube/validate.ts";
+import { timeMs } from "../../../watch/clock.ts";
 import type { CertificateRequest } from "../../apiserver/pkcs10.ts";
 import type { Admission, AdmissionRequest, Validation } from "../api.ts";
 import { forbidden, invalidObject } from "../errors.ts";
@@ -67,7 +68,7 @@ function certificateOf(object: AdmissionRequest["object"] | undefined): string {
 /** When the certificate in a PEM block ends, in milliseconds since 1970; undefined where there is none. */
 export function endOfCertificate(pem: string): number | undefined {
   try {
-    return Date.parse(new X509Certificate(pem).validTo);
+    return timeMs(new X509Certificate(pem).validTo);
   } catch {
     return undefined;
   }
