@@ -174,6 +174,11 @@ test("what is denied, not approved, or for another signer is left alone; what ca
   assert.deepEqual(Object.keys(await signed("foreign", {}, { signerName: "example.org/own" })), ["conditions"]);
   for (const name of ["denied", "waiting"])
     assert.equal((await send(admin, "GET", `${root}/${name}`)).body.status.certificate, undefined);
+  const { body } = await send(admin, "GET", "/api/v1/events?fieldSelector=reason=NotImplemented");
+  assert.deepEqual(
+    body.items.map((event: any) => [event.involvedObject.name, event.message]),
+    [["foreign", "nobody here signs for this spec.signerName: the request waits for a signer of its own"]],
+  );
   const failed = await signed("failed", {}, { usages: ["server auth"] });
   const [approved, { lastUpdateTime, lastTransitionTime, ...condition }] = failed.conditions;
   assert.equal(approved.type, "Approved");
@@ -279,4 +284,13 @@ test("a node renews its own certificate, and asks for no other's", async () => {
   assert.equal((await send(admin, "POST", root, other)).code, 201);
   await controllers.idle();
   assert.match((await statusOf("other")).conditions[0].message, /^Auto approving kubelet client certificate after/);
+});
+
+test("a kubelet's certificate for serving is no user's", async () => {
+  const key = testKey("P-256");
+  const given = { key, subject: ["O=system:nodes", "CN=system:node:n1"], names: ["DNS:n1"] };
+  const usages = ["digital signature", "key encipherment", "server auth"];
+  const serving = await newClient("serving", given, { signerName: "kubernetes.io/kubelet-serving", usages });
+  assert.ok(new X509Certificate(serving.cert).checkHost("n1") !== undefined);
+  assert.equal((await send(serving, "GET", "/api/v1/namespaces/default/pods")).code, 401);
 });
