@@ -6,7 +6,6 @@
 
 import { X509Certificate } from "node:crypto";
 import { createRequire } from "node:module";
-import { decodeBase64 } from "../../../kube/base64.ts";
 import { signers, type CertificateSigningRequest } from "../../../kube/certificate-request.ts";
 import { invalid } from "../../../kube/problem.ts";
 import { validate } from "../../../kube/validate.ts";
@@ -23,7 +22,7 @@ const pkcs10 = (): typeof import("../../apiserver/pkcs10.ts") =>
 export function readRequest({ spec }: CertificateSigningRequest): CertificateRequest | string {
   const { readCertificateRequest, RequestError } = pkcs10();
   try {
-    return readCertificateRequest(decodeBase64(spec.request ?? "") ?? new Uint8Array());
+    return readCertificateRequest(Buffer.from(spec.request ?? "", "base64"));
   } catch (error) {
     if (error instanceof RequestError) return error.message;
     throw error;
