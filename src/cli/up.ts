@@ -345,7 +345,7 @@ function secondsOf(text: string): number {
 
 function familiesOf(text: string): readonly Family[] {
   const families = text.split(",").map((word): Family => {
-    const match = /^ipv([46])$/i.exec(word.trim());
+    const match = /^(?:ipv)?([46])$/i.exec(word.trim());
     if (!match) throw new Error(`--ip-families ${text}: must be ipv4, ipv6 or ipv4,ipv6`);
     return match[1] === "4" ? 4 : 6;
   });

@@ -48,7 +48,7 @@ const refused: readonly (readonly [ClusterOptions, string])[] = [
   [{ podCidrs: ["ten"] }, 'ipam: pod range "ten" is no CIDR such as 10.244.0.0/16: mend --pod-cidr'],
   [
     { families: [4], podCidrs: ["fd00::/48"] },
-    "ipam: pod range fd00::/48 is IPv6, but the cluster has only IPv4: leave it out or add 6 to --ip-families",
+    "ipam: pod range fd00::/48 is IPv6, but the cluster has only IPv4: leave it out or add ipv6 to --ip-families",
   ],
   [
     { podCidrs: ["10.1.0.0/16", "10.2.0.0/16"] },
@@ -58,8 +58,8 @@ const refused: readonly (readonly [ClusterOptions, string])[] = [
     { podCidrs: ["127.0.0.0/16"] },
     "ipam: pod range 127.0.0.0/16 overlaps 127.0.0.0/8, loopback: choose another --pod-cidr",
   ],
-  [{ families: [] }, "ipam: no IP family: give --ip-families 4, 6 or both"],
-  [{ families: [4, 4] }, "ipam: IP families 4,4 name one twice: give --ip-families 4, 6 or both"],
+  [{ families: [] }, "ipam: no IP family: give --ip-families ipv4, ipv6 or ipv4,ipv6"],
+  [{ families: [4, 4] }, "ipam: IP families 4,4 name one twice: give --ip-families ipv4, ipv6 or ipv4,ipv6"],
   [
     { domain: "-.local" },
     'dns: cluster domain "-.local" is no DNS name such as cluster.local: choose another --domain',

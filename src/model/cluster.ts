@@ -143,7 +143,7 @@ function rangesOf(kind: RangeKind, given: readonly string[], families: readonly 
     if (!families.includes(family))
       fail(
         `${kind.name} range ${range} is IPv${family}, but the cluster has only IPv${families.join(", IPv")}: ` +
-          `leave it out or add ${family} to --ip-families`,
+          `leave it out or add ipv${family} to --ip-families`,
       );
     const other = chosen.get(family);
     if (other !== undefined)
@@ -187,12 +187,13 @@ function refuseOverlaps(ranges: readonly { readonly kind: RangeKind; readonly ra
 }
 
 function checkedFamilies(families: readonly Family[]): readonly Family[] {
-  if (families.length === 0) fail("no IP family: give --ip-families 4, 6 or both");
+  if (families.length === 0) fail("no IP family: give --ip-families ipv4, ipv6 or ipv4,ipv6");
   for (const family of families) {
-    if (family !== 4 && family !== 6) fail(`IP family ${String(family)} is unknown: give --ip-families 4, 6 or both`);
+    if (family !== 4 && family !== 6)
+      fail(`IP family ${String(family)} is unknown: give --ip-families ipv4, ipv6 or ipv4,ipv6`);
   }
   if (new Set(families).size !== families.length)
-    fail(`IP families ${families.join(",")} name one twice: give --ip-families 4, 6 or both`);
+    fail(`IP families ${families.join(",")} name one twice: give --ip-families ipv4, ipv6 or ipv4,ipv6`);
   return [...families];
 }
 
