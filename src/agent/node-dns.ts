@@ -26,6 +26,7 @@ export interface NodeDnsOptions {
   readonly domain: string;
   /** See DnsServerOptions. */
   readonly upstream: DnsServerOptions["upstream"];
+  readonly relay?: DnsServerOptions["relay"];
   /** From where others' names are asked; the server's own place where absent. */
   readonly outward?: NetworkNamespace;
   readonly corefile: {
@@ -145,7 +146,7 @@ async function serve(
   options: NodeDnsOptions,
   namespace: NetworkNamespace,
 ): Promise<{ readonly server: DnsServer; readonly following: { close(): void } }> {
-  const { zone, domain, upstream, outward, log } = options;
+  const { zone, domain, upstream, relay, outward, log } = options;
   const { path, text, read, list, env } = options.corefile;
   const parse = (each: string): Corefile => parseCorefile(each, { file: path, read, list, env });
   const first = text();
@@ -155,6 +156,7 @@ async function serve(
     zone,
     domain,
     upstream,
+    ...(relay !== undefined && { relay }),
     ...(outward !== undefined && { outward }),
     log,
     corefile,

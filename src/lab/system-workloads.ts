@@ -7,6 +7,7 @@ import { corefilePath, followCorefile } from "../serve/dns/corefile-file.ts";
 import { defaultCorefile, startDnsServer, type DnsServer } from "../serve/dns/server.ts";
 import type { NodeLog } from "./node-log.ts";
 import type { Outside } from "./outside/connect.ts";
+import { relayOutside } from "./outside/relay.ts";
 import { builtinImages } from "./pods/images/builtin.ts";
 import type { Images } from "./pods/images/images.ts";
 import { programOf, type BuiltinWorkload } from "./pods/workloads/workload.ts";
@@ -38,7 +39,7 @@ function dnsWorkload({ zone, outside, cluster }: SystemParts): BuiltinWorkload {
   return {
     name: "dns",
     serves: () => true,
-    start({ namespace, args, env, files, log, exit }) {
+    start({ namespace, pod, args, env, files, log, exit }) {
       let server: DnsServer | undefined;
       let following: { close(): void } | undefined;
       let stopped = false;
@@ -58,6 +59,8 @@ function dnsWorkload({ zone, outside, cluster }: SystemParts): BuiltinWorkload {
           namespace,
           zone,
           upstream: { name: "the host's resolvers", resolve: (query) => outside.resolve(query) },
+          // Others' pods ask as their network lets them.
+          ...(pod.metadata.namespace === "kube-system" && { relay: relayOutside(cluster, outside) }),
           domain: cluster.domain,
           log,
           corefile,

@@ -27,7 +27,11 @@ export async function withLab(
   const lab = await startLab({
     config: { ...clusterConfig(options), name: "test", nodes, nodePortCidrs, packets: "on", apiPort: 0 },
     paths,
-    outside: { resolve: () => Promise.reject(new Error("no resolver in tests")), close() {} },
+    outside: {
+      resolve: () => Promise.reject(new Error("no resolver in tests")),
+      ask: () => Promise.reject(new Error("no server in tests")),
+      close() {},
+    },
     step: () => undefined,
   });
   try {

@@ -2,12 +2,22 @@
 
 import net from "node:net";
 
-import { buildFrame, createFrameReader, frameKinds, type Frame } from "./protocol.ts";
+import {
+  buildFrame,
+  buildQuestion,
+  createFrameReader,
+  frameKinds,
+  type Frame,
+  type FrameKind,
+  type Question,
+} from "./protocol.ts";
 
 /** What lies outside of the lab. */
 export interface Outside {
   /** The host's resolvers' response to a DNS query. Rejects with the reason where there is none: no resolver, no answer, no helper. */
   resolve(query: Uint8Array): Promise<Uint8Array>;
+  /** A server's response to a DNS query, asked from the host's network. Rejects likewise. */
+  ask(question: Question): Promise<Uint8Array>;
   /** Lets the helper end; what still waits is rejected. */
   close(): void;
 }
@@ -20,7 +30,7 @@ export function connectOutside(fd: number): Outside {
   let last = 0;
 
   const end = (why: string): void => {
-    gone ??= new Error(`ask the host's resolvers: ${why}`);
+    gone ??= new Error(`ask a DNS server outside of the lab: ${why}`);
     socket.destroy();
     for (const { reject } of waiting.values()) reject(gone);
     waiting.clear();
@@ -37,6 +47,7 @@ export function connectOutside(fd: number): Outside {
         request?.reject(new Error(Buffer.from(frame.payload).toString("utf8")));
         return;
       case frameKinds.resolve:
+      case frameKinds.ask:
         end("the helper outside asks questions itself");
     }
   };
@@ -53,16 +64,18 @@ export function connectOutside(fd: number): Outside {
   socket.on("error", () => end(gonePhrase));
   socket.on("close", () => end(gonePhrase));
 
+  const request = (kind: FrameKind, payload: Uint8Array): Promise<Uint8Array> => {
+    if (gone !== undefined) return Promise.reject(gone);
+    last = (last + 1) % 0x1_0000_0000;
+    const number = last;
+    return new Promise((resolve, reject) => {
+      waiting.set(number, { resolve, reject });
+      socket.write(buildFrame({ kind, request: number, payload }));
+    });
+  };
   return {
-    resolve(query) {
-      if (gone !== undefined) return Promise.reject(gone);
-      last = (last + 1) % 0x1_0000_0000;
-      const request = last;
-      return new Promise((resolve, reject) => {
-        waiting.set(request, { resolve, reject });
-        socket.write(buildFrame({ kind: frameKinds.resolve, request, payload: query }));
-      });
-    },
+    resolve: (query) => request(frameKinds.resolve, query),
+    ask: (question) => request(frameKinds.ask, buildQuestion(question)),
     close: () => end("the lab is stopping"),
   };
 }

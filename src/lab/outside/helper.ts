@@ -2,7 +2,7 @@
 
 import net from "node:net";
 
-import { buildFrame, createFrameReader, frameKinds, type Frame, type FrameKind } from "./protocol.ts";
+import { buildFrame, createFrameReader, frameKinds, parseQuestion, type Frame, type FrameKind } from "./protocol.ts";
 import { createHostResolver, type HostResolver } from "./resolver.ts";
 
 /** Serves the descriptor; resolves when the other side has closed it, or says something that is not ours. */
@@ -13,9 +13,11 @@ export async function runOutsideHelper(fd: number, resolver: HostResolver = crea
     if (!socket.destroyed) socket.write(buildFrame({ kind, request, payload }));
   };
 
-  const resolve = async (frame: Frame): Promise<void> => {
+  const answer = async (frame: Frame): Promise<void> => {
     try {
-      send(frameKinds.answer, frame.request, await resolver.resolve(frame.payload));
+      const { kind, payload } = frame;
+      const response = kind === frameKinds.ask ? resolver.ask(parseQuestion(payload)) : resolver.resolve(payload);
+      send(frameKinds.answer, frame.request, await response);
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);
       send(frameKinds.failed, frame.request, Buffer.from(reason, "utf8"));
@@ -23,7 +25,7 @@ export async function runOutsideHelper(fd: number, resolver: HostResolver = crea
   };
 
   const read = createFrameReader((frame) => {
-    if (frame.kind === frameKinds.resolve) void resolve(frame);
+    if (frame.kind === frameKinds.resolve || frame.kind === frameKinds.ask) void answer(frame);
     else socket.destroy();
   });
   socket.on("data", (chunk: Buffer) => {

@@ -9,12 +9,16 @@ import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 
 import { check, libc } from "../../kernel/ffi.ts";
+import { openKernel } from "../../kernel/linux.ts";
+import { clusterConfig } from "../../model/cluster.ts";
 import { createNetworkNamespace, type NetworkNamespace } from "../../kernel/namespaces.ts";
 import { serveUdp } from "../../kernel/udp.ts";
 import { startTestServer, testZone } from "../../serve/dns/server.testing.ts";
 import { buildMessage, buildQuery, parseMessage, rcodeName, rcodes, type DnsMessage } from "../../wire/dns/message.ts";
 import { connectOutside } from "./connect.ts";
 import { runOutsideHelper } from "./helper.ts";
+import { buildQuestion, parseQuestion } from "./protocol.ts";
+import { relayOutside } from "./relay.ts";
 import { createHostResolver, parseResolvConf, type HostResolver } from "./resolver.ts";
 
 const apiName = "api.production.svc.cluster.local";
@@ -93,6 +97,64 @@ await test("through both sides: a query goes out by UDP, again by TCP where it i
   } finally {
     await server.close();
   }
+});
+
+await test("a server that is named is asked, and none that only this machine or its link can reach", async () => {
+  const zone = testZone(300);
+  const namespace = createNetworkNamespace();
+  const kernel = openKernel("outside", namespace);
+  const server = { address: "10.9.9.9", port: 5353 };
+  kernel.change([{ kind: "set-address", link: "lo", address: server.address, bits: 32 }]);
+  kernel.close();
+  const dns = await startTestServer({ namespace, zone: () => zone, ports: { dns: server.port } });
+  const [inside, outside] = makePair();
+  try {
+    const helper = runOutsideHelper(outside, createHostResolver({ resolvConf: "/nowhere/resolv.conf", namespace }));
+    const daemon = connectOutside(inside);
+    const names = [apiName, "many.production.svc.cluster.local", "nobody.cluster.local"];
+    const responses = await Promise.all(names.map((name) => daemon.ask({ server, query: query(name) })));
+    const seen = responses
+      .map((bytes) => parseMessage(bytes))
+      .map(({ rcode, answers }) => `${rcodeName(rcode)} ${answers.length}`);
+    assert.deepEqual(seen, ["NOERROR 1", "NOERROR 300", "NXDOMAIN 0"]);
+    for (const address of ["127.0.0.1", "169.254.169.254", "::1", "::ffff:127.0.0.1", "fe80::1", "ff02::fb"])
+      await assert.rejects(
+        daemon.ask({ server: { address, port: 53 }, query: query() }),
+        /is for this machine or its link alone/,
+      );
+    daemon.close();
+    await helper;
+  } finally {
+    await dns.close();
+  }
+});
+
+await test("a question that is none ends nothing but itself", () => {
+  const question = { server: { address: "2001:db8::53", port: 5353 }, query: query() };
+  const payload = buildQuestion(question);
+  assert.deepEqual(parseQuestion(payload).server, question.server);
+  assert.deepEqual(Buffer.from(parseQuestion(payload).query), Buffer.from(question.query));
+  for (const bad of [new Uint8Array(), payload.subarray(0, 2), payload.subarray(0, 9), Uint8Array.of(0, 53, 1, 65)])
+    assert.throws(() => parseQuestion(bad), RangeError);
+});
+
+await test("a lab's own addresses are asked in the lab, all others outside", () => {
+  const cluster = clusterConfig();
+  const relay = relayOutside(cluster, { resolve: (bytes) => Promise.resolve(bytes), ask, close() {} });
+  function ask({ server: { address } }: { server: { address: string } }): Promise<Uint8Array> {
+    return Promise.resolve(Buffer.from(address));
+  }
+  const inside = [
+    "10.96.0.10",
+    "10.244.3.7",
+    "172.18.0.11",
+    "203.0.113.10",
+    "fd00:10:96::a",
+    "127.0.0.1",
+    "fe80::1%eth0",
+  ];
+  assert.deepEqual(inside.filter(relay.serves), []);
+  for (const address of ["8.8.8.8", "10.1.2.3", "192.168.1.1", "2606:4700::1111"]) assert.ok(relay.serves(address));
 });
 
 await test("the helper process ends when the daemon goes away, however it goes", async () => {

@@ -7,9 +7,13 @@
 //
 // Later kinds (dial a TCP address, publish a port) have their numbers from 16 on; a side that meets a kind it does not know ends the stream.
 
+import { parseAddress, type Address } from "../../ip/address.ts";
+
 export const frameKinds = {
   /** To the helper: a DNS query. */
   resolve: 1,
+  /** To the helper: a DNS query for a server that it names (buildQuestion). */
+  ask: 4,
   /** Back: the response. */
   answer: 2,
   /** Back: why there is no response, as UTF-8. */
@@ -17,6 +21,32 @@ export const frameKinds = {
 } as const;
 
 export type FrameKind = (typeof frameKinds)[keyof typeof frameKinds];
+
+/** A DNS query, and who is asked. */
+export interface Question {
+  readonly server: { readonly address: Address; readonly port: number };
+  readonly query: Uint8Array;
+}
+
+/** The payload of `ask`: the port in 2 bytes, the length of the address in 1, the address as text, the query. */
+export function buildQuestion({ server, query }: Question): Uint8Array {
+  const address = Buffer.from(server.address, "latin1");
+  const bytes = Buffer.alloc(3 + address.length + query.length);
+  bytes.writeUInt16BE(server.port);
+  bytes.writeUInt8(address.length, 2);
+  bytes.set(address, 3);
+  bytes.set(query, 3 + address.length);
+  return bytes;
+}
+
+/** Throws RangeError where the payload is none. */
+export function parseQuestion(payload: Uint8Array): Question {
+  const bytes = Buffer.from(payload.buffer, payload.byteOffset, payload.byteLength);
+  const end = 3 + bytes.readUInt8(2);
+  const address = parseAddress(bytes.toString("latin1", 3, end));
+  if (address === undefined) throw new RangeError("read a question for the helper outside: it names no address");
+  return { server: { address, port: bytes.readUInt16BE(0) }, query: bytes.subarray(end) };
+}
 
 export interface Frame {
   readonly kind: FrameKind;

@@ -1,17 +1,23 @@
 // The host's resolvers, as /etc/resolv.conf names them: a query goes to the one that answered last, to the next one too when that takes long.
 // The file is read again when it changes, and nobody is asked before there is a question.
+// Other servers are asked when a lab's Corefile names them, but for those that only this machine or its link can reach.
 
 import { readFileSync, statSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
 
 import { parseAddress } from "../../ip/address.ts";
+import { contains, type Prefix } from "../../ip/prefix.ts";
 import { currentNetworkNamespace, type NetworkNamespace } from "../../kernel/namespaces.ts";
 import { exchangeDns } from "../../serve/dns/client.ts";
 import { rcodes } from "../../wire/dns/message.ts";
 
+import type { Question } from "./protocol.ts";
+
 export interface HostResolver {
   /** The response to a DNS query, its id kept. Rejects with a reason for people. */
   resolve(query: Uint8Array): Promise<Uint8Array>;
+  /** That server's response. Rejects likewise. */
+  ask(question: Question): Promise<Uint8Array>;
 }
 
 export interface HostResolverOptions {
@@ -42,6 +48,12 @@ export function createHostResolver(options: HostResolverOptions = {}): HostResol
   };
 
   return {
+    async ask({ server: { address, port }, query }) {
+      const near = nearRanges.find((range) => contains(range, address));
+      if (near !== undefined)
+        throw new Error(`ask DNS server ${address} port ${port}: ${near} is for this machine or its link alone`);
+      return await exchangeDns({ namespace, server: address, port, timeoutMs: askTimeoutMs, query });
+    },
     async resolve(query) {
       const servers = list.current();
       const first = servers.filter((server) => server === preferred);
@@ -57,6 +69,20 @@ export function createHostResolver(options: HostResolverOptions = {}): HostResol
     },
   };
 }
+
+/** As long as CoreDNS waits for an upstream. */
+const askTimeoutMs = 2000;
+/** This host, its link, groups: what a lab must not see of the machine. */
+const nearRanges: readonly Prefix[] = [
+  "0.0.0.0/8",
+  "127.0.0.0/8",
+  "169.254.0.0/16",
+  "224.0.0.0/3",
+  "::/127",
+  "::ffff:0:0/96",
+  "fe80::/10",
+  "ff00::/8",
+];
 
 /** The resolver addresses of a resolv.conf(5), at most the three that C libraries use. Zone ids (`fe80::1%eth0`) are kept. */
 export function parseResolvConf(text: string): string[] {

@@ -17,6 +17,7 @@ import { formatRecordData } from "../../wire/dns/record.ts";
 import { queryDns } from "./client.ts";
 import { parseCorefile } from "./corefile.ts";
 import { answerOf, startTestServer, testUpstream, testZone, type TestServer } from "./server.testing.ts";
+import type { Relay } from "./upstreams.ts";
 
 const local = "127.0.0.1";
 
@@ -59,6 +60,25 @@ async function otherServer(
 
 const large = testZone(50);
 const kubernetes = "kubernetes cluster.local in-addr.arpa ip6.arpa";
+
+await test("forward to a server that the pod's network does not lead to: whoever can asks it, by UDP and TCP alone", async () => {
+  const upstream = testUpstream(({ name }) => ({ answers: [answerOf(name, { kind: "A", address: "192.0.2.1" }, 60)] }));
+  const servers: string[] = [];
+  const relay: Relay = {
+    serves: (address) => address === "192.0.2.53",
+    ask({ address, port }, query) {
+      servers.push(`${address} ${port}`);
+      return upstream.resolve(query);
+    },
+  };
+  const corefile = ".:53 {\n errors\n loop\n forward tls.example tls://192.0.2.53\n forward . 192.0.2.53:5353\n}";
+  await withCorefile(corefile, { relay }, async (ask, { log }) => {
+    assert.equal(await ask("elsewhere.example"), "NOERROR | elsewhere.example 60 A 192.0.2.1");
+    assert.equal(await ask("a.tls.example"), "SERVFAIL");
+    assert.deepEqual(servers, ["192.0.2.53 5353"]);
+    assert.match(log.join("\n"), /write its address without tls:\/\//);
+  });
+});
 
 await test("kubernetes: ttl, pods in each mode, fallthrough or not", async () => {
   const pods = async (mode: string): Promise<string[]> => {

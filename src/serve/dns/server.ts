@@ -23,6 +23,7 @@ import { createQueryLog, type QueryLog } from "./query-log.ts";
 import { createMetrics, formatMetrics, type Metrics } from "./metrics.ts";
 import { createResponder } from "./responder.ts";
 import { createTallyMemory, takeTally } from "./tally.ts";
+import type { Relay } from "./upstreams.ts";
 import { startTcp, type TcpServer } from "./tcp.ts";
 import { startWorkers, type Workers, type WorkerSockets } from "./workers.ts";
 
@@ -34,6 +35,8 @@ export interface DnsServerOptions {
   readonly zone: () => Zone | undefined;
   /** Stands for the servers of `/etc/resolv.conf`; undefined: the file itself is read. */
   readonly upstream: Upstream | undefined;
+  /** For servers that are not reached from there. */
+  readonly relay?: Relay;
   /** From where others' names are asked: `namespace` where absent. */
   readonly outward?: NetworkNamespace;
   /** The cluster's domain, known before the zone is: `cluster.local`. */
@@ -221,10 +224,10 @@ async function actBy(state: State, corefile: Corefile): Promise<void> {
 }
 
 function blockParts(state: State, metrics: Metrics): Parameters<typeof createBlock>[1] {
-  const { namespace, outward = namespace, zone, upstream, read = () => undefined } = state.options;
+  const { namespace, outward = namespace, zone, upstream, relay, read = () => undefined } = state.options;
   const { clock, dice, log, domain } = state;
   const changed = (): void => forgetAnswers(state);
-  return { namespace: outward, zone, domain, host: upstream, read, clock, dice, log, metrics, changed };
+  return { namespace: outward, zone, domain, host: upstream, relay, read, clock, dice, log, metrics, changed };
 }
 
 /**

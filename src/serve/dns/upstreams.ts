@@ -6,7 +6,7 @@
 
 import { randomInt } from "node:crypto";
 
-import { parseAddress } from "../../ip/address.ts";
+import { parseAddress, type Address } from "../../ip/address.ts";
 import type { NetworkNamespace } from "../../kernel/namespaces.ts";
 import { buildMessage, emptyMessage } from "../../wire/dns/message.ts";
 import { isWithin, type DnsName } from "../../wire/dns/name.ts";
@@ -32,8 +32,17 @@ export interface Upstreams {
 
 export type CloseHow = "at once" | "when answered";
 
+/** Asks servers that the pod's network does not lead to. */
+export interface Relay {
+  /** Is this one of them? */
+  serves(address: Address): boolean;
+  /** A server's response to a query. Rejects with the reason where there is none. */
+  ask(server: { readonly address: Address; readonly port: number }, query: Uint8Array): Promise<Uint8Array>;
+}
+
 export interface UpstreamParts {
   readonly namespace: NetworkNamespace;
+  readonly relay?: Relay | undefined;
   /** Stands for `/etc/resolv.conf` where the pod's own would lead nowhere. */
   readonly host: Upstream | undefined;
   readonly read: (path: string) => string | undefined;
@@ -95,6 +104,8 @@ interface Server {
   checking: boolean;
   /** Failures are checked; the host's resolvers are somebody else's to check. */
   readonly checked: boolean;
+  /** It is asked through the pod's network. */
+  readonly own: boolean;
   close(how: CloseHow): void;
 }
 
@@ -188,7 +199,7 @@ function createGroup(config: ForwardConfig, parts: UpstreamParts): Group {
   return {
     upstream: { name, resolve },
     size: servers.length,
-    ownSize: servers.filter((server) => server.checked).length,
+    ownSize: servers.filter((server) => server.own).length,
     close(how) {
       state.closed = true;
       for (const timer of timers) clearTimeout(timer);
@@ -208,6 +219,7 @@ function serversOf(target: ForwardTarget, config: ForwardConfig, parts: Upstream
         fails: 0,
         checking: false,
         checked: false,
+        own: false,
         close: () => {},
       },
     ];
@@ -228,10 +240,15 @@ function nameServersOf(text: string): string[] {
 function networkServer(
   target: Extract<ForwardTarget, { kind: "server" }>,
   config: ForwardConfig,
-  { namespace, read }: UpstreamParts,
+  { namespace, relay, read }: UpstreamParts,
 ): Server {
   const { protocol, address, port } = target;
   const name = `${protocol === "tls" ? "tls://" : ""}${address.includes(":") ? `[${address}]` : address}:${port}`;
+  if (relay?.serves(address) === true) {
+    const ask = (query: Uint8Array): Promise<Uint8Array> =>
+      protocol === "tls" ? Promise.reject(new Error(noTls)) : relay.ask({ address, port }, query);
+    return { name, ask, fails: 0, checking: false, checked: true, own: false, close: () => {} };
+  }
   let connection: StreamConnection | undefined;
   const stream = (query: Uint8Array): Promise<Uint8Array> => {
     const serverName = config.tlsServerName ?? target.serverName;
@@ -256,9 +273,13 @@ function networkServer(
     fails: 0,
     checking: false,
     checked: true,
+    own: true,
     close: (how) => connection?.close(how),
   };
 }
+
+const noTls =
+  "it is outside of this network, where servers are asked by UDP and TCP alone: write its address without tls://";
 
 function tlsFiles(
   { tls }: ForwardConfig,
