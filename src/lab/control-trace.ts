@@ -2,7 +2,7 @@
 
 import type { NetworkNamespace } from "../kernel/namespaces.ts";
 import { findStart, trace, TraceQueryError, type TraceQuery } from "../trace/query.ts";
-import type { Disposition, Packet, Trace } from "../trace/trace.ts";
+import { isUnasked, type Disposition, type Packet, type Trace } from "../trace/trace.ts";
 import { StatusError } from "./api/store.ts";
 import { firewallsOf } from "./control-status.ts";
 import type { Lab } from "./lab.ts";
@@ -37,6 +37,8 @@ export async function traceInLab(
 
 /** Sends what the trace speaks of, and compares the two ends. */
 export async function sendLive(lab: Lab, query: TraceQuery, value: Trace): Promise<LiveResult> {
+  const [question] = value.questions ?? [];
+  if (question !== undefined && isUnasked(value)) return sendLive(lab, query, question);
   const { packet } = value;
   if (packet === undefined)
     return { outcome: "not sent", detail: `${value.to} has no address`, agrees: value.disposition !== "delivered" };

@@ -9,7 +9,7 @@ import { compile } from "../program/compile.ts";
 import type { Program } from "../program/program.ts";
 import { compileZone, type Zone } from "../program/zone.ts";
 import { parseCorefile } from "../serve/dns/corefile.ts";
-import type { World } from "../trace/world.ts";
+import type { ResolverOfPod, World } from "../trace/world.ts";
 import type { ObjectApi } from "./api/api.ts";
 import { uplinkName } from "./node-object.ts";
 import { parseResolvConf, resolvConf } from "./pods/identity-files.ts";
@@ -83,12 +83,13 @@ function declared(
   return { listening: "unknown", ...(known !== undefined && { container: known.container }) };
 }
 
-function resolverOf(api: ObjectApi, network: Network, pod: NetworkPod): { search: readonly string[]; ndots: number } {
+function resolverOf(api: ObjectApi, network: Network, pod: NetworkPod): ResolverOfPod {
   const object = api.get({ group: "", resource: "pods", namespace: pod.namespace, name: pod.name }) as Pod | undefined;
-  if (object === undefined) return { search: [], ndots: 1 };
+  if (object === undefined) return { search: [], ndots: 1, servers: undefined };
   const host = { nameservers: [], searches: [], options: [] };
   const { domain, dnsAddresses: addresses } = network.cluster;
-  const { searches: search, options } = parseResolvConf(resolvConf(object, { domain, addresses, host }));
-  const ndots = Number(options.find((option) => option.startsWith("ndots:"))?.slice("ndots:".length) ?? 1);
-  return { search, ndots };
+  const settings = parseResolvConf(resolvConf(object, { domain, addresses, host }));
+  const ndots = Number(settings.options.find((option) => option.startsWith("ndots:"))?.slice("ndots:".length) ?? 1);
+  const servers = settings.nameservers.length === 0 ? undefined : settings.nameservers;
+  return { search: settings.searches, ndots, servers };
 }

@@ -4,7 +4,7 @@
 
 import type { Protocol } from "../model/network.ts";
 import { verdictOf } from "./matrix.ts";
-import type { Trace } from "./trace.ts";
+import { isUnasked, type Trace } from "./trace.ts";
 
 export interface Expectation {
   /** As `fairlead trace` takes them: `production/frontend`, `production/backend-db:5432`. */
@@ -30,7 +30,9 @@ export function expectationText({ from, to, protocol, expect, by }: Expectation)
 
 /** Does the Trace meet it? Every way must: of two endpoints that differ, neither allow nor deny is true. */
 export function meets(trace: Trace, expectation: Expectation): Verdict {
-  if (trace.disposition === "unresolved")
+  if (isUnasked(trace) && expectation.expect === "allow")
+    return { ok: false, detail: `${trace.from} may not ask cluster DNS for the name: trace it` };
+  if (trace.disposition === "unresolved" && trace.paths.length === 0)
     return { ok: false, detail: `the name did not resolve: ${trace.name?.rcode ?? ""}` };
   if (trace.paths.length === 0) return { ok: false, detail: "there is no way to ask: the two share no IP family" };
   const verdicts = trace.paths.map(verdictOf);

@@ -4,12 +4,15 @@ import type { Address } from "../ip/address.ts";
 import type { Origin } from "../kube/object.ts";
 import { expandSearch } from "../program/zone-search.ts";
 import { lookup } from "../program/zone-lookup.ts";
+import { nameCauses } from "./name-causes.ts";
 import type { Step } from "./trace.ts";
 import type { Start } from "./walk.ts";
 import type { World } from "./world.ts";
 
 /** The addresses a name gives to this client, IPv4 first, and the names tried on the way. Names of others end as `elsewhere`. */
 export function resolveName(world: World, start: Start, host: string): Step & { kind: "name" } {
+  const elsewhere = askedElsewhere(world, start, host);
+  if (elsewhere !== undefined) return elsewhere;
   const tried: string[] = [];
   let rcode = "NXDOMAIN";
   for (const name of namesFor(world, start, host)) {
@@ -35,7 +38,20 @@ export function resolveName(world: World, start: Start, host: string): Step & { 
     }
     if (!known) rcode = "asked of the upstream resolvers, not of the cluster";
   }
-  return { kind: "name", question: host, tried, answers: [], rcode };
+  const causes = nameCauses(world, start, host);
+  return { kind: "name", question: host, tried, answers: [], rcode, ...(causes.length > 0 && { causes }) };
+}
+
+// A hostNetwork pod with ClusterFirst is the one that people meet: it asks its machine's servers, which never heard of the cluster.
+function askedElsewhere(world: World, start: Start, host: string): (Step & { kind: "name" }) | undefined {
+  if (start.kind !== "pod") return undefined;
+  const { servers } = world.resolver(start.pod);
+  if (servers?.some((server) => world.network.cluster.dnsAddresses.includes(server)) === true) return undefined;
+  const rcode = `asked of ${servers?.join(", ") ?? `the resolvers of ${start.pod.node}`}, not of cluster DNS`;
+  const origin = { ...start.pod.origin, field: servers === undefined ? "spec.dnsPolicy" : "spec.dnsConfig" };
+  const text = "in its node's network a pod asks cluster DNS with dnsPolicy ClusterFirstWithHostNet only";
+  const causes = start.pod.hostNetwork ? { causes: [{ text, origin }] } : {};
+  return { kind: "name", question: host, tried: [host], answers: [], rcode, origin, ...causes };
 }
 
 // Autopath knows a client by its own address, and the list by its namespace.

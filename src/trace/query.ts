@@ -6,7 +6,7 @@ import type { NetworkNode, NetworkPod, NetworkService, Protocol } from "../model
 import { withIdleEndpoints } from "./idle.ts";
 import { resolveName } from "./names.ts";
 import { policyCures } from "./policy-cure.ts";
-import type { EndpointChoice, Packet, Step, Trace, TracePath } from "./trace.ts";
+import { isUnasked, type EndpointChoice, type Packet, type Step, type Trace, type TracePath } from "./trace.ts";
 import { walkAll, type Start } from "./walk.ts";
 import { nodeNamed, isLoopback, ofFamily, type World } from "./world.ts";
 
@@ -31,7 +31,8 @@ export function trace(world: World, query: TraceQuery): Trace {
     throw new TraceQueryError(`${query.to}: port ${target.port} must be between 1 and 65535`);
   const from = startName(start);
   const to = `${target.label}${target.port === undefined ? "/icmp" : `:${target.port}/${query.protocol}`}`;
-  const name = target.name === undefined ? {} : { name: target.name };
+  const questions = target.name === undefined ? [] : questionsOf(world, query, start);
+  const name = target.name === undefined ? {} : { name: target.name, ...(questions.length > 0 && { questions }) };
   if (target.addresses.length === 0) return { from, to, ...name, paths: [], disposition: "unresolved" };
   const sources = sourceAddresses(world, start);
   const family = [4 as const, 6 as const].find(
@@ -53,9 +54,23 @@ export function trace(world: World, query: TraceQuery): Trace {
     ...name,
     ...(packet && { packet }),
     paths: withIdleEndpoints(world.network, withAllChoices(paths), query.protocol),
-    disposition: dispositionOf(paths),
+    disposition: isUnasked({ questions }) ? "unresolved" : dispositionOf(paths),
     ...(cures.length > 0 && { cures }),
   };
+}
+
+/**
+ * A question to cluster DNS is a packet like any other: the Service may have no endpoint, a policy may have forgotten it. Empty where each of
+ * them arrives, and where the client asks nobody of the cluster.
+ */
+function questionsOf(world: World, query: TraceQuery, start: Start): readonly Trace[] {
+  if (start.kind !== "pod") return [];
+  const { servers = [] } = world.resolver(start.pod);
+  if (!servers.some((server) => world.network.cluster.dnsAddresses.includes(server))) return [];
+  const questions = servers.map((server) =>
+    trace(world, { ...query, to: familyOf(server) === 6 ? `[${server}]:53` : `${server}:53`, protocol: "udp" }),
+  );
+  return questions.every(({ disposition }) => disposition === "delivered") ? [] : questions;
 }
 
 /** Of the first way that a policy ends. */

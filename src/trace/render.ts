@@ -1,11 +1,28 @@
 // A Trace in words: minimal (one line, stable names, for tests), summary (for people), full (every rule passed).
 
 import type { Origin } from "../kube/object.ts";
-import type { Disposition, Hop, PolicyCause, Step, Trace, TracePath } from "./trace.ts";
+import {
+  isUnasked,
+  type Disposition,
+  type Hop,
+  type PolicyCause,
+  type Step,
+  type Trace,
+  type TracePath,
+} from "./trace.ts";
 
 /** One line: `frontend -> api-server:80/tcp  dnat {api-server-a:8080 | api-server-b:8080}  delivered`. No addresses where names are known. */
 export function renderMinimal(trace: Trace): string {
   const parts = [`${shortName(trace.from)} -> ${trace.to}`];
+  if (isUnasked(trace)) {
+    const words = unique(
+      (trace.questions ?? [])
+        .flatMap(({ paths }) => paths)
+        .flatMap(steps)
+        .flatMap(minimalWords),
+    );
+    return `${[...parts, "name not asked", ...words, trace.disposition].join("  ")}\n`;
+  }
   if (trace.name !== undefined && trace.paths.length === 0) parts.push(`name ${trace.name.rcode}`);
   const choices = unique(
     trace.paths.flatMap((path) =>
@@ -25,7 +42,13 @@ export function renderSummary(trace: Trace): string {
   let number = 0;
   const add = (label: string, text: string, origin?: Origin): void =>
     void lines.push({ number: ++number, label, text, origin });
+  const [question] = trace.questions ?? [];
+  if (question !== undefined && isUnasked(trace)) {
+    add("name", `${trace.name?.question ?? ""} → ${unaskedText(trace)}`);
+    return `${trace.from} → ${trace.to}${" ".repeat(6)}${headline(trace)}\n\n${columns(lines)}\n${renderSummary(question)}`;
+  }
   if (trace.name !== undefined) add("name", nameText(trace.name), trace.name.origin);
+  lines.push(...lostQuestions(trace));
   const [first] = trace.paths;
   const service = first && steps(first).find((step) => step.kind === "service");
   if (service?.kind === "service" && trace.paths.length > 1) {
@@ -59,6 +82,11 @@ export function renderSummary(trace: Trace): string {
 export function renderFull(trace: Trace): string {
   const out = [`${trace.from} → ${trace.to}${" ".repeat(6)}${headline(trace)}`];
   if (trace.name !== undefined) out.push(`name  ${nameText(trace.name)}  ${originText(trace.name.origin)}`.trimEnd());
+  if (isUnasked(trace)) {
+    out.push(`      ${unaskedText(trace)}`);
+    for (const question of trace.questions ?? []) out.push("", renderFull(question).trimEnd());
+    return `${out.join("\n")}\n`;
+  }
   trace.paths.forEach((path, index) => {
     out.push(
       "",
@@ -93,7 +121,7 @@ function headline(trace: Trace): string {
         .map((each) => `${trace.paths.filter((path) => path.disposition === each).length} ${each}`)
         .join(", ")} of ${plural(endpoints, "way")}`;
     case "unresolved":
-      return `UNRESOLVED: ${trace.name?.rcode ?? "no address"}`;
+      return `UNRESOLVED: ${isUnasked(trace) ? "no question reaches cluster DNS" : (trace.name?.rcode ?? "no address")}`;
     case "refused":
     case "dropped":
     case "unreachable": {
@@ -106,6 +134,22 @@ function headline(trace: Trace): string {
   }
 }
 
+function unaskedText({ questions = [] }: Trace): string {
+  return `nobody answers: ${questions.map((question) => `${question.to} ${question.disposition}`).join(", ")}`;
+}
+
+/** Questions that are lost now and then, or all of them to one of several servers: the client waits and asks again. */
+function lostQuestions({ questions = [] }: Trace): readonly Line[] {
+  return questions
+    .filter(({ disposition }) => disposition !== "delivered")
+    .map((question) => ({
+      isAside: true,
+      label: "not",
+      text: `every question is answered: ${question.to} ${headline(question)}`,
+      origin: undefined,
+    }));
+}
+
 /** The policy step that ended the first path that a policy ended. */
 function deniedStep(trace: Trace): (Step & { readonly kind: "policy" }) | undefined {
   for (const path of trace.paths) {
@@ -115,8 +159,9 @@ function deniedStep(trace: Trace): (Step & { readonly kind: "policy" }) | undefi
   return undefined;
 }
 
-/** Why the Service of the first way had nobody to send the packet to. */
-function causesOfNone({ paths: [first] }: Trace): readonly PolicyCause[] {
+/** Why the name gave no address, or the Service of the first way had nobody to send the packet to. */
+function causesOfNone({ name, paths: [first] }: Trace): readonly PolicyCause[] {
+  if (first === undefined) return name?.causes ?? [];
   const last = first?.hops.at(-1)?.steps.at(-1);
   return (last?.kind === "reject" || last?.kind === "drop" ? last.causes : undefined) ?? [];
 }

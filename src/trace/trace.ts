@@ -13,7 +13,7 @@ export type Disposition =
   | "refused" // an RST or port unreachable came back: no listener, or a Service without endpoints
   | "dropped" // silently
   | "unreachable" // ICMP unreachable or no route
-  | "unresolved"; // the name did not resolve
+  | "unresolved"; // the name did not resolve, or the question met no name server
 
 /** The packet at one point of its way. */
 export interface Packet {
@@ -40,6 +40,8 @@ export type Step =
       readonly answers: readonly Address[];
       readonly rcode: string;
       readonly origin?: Origin;
+      /** No address: what the client may have meant. */
+      readonly causes?: readonly PolicyCause[];
     }
   | {
       readonly kind: "service";
@@ -145,11 +147,19 @@ export interface Trace {
   readonly from: string;
   readonly to: string;
   readonly name?: Step & { readonly kind: "name" };
+  /** The way of the client's question to each of its name servers, in order, where not every one of them arrives. */
+  readonly questions?: readonly Trace[];
   /** What the first path's packet looks like when it leaves; undefined where the name gave no address. */
   readonly packet?: Packet;
   readonly paths: readonly TracePath[];
-  /** The one all paths share, or `mixed`. */
+  /** The one all paths share, or `mixed`; `unresolved` where no question arrives: the paths are then those of a client that knew the address. */
   readonly disposition: Disposition | "mixed";
   /** Edits that would let a packet through that a policy drops, each tried; absent where there is none. */
   readonly cures?: readonly string[];
+}
+
+/** No question of the client arrives at a name server on any way: the name stays unknown, whatever it stands for. */
+export function isUnasked({ questions = [] }: Pick<Trace, "questions">): boolean {
+  const ways = questions.flatMap(({ paths }) => paths);
+  return questions.length > 0 && !ways.some(({ disposition }) => disposition === "delivered");
 }

@@ -34,7 +34,14 @@ export interface World {
   /** Cluster DNS walks pods' search lists itself and answers their first question with the result. Not so unless given. */
   readonly autopath?: boolean;
   /** The resolver settings a pod gets. */
-  resolver(pod: NetworkPod): { readonly search: readonly string[]; readonly ndots: number };
+  resolver(pod: NetworkPod): ResolverOfPod;
+}
+
+export interface ResolverOfPod {
+  readonly search: readonly string[];
+  readonly ndots: number;
+  /** Name servers in the order in which they are asked; undefined: those of the pod's machine, which are not the cluster's. */
+  readonly servers: readonly Address[] | undefined;
 }
 
 /** The pod that has an address of its own (hostNetwork pods have their node's). */
