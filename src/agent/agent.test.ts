@@ -210,7 +210,7 @@ describe("agent", () => {
     await agent.stop();
   });
 
-  test("sysctls, which nobody watches, are read again by and by", async () => {
+  test("sysctls, most of which nobody watches, are read again by and by", async () => {
     const { agent, clock, kernel } = bench();
     clock.pass(1000);
     kernel.byHand.sysctl("net/ipv4/ip_forward", "0");

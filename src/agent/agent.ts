@@ -94,7 +94,7 @@ const pauseMsMax = 20;
  */
 const gatherMsMax = 230;
 const manyChanges = 20;
-/** Sysctls have no monitor: they are read again at this interval. */
+/** Of sysctls the monitor tells forwarding and reverse path filters only: all are read again at this interval. */
 const sysctlIntervalMs = 30_000;
 
 /** Starts the agent of one node; the first reconciliation begins at once. */
@@ -275,6 +275,8 @@ function partsOf(event: MonitorEvent, program: Program | undefined): readonly Pa
       return ["routes"];
     case "neighbour":
       return isOurs ? ["neighbours", "forwarding"] : [];
+    case "sysctl":
+      return ["sysctls"];
     case "nftables":
       return (program?.tables ?? []).map((table): Part => `table ${table.family} ${table.name}`);
   }

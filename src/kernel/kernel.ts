@@ -54,7 +54,7 @@ export interface Closable {
 }
 
 export type MonitorEvent = {
-  readonly kind: "link" | "address" | "route" | "neighbour" | "nftables";
+  readonly kind: "link" | "address" | "route" | "neighbour" | "sysctl" | "nftables";
   readonly detail: string;
   /** Which link it is, or it is on, by its names before and after, and whether the link is new. Absent where nobody can say, and for tables and routes. */
   readonly link?: { readonly names: readonly string[]; readonly isNew: boolean };

@@ -72,6 +72,9 @@ void test("every change by another program is told", async () => {
     ["ip link delete theirs", "link: link theirs deleted"],
     ["bridge link set dev port isolated on", "link: bridge port port changed"],
     ["ip link set port nomaster", "link: link port changed"],
+    ["sysctl -qw net.ipv4.ip_forward=1", "sysctl: net.ipv4.conf.all.forwarding set to 1"],
+    ["sysctl -qw net.ipv6.conf.all.forwarding=1", "sysctl: net.ipv6.conf.all.forwarding set to 1"],
+    ["sysctl -qw net.ipv4.conf.all.rp_filter=1", "sysctl: net.ipv4.conf.all.rp_filter set to 1"],
     ["ip address add 10.0.1.1/24 dev cbr0", "address: address 10.0.1.1/24 on cbr0 set"],
     ["ip address delete 10.0.1.1/24 dev cbr0", "address: address 10.0.1.1/24 on cbr0 deleted"],
     ["ip address add fd01::1/64 dev cbr0", "address: address fd01::1/64 on cbr0 set"],
@@ -160,7 +163,9 @@ void test("a transaction that could not even be sent leaves the monitor listenin
   socket.close();
 });
 
-void test("what a sysctl of ours takes away is our own doing", async () => {
+void test("what a sysctl of ours takes away is our own doing, and so is the sysctl", async () => {
+  kernel.writeSysctl("net/ipv4/ip_forward", "1");
+  kernel.writeSysctl("net/ipv6/conf/all/forwarding", "1");
   kernel.writeSysctl("net/ipv6/conf/cbr0/disable_ipv6", "1");
   assert.ok(!kernel.addresses().some((one) => one.address === "fd00::1"));
   assert.deepEqual(await untilFence(), []);

@@ -26,6 +26,7 @@ import {
   type LinkInfo,
 } from "../wire/netlink/link.ts";
 import type { NetlinkMessage, NetlinkRequest } from "../wire/netlink/message.ts";
+import { allLinks, decodeNetconf, netconfMessage } from "../wire/netlink/netconf.ts";
 import { decodeNeighbour, neighbourMessage, neighbourState } from "../wire/netlink/neighbour.ts";
 import {
   addressMessage,
@@ -161,9 +162,9 @@ interface Known {
 
 // linux/rtnetlink.h
 const RTNLGRP_LINK = 1;
-// and RTNLGRP_NEIGH, _IPV4_IFADDR, _IPV4_ROUTE, _IPV6_IFADDR, _IPV6_ROUTE
-const routeGroups = [RTNLGRP_LINK, 3, 5, 7, 9, 11];
-const routeKinds = ["link", "address", "route", "neighbour"] as const;
+// and RTNLGRP_NEIGH, _IPV4_IFADDR, _IPV4_ROUTE, _IPV6_IFADDR, _IPV6_ROUTE, _IPV4_NETCONF, _IPV6_NETCONF
+const routeGroups = [RTNLGRP_LINK, 3, 5, 7, 9, 11, 24, 25];
+const routeKinds = ["link", "address", "route", "neighbour", "sysctl"] as const;
 const lost = "notifications were lost";
 // linux/netfilter/nfnetlink.h, nf_tables.h: NFT_MSG_NEWGEN of NFNL_SUBSYS_NFTABLES ends every transaction, GETGEN asks for it.
 const NFNLGRP_NFTABLES = 7;
@@ -252,6 +253,8 @@ function routeEvent(
       const news = ours ? undefined : neighbourNews(known, message, foreign);
       return news === undefined ? undefined : { kind: "neighbour", ...news };
     }
+    case netconfMessage.new:
+      return ours ? undefined : netconfNews(message);
     default:
       return undefined;
   }
@@ -355,6 +358,14 @@ function neighbourNews(known: Known, message: NetlinkMessage, foreign: boolean):
   const configured = (info.state & (neighbourState.noarp | neighbourState.permanent)) !== 0;
   if (!foreign && !(info.kind === "forwarding" && configured)) return undefined;
   return on(known, info.index, what, verb(message, neighbourMessage.new));
+}
+
+/** Settings of single links are none of ours, and every link that comes tells its own. */
+function netconfNews(message: NetlinkMessage): MonitorEvent | undefined {
+  const info = decodeNetconf(message);
+  const [setting] = info?.settings ?? [];
+  if (info?.index !== allLinks || setting === undefined) return undefined;
+  return { kind: "sysctl", detail: `net.ipv${info.family}.conf.all.${setting.name} set to ${setting.value}` };
 }
 
 /** Of something on a link; whose link it is cannot be said where the link is not known yet, or any more. */

@@ -190,7 +190,8 @@ const agentDaemonSet: KubeObject = {
       spec: {
         hostNetwork: true,
         tolerations: [{ operator: "Exists" }],
-        containers: [{ name: "kube-proxy", image: systemImages.agent }],
+        // As kube-proxy's everywhere: who execs into it may look at the node's rules, and spoil them.
+        containers: [{ name: "kube-proxy", image: systemImages.agent, securityContext: { privileged: true } }],
       },
     },
   },
