@@ -43,7 +43,7 @@ import { nodeAddressesOf, outsideAddresses, podCidrsOf, zoneOfNode } from "./nod
 import type { Outside } from "./outside/connect.ts";
 import type { LabPaths } from "./paths.ts";
 import { createImages, type Images } from "./pods/images/images.ts";
-import { listenersOf, type Listener } from "./pods/listeners.ts";
+import { hears, listenersOf, placesOf, type Listener } from "./pods/listeners.ts";
 import { startKubelet, type Kubelet } from "./pods/kubelet.ts";
 import { startRecordKubelet, type RecordKubelet } from "./records.ts";
 import { createNodeLog, type NodeLog } from "./node-log.ts";
@@ -494,11 +494,14 @@ function listening(
   topology: Topology | undefined,
   place: { readonly kind: "pod" | "node" | "outside"; readonly name: string },
   { protocol, port, address }: { readonly protocol: Protocol; readonly port: number; readonly address: Address },
-): { readonly listening: "yes" | "no" | "unknown"; readonly container?: string } {
+): ReturnType<World["listening"]> {
   const found = listenersAt(nodes, topology, place, address);
   if (found === undefined) return { listening: "unknown" };
-  const socket = found.find((each) => each.protocol === protocol && each.port === port);
-  if (socket === undefined) return { listening: "no" };
+  const socket = found.find((each) => each.port === port && each.protocol === protocol && hears(each, address));
+  if (socket === undefined) {
+    const instead = placesOf(found.filter((each) => each.protocol === protocol));
+    return { listening: "no", ...(instead.length > 0 && { instead }) };
+  }
   return { listening: "yes", ...(socket.container !== undefined && { container: socket.container }) };
 }
 

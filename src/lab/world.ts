@@ -1,7 +1,7 @@
 // The World a tracer looks at, made of a lab's (or an imagined lab's) parts.
 
 import type { AttachmentStore } from "../agent/attachments.ts";
-import type { Address } from "../ip/address.ts";
+import { parseAddress, type Address } from "../ip/address.ts";
 import type { Pod } from "../kube/kinds.ts";
 import { holders } from "../model/layer2.ts";
 import type { Network, NetworkPod } from "../model/network.ts";
@@ -12,7 +12,7 @@ import { parseCorefile } from "../serve/dns/corefile.ts";
 import type { ResolverOfPod, World } from "../trace/world.ts";
 import type { ObjectApi } from "./api/api.ts";
 import { uplinkName } from "./node-object.ts";
-import { parseResolvConf, resolvConf } from "./pods/identity-files.ts";
+import { hostsFile, parseResolvConf, resolvConf } from "./pods/identity-files.ts";
 
 export interface WorldParts {
   readonly api: ObjectApi;
@@ -85,11 +85,26 @@ function declared(
 
 function resolverOf(api: ObjectApi, network: Network, pod: NetworkPod): ResolverOfPod {
   const object = api.get({ group: "", resource: "pods", namespace: pod.namespace, name: pod.name }) as Pod | undefined;
-  if (object === undefined) return { search: [], ndots: 1, servers: undefined };
+  if (object === undefined) return { search: [], ndots: 1, servers: undefined, hosts: new Map() };
   const host = { nameservers: [], searches: [], options: [] };
   const { domain, dnsAddresses: addresses } = network.cluster;
   const settings = parseResolvConf(resolvConf(object, { domain, addresses, host }));
   const ndots = Number(settings.options.find((option) => option.startsWith("ndots:"))?.slice("ndots:".length) ?? 1);
   const servers = settings.nameservers.length === 0 ? undefined : settings.nameservers;
-  return { search: settings.searches, ndots, servers };
+  const hosts = parseHosts(hostsFile(object, { podIps: pod.addresses, domain, nodeHosts: nodeHostsText }));
+  return { search: settings.searches, ndots, servers, hosts };
+}
+
+// What of its node's file a hostNetwork pod can count on.
+const nodeHostsText = "127.0.0.1 localhost\n::1 localhost\n";
+
+function parseHosts(text: string): ReadonlyMap<string, readonly Address[]> {
+  const hosts = new Map<string, Address[]>();
+  for (const line of text.split("\n")) {
+    const [first = "", ...names] = line.replace(/#.*/, "").trim().split(/\s+/);
+    const address = parseAddress(first);
+    if (address === undefined) continue;
+    for (const name of names) hosts.set(name.toLowerCase(), [...(hosts.get(name.toLowerCase()) ?? []), address]);
+  }
+  return hosts;
 }

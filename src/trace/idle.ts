@@ -68,6 +68,18 @@ export function causesOfNone(
   return [local, ...idleCauses(port, address, node, "local")];
 }
 
+/** A Service that was asked at a port that it does not have: those that it has. Empty where it is no Service, or has the port. */
+export function portsInstead(
+  { services }: Network,
+  { kind, namespace, name }: Origin,
+  { destinationPort, protocol }: Packet,
+): readonly PolicyCause[] {
+  const service = services.find((each) => kind === "Service" && each.name === name && each.namespace === namespace);
+  if (service?.ports.some((port) => port.port === destinationPort && port.protocol === protocol) !== false) return [];
+  const ports = service.ports.map((port) => `${port.port}/${port.protocol}`);
+  return [{ text: `it has ${ports.join(", ")}`, origin: { ...service.origin, field: "spec.ports" } }];
+}
+
 /** What the Service itself does not get right, where that is known. */
 function missingCause({ problems }: Network, { service, port }: Asked, family: Family): PolicyCause {
   const { kind, namespace, name } = service.origin;

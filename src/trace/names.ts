@@ -11,6 +11,8 @@ import type { World } from "./world.ts";
 
 /** The addresses a name gives to this client, IPv4 first, and the names tried on the way. Names of others end as `elsewhere`. */
 export function resolveName(world: World, start: Start, host: string): Step & { kind: "name" } {
+  const written = inHostsFile(world, start, host);
+  if (written !== undefined) return written;
   const elsewhere = askedElsewhere(world, start, host);
   if (elsewhere !== undefined) return elsewhere;
   const tried: string[] = [];
@@ -40,6 +42,17 @@ export function resolveName(world: World, start: Start, host: string): Step & { 
   }
   const causes = nameCauses(world, start, host);
   return { kind: "name", question: host, tried, answers: [], rcode, ...(causes.length > 0 && { causes }) };
+}
+
+/** The `rcode` of names that nobody needs to be asked for. */
+export const hostsFileCode = "in /etc/hosts";
+
+function inHostsFile(world: World, start: Start, host: string): (Step & { kind: "name" }) | undefined {
+  const name = host.toLowerCase();
+  const loopback = name === "localhost" ? ["127.0.0.1", "::1"] : undefined;
+  const answers = start.kind === "pod" ? world.resolver(start.pod).hosts.get(name) : loopback;
+  if (answers === undefined) return undefined;
+  return { kind: "name", question: host, tried: [host], answers, rcode: hostsFileCode };
 }
 
 // A hostNetwork pod with ClusterFirst is the one that people meet: it asks its machine's servers, which never heard of the cluster.

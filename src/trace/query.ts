@@ -4,7 +4,7 @@ import { familyOf, parseAddress, type Address } from "../ip/address.ts";
 import type { Origin } from "../kube/object.ts";
 import type { NetworkNode, NetworkPod, NetworkService, Protocol } from "../model/network.ts";
 import { withIdleEndpoints } from "./idle.ts";
-import { resolveName } from "./names.ts";
+import { hostsFileCode, resolveName } from "./names.ts";
 import { policyCures } from "./policy-cure.ts";
 import { isUnasked, type EndpointChoice, type Packet, type Step, type Trace, type TracePath } from "./trace.ts";
 import { walkAll, type Start } from "./walk.ts";
@@ -31,7 +31,8 @@ export function trace(world: World, query: TraceQuery): Trace {
     throw new TraceQueryError(`${query.to}: port ${target.port} must be between 1 and 65535`);
   const from = startName(start);
   const to = `${target.label}${target.port === undefined ? "/icmp" : `:${target.port}/${query.protocol}`}`;
-  const questions = target.name === undefined ? [] : questionsOf(world, query, start);
+  const isAsked = target.name !== undefined && target.name.rcode !== hostsFileCode;
+  const questions = !isAsked ? [] : questionsOf(world, query, start);
   const name = target.name === undefined ? {} : { name: target.name, ...(questions.length > 0 && { questions }) };
   if (target.addresses.length === 0) return { from, to, ...name, paths: [], disposition: "unresolved" };
   const sources = sourceAddresses(world, start);

@@ -1,6 +1,7 @@
 // A Trace in words: minimal (one line, stable names, for tests), summary (for people), full (every rule passed).
 
 import type { Origin } from "../kube/object.ts";
+import { hostsFileCode } from "./names.ts";
 import {
   isUnasked,
   type Disposition,
@@ -311,10 +312,14 @@ function socketText(step: Step & { kind: "socket" }): string {
     case "yes":
       return `${step.port} is listening${container}`;
     case "no":
-      return `nothing listens on ${step.port}${step.pod === undefined ? "" : ` in ${step.pod}`}`;
+      return `nothing listens on ${step.port}${step.pod === undefined ? "" : ` in ${step.pod}`}${insteadText(step)}`;
     case "unknown":
       return `${step.port}, whether something listens cannot be told here`;
   }
+}
+
+function insteadText({ instead = [] }: Step & { kind: "socket" }): string {
+  return instead.length === 0 ? "" : `; it listens on ${instead.join(", ")}`;
 }
 
 function minimalWords(step: Step): readonly string[] {
@@ -383,7 +388,8 @@ function nameText(step: Step & { kind: "name" }): string {
     step.tried.length > 1
       ? ` (names tried: ${step.tried.join(", ")}${step.askedOnce === true ? "; one question, cluster DNS tried the rest: autopath" : ""})`
       : "";
-  return `${step.question} → ${answers}${tried}`;
+  const written = step.rcode === hostsFileCode ? ` (${hostsFileCode})` : "";
+  return `${step.question} → ${answers}${tried}${written}`;
 }
 
 function endpointText(address: string, choice: { readonly pod?: string; readonly node?: string } | undefined): string {

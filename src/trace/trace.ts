@@ -117,6 +117,8 @@ export type Step =
       readonly kind: "socket";
       readonly port: number;
       readonly listening: "yes" | "no" | "unknown";
+      /** Nothing listens: what does there instead, `8080` at every address or `127.0.0.1:9000` at one. */
+      readonly instead?: readonly string[];
       readonly container?: string;
       readonly pod?: string;
     }

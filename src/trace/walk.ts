@@ -9,7 +9,7 @@ import type { Origin } from "../kube/object.ts";
 import type { NetworkNode, NetworkPod } from "../model/network.ts";
 import type { Program, VxlanLink } from "../program/program.ts";
 import { names } from "../program/program.ts";
-import { causesOfNone } from "./idle.ts";
+import { causesOfNone, portsInstead } from "./idle.ts";
 import { noEndpointReasons, runHook, type Hook, type HookResult, type NodeFacts, type PacketState } from "./machine.ts";
 import { policySteps } from "./policy.ts";
 import type { Disposition, Hop, Packet, Step, TracePath } from "./trace.ts";
@@ -414,7 +414,13 @@ function translated(state: PacketState, packet: Packet, result: HookResult): Pac
 function refused(steps: Step[], result: HookResult, node: NetworkNode, at?: { walk: Walk; packet: Packet }): End {
   const { origin = node.origin, reason } = result;
   const isNone = reason === noEndpointReasons.refuse || reason === noEndpointReasons.drop;
-  const found = at === undefined || !isNone ? [] : causesOfNone(at.walk.world.network, node, origin, at.packet);
+  const network = at?.walk.world.network;
+  const found =
+    at === undefined || network === undefined
+      ? []
+      : isNone
+        ? causesOfNone(network, node, origin, at.packet)
+        : portsInstead(network, origin, at.packet);
   const causes = found.length === 0 ? {} : { causes: found };
   if (result.verdict === "reject") {
     const { rejectWith = "port-unreachable" } = result;

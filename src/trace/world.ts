@@ -30,7 +30,11 @@ export interface World {
     protocol: Protocol,
     port: number,
     address: Address,
-  ): { readonly listening: "yes" | "no" | "unknown"; readonly container?: string };
+  ): {
+    readonly listening: "yes" | "no" | "unknown";
+    readonly container?: string;
+    readonly instead?: readonly string[];
+  };
   /** Cluster DNS walks pods' search lists itself and answers their first question with the result. Not so unless given. */
   readonly autopath?: boolean;
   /** The resolver settings a pod gets. */
@@ -42,6 +46,8 @@ export interface ResolverOfPod {
   readonly ndots: number;
   /** Name servers in the order in which they are asked; undefined: those of the pod's machine, which are not the cluster's. */
   readonly servers: readonly Address[] | undefined;
+  /** /etc/hosts, which is asked first: addresses by name, in lower case. */
+  readonly hosts: ReadonlyMap<string, readonly Address[]>;
 }
 
 /** The pod that has an address of its own (hostNetwork pods have their node's). */

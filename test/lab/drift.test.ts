@@ -30,10 +30,7 @@ const damages: Readonly<Record<string, readonly [string, string]>> = {
     "nft list chain ip fairlead services | grep -q vmap",
   ],
   forwarding: ["sysctl -qw net.ipv4.ip_forward=0", "grep -q 1 /proc/sys/net/ipv4/ip_forward"],
-  "IPv6 forwarding": [
-    "sysctl -qw net.ipv6.conf.all.forwarding=0",
-    "grep -q 1 /proc/sys/net/ipv6/conf/all/forwarding",
-  ],
+  "IPv6 forwarding": ["sysctl -qw net.ipv6.conf.all.forwarding=0", "grep -q 1 /proc/sys/net/ipv6/conf/all/forwarding"],
   "a table": ["nft delete table ip6 fairlead", "nft list table ip6 fairlead | grep -q dnat"],
 };
 

@@ -289,7 +289,7 @@ export function tracerWorld(network: Network, programs: World["programs"], attac
     outside: [...outsideAddresses],
     uplink: "eth0",
     listening: () => ({ listening: "yes" }),
-    resolver: () => ({ search: [], ndots: 1, servers: network.cluster.dnsAddresses }),
+    resolver: () => ({ search: [], ndots: 1, servers: network.cluster.dnsAddresses, hosts: new Map() }),
   };
 }
 

@@ -1,7 +1,7 @@
 // What listens in a pod: the kernel's own tables of the pod's network namespace, and which container each socket belongs to.
 
 import fs from "node:fs";
-import { addressFromBytes, type Address } from "../../ip/address.ts";
+import { addressFromBytes, familyOf, type Address } from "../../ip/address.ts";
 import type { NetworkNamespace } from "../../kernel/namespaces.ts";
 
 export interface Listener {
@@ -41,6 +41,24 @@ export function listenersOf(network: NetworkNamespace, containers: readonly List
   return listeners.sort(
     (a, b) => a.protocol.localeCompare(b.protocol) || a.port - b.port || a.address.localeCompare(b.address),
   );
+}
+
+/** Does what is sent to the address reach the socket? One at `::` takes IPv4 as well, unless its program forbade it, which nobody can see. */
+export function hears(listener: Listener, address: Address): boolean {
+  const at = listener.address.replace(/^::ffff:/, "");
+  return at === address || at === "::" || (at === "0.0.0.0" && familyOf(address) === 4);
+}
+
+const placesMax = 8;
+
+/** `8080` for every address, `127.0.0.1:9000` for one */
+export function placesOf(listeners: readonly Listener[]): readonly string[] {
+  const places = listeners.map(({ address, port }) => {
+    if (address === "0.0.0.0" || address === "::") return `${port}`;
+    return address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`;
+  });
+  const unlike = [...new Set(places)];
+  return unlike.length > placesMax ? [...unlike.slice(0, placesMax), "…"] : unlike;
 }
 
 /** Listening sockets of a table of /proc/net, as proc(5) has it. */
