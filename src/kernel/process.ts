@@ -61,6 +61,7 @@ export function openHome(): void {
   const opened = { mnt: open("mnt"), uts: open("uts"), ipc: open("ipc"), pid: open("pid") };
   check("unshare the main thread's file system view", unshare(CLONE_FS), refusedCure);
   home = opened;
+  oneGroup = forbidsGroups() ? [{ call: "prctl", values: groupsFilter(), failure: "ignore" }] : [];
 }
 
 /** To be called when a thread has just been started: it came with the main thread's file system view, which must be that thread's alone. */
@@ -156,6 +157,52 @@ export function restrictCalls(capabilities: ReadonlySet<string>): readonly Start
   ];
 }
 
+/**
+ * Where user_namespaces(7) forbids setgroups, it succeeds and does nothing: there is one group, so nothing to give up. Programs that give up
+ * root's groups before anything else would end there, tcpdump among them. Empty where the kernel lets them.
+ */
+export function oneGroupCalls(): readonly StarterCall[] {
+  return oneGroup;
+}
+
+/** Found out at home: inside a container's new root there is no /proc yet. */
+let oneGroup: readonly StarterCall[] = [];
+
+function forbidsGroups(): boolean {
+  try {
+    return fs.readFileSync("/proc/self/setgroups", "utf8").trim() === "deny";
+  } catch {
+    return false;
+  }
+}
+
+/** prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, struct sock_fprog *): all calls but one are let pass (linux/filter.h, linux/seccomp.h). */
+function groupsFilter(): StarterCall["values"] {
+  // AUDIT_ARCH_X86_64 and __NR_setgroups, the same of AARCH64.
+  const { machine, setgroups } =
+    process.arch === "arm64" ? { machine: 0xc00000b7, setgroups: 159 } : { machine: 0xc000003e, setgroups: 116 };
+  const [load, jumpIfEqual, answer] = [0x20, 0x15, 0x06];
+  const instructions: readonly (readonly [number, number, number, number])[] = [
+    [load, 0, 0, 4], // seccomp_data.arch
+    [jumpIfEqual, 0, 3, machine],
+    [load, 0, 0, 0], // seccomp_data.nr
+    [jumpIfEqual, 0, 1, setgroups],
+    [answer, 0, 0, 0x00050000], // SECCOMP_RET_ERRNO, and no error
+    [answer, 0, 0, 0x7fff0000], // SECCOMP_RET_ALLOW
+  ];
+  const filter = new Uint8Array(instructions.length * 8);
+  const view = new DataView(filter.buffer);
+  for (const [index, [code, then, otherwise, value]] of instructions.entries()) {
+    view.setUint16(index * 8, code, true);
+    view.setUint8(index * 8 + 2, then);
+    view.setUint8(index * 8 + 3, otherwise);
+    view.setUint32(index * 8 + 4, value, true);
+  }
+  const program = new Uint8Array(16);
+  program[0] = instructions.length;
+  return [PR_SET_SECCOMP, SECCOMP_MODE_FILTER, { bytes: program, pointers: [{ at: 8, to: filter }] }];
+}
+
 /** The calls of a process that only waits, reaps orphans and holds its namespaces: the first process of a container that has no other. */
 export const holdCalls: readonly StarterCall[] = [
   // struct kernel_sigaction { handler = SIG_IGN, flags, … , mask }: with SIGCHLD ignored the kernel reaps children by itself.
@@ -187,6 +234,8 @@ const CLONE_NEWPID = 0x20000000;
 // linux/prctl.h
 const PR_CAPBSET_DROP = 24;
 const PR_SET_NO_NEW_PRIVS = 38;
+const PR_SET_SECCOMP = 22;
+const SECCOMP_MODE_FILTER = 2;
 const O_CLOEXEC = 0o2000000;
 const MFD_CLOEXEC = 1;
 

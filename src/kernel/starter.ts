@@ -11,9 +11,15 @@ import process from "node:process";
 /** One system call of the list. A text argument is passed as a pointer to its bytes with a final zero. */
 export interface StarterCall {
   readonly call: keyof (typeof numbers)["x64"];
-  readonly values: readonly (number | bigint | string | Uint8Array)[];
+  readonly values: readonly (number | bigint | string | Uint8Array | StarterStruct)[];
   /** What a failure means: the start fails, it is ignored, or the call is simply made again and again (a process that only waits). */
   readonly failure?: "stop" | "ignore" | "repeat";
+}
+
+/** Bytes with pointers to others in them. */
+export interface StarterStruct {
+  readonly bytes: Uint8Array;
+  readonly pointers: readonly { readonly at: number; readonly to: Uint8Array }[];
 }
 
 /** The report a starter writes when a call fails: the failed entry of its list. 64 bytes, so one write to a pipe is atomic. */
@@ -137,14 +143,23 @@ function layOut(
     next += data.length;
     return pointer;
   };
+  const structAt = ({ bytes, pointers }: StarterStruct): bigint => {
+    const filled = Uint8Array.from(bytes);
+    const view = new DataView(filled.buffer);
+    for (const { at, to } of pointers) view.setBigUint64(at, pointerTo(to), true);
+    return pointerTo(filled);
+  };
+  const wordOf = (value: StarterCall["values"][number]): bigint => {
+    if (typeof value === "number" || typeof value === "bigint") return BigInt(value);
+    return typeof value === "object" && "pointers" in value ? structAt(value) : pointerTo(value);
+  };
   const entries = new DataView(new ArrayBuffer((calls.length + 1) * entryBytes));
   const mark = (index: number, failure: number): void =>
     entries.setBigUint64(index * entryBytes + 56, (BigInt(id) << 32n) | (BigInt(index) << 8n) | BigInt(failure), true);
   for (const [index, { call, values, failure }] of calls.entries()) {
     entries.setBigInt64(index * entryBytes, BigInt(number[call]), true);
     for (const [place, value] of values.entries()) {
-      const word = typeof value === "number" || typeof value === "bigint" ? BigInt(value) : pointerTo(value);
-      entries.setBigUint64(index * entryBytes + 8 + place * 8, BigInt.asUintN(64, word), true);
+      entries.setBigUint64(index * entryBytes + 8 + place * 8, BigInt.asUintN(64, wordOf(value)), true);
     }
     mark(index, failureCodes[failure ?? "stop"]);
   }

@@ -100,6 +100,14 @@ test("capabilities are containerd's default, or all, and no new ones can be had"
   assert.match(privileged.stdout, /CapEff:\s+000001ffffffffff/);
 });
 
+test("who gives up root's groups, of which there is one, may go on, as tcpdump does for a user of its own", async () => {
+  const give = command(["setpriv", "--reuid", "tcpdump", "--regid", "0", "--init-groups", "id", "-u"]);
+  for (const privileged of [false, true]) {
+    const { code, stdout, stderr } = await run(give, { privileged });
+    assert.deepEqual({ code, stdout }, { code: 0, stdout: "0\n" }, stderr);
+  }
+});
+
 test("kernel settings are read-only; a privileged container may set those of its network", async () => {
   const ask = shell(
     "for f in kernel/panic net/ipv4/ip_forward; do (cat /proc/sys/$f > /proc/sys/$f) 2>/dev/null && echo $f; done; true",

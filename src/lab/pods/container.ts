@@ -12,6 +12,7 @@ import {
   holdCalls,
   inContainerOf,
   inNewContainer,
+  oneGroupCalls,
   restrictCalls,
   startProcess,
   type NamespacedProcess,
@@ -197,6 +198,7 @@ function launch(
         ...(command.terminal ? takeTerminalCalls : [{ call: "setsid", values: [], failure: "ignore" } as const]),
         { call: "chdir", values: [command.workingDirectory] },
         ...restrict(how.rights),
+        ...oneGroupCalls(),
       ],
       procPath: how.procPath,
     });

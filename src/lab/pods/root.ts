@@ -104,9 +104,11 @@ const sharedSettings = [
   "etc/pki/ca-trust",
   "etc/pki/tls/certs",
 ];
+// There is one user. Debian's tcpdump gives root up for a user of its own before it opens anything.
 const ownSettings: Readonly<Record<string, string>> = {
   "etc/passwd":
     "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n" +
+    "tcpdump:x:0:0::/nonexistent:/usr/sbin/nologin\n" +
     "daemon:x:1:1:daemon:/usr/sbin:/usr/sbin/nologin\nwww-data:x:33:33:www-data:/var/www:/usr/sbin/nologin\n",
   "etc/group": "root:x:0:\ndaemon:x:1:\nwww-data:x:33:\nnogroup:x:65534:\n",
   "etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n",
