@@ -54,6 +54,14 @@ export interface ContainerProcess {
   readonly ended: Promise<ProcessEnd>;
   kill(signal: NodeJS.Signals | number): boolean;
   resize(size: { readonly columns: number; readonly rows: number }): void;
+  /** What it said before the first client attached, to that client only; for containers made for one client (stdinOnce). */
+  takeEarlyOutput?(): readonly EarlyOutput[];
+}
+
+/** In the order in which it was said. */
+export interface EarlyOutput {
+  readonly stream: "stdout" | "stderr";
+  readonly chunk: Buffer;
 }
 
 /** The container could not be started; the message says why, in the words people know from container runtimes. */

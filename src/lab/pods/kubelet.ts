@@ -66,8 +66,8 @@ export interface Kubelet {
     where: ContainerName,
     command: { readonly argv: readonly string[]; readonly tty: boolean; readonly stdin: boolean },
   ): ContainerProcess;
-  /** The streams of a container's first process. Throws Error for a container whose server lives in the daemon: it has none. */
-  attach(where: ContainerName): ContainerProcess;
+  /** The streams of a container's first process; undefined where its server lives in the daemon: it has none. Throws Error where it does not run. */
+  attach(where: ContainerName): ContainerProcess | undefined;
   /** Throws Error where there is nothing to read. */
   logs(where: ContainerName, options?: LogOptions): LogReader;
   /** The network namespace of a running pod (for hostNetwork the node's), for probes and captures; undefined where there is none. */
@@ -193,13 +193,7 @@ export function startKubelet(options: KubeletOptions): Kubelet {
 
   return {
     exec: (where, { argv, tty, stdin }) => runnerOf(where).exec({ argv, terminal: tty, stdin }),
-    attach(where) {
-      const process = runnerOf(where).attach();
-      if (process !== undefined) return process;
-      throw new Error(
-        `container ${runnerOf(where).name} of pod ${where.pod} has no process to attach to: its server runs inside the lab's daemon; see its log, or exec into it`,
-      );
-    },
+    attach: (where) => runnerOf(where).attach(),
     logs(where, logOptions = {}) {
       const worker = find(where);
       const { name } = worker.runner(where.container);

@@ -22,6 +22,7 @@ import {
   type Rights,
 } from "./container.ts";
 import type { PodFacts } from "./downward.ts";
+import { withEarlyOutput } from "./early-output.ts";
 import { containerEnvironment, expand, hostnameOf, type Lookups } from "./env.ts";
 import { ConfigError } from "./errors.ts";
 import type { EventRecorder } from "./events.ts";
@@ -295,7 +296,7 @@ export function createRunner(
 
   function startReal(parts: LifeParts): Life {
     const rights = containerRights(spec);
-    const process = startContainer({
+    const started = startContainer({
       sandbox: context.sandbox(),
       root: rootPlan(parts),
       rights,
@@ -307,6 +308,7 @@ export function createRunner(
         stdin: spec.stdin === true,
       },
     });
+    const process = spec.stdinOnce === true ? withEarlyOutput(started) : started;
     process.stdout?.on("data", (chunk: Buffer) => parts.log.write("stdout", chunk));
     process.stderr?.on("data", (chunk: Buffer) => parts.log.write("stderr", chunk));
     return {

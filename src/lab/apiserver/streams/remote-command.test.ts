@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { after, test } from "node:test";
 import { WebSocket } from "ws";
+import { withEarlyOutput } from "../../pods/early-output.ts";
 import type { Kubelet } from "../../pods/kubelet.ts";
 import { fakeProcess, runningPod, streamServer, type FakeProcess, type StreamServer } from "./streams.testing.ts";
 
@@ -298,6 +299,27 @@ test("attach: what the process says from now on, to all who listen; input closes
   assert.equal(JSON.parse(one.received[3] ?? "").status, "Success");
 });
 
+test("attach of the one client that a container was made for: also what was said before", async () => {
+  const process = fakeProcess();
+  const container = { name: "main", image: "i", stdin: true, stdinOnce: true };
+  const kept = withEarlyOutput(process);
+  const server = await serverWith({ attach: () => kept }, [container]);
+  process.say("before ");
+  process.say("wrong ", "stderr");
+  await new Promise(setImmediate);
+  const one = await webSocket(server, "stdin=true&stdout=true&stderr=true", ["v5.channel.k8s.io"], "attach");
+  await one.until(1, "before");
+  process.say("after");
+  await one.until(1, "after");
+  assert.deepEqual([one.received[1], one.received[2]], ["before after", "wrong "]);
+  const two = await webSocket(server, "stdout=true", ["v4.channel.k8s.io"], "attach");
+  process.say(" to both");
+  await two.until(1, "to both");
+  assert.equal(two.received[1], " to both", "once only");
+  process.end(0);
+  await one.closed;
+});
+
 test("attach to an input that stays open: whoever has nothing more to say is let go", async () => {
   const process = fakeProcess();
   const server = await serverWith({ attach: () => process }, [{ name: "main", image: "i", stdin: true }]);
@@ -310,13 +332,20 @@ test("attach to an input that stays open: whoever has nothing more to say is let
   assert.deepEqual([String(process.input.read()), process.input.readableEnded, process.killed], ["last", false, []]);
 });
 
+test("attach to a container that has just ended is refused: its log tells what it said", async () => {
+  const server = await serverWith({
+    attach() {
+      throw new Error("not running");
+    },
+  });
+  await assert.rejects(server.spdy(path("stdout=true", "attach"), ["v4.channel.k8s.io"]), /404 .*container not found/);
+});
+
 test("attach to a server without a process follows its log", async () => {
   let say: (text: string) => void = () => {};
   const closed = Promise.withResolvers<void>();
   const server = await serverWith({
-    attach() {
-      throw new Error("no process");
-    },
+    attach: () => undefined,
     logs: () => ({
       each(text) {
         say = text;

@@ -4,6 +4,7 @@
 import type { IncomingMessage } from "node:http";
 import type { Duplex, Readable, Writable } from "node:stream";
 import { badRequest } from "../../api/errors.ts";
+import { StatusError } from "../../api/store.ts";
 import { isTrue } from "../target.ts";
 import type { ContainerProcess } from "../../pods/container.ts";
 import type { ContainerName, Kubelet } from "../../pods/kubelet.ts";
@@ -49,6 +50,7 @@ export async function serveAttach(
   const process = attached(kubelet, where);
   if (process === undefined) return followLog(kubelet, where, choice, connection);
   const streams = await openRemoteStreams(...connection, choice);
+  for (const { stream, chunk } of process.takeEarlyOutput?.() ?? []) streams[stream]?.write(chunk);
   const leave = [
     copyAttached(process.stdout, streams.stdout, streams),
     copyAttached(process.stderr, streams.stderr, streams),
@@ -72,12 +74,12 @@ export async function serveAttach(
   await streams.finish(success);
 }
 
-/** Undefined for a server in the daemon: it has no process. */
+/** Undefined for a server in the daemon: it has no process. Throws StatusError 404 where the container has ended, which its status may not say yet. */
 function attached(kubelet: Pick<Kubelet, "attach">, where: ContainerName): ContainerProcess | undefined {
   try {
     return kubelet.attach(where);
   } catch {
-    return undefined;
+    throw new StatusError(404, "NotFound", `container not found (${JSON.stringify(where.container)})`);
   }
 }
 
