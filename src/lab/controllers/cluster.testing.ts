@@ -61,6 +61,8 @@ export interface TestCluster {
   close(): void;
 }
 
+const kubeletMs = 300;
+
 /** A cluster of that many nodes, with namespace `default` (which names without a namespace mean). */
 export async function testCluster(
   options: {
@@ -153,6 +155,9 @@ export async function testCluster(
     idle: () => runtime.idle(),
     async kubelet(run = () => true) {
       for (const pod of cluster.list(pods)) report(api, pod, clock.now(), run);
+      await runtime.idle();
+      // The time that a pod takes at least: controllers may wait so long.
+      clock.advance(kubeletMs);
       await runtime.idle();
     },
     async settle(run) {

@@ -225,4 +225,18 @@ void describe("StatefulSet", () => {
     );
     cluster.close();
   });
+
+  void test("a pod is gone for a moment before its namesake comes: kubectl waits for a name to be free", async () => {
+    for (const podManagementPolicy of ["OrderedReady", "Parallel"] as const) {
+      const cluster = await testCluster();
+      cluster.create(statefulSet("db", 2, { podManagementPolicy }));
+      await cluster.settle();
+      cluster.remove(pods, "db-0", { gracePeriodSeconds: 0 });
+      await cluster.pass(299);
+      assert.deepEqual(names(cluster), ["db-1"]);
+      await cluster.pass(1);
+      assert.deepEqual([...names(cluster)].sort(), ["db-0", "db-1"]);
+      cluster.close();
+    }
+  });
 });

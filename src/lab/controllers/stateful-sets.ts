@@ -26,10 +26,24 @@ import { scaledValue } from "./rolling-update.ts";
 import { on, type Cluster, type Controller, type Enqueue } from "./runtime.ts";
 import { claimsFor, ordinalOf, statefulPod } from "./stateful-pods.ts";
 
+/**
+ * A pod of the same name comes this long after the one before it has gone. `kubectl delete pod` looks at the name twice, some dozen milliseconds
+ * apart, to see that it is gone, and then waits for whatever it saw: where a pod ends and starts within milliseconds it would wait for ever.
+ */
+const namesakeMs = 300;
+
 export function statefulSetController(cluster: Cluster): Controller {
   const { objects, clock } = cluster;
+  const gone = new Map<string, number>();
   const events = cluster.events("statefulset-controller");
+  const noteGone = (pod: Pod): void => {
+    const now = clock.now();
+    for (const [key, time] of gone) if (time + namesakeMs <= now) gone.delete(key);
+    gone.set(keyOf(pod), now);
+  };
   const podChanged = ({ object, previous }: Change<Pod>, enqueue: Enqueue): void => {
+    if (object === undefined && previous !== undefined && controllerOf(previous)?.kind === "StatefulSet")
+      noteGone(previous);
     for (const pod of [object, previous]) {
       const owner = pod && controllerOf(pod);
       if (owner?.kind === "StatefulSet") enqueue(`${pod?.metadata.namespace}/${owner.name}`);
@@ -57,7 +71,12 @@ export function statefulSetController(cluster: Cluster): Controller {
           .podsLabelled(set.metadata.namespace ?? "", set.spec.selector.matchLabels ?? {})
           .filter((pod) => ordinalOf(set, pod) !== undefined),
       });
-      const work: Work = { cluster, events, set, versions, members };
+      const waitFor = (pod: string): number => {
+        const left = (gone.get(`${set.metadata.namespace}/${pod}`) ?? -Infinity) + namesakeMs - clock.now();
+        if (left > 0) requeue(left);
+        return left;
+      };
+      const work: Work = { cluster, events, set, versions, members, waitFor };
       let trouble: unknown;
       try {
         step(work);
@@ -89,6 +108,8 @@ interface Work {
   readonly set: StatefulSet;
   readonly versions: Versions;
   readonly members: readonly Pod[];
+  /** Milliseconds until a pod of that name may come; where there are any, the next step is then. */
+  readonly waitFor: (pod: string) => number;
 }
 
 function versionsOf(cluster: Cluster, set: StatefulSet): Versions | undefined {
@@ -152,7 +173,7 @@ function fillRow(work: Work, wanted: readonly number[], byOrdinal: ReadonlyMap<n
       return false;
     }
     if (pod === undefined) {
-      createPod(work, ordinal);
+      if (work.waitFor(`${set.metadata.name}-${ordinal}`) <= 0) createPod(work, ordinal);
       complete = false;
     }
     if (isOrdered(set) && !isHealthy(set, pod, cluster.clock.now())) return false;
