@@ -27,6 +27,11 @@ State lives in ~/.fairlead (FAIRLEAD_HOME names another folder). Nothing on the 
 const nameOption = (): Option => new Option("--name <lab>", "which lab").default("default").env("FAIRLEAD_NAME");
 const outputOption = (choices: readonly string[]): Option =>
   new Option("-o, --output <format>", "how to print").choices(choices);
+/** One path each time it is given: what follows is an argument. */
+const manifestsOption = (what: string): Option =>
+  new Option("-f, --filename <path>", `${what}; may be given several times`).argParser(
+    (path: string, before: readonly string[] | undefined) => [...(before ?? []), path],
+  );
 
 program
   .command("up")
@@ -171,8 +176,8 @@ program
 
 program
   .command("exec")
-  .description("run a command in a container")
-  .argument("<pod>", "pod, deploy/name …")
+  .description("run a command in a container, or in a node's network")
+  .argument("<pod>", "pod, deploy/name …, node/name")
   .argument("<command...>", "after --")
   .option("-n, --namespace <name>", "namespace", "default")
   .option("-c, --container <name>", "container")
@@ -181,7 +186,7 @@ program
   .addOption(nameOption())
   .addHelpText(
     "after",
-    "\nExamples:\n  fairlead exec -n production deploy/frontend -- curl -s http://api-server/hostname\n  fairlead exec -it -n staging debug -- sh",
+    "\nExamples:\n  fairlead exec -n production deploy/frontend -- curl -s http://api-server/hostname\n  fairlead exec -it -n staging debug -- sh\n  fairlead exec node/node-1 -- ip route",
   )
   .action(run(() => import("./exec.ts")));
 
@@ -340,7 +345,7 @@ program
   .option("--full", "every rule and table passed")
   .option("--minimal", "one line, as tests have it")
   .option("--live", "send the real packet too and compare")
-  .option("-f, --filename <path...>", "explain manifests without a lab")
+  .addOption(manifestsOption("explain manifests without a lab"))
   .addOption(outputOption(["text", "json"]))
   .addOption(nameOption())
   .addHelpText(
@@ -355,7 +360,7 @@ program
   .argument("<action>", "explain")
   .argument("<policy>", "NAME or NAMESPACE/NAME; cnp/NAME for a ClusterNetworkPolicy")
   .option("-n, --namespace <name>", "of a name that says none", "default")
-  .option("-f, --filename <path...>", "explain manifests without a lab")
+  .addOption(manifestsOption("explain manifests without a lab"))
   .addOption(nameOption())
   .addHelpText(
     "after",
@@ -378,7 +383,7 @@ program
   .description("check expectations: who may reach whom, and by which policy")
   .argument("<files...>", "YAML: a list tests of {from, to, protocol, expect: allow|deny, by}")
   .option("-n, --namespace <name>", "of names that say none", "default")
-  .option("-f, --filename <path...>", "of manifests, without a lab")
+  .addOption(manifestsOption("of manifests, without a lab"))
   .option("--live", "send the real packets too")
   .addOption(outputOption(["tap", "junit"]).default("tap"))
   .addOption(nameOption())

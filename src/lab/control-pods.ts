@@ -114,7 +114,10 @@ export function imageRequest(lab: Lab, { action, image, path }: ImageBody): obje
   }
 }
 
-/** The kubelet that has the pod, and the pod's own name: `deploy/frontend` stands for the first of its pods. Throws StatusError. */
+/**
+ * The kubelet that has the pod, and the pod's own name: `deploy/frontend` stands for the first of its pods, `node/node-1` for the agent's pod
+ * there, which is in the node's network. Throws StatusError.
+ */
 function placeOf(
   lab: Lab,
   body: { readonly pod: string; readonly namespace: string; readonly container?: string },
@@ -143,7 +146,7 @@ function placeOf(
   return {
     kubelet,
     where: {
-      namespace: body.namespace,
+      namespace: pod.metadata.namespace ?? body.namespace,
       pod: pod.metadata.name,
       ...(body.container !== undefined && { container: body.container }),
     },
@@ -162,6 +165,7 @@ function findPod(lab: Lab, namespace: string, given: string): Pod {
   const resource = findResource(word);
   if (resource === undefined)
     throw new StatusError(404, "NotFound", `the server doesn't have a resource type "${word}"`);
+  if (resource.resource === "nodes") return agentPod(lab, name);
   const key = { group: resource.group, resource: resource.resource, namespace, name };
   const owner = lab.api.get(key) as Deployment | undefined;
   if (owner === undefined)
@@ -176,6 +180,17 @@ function findPod(lab: Lab, namespace: string, given: string): Pod {
   const first = running.find((pod) => pod.status?.phase === "Running") ?? running[0];
   if (first === undefined) throw new StatusError(404, "NotFound", `${given} has no pods in namespace ${namespace}`);
   return first;
+}
+
+function agentPod(lab: Lab, node: string): Pod {
+  const names = [...lab.nodes().keys()];
+  if (!names.includes(node))
+    throw new StatusError(404, "NotFound", `nodes "${node}" not found; there are: ${names.join(", ")}`);
+  const pods = lab.api.list({ group: "", resource: "pods" }, { namespace: "kube-system" }).items as readonly Pod[];
+  const found = pods.find((pod) => pod.spec.nodeName === node && pod.metadata.labels?.["k8s-app"] === "kube-proxy");
+  if (found === undefined)
+    throw new StatusError(404, "NotFound", `node ${node} has no pod of DaemonSet kube-system/kube-proxy to run it in`);
+  return found;
 }
 
 /** What a part refuses in words becomes an answer, not a failure of the lab. */

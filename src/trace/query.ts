@@ -139,7 +139,9 @@ function objectTarget(world: World, start: Start, query: TraceQuery, head: strin
   }
   const pod = findPod(world, namespace, name);
   if (pod === undefined)
-    throw new TraceQueryError(`no Service and no pod ${namespace}/${name}${suggestion(world, namespace)}`);
+    throw new TraceQueryError(
+      `no Service and no pod ${namespace}/${name}${servicesIn(world, namespace)}${suggestion(world, namespace)}`,
+    );
   const first = pod.containerPorts.find((candidate) => candidate.protocol === query.protocol);
   return { label: pod.name, addresses: pod.addresses, port: port ?? first?.port };
 }
@@ -203,6 +205,11 @@ function nodeOrThrow(world: World, name: string): NetworkNode {
   if (node === undefined)
     throw new TraceQueryError(`no node ${name}; there are: ${world.network.nodes.map((each) => each.name).join(", ")}`);
   return node;
+}
+
+function servicesIn(world: World, namespace: string): string {
+  const names = world.network.services.filter((service) => service.namespace === namespace).map(({ name }) => name);
+  return names.length === 0 ? "" : `; Services there: ${names.slice(0, 8).join(", ")}${names.length > 8 ? " …" : ""}`;
 }
 
 function suggestion(world: World, namespace: string): string {

@@ -142,7 +142,10 @@ test("names that nobody has, and settings that a lab cannot take any more", asyn
       ["logs nosuch", /pods "nosuch" not found/],
       ["logs -n production deploy/frontend --tail some", /--tail some: must be a number of lines/],
       ["trace nobody production/frontend", /no pod default\/nobody/],
-      ["trace production/frontend production/nothing:80", /no Service and no pod production\/nothing; pods there: /],
+      [
+        "trace production/frontend production/nothing:80",
+        /no Service and no pod production\/nothing; Services there: .*; pods there: /,
+      ],
       ["trace production/frontend production/api-server:99999", /port 99999 must be between 1 and 65535/],
       ["trace production/frontend http://", /is no URL such as/],
       ["trace internet node/node-9:80", /no node node-9; there are: node-1/],
