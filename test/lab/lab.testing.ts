@@ -37,6 +37,8 @@ export async function withLabs(work: (lab: TestLab) => Promise<void> | void): Pr
     NODE_COMPILE_CACHE: join(process.env["XDG_CACHE_HOME"] ?? join(homedir(), ".cache"), "fairlead"),
     ...process.env,
     FAIRLEAD_HOME: home,
+    // The name of a lab of whoever runs the tests.
+    FAIRLEAD_NAME: "default",
     HOME: userHome,
   };
   const lab: TestLab = {
