@@ -88,6 +88,8 @@ export default async function up(options: UpOptions): Promise<number> {
           `${option}: lab "${options.name}" runs already: stop it first (fairlead down --keep${nameFlag(options)})`,
         );
     say(`fairlead  lab "${options.name}" is running`);
+    const { restored } = await lab.call<{ restored: readonly string[] }>("/restore", {});
+    if (restored.length > 0) say(stepLine("✔", "restored", restored.join(", "), since(started)));
   }
 
   // Whoever is to make pods and give them nodes comes when there is an API server to come to.

@@ -16,6 +16,7 @@ import { traceInLab } from "./control-trace.ts";
 import type { Lab } from "./lab.ts";
 import type { LabPaths } from "./paths.ts";
 import type { Send } from "./send.ts";
+import { restoreSystemObjects } from "./system.ts";
 
 /** A body larger than this is refused: a thousand manifests have a few megabytes. */
 const bodyBytesMax = 64 * 1024 * 1024;
@@ -28,6 +29,7 @@ const answers: Readonly<Record<string, Answer>> = {
   "/ping": () => ({ ok: true }),
   "/status": status,
   "/apply": applySettled,
+  "/restore": ({ api, cluster }: Lab) => ({ restored: restoreSystemObjects(api, cluster) }),
   "/delete": deleteSettled,
   "/get": getObjects,
   "/check": checkWithPackets,

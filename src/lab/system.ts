@@ -5,6 +5,7 @@ import { addressAt, type Prefix } from "../ip/prefix.ts";
 import { familyOf } from "../ip/address.ts";
 import type { LoadBalancerPool } from "../kube/load-balancer-pool.ts";
 import type { KubeObject } from "../kube/object.ts";
+import { resourceOf } from "../kube/resources.ts";
 import type { ClusterConfig } from "../model/network.ts";
 import { defaultCorefileText } from "../serve/dns/default-corefile.ts";
 import type { ObjectApi } from "./api/api.ts";
@@ -22,6 +23,18 @@ export function ensureSystemObjects(api: ObjectApi, cluster: ClusterConfig): voi
   for (const object of systemObjects(cluster)) if (!isUsersOwn(api, object)) api.apply(object);
   const { loadBalancerCidrs = [] } = cluster;
   if (isNew && loadBalancerCidrs.length > 0) api.apply(defaultPool(loadBalancerCidrs));
+}
+
+/** Creates again what somebody deleted, and leaves alone what is there. Gives what it made, as `Service kube-system/kube-dns`. */
+export function restoreSystemObjects(api: ObjectApi, cluster: ClusterConfig): readonly string[] {
+  const missing = systemObjects(cluster).filter(({ apiVersion, kind, metadata: { namespace = "", name } }) => {
+    const { group, resource } = resourceOf(apiVersion, kind) ?? { group: "", resource: "" };
+    return api.get({ group, resource, namespace, name }) === undefined;
+  });
+  for (const object of missing) api.apply(object);
+  return missing.map(({ kind, metadata: { namespace, name } }) =>
+    namespace === undefined ? `${kind} ${name}` : `${kind} ${namespace}/${name}`,
+  );
 }
 
 function defaultPool(addresses: readonly Prefix[]): LoadBalancerPool {

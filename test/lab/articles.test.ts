@@ -65,6 +65,12 @@ test("the articles' commands, and what is said of the faults they warn of", asyn
     assert.match(shy, /REFUSED at pod production\/shy/);
     assert.match(shy, /nothing listens on 9000 in production\/shy; it listens on 127\.0\.0\.1:9000/);
 
+    // "The internal CoreDNS deployment is misconfigured or overwhelmed", or gone.
+    said(lab.fairlead("delete", "-n", "kube-system", "service", "kube-dns"));
+    assert.match(trace("production/target-pod-name", "http://foo.bar"), /no Service has this address/);
+    assert.match(said(lab.fairlead("up")), /restored +Service kube-system\/kube-dns/);
+    assert.match(said(inPod("target-pod-name", "curl", "-s", "http://foo.bar/hostname")), /^foo-/);
+
     const url = "http://api-server:8080/hostname";
     assert.match(said(inPod("target-pod-name", "curl", "-s", url)), /^api-server-/);
     said(lab.fairlead("apply", "-f", lab.file("without-dns.yaml", withoutDns)));
