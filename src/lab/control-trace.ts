@@ -1,8 +1,12 @@
 // `fairlead trace` in a running lab, and --live: the real packet beside the explanation.
 
+import { familyOf } from "../ip/address.ts";
 import type { NetworkNamespace } from "../kernel/namespaces.ts";
+import { queryDns } from "../serve/dns/client.ts";
+import { hostsFileCode } from "../trace/names.ts";
 import { findStart, trace, TraceQueryError, type TraceQuery } from "../trace/query.ts";
 import { isUnasked, type Disposition, type Packet, type Trace } from "../trace/trace.ts";
+import { rcodeName } from "../wire/dns/message.ts";
 import { StatusError } from "./api/store.ts";
 import { firewallsOf } from "./control-status.ts";
 import type { Lab } from "./lab.ts";
@@ -49,6 +53,8 @@ export async function sendLive(lab: Lab, query: TraceQuery, value: Trace): Promi
       detail: "no namespace to send from: packets are off, or the pod is not up",
       agrees: true,
     };
+  const misnamed = await askLive(lab, query, value, namespace);
+  if (misnamed !== undefined) return misnamed;
   if (packet.protocol === "sctp")
     return { outcome: "not sent", detail: "sctp cannot be sent from here: few kernels have it", agrees: true };
   const { outcome, detail } = await send(namespace, { ...packet, protocol: packet.protocol });
@@ -60,6 +66,37 @@ export async function sendLive(lab: Lab, query: TraceQuery, value: Trace): Promi
     agrees: false,
     strangers: firewallsOf(lab).map(({ node, message }) => `${node}: ${message}`),
   };
+}
+
+/** Asks cluster DNS for the name as the pod does; undefined where it says what the trace says, or was not to be asked. */
+async function askLive(
+  lab: Lab,
+  query: TraceQuery,
+  { name, packet }: Trace,
+  namespace: NetworkNamespace,
+): Promise<LiveResult | undefined> {
+  const world = lab.world();
+  const start = findStart(world, query);
+  const asked = name?.tried.at(-1);
+  if (start.kind !== "pod" || name === undefined || asked === undefined || packet === undefined) return undefined;
+  if (name.rcode === hostsFileCode) return undefined;
+  const type = familyOf(packet.destination) === 4 ? "A" : "AAAA";
+  const refusals: string[] = [];
+  for (const server of world.resolver(start.pod).servers ?? []) {
+    try {
+      const { rcode, answers } = await queryDns(namespace, server, asked, type, { timeoutMs: 1500, tries: 1 });
+      const addresses = answers.flatMap(({ data }) => (data.kind === type ? [data.address] : []));
+      if (addresses.some((address) => name.answers.includes(address))) return undefined;
+      refusals.push(`${server} says ${asked} is ${addresses.join(", ") || rcodeName(rcode)}`);
+      break;
+    } catch (error) {
+      refusals.push(`${server} does not answer: ${(error as Error).message}`);
+    }
+  }
+  if (refusals.length === 0) return undefined;
+  const cure =
+    "cluster DNS answers by its Corefile: kubectl logs -n kube-system deployment/coredns, kubectl edit -n kube-system configmap coredns";
+  return { outcome: "not sent", detail: refusals.join("; "), agrees: false, strangers: [cure] };
 }
 
 async function send(

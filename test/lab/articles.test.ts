@@ -71,6 +71,24 @@ test("the articles' commands, and what is said of the faults they warn of", asyn
     assert.match(said(lab.fairlead("up")), /restored +Service kube-system\/kube-dns/);
     assert.match(said(inPod("target-pod-name", "curl", "-s", "http://foo.bar/hostname")), /^foo-/);
 
+    const corefile = `apiVersion: v1
+kind: ConfigMap
+metadata: {name: coredns, namespace: kube-system}
+data: {Corefile: ".:53 {\\n ready\\n health\\n kubernetes cluster.lokal\\n reload\\n}\\n"}
+`;
+    said(lab.fairlead("apply", "-f", lab.file("corefile.yaml", corefile)));
+    const misled = until(
+      () => lab.fairlead("trace", "production/target-pod-name", "http://foo.bar", "--live"),
+      ({ status }) => status === 2,
+    );
+    assert.match(misled.stdout, /10\.96\.0\.10 says foo\.bar\.svc\.cluster\.local is \w+ +THE TRACE .* DISAGREE/);
+    assert.match(misled.stdout, /by its Corefile/);
+    said(lab.fairlead("apply", "-f", lab.file("corefile.yaml", corefile.replace("lokal", "local"))));
+    until(
+      () => inPod("target-pod-name", "nslookup", "foo.bar"),
+      ({ status }) => status === 0,
+    );
+
     const url = "http://api-server:8080/hostname";
     assert.match(said(inPod("target-pod-name", "curl", "-s", url)), /^api-server-/);
     said(lab.fairlead("apply", "-f", lab.file("without-dns.yaml", withoutDns)));
@@ -82,6 +100,13 @@ test("the articles' commands, and what is said of the faults they warn of", asyn
     assert.match(unasked, /live +timeout: udp to 10\.96\.0\.10 port 53/);
   });
 });
+
+/** A Corefile comes into force some time after it was written. */
+function until(look: () => CommandResult, isSo: (result: CommandResult) => boolean): CommandResult {
+  let result = look();
+  for (let left = 100; left > 0 && !isSo(result); left--) result = look();
+  return result;
+}
 
 function cannot(context: TestContext): boolean {
   const namespaces = probeUserNamespaces();
