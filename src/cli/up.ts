@@ -17,6 +17,7 @@ import { clusterConfig, nodePodCidrBits } from "../model/cluster.ts";
 import type { Routing } from "../model/network.ts";
 import { loadManifests } from "./manifests.ts";
 import { nodePortNumbers, nodePortRanges } from "./node-ports.ts";
+import type { Readiness } from "../lab/wait.ts";
 import { count, stepLine } from "./report.ts";
 
 interface UpOptions {
@@ -250,9 +251,9 @@ async function waitUntilReady(
   say: (text: string) => void,
 ): Promise<boolean> {
   const started = performance.now();
-  let last: { pods: number; podsReady: number; missing: readonly string[] } | undefined;
+  let last: Readiness | undefined;
   const live = process.stdout.isTTY;
-  await lab.lines<{ pods: number; podsReady: number; missing: readonly string[] }>("/wait", { seconds }, (line) => {
+  await lab.lines<Readiness>("/wait", { seconds }, (line) => {
     last = line;
     if (live) process.stdout.write(`\r  … ${label}: ${line.podsReady} of ${count(line.pods, "pod")} ready\u001b[K`);
   });
@@ -261,7 +262,8 @@ async function waitUntilReady(
   const detail = last === undefined ? "" : `${last.podsReady} of ${count(last.pods, "pod")} ready`;
   say(stepLine(ready ? "✔" : "✘", label, detail, since(started)));
   if (!ready) {
-    process.stderr.write(`fairlead up: not ready after ${seconds} s:\n`);
+    const after = last?.isHopeless === true ? "and will not be" : `after ${seconds} s`;
+    process.stderr.write(`fairlead up: not ready ${after}:\n`);
     for (const line of last?.missing ?? []) process.stderr.write(`  ${line}\n`);
   }
   return ready;

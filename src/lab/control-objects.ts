@@ -298,9 +298,10 @@ export function waitUntilReady(lab: Lab, body: { seconds: number }, send: Send, 
       const now = readiness(lab.api);
       // Looking goes through all pods: what is being waited for has nearly all of the time.
       pauseMs = (performance.now() - started) * 30;
-      const text = `${now.podsReady} ${now.pods} ${now.missing.length}`;
+      const text = `${now.podsReady} ${now.pods} ${now.missing.length} ${now.isHopeless}`;
       if (text !== last) send(now);
       last = text;
+      if (now.isHopeless) done();
       if (now.missing.length > 0) return;
       await lab.programmed();
       if (readiness(lab.api).missing.length === 0) done();

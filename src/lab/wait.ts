@@ -11,6 +11,8 @@ export interface Readiness {
   readonly pods: number;
   /** `deployment production/frontend: 1 of 2 ready`. */
   readonly missing: readonly string[];
+  /** All that is missing has failed for good: waiting does not help. */
+  readonly isHopeless: boolean;
 }
 
 const workloads = [
@@ -22,13 +24,14 @@ const workloads = [
 
 /** How far all workloads and pods of the cluster are. */
 export function readiness(api: ObjectApi): Readiness {
-  const missing = workloads
-    .flatMap((resource) => api.list(resource).items)
-    .map(missingOf)
-    .filter((words) => words !== undefined);
+  const objects = workloads.flatMap((resource) => api.list(resource).items);
+  const missing = objects.map(missingOf).filter((words) => words !== undefined);
   const pods = api.list({ group: "", resource: "pods" }).items as unknown as readonly Pod[];
   const bare = pods.filter((pod) => pod.metadata.ownerReferences === undefined && !podDone(pod));
+  const failed = objects.filter(hasFailed).length + bare.filter(({ status }) => status?.phase === "Failed").length;
+  const count = missing.length + bare.length;
   return {
+    isHopeless: count > 0 && failed === count,
     pods: pods.length,
     podsReady: pods.filter(podDone).length,
     missing: [...missing, ...bare.map((pod) => `pod ${nameOf(pod as unknown as KubeObject)}: ${podReason(pod)}`)],
@@ -57,15 +60,21 @@ function missingOf(object: KubeObject): string | undefined {
     }
     case "Job": {
       const { spec, status } = object as unknown as Job;
-      const failed = status?.conditions?.find(
-        (condition) => condition.type === "Failed" && condition.status === "True",
-      );
+      const failed = failureOf(status);
       if (failed) return `job ${nameOf(object)}: failed: ${failed.message ?? failed.reason ?? ""}`;
       return share(object, status?.succeeded ?? 0, spec.completions ?? 1, object.metadata.generation);
     }
     default:
       return undefined;
   }
+}
+
+function failureOf(status: Job["status"]): { readonly reason?: string; readonly message?: string } | undefined {
+  return status?.conditions?.find((condition) => condition.type === "Failed" && condition.status === "True");
+}
+
+function hasFailed(object: KubeObject): boolean {
+  return object.kind === "Job" && failureOf((object as unknown as Job).status) !== undefined;
 }
 
 function share(object: KubeObject, ready: number, wanted: number, observed: number | undefined): string | undefined {

@@ -89,6 +89,15 @@ data: {Corefile: ".:53 {\\n ready\\n health\\n kubernetes cluster.lokal\\n reloa
       ({ status }) => status === 0,
     );
 
+    const failed = `apiVersion: v1
+kind: Pod
+metadata: {name: failed}
+spec: {restartPolicy: Never, containers: [{name: c, image: busybox, command: ["false"]}]}
+`;
+    const hopeless = lab.fairlead("up", "-f", lab.file("failed.yaml", failed));
+    assert.match(hopeless.stderr, /not ready and will not be:\n  pod default\/failed: Failed/);
+    said(lab.fairlead("delete", "pod", "failed"));
+
     const url = "http://api-server:8080/hostname";
     assert.match(said(inPod("target-pod-name", "curl", "-s", url)), /^api-server-/);
     said(lab.fairlead("apply", "-f", lab.file("without-dns.yaml", withoutDns)));
