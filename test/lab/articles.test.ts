@@ -89,13 +89,17 @@ data: {Corefile: ".:53 {\\n ready\\n health\\n kubernetes cluster.lokal\\n reloa
       ({ status }) => status === 0,
     );
 
+    // Never ready, not even for a moment.
     const failed = `apiVersion: v1
 kind: Pod
 metadata: {name: failed}
-spec: {restartPolicy: Never, containers: [{name: c, image: busybox, command: ["false"]}]}
+spec:
+  restartPolicy: Never
+  initContainers: [{name: first, image: busybox, command: ["false"]}]
+  containers: [{name: c, image: busybox, command: ["true"]}]
 `;
     const hopeless = lab.fairlead("up", "-f", lab.file("failed.yaml", failed));
-    assert.match(hopeless.stderr, /not ready and will not be:\n  pod default\/failed: Failed/);
+    assert.match(hopeless.stderr, /not ready and will not be:\n  pod default\/failed: /);
     said(lab.fairlead("delete", "pod", "failed"));
 
     const url = "http://api-server:8080/hostname";
