@@ -344,7 +344,7 @@ program
   .addOption(new Option("--protocol <protocol>", "transport").choices(["tcp", "udp", "sctp"]).default("tcp"))
   .option("--full", "every rule and table passed")
   .option("--minimal", "one line, as tests have it")
-  .option("--live", "send the real packet too and compare")
+  .option("--live", "send the real packet too and compare; names of others are asked")
   .addOption(manifestsOption("explain manifests without a lab"))
   .addOption(outputOption(["text", "json"]))
   .addOption(nameOption())

@@ -1,12 +1,15 @@
 // `fairlead trace` in a running lab, and --live: the real packet beside the explanation.
 
-import { familyOf } from "../ip/address.ts";
+import { familyOf, type Address } from "../ip/address.ts";
 import type { NetworkNamespace } from "../kernel/namespaces.ts";
+import { lookup } from "../program/zone-lookup.ts";
 import { queryDns } from "../serve/dns/client.ts";
 import { hostsFileCode } from "../trace/names.ts";
 import { findStart, trace, TraceQueryError, type TraceQuery } from "../trace/query.ts";
 import { isUnasked, type Disposition, type Packet, type Trace } from "../trace/trace.ts";
+import type { World } from "../trace/world.ts";
 import { rcodeName } from "../wire/dns/message.ts";
+import { lowerName } from "../wire/dns/name.ts";
 import { StatusError } from "./api/store.ts";
 import { firewallsOf } from "./control-status.ts";
 import type { Lab } from "./lab.ts";
@@ -29,14 +32,44 @@ export async function traceInLab(
   body: TraceQuery & { readonly live?: boolean },
 ): Promise<{ trace: Trace; live?: LiveResult }> {
   await lab.programmed();
-  let value: Trace;
-  try {
-    value = trace(lab.world(), body);
-  } catch (error) {
-    if (error instanceof TraceQueryError) throw new StatusError(404, "NotFound", error.message);
-    throw error;
+  const traced = (world: World): Trace => {
+    try {
+      return trace(world, body);
+    } catch (error) {
+      if (error instanceof TraceQueryError) throw new StatusError(404, "NotFound", error.message);
+      throw error;
+    }
+  };
+  const value = traced(lab.world());
+  if (body.live !== true) return { trace: value };
+  const others = await askOthers(lab, body, value);
+  const whole = others.size === 0 ? value : traced({ ...lab.world(), others });
+  return { trace: whole, live: await sendLive(lab, body, whole) };
+}
+
+/** Asks cluster DNS for the names that are not the cluster's, as the pod's resolver does: up to the first that has an address. */
+async function askOthers(lab: Lab, query: TraceQuery, { name, packet }: Trace): Promise<Map<string, Address[]>> {
+  const said = new Map<string, Address[]>();
+  const world = lab.world();
+  const start = findStart(world, query);
+  const namespace = namespaceOf(lab, query);
+  if (start.kind !== "pod" || namespace === undefined || name === undefined || packet !== undefined) return said;
+  const [server] = world.resolver(start.pod).servers ?? [];
+  const alias = /^CNAME (.+)$/.exec(name.rcode)?.[1];
+  const names =
+    alias === undefined ? name.tried.filter((each) => lookup(world.zone, each, "A") === undefined) : [alias];
+  for (const each of server === undefined ? [] : names) {
+    const found: Address[] = [];
+    for (const type of ["A", "AAAA"] as const) {
+      const asked = queryDns(namespace, server ?? "", each, type, { timeoutMs: 3000, tries: 1 });
+      const { answers } = await asked.catch(() => ({ answers: [] }));
+      found.push(...answers.flatMap(({ data }) => (data.kind === type ? [data.address] : [])));
+    }
+    if (found.length === 0) continue;
+    said.set(lowerName(each), found);
+    break;
   }
-  return body.live === true ? { trace: value, live: await sendLive(lab, body, value) } : { trace: value };
+  return said;
 }
 
 /** Sends what the trace speaks of, and compares the two ends. */

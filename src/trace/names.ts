@@ -1,9 +1,10 @@
 // From a name to addresses, as the client's resolver does it: the search list in order, each name asked of the cluster's zone.
 
-import type { Address } from "../ip/address.ts";
+import { familyOf, type Address } from "../ip/address.ts";
 import type { Origin } from "../kube/object.ts";
 import { expandSearch } from "../program/zone-search.ts";
 import { lookup } from "../program/zone-lookup.ts";
+import { lowerName } from "../wire/dns/name.ts";
 import { nameCauses } from "./name-causes.ts";
 import type { Step } from "./trace.ts";
 import type { Start } from "./walk.ts";
@@ -28,12 +29,15 @@ export function resolveName(world: World, start: Start, host: string): Step & { 
       known = true;
       if (found.rcode !== "NXDOMAIN") rcode = found.continueAt === undefined ? "NOERROR" : `CNAME ${found.continueAt}`;
       origin ??= found.origin;
+      if (found.continueAt !== undefined) answers.push(...saidByOthers(world, found.continueAt, type));
       for (const record of found.answers) {
         if (record.data.kind !== "A" && record.data.kind !== "AAAA") continue;
         origin = record.origin;
         answers.push(record.data.address);
       }
     }
+    if (!known) for (const type of ["A", "AAAA"] as const) answers.push(...saidByOthers(world, name, type));
+    if (answers.length > 0 && !known) rcode = othersCode;
     if (answers.length > 0 || rcode.startsWith("CNAME")) {
       const once = isAskedOnce(world, start, tried) ? { askedOnce: true as const } : {};
       return { kind: "name", question: host, tried, answers, rcode, ...once, ...(origin && { origin }) };
@@ -43,6 +47,14 @@ export function resolveName(world: World, start: Start, host: string): Step & { 
   const causes = nameCauses(world, start, host);
   return { kind: "name", question: host, tried, answers: [], rcode, ...(causes.length > 0 && { causes }) };
 }
+
+function saidByOthers(world: World, name: string, type: "A" | "AAAA"): readonly Address[] {
+  const family = type === "A" ? 4 : 6;
+  return (world.others?.get(lowerName(name)) ?? []).filter((address) => familyOf(address) === family);
+}
+
+/** The `rcode` of names that others' servers answered. */
+export const othersCode = "by the upstream resolvers";
 
 /** The `rcode` of names that nobody needs to be asked for. */
 export const hostsFileCode = "in /etc/hosts";

@@ -1,7 +1,7 @@
 // A Trace in words: minimal (one line, stable names, for tests), summary (for people), full (every rule passed).
 
 import type { Origin } from "../kube/object.ts";
-import { hostsFileCode } from "./names.ts";
+import { hostsFileCode, othersCode } from "./names.ts";
 import {
   isUnasked,
   type Disposition,
@@ -388,7 +388,7 @@ function nameText(step: Step & { kind: "name" }): string {
     step.tried.length > 1
       ? ` (names tried: ${step.tried.join(", ")}${step.askedOnce === true ? "; one question, cluster DNS tried the rest: autopath" : ""})`
       : "";
-  const written = step.rcode === hostsFileCode ? ` (${hostsFileCode})` : "";
+  const written = step.rcode === hostsFileCode || step.rcode === othersCode ? ` (${step.rcode})` : "";
   return `${step.question} → ${answers}${tried}${written}`;
 }
 

@@ -37,6 +37,8 @@ export interface World {
   };
   /** Cluster DNS walks pods' search lists itself and answers their first question with the result. Not so unless given. */
   readonly autopath?: boolean;
+  /** What others' name servers say of names that are not the cluster's, in lower case and without a final dot. Nothing unless given. */
+  readonly others?: ReadonlyMap<string, readonly Address[]>;
   /** The resolver settings a pod gets. */
   resolver(pod: NetworkPod): ResolverOfPod;
 }

@@ -83,11 +83,17 @@ data: {Corefile: ".:53 {\\n ready\\n health\\n kubernetes cluster.lokal\\n reloa
     );
     assert.match(misled.stdout, /10\.96\.0\.10 says foo\.bar\.svc\.cluster\.local is \w+ +THE TRACE .* DISAGREE/);
     assert.match(misled.stdout, /by its Corefile/);
-    said(lab.fairlead("apply", "-f", lab.file("corefile.yaml", corefile.replace("lokal", "local"))));
+    const mended = corefile.replace("lokal", "local\\n hosts {\\n  10.96.0.1 legacy.example\\n  fallthrough\\n }");
+    said(lab.fairlead("apply", "-f", lab.file("corefile.yaml", mended)));
     until(
       () => inPod("target-pod-name", "nslookup", "foo.bar"),
       ({ status }) => status === 0,
     );
+    // A name that is not the cluster's: only who asks knows where it leads.
+    assert.match(trace("production/target-pod-name", "nobody.example:443"), /asked of the upstream resolvers/);
+    const legacy = said(lab.fairlead("trace", "production/target-pod-name", "https://legacy.example", "--live"));
+    assert.match(legacy, /legacy\.example → 10\.96\.0\.1 .*by the upstream resolvers/);
+    assert.match(legacy, /live +answered/);
 
     // Never ready, not even for a moment.
     const failed = `apiVersion: v1
