@@ -44,7 +44,8 @@ import type { Outside } from "./outside/connect.ts";
 import type { LabPaths } from "./paths.ts";
 import { createImages, type Images } from "./pods/images/images.ts";
 import { hears, listenersOf, placesOf, type Listener } from "./pods/listeners.ts";
-import { startKubelet, type Kubelet } from "./pods/kubelet.ts";
+import { machineResolvers, startKubelet, type Kubelet } from "./pods/kubelet.ts";
+import { startRouterDns } from "./router-dns.ts";
 import { startRecordKubelet, type RecordKubelet } from "./records.ts";
 import { createNodeLog, type NodeLog } from "./node-log.ts";
 import { createNodeTelling } from "./node-events.ts";
@@ -290,6 +291,7 @@ export async function startLab(options: LabOptions): Promise<Lab> {
       stateDir: folder,
       memoryDir: join(memory, node.name),
       cluster: { domain: cluster.domain, dnsAddresses: cluster.dnsAddresses },
+      hostResolvers: { ...machineResolvers(), nameservers: insideAddresses },
       serviceAccountToken: (request) => access.podToken(request),
       report: (line) => node.log.write(line),
     });
@@ -308,6 +310,13 @@ export async function startLab(options: LabOptions): Promise<Lab> {
   });
   if (options.apiListenerFd !== undefined) step("api server", `https://127.0.0.1:${config.apiPort}`);
   for (const name of wanted) startNode(name);
+  const routerDns =
+    topology &&
+    startRouterDns({
+      router: topology.underlay,
+      outside,
+      log: (line) => console.error(logLine(line)),
+    });
   const announcer =
     topology && startAnnouncer({ source, topology, log: (node, line) => nodes.get(node)?.log.write(logLine(line)) });
   await programmed();
@@ -423,6 +432,7 @@ export async function startLab(options: LabOptions): Promise<Lab> {
       for (const node of nodes.values()) node.records?.stop();
       await Promise.all([...nodes.values()].map(async (node) => node.dns?.close("at once")));
       await Promise.all([...nodes.values()].map(async (node) => node.agent?.stop()));
+      await routerDns?.close();
       door.close();
       policyStatus.close();
       policyTelling.close();

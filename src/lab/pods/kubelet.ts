@@ -273,7 +273,8 @@ function readFolder(path: string): readonly string[] {
   }
 }
 
-function machineResolvers(): ResolverSettings {
+/** What the machine's own /etc/resolv.conf says. */
+export function machineResolvers(): ResolverSettings {
   try {
     return parseResolvConf(fs.readFileSync("/etc/resolv.conf", "utf8"));
   } catch {
