@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { join } from "node:path";
+import process from "node:process";
 import { PassThrough } from "node:stream";
 import { text } from "node:stream/consumers";
 import { test } from "node:test";
@@ -40,9 +41,11 @@ const deployment = {
   },
 };
 
-test("client-node: a deployment, patches of all types, an informer over a restart, exec, logs and port-forward", async () => {
+test("client-node: a deployment, patches of all types, an informer over a restart, exec, logs and port-forward", async (context) => {
   await withLabs(async (lab) => {
-    const up = lab.fairlead("up", "--nodes", "2");
+    // While this lab is down no other one may get its port: they look from 6443 on.
+    const port = 20_000 + (process.pid % 10_000);
+    const up = lab.fairlead("up", "--nodes", "2", "--api-port", String(port));
     assert.equal(up.status, 0, up.stdout + up.stderr);
     const hasPackets = !/going on without packets/.test(up.stdout);
     const config = new KubeConfig();
@@ -70,9 +73,16 @@ test("client-node: a deployment, patches of all types, an informer over a restar
       if (isEnding) return;
       assert.ok(isRestarting, String(error));
       // As the library's own example does: begin anew.
-      setTimeout(() => void informer.start(), 100);
+      setTimeout(() => {
+        if (!isEnding) void informer.start();
+      }, 100);
     });
     await informer.start();
+    // Whatever fails here, the informer must not wait for its lab for ever.
+    context.after(async () => {
+      isEnding = true;
+      await informer.stop();
+    });
     const ready = (): V1Pod | undefined =>
       informer
         .list()
