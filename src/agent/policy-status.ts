@@ -40,7 +40,7 @@ export interface PolicyStatus {
 
 /** Changes are gathered for so long: pods of a Deployment come together. */
 const gatherMs = 200;
-/** What is odd for a moment only, as while pods start, is not worth an Event. */
+/** What is odd for a moment only, as while pods start, is not worth an Event; nor is how many a policy known before means meanwhile. */
 const lastingMs = 3_000;
 /** A look reads every policy against every pod: in large clusters it may take this share of the time. */
 const shareMax = 1 / 50;
@@ -67,7 +67,8 @@ export function startPolicyStatus(options: PolicyStatusOptions): PolicyStatus {
     for (const statement of statements) {
       const entry = now.get(statement.id);
       if (entry === undefined || entry.isTold) continue;
-      entry.isTold = statement.reason !== "PolicyWarning" || clock.now() - entry.sinceMs >= lastingMs;
+      const isNews = statement.isPassing !== true && (statement.reason !== "Enforced" || before === undefined);
+      entry.isTold = isNews || clock.now() - entry.sinceMs >= lastingMs;
       if (entry.isTold) options.tell(object, statement);
       else isWaiting = true;
     }

@@ -17,6 +17,8 @@ export interface Statement {
   readonly type: "Normal" | "Warning";
   readonly reason: "Enforced" | "NotEnforced" | "PolicyWarning";
   readonly message: string;
+  /** It may well be otherwise in a moment, as while pods start. */
+  readonly isPassing?: true;
 }
 
 /** Nodes whose kernel holds what is known, of all there are; none where packets are off. */
@@ -81,18 +83,19 @@ export function withConditions(
 function enforcement(network: Network, { metadata }: NetworkPolicy, force: Force): readonly Statement[] {
   const policy = network.policies.find((each) => each.namespace === metadata.namespace && each.name === metadata.name);
   if (policy === undefined) return [];
-  const what = (["ingress", "egress"] as const)
+  const counts = (["ingress", "egress"] as const)
     .filter((direction) => policy[direction] !== undefined)
-    .map((direction) => {
-      const count = network.pods.filter((pod) => isolates(policy, direction, pod)).length;
-      return `${count} ${count === 1 ? "pod" : "pods"} for ${direction}`;
-    });
+    .map((direction) => ({ direction, count: network.pods.filter((pod) => isolates(policy, direction, pod)).length }));
+  const what = counts.map(({ direction, count }) => `${count} ${count === 1 ? "pod" : "pods"} for ${direction}`);
+  const means = counts.some(({ count }) => count > 0) ? "somebody" : "nobody";
   return [
     {
-      id: `enforced ${metadata.generation ?? 0} ${force.inForce}/${force.nodes}`,
+      // How many they are is worth no Event each time, but none or some.
+      id: `enforced ${metadata.generation ?? 0} ${force.inForce}/${force.nodes} ${means}`,
       type: force.inForce === force.nodes ? "Normal" : "Warning",
       reason: "Enforced",
       message: `isolates ${what.join(" and ")}; ${forceText(force)}`,
+      ...(means === "nobody" && { isPassing: true }),
     },
   ];
 }
@@ -107,10 +110,11 @@ function clusterEnforcement(network: Network, { metadata }: ClusterNetworkPolicy
   const count = network.pods.filter((pod) => isSubject(network, policy, pod)).length;
   return [
     {
-      id: `enforced ${metadata.generation ?? 0} ${force.inForce}/${force.nodes}`,
+      id: `enforced ${metadata.generation ?? 0} ${force.inForce}/${force.nodes} ${count > 0 ? "somebody" : "nobody"}`,
       type: force.inForce === force.nodes ? "Normal" : "Warning",
       reason: "Enforced",
       message: `is for ${count} ${count === 1 ? "pod" : "pods"}; ${forceText(force)}`,
+      ...(count === 0 && { isPassing: true }),
     },
   ];
 }
@@ -132,7 +136,8 @@ function find(network: Network): ReadonlyMap<string, readonly Statement[]> {
     const text = `${origin.field ?? "spec"}: ${message}`;
     const reason = severity === "error" ? "NotEnforced" : "PolicyWarning";
     const list = findings.get(key);
-    const statement: Statement = { id: text, type: "Warning", reason, message: text };
+    const passing = severity === "error" ? {} : { isPassing: true as const };
+    const statement: Statement = { id: text, type: "Warning", reason, message: text, ...passing };
     if (list === undefined) findings.set(key, [statement]);
     else list.push(statement);
   }

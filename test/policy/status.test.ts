@@ -55,6 +55,31 @@ void test("a client that comes in time leaves nothing to say", async () => {
   close();
 });
 
+void test("pods that come after their policy: how many it isolates is told when they are there", async () => {
+  const { events, advance, apply, close } = await watched({ failing: 0 });
+  await apply([deny, running("client")]);
+  await advance(300);
+  await apply([server]);
+  await advance(10_000);
+  assert.deepEqual(events(), ["Normal Enforced isolates 1 pod for ingress; in force on 3 of 3 nodes"]);
+  close();
+  const later = await watched({ failing: 0 });
+  await later.apply([deny, running("client")]);
+  await later.advance(10_000);
+  const isolates = (what: string): string => `Normal Enforced isolates ${what} for ingress; in force on 3 of 3 nodes`;
+  assert.deepEqual(
+    later.events().filter((text) => text.startsWith("Normal")),
+    [isolates("0 pods")],
+  );
+  await later.apply([server]);
+  for (let tries = 0; tries < 100 && !later.events().includes(isolates("1 pod")); tries++) await later.advance(300);
+  assert.deepEqual(
+    later.events().filter((text) => text.startsWith("Normal")),
+    [isolates("0 pods"), isolates("1 pod")],
+  );
+  later.close();
+});
+
 void test("a node whose kernel refused is counted out", async () => {
   const { events, advance, apply, close } = await watched({ failing: 1 });
   await apply([server, deny]);
