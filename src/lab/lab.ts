@@ -292,6 +292,7 @@ export async function startLab(options: LabOptions): Promise<Lab> {
       memoryDir: join(memory, node.name),
       cluster: { domain: cluster.domain, dnsAddresses: cluster.dnsAddresses },
       hostResolvers: { ...machineResolvers(), nameservers: insideAddresses },
+      isLinked: () => topology?.carries(node.name) !== false,
       serviceAccountToken: (request) => access.podToken(request),
       report: (line) => node.log.write(line),
     });

@@ -53,6 +53,8 @@ export interface Topology {
   setUplink(name: string, state: "up" | "down"): void;
   /** The nodes whose wire carries packets now, as the switch sees it. */
   carrying(): ReadonlySet<string>;
+  /** Of one of them. */
+  carries(name: string): boolean;
   /** Has the router send packets for an address to a node, or to nobody. Unknown nodes are nobody. */
   announce(address: Address, node: string | undefined): void;
   /** Everything goes. */
@@ -172,6 +174,10 @@ export function createTopology({ families, nodeCidrs, subnets, mtu = 1500, putBa
     },
     carrying() {
       return new Set([...nodes.values()].flatMap((node) => (wires.carries(node) ? [node.name] : [])));
+    },
+    carries(name) {
+      const node = nodes.get(name);
+      return node !== undefined && wires.carries(node);
     },
     announce(address, node) {
       const holder = node === undefined ? undefined : nodes.get(node);

@@ -47,6 +47,8 @@ export interface KubeletOptions {
   readonly cluster: { readonly domain: string; readonly dnsAddresses: readonly Address[] };
   /** The machine's resolver settings; from /etc/resolv.conf unless given. */
   readonly hostResolvers?: ResolverSettings;
+  /** See keepNode. */
+  readonly isLinked?: () => boolean;
   readonly clock?: Clock;
   readonly serviceAccountToken?: (request: TokenRequest) => string;
   /** A line for the node's log. */

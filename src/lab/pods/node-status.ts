@@ -22,6 +22,8 @@ export interface NodeOptions {
   readonly nodeAddresses: readonly Address[];
   readonly clock: Clock;
   readonly allocatable: Readonly<Record<string, Quantity>>;
+  /** Does the node's link carry anything? Without it no API server hears of the node. Yes unless given. */
+  readonly isLinked?: () => boolean;
   readonly report: (line: string) => void;
 }
 
@@ -33,6 +35,12 @@ export function keepNode(options: NodeOptions): { stop(): void } {
   let timer: { cancel(): void } | undefined;
   const beat = (): void => {
     if (stopped) return;
+    timer = clock.after((leaseSeconds / 4) * 1000, beat);
+    if (options.isLinked?.() === false) {
+      // The status is old when it comes back, and is told at once.
+      statusAt = Number.NEGATIVE_INFINITY;
+      return;
+    }
     try {
       if (clock.now() - statusAt >= statusPeriodMs || nodeOf(options) === undefined) {
         writeNode(options);
@@ -43,7 +51,6 @@ export function keepNode(options: NodeOptions): { stop(): void } {
       if (!(error instanceof StatusError)) throw error;
       options.report(`keep Node ${options.node}: ${error.message}`);
     }
-    timer = clock.after((leaseSeconds / 4) * 1000, beat);
   };
   beat();
   return {
