@@ -155,7 +155,7 @@ export interface NetworkService {
   /** Empty for headless and ExternalName Services. */
   readonly clusterIps: readonly Address[];
   readonly headless: boolean;
-  /** The label by which the Service is left to another proxy, or to none: names it still has, its addresses lead nowhere here. */
+  /** The label by which the Service is left to another proxy: names it still has, its addresses lead nowhere here. */
   readonly leftTo?: string;
   readonly externalName?: string;
   readonly publishNotReadyAddresses: boolean;

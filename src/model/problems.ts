@@ -10,7 +10,7 @@ import type { ClusterConfig, ContainerPort, NetworkNode, Problem } from "./netwo
 import { originOf } from "./origin.ts";
 import { containerPorts, isCompleted, protocolOf } from "./pod.ts";
 import { policyTypes } from "./policy.ts";
-import { clusterIpTexts, leavingLabel } from "./service.ts";
+import { clusterIpTexts, isLeft, proxyNameLabel } from "./service.ts";
 
 /** A Service's problems. `pods` are those it selects that have not completed; undefined where it has no selector. */
 export function serviceProblems(
@@ -21,16 +21,15 @@ export function serviceProblems(
     readonly slices: readonly EndpointSlice[];
   },
 ): readonly Problem[] {
-  const leftTo = leavingLabel(service);
   return [
-    ...(leftTo === undefined || clusterIpTexts(service).includes("None")
+    ...(!isLeft(service) || clusterIpTexts(service).includes("None")
       ? []
       : [
           problem(
             "warning",
             service,
-            `metadata.labels[${leftTo}]`,
-            `leaves the Service to ${service.metadata.labels?.[leftTo] || "nobody"}: its addresses lead nowhere here`,
+            `metadata.labels[${proxyNameLabel}]`,
+            `leaves the Service to ${service.metadata.labels?.[proxyNameLabel] || "nobody"}: its addresses lead nowhere here`,
           ),
         ]),
     ...addressProblems(service, context.cluster),

@@ -130,20 +130,21 @@ function endpointsOf(result: NetworkService): string[] {
   return result.ports.flatMap(({ endpoints }) => endpoints.map(({ address, port }) => `${address}:${port}`));
 }
 
-void test("what another proxy is responsible for, or none, is left alone: a Service's addresses, a slice's endpoints", () => {
-  const label = (object: ReturnType<typeof slice>, name: string): ReturnType<typeof slice> => ({
+void test("what another proxy is responsible for, or none, is left alone: a labelled Service's addresses, a labelled slice's endpoints", () => {
+  const [proxyName, headless] = ["service.kubernetes.io/service-proxy-name", "service.kubernetes.io/headless"] as const;
+  const label = <T extends ReturnType<typeof slice> | ReturnType<typeof service>>(object: T, name: string): T => ({
     ...object,
     metadata: { ...object.metadata, labels: { ...object.metadata.labels, [name]: "" } },
   });
   const ours = slice("web", [{ addresses: ["10.244.1.1"] }], { name: "web-1" });
   const others = slice("web", [{ addresses: ["10.244.1.2"] }], { name: "web-2" });
-  const result = networkService(service("web"), [ours, label(others, "service.kubernetes.io/headless")]);
+  const result = networkService(service("web"), [ours, label(others, headless)]);
   assert.deepEqual(endpointsOf(result), ["10.244.1.1:8080"]);
   assert.equal(result.leftTo, undefined);
-  const web = service("web");
-  const elsewhere = {
-    ...web,
-    metadata: { ...web.metadata, labels: { "service.kubernetes.io/service-proxy-name": "other" } },
-  };
-  assert.equal(networkService(elsewhere, [ours]).leftTo, "service.kubernetes.io/service-proxy-name");
+  assert.equal(networkService(label(service("web"), proxyName), [ours]).leftTo, proxyName);
+
+  // Each label means something on one kind only.
+  const copied = networkService(service("web"), [ours, label(others, proxyName)]);
+  assert.deepEqual(endpointsOf(copied), ["10.244.1.1:8080", "10.244.1.2:8080"]);
+  assert.equal(networkService(label(service("web"), headless), [ours]).leftTo, undefined);
 });

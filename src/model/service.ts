@@ -19,14 +19,17 @@ import { protocolOf } from "./pod.ts";
 export const serviceNameLabel = "kubernetes.io/service-name";
 
 /**
- * KEP-2447, core/v1 LabelServiceProxyName and IsHeadlessService: labels of Services and of EndpointSlices that service proxies leave alone,
- * whatever their value.
+ * KEP-2447: the label of a Service, whatever its value, that another proxy serves. Its slices may carry it, too, as controllers copy labels;
+ * on a slice alone it says nothing (kube-proxy since 1.36).
  */
-const leavingLabels = ["service.kubernetes.io/service-proxy-name", "service.kubernetes.io/headless"] as const;
+export const proxyNameLabel = "service.kubernetes.io/service-proxy-name";
 
-/** The label that makes a proxy leave the object alone. */
-export function leavingLabel({ metadata }: Service | EndpointSlice): string | undefined {
-  return leavingLabels.find((label) => metadata.labels?.[label] !== undefined);
+/** core/v1 IsHeadlessService: the label of a slice, whatever its value, that no proxy has a use for. On a Service it says nothing. */
+const headlessLabel = "service.kubernetes.io/headless";
+
+/** Does another proxy serve it? */
+export function isLeft({ metadata }: Service): boolean {
+  return metadata.labels?.[proxyNameLabel] !== undefined;
 }
 
 // core/v1 DefaultClientIPServiceAffinitySeconds
@@ -41,8 +44,7 @@ export function networkService(service: Service, slices: readonly EndpointSlice[
   const headless = type !== "ExternalName" && texts.includes("None");
   const sources = loadBalancerSources(service);
   const external = externalAddresses(service);
-  const leftTo = headless ? undefined : leavingLabel(service);
-  const proxied = slices.filter((slice) => leavingLabel(slice) === undefined);
+  const proxied = slices.filter(({ metadata: { labels } }) => labels?.[headlessLabel] === undefined);
   const made = (spec.ports ?? []).map((port, index) => {
     const field = indexedField("spec.ports", index);
     const result = servicePort(service, port, field, headless ? slices : proxied);
@@ -62,7 +64,7 @@ export function networkService(service: Service, slices: readonly EndpointSlice[
     origin: originOf(service),
     ...(metadata.labels !== undefined && { labels: metadata.labels }),
   };
-  if (leftTo !== undefined) result.leftTo = leftTo;
+  if (!headless && isLeft(service)) result.leftTo = proxyNameLabel;
   if (type === "ExternalName" && spec.externalName !== undefined) result.externalName = spec.externalName;
   if (affinity !== undefined) result.sessionAffinitySeconds = affinity;
   if (sources.length > 0) result.loadBalancerSources = sources;
