@@ -13,6 +13,7 @@ import { contains, overlaps, prefixBits, type Prefix } from "../ip/prefix.ts";
 import type { Origin } from "../kube/object.ts";
 import { eligibleEndpoints, isSameEverywhere, type EndpointScope } from "../model/eligible.ts";
 import type { ClusterConfig, ExternalAddress, NetworkNode, NetworkService, ServicePort } from "../model/network.ts";
+import { nodePortAddresses } from "../model/node-ports.ts";
 import { clusterOrigin, indexedField } from "../model/origin.ts";
 import { choiceChain, choiceElements, mapNames, rememberedSets, targetFields, type ChoiceScope } from "./choice.ts";
 import { memoized } from "./memo.ts";
@@ -209,13 +210,6 @@ function doorsOf(port: ServicePort, node: NetworkNode, cluster: ClusterConfig, f
     doors.push({ kind, address, port: port.port, origin });
   }
   return doors;
-}
-
-function nodePortAddresses(node: NetworkNode, family: Family): readonly Address[] {
-  const { nodePortAddresses: chosen } = node;
-  if (chosen !== undefined) return chosen.filter((address) => familyOf(address) === family);
-  const primary = ofFamily(node.addresses, family);
-  return primary === undefined ? [] : [primary];
 }
 
 function addDoor(

@@ -152,7 +152,7 @@ test("load balancers", async (t) => {
       assert.ok(node?.machine);
       const address = node.addresses[0] ?? "";
       assert.equal((await get(internet, address, 10256, "/healthz")).code, 200);
-      assert.match((await get(internet, address, 10256, "/healthz")).body, /"lastUpdated": ".*"nodeEligible": true/);
+      assert.match((await get(internet, address, 10256, "/healthz")).body, /"lastUpdated":".*"nodeEligible":true/);
       assert.equal((await get(node.machine.namespace, "127.0.0.1", 10249, "/proxyMode")).body, "nftables");
       const metrics = (await get(node.machine.namespace, "127.0.0.1", 10249, "/metrics")).body;
       assert.match(metrics, /^kubeproxy_sync_proxy_rules_no_local_endpoints_total\{traffic_policy="external"\} 1$/m);

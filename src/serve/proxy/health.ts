@@ -1,17 +1,20 @@
 // What a node says about its Services to load balancers and to people, at kube-proxy's own places:
 //
 //   :10256/healthz   200 while the kernel follows and the node is to stay (KEP-3836), 503 otherwise; /livez is without the second
-//   :10249/…         on loopback: /proxyMode, /metrics, /healthz
-//   healthCheckNodePort of each Service with externalTrafficPolicy Local: 200 where this node has a ready endpoint of it
+//   :10249/…         on loopback: /proxyMode, /metrics, /healthz (whether the process answers, no more)
+//   healthCheckNodePort of each Service with externalTrafficPolicy Local, at the addresses of node ports: 200 where this node has a ready
+//                    endpoint of it in the family that is asked: each family's packets are led by themselves
 //
 // Not here: what is programmed (program/), and how it gets into the kernel (apply/).
 
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import { http } from "../../kernel/http.ts";
 
+import { familyOf, type Address, type Family } from "../../ip/address.ts";
 import { listenTcpFd, type SocketAddress } from "../../kernel/sockets.ts";
 import type { NetworkNamespace } from "../../kernel/namespaces.ts";
 import type { Network, NetworkService } from "../../model/network.ts";
+import { nodePortAddresses } from "../../model/node-ports.ts";
 import { servicesOf } from "../../model/services-list.ts";
 import { metricsText, type ProxyRecord } from "./metrics.ts";
 
@@ -59,20 +62,29 @@ const behindMsMax = 60_000;
 export function startProxyHealth(options: ProxyHealthOptions): ProxyHealth {
   const { namespace, node, network, record, isEligible, now = Date.now, report = () => {} } = options;
   const { addresses = standardAddresses, moreMetrics = () => "" } = options;
-  const checks = new Map<number, { readonly server: Server; service: NetworkService }>();
-  const refused = new Set<number>();
+  const checks = new Map<string, { readonly server: Server; service: NetworkService }>();
+  const refused = new Set<string>();
 
   const isHealthy = (): boolean => record.behindSince === undefined || now() - record.behindSince < behindMsMax;
-  const times = (): string => {
-    const updated = new Date(record.lastUpdated ?? 0).toISOString();
-    return `"lastUpdated": "${updated}","currentTime": "${new Date(now()).toISOString()}"`;
+  // pkg/proxy/healthcheck/proxy_health.go ProxyHealth: both families are one reconciliation here.
+  const state = (eligible?: boolean): string => {
+    const lastUpdated = new Date(record.lastUpdated ?? 0).toISOString();
+    const healthy = isHealthy();
+    const families = network().cluster.families.map((family) => [`IPv${family}`, { lastUpdated, healthy }] as const);
+    return JSON.stringify({
+      lastUpdated,
+      currentTime: new Date(now()).toISOString(),
+      ...(eligible === undefined ? {} : { nodeEligible: eligible }),
+      healthy,
+      ...(record.lastUpdated === undefined ? {} : { status: Object.fromEntries(families) }),
+    });
   };
   const healthz = (response: ServerResponse): void => {
     const eligible = isEligible();
     // Before the first time there is nothing that traffic could be sent to.
     const code = isHealthy() && record.lastUpdated !== undefined && eligible ? 200 : 503;
     record.answered("healthz", code);
-    answer(response, code, `{${times()}, "nodeEligible": ${eligible}}`, "application/json");
+    answer(response, code, state(eligible), "application/json");
   };
   const onHealthPort = (request: IncomingMessage, response: ServerResponse): void => {
     switch (pathOf(request)) {
@@ -81,7 +93,7 @@ export function startProxyHealth(options: ProxyHealthOptions): ProxyHealth {
       case "/livez": {
         const code = isHealthy() ? 200 : 503;
         record.answered("livez", code);
-        return answer(response, code, `{${times()}}`, "application/json");
+        return answer(response, code, state(), "application/json");
       }
       default:
         return answer(response, 404, "404 page not found\n");
@@ -92,15 +104,15 @@ export function startProxyHealth(options: ProxyHealthOptions): ProxyHealth {
       case "/proxyMode":
         return answer(response, 200, "nftables");
       case "/healthz":
-        return healthz(response);
+        return answer(response, 200, "ok");
       case "/metrics":
         return answer(response, 200, metricsText(record, network(), node) + moreMetrics(), "text/plain; version=0.0.4");
       default:
         return answer(response, 404, "404 page not found\n");
     }
   };
-  const onCheck = (service: NetworkService, response: ServerResponse): void => {
-    const count = localEndpoints(service, node);
+  const onCheck = (service: NetworkService, family: Family, response: ServerResponse): void => {
+    const count = localEndpoints(service, node, family);
     const healthy = isHealthy();
     // pkg/proxy/healthcheck/service_health.go hcHandler.ServeHTTP
     const body = {
@@ -114,16 +126,16 @@ export function startProxyHealth(options: ProxyHealthOptions): ProxyHealth {
 
   const open = (place: SocketAddress | undefined, handle: Handler): Server | undefined => {
     if (place === undefined) return undefined;
-    const { port } = place;
+    const key = keyOf(place);
     let fd: number;
     try {
       fd = listenTcpFd(namespace, place);
     } catch (error) {
-      if (!refused.has(port)) report(`answer health checks: ${error instanceof Error ? error.message : String(error)}`);
-      refused.add(port);
+      if (!refused.has(key)) report(`answer health checks: ${error instanceof Error ? error.message : String(error)}`);
+      refused.add(key);
       return undefined;
     }
-    refused.delete(port);
+    refused.delete(key);
     const server = http.createServer(handle);
     server.listen({ fd });
     server.unref();
@@ -133,28 +145,23 @@ export function startProxyHealth(options: ProxyHealthOptions): ProxyHealth {
 
   const update = (): void => {
     always = [always[0] ?? open(addresses.health, onHealthPort), always[1] ?? open(addresses.metrics, onMetricsPort)];
-    const wanted = new Map<number, NetworkService>();
-    servicesOf(network()).forEach((service) => {
-      const { healthCheckNodePort: port } = service;
-      if (port !== undefined && service.externalTrafficPolicy === "Local" && !wanted.has(port))
-        wanted.set(port, service);
-    });
-    for (const [port, { server }] of checks) {
-      if (wanted.has(port)) continue;
+    const wanted = wantedChecks(network(), node);
+    for (const [key, { server }] of checks) {
+      if (wanted.has(key)) continue;
       stop(server);
-      checks.delete(port);
+      checks.delete(key);
     }
-    for (const [port, service] of wanted) {
-      const known = checks.get(port);
+    for (const [key, { service, address, port }] of wanted) {
+      const known = checks.get(key);
       if (known !== undefined) {
         known.service = service;
         continue;
       }
-      const server = open({ port }, (_request, response) => {
-        const check = checks.get(port);
-        if (check !== undefined) onCheck(check.service, response);
+      const server = open({ address, port }, (_request, response) => {
+        const check = checks.get(key);
+        if (check !== undefined) onCheck(check.service, familyOf(address), response);
       });
-      if (server !== undefined) checks.set(port, { server, service });
+      if (server !== undefined) checks.set(key, { server, service });
     }
   };
   update();
@@ -172,12 +179,41 @@ export function startProxyHealth(options: ProxyHealthOptions): ProxyHealth {
 
 type Handler = (request: IncomingMessage, response: ServerResponse) => void;
 
-/** Pods of the node that are ready and not about to go: terminating ones must not draw new connections here (KEP-1669). */
-function localEndpoints({ ports }: NetworkService, node: string): number {
+interface WantedCheck {
+  readonly service: NetworkService;
+  readonly address: Address;
+  readonly port: number;
+}
+
+/** Where health checks of Services are to be answered; of two Services with one port the first has it. */
+function wantedChecks(network: Network, node: string): ReadonlyMap<string, WantedCheck> {
+  const self = network.nodes.find(({ name }) => name === node);
+  const addresses = self === undefined ? [] : ([4, 6] as const).flatMap((family) => nodePortAddresses(self, family));
+  const wanted = new Map<string, WantedCheck>();
+  servicesOf(network).forEach((service) => {
+    const { healthCheckNodePort: port, externalTrafficPolicy, clusterIps, leftTo } = service;
+    if (port === undefined || externalTrafficPolicy !== "Local" || leftTo !== undefined) return;
+    for (const address of addresses) {
+      // A Service's families are those of its addresses.
+      if (!clusterIps.some((one) => familyOf(one) === familyOf(address))) continue;
+      const key = keyOf({ address, port });
+      if (!wanted.has(key)) wanted.set(key, { service, address, port });
+    }
+  });
+  return wanted;
+}
+
+/** `[fd00::1]:31000`, `*:10256` */
+function keyOf({ address, port }: SocketAddress): string {
+  return `${address === undefined ? "*" : familyOf(address) === 4 ? address : `[${address}]`}:${port}`;
+}
+
+/** The node's endpoints of a family that are ready: those that only serve while they terminate must draw no new connections here (KEP-1669). */
+function localEndpoints({ ports }: NetworkService, node: string, family: Family): number {
   const local = ports.flatMap(({ endpoints }) =>
-    endpoints.filter((endpoint) => endpoint.node === node && endpoint.ready && !endpoint.terminating),
+    endpoints.filter(({ node: place, ready, address }) => place === node && ready && familyOf(address) === family),
   );
-  return new Set(local.map(({ pod, address }) => pod ?? address)).size;
+  return new Set(local.map(({ address }) => address)).size;
 }
 
 function answer(
@@ -186,7 +222,11 @@ function answer(
   body: string,
   type: string = "text/plain; charset=utf-8",
 ): void {
-  response.writeHead(code, { "Content-Type": type, "X-Content-Type-Options": "nosniff" });
+  response.writeHead(code, {
+    "Content-Type": type,
+    "Content-Length": Buffer.byteLength(body),
+    "X-Content-Type-Options": "nosniff",
+  });
   response.end(body);
 }
 
