@@ -28,6 +28,20 @@ void test("of an endpoint in two slices the ready one counts", () => {
   }
 });
 
+void test("of a pod that ends and one that has its address by now the one that does not end counts", () => {
+  const at = (name: string, conditions: object): ReturnType<typeof slice> =>
+    slice("web", [{ addresses: ["10.244.2.9"], conditions }], { name });
+  const old = at("web-1", { ready: false, serving: true, terminating: true });
+  const young = at("web-2", { ready: false, serving: false, terminating: false });
+  for (const slices of [
+    [old, young],
+    [young, old],
+  ]) {
+    const [endpoint, ...others] = networkService(service("web"), slices).ports[0]?.endpoints ?? [];
+    assert.deepEqual([endpoint?.origin.name, endpoint?.terminating, others], ["web-2", false, []]);
+  }
+});
+
 void test("absent conditions mean ready, serving and not terminating (KEP-1669)", () => {
   const [endpoint] =
     networkService(service("web"), [slice("web", [{ addresses: ["10.244.2.9"] }])]).ports[0]?.endpoints ?? [];

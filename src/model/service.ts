@@ -213,13 +213,15 @@ function isSameTarget(a: Endpoint, b: Endpoint | undefined): boolean {
 }
 
 /**
- * While an endpoint moves from slice to slice it may be in both, with different conditions: the more usable one comes first and so wins,
- * then the slice's name decides, so that the order of slices means nothing.
+ * While an endpoint moves from slice to slice it may be in both, with different conditions; and a pod that starts may have the address of one
+ * that ends (kube-proxy: the one that does not end counts). What does not terminate comes first and so wins, then the more usable one, then
+ * the slice's name decides, so that the order of slices means nothing.
  */
 function compareEndpoints(a: Endpoint, b: Endpoint): number {
   return (
     compareAddressesQuickly(a.address, b.address) ||
     a.port - b.port ||
+    Number(a.terminating) - Number(b.terminating) ||
     Number(b.ready) - Number(a.ready) ||
     Number(b.serving) - Number(a.serving) ||
     compareText(a.origin.name, b.origin.name) ||
