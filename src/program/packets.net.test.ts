@@ -99,6 +99,7 @@ function network(changed: { readonly sticky?: readonly (keyof typeof endpoint)[]
           loadBalancerSourceRanges: ["172.18.254.0/25", "10.244.1.0/24", "10.244.1.5/32"],
           ports: [{ name: "http", port: 80, nodePort: 30087 }],
         }),
+        balanced("held", 32, ["172.18.255.4"], { loadBalancerSourceRanges: ["172.18.0.2/32"] }),
         service("named", { clusterIPs: ips(30), ports, externalIPs: ["192.0.2.7"] }),
         {
           ...balanced("proxied", 31, []),
@@ -128,6 +129,7 @@ function network(changed: { readonly sticky?: readonly (keyof typeof endpoint)[]
         slice("kept", [endpoint.a], { ports: slicePorts }),
         slice("guarded", [endpoint.c], { ports: slicePorts }),
         slice("guarded", [endpoint6.c], { ...six, name: "guarded-6" }),
+        slice("held", [endpoint.c], { ports: slicePorts }),
         slice("named", [endpoint.c], { ports: slicePorts }),
         slice("proxied", [endpoint.c], { ports: slicePorts }),
       ],
@@ -170,6 +172,8 @@ void describe("packets", () => {
        for address in fd00:172:18::ff01 fd00:172:18::ff03; do ip route add $address via fd00:172:18::2; done
        ip addr add 192.0.2.8/32 dev eth0`,
     );
+    // As a cloud's agent does it.
+    lab.sh("node-1", "ip addr add 172.18.255.4/32 dev lo");
     for (const name of ["a", "b", "c", "outside"]) servers.push(await serve(lab, name, 8080));
     for (const name of ["node-1", "node-2"]) servers.push(await serve(lab, name, 9000));
   });
@@ -249,6 +253,9 @@ void describe("packets", () => {
     ["c", "172.18.255.3", 80, "SILENCE"],
     ["node-1", "172.18.255.3", 80, "SILENCE"],
     ["outside", "172.18.0.2", 30087, "c saw 10.244.1.0"],
+    // A node that may connect and has the balancer's address on a link asks with it.
+    ["node-1", "172.18.255.4", 80, "c saw 10.244.1.0"],
+    ["a", "172.18.255.4", 80, "SILENCE"],
     ["c", "10.96.0.29", 80, "c saw 10.244.2.1"],
     // External addresses; and a balancer that is to be asked itself.
     ["outside", "192.0.2.7", 80, "c saw 10.244.1.0"],

@@ -9,7 +9,7 @@
 // the kernel (apply/).
 
 import { familyOf, type Address, type Family } from "../ip/address.ts";
-import { contains, overlaps, prefixBits, type Prefix } from "../ip/prefix.ts";
+import { contains, hostPrefix, overlaps, prefixBits, type Prefix } from "../ip/prefix.ts";
 import type { Origin } from "../kube/object.ts";
 import { eligibleEndpoints, isSameEverywhere, type EndpointScope } from "../model/eligible.ts";
 import type { ClusterConfig, ExternalAddress, NetworkNode, NetworkService, ServicePort } from "../model/network.ts";
@@ -236,10 +236,21 @@ function addDoor(
   if (!isLocal && choice.backends.length > 0) collected.masquerade(frontend, origin);
   const { loadBalancerSources } = service;
   if (door.kind === "load-balancer" && loadBalancerSources !== undefined)
-    collected.restrict(frontend, widest(loadBalancerSources, family), {
+    collected.restrict(frontend, sourcesOf(loadBalancerSources, frontend.address, node), {
       ...service.origin,
       field: "spec.loadBalancerSourceRanges",
     });
+}
+
+/**
+ * Who may connect to a load balancer's address: the ranges, of its family. Where they hold the node, the address itself may, too: clouds'
+ * agents put it on nodes' links, and a node that has it asks with it.
+ */
+function sourcesOf(ranges: readonly Prefix[], address: Address, node: NetworkNode): readonly Prefix[] {
+  const family = familyOf(address);
+  const primary = ofFamily(node.addresses, family);
+  const holdNode = primary !== undefined && ranges.some((range) => contains(range, primary));
+  return widest(holdNode ? [...ranges, hostPrefix(address)] : ranges, family);
 }
 
 function isSameList(a: Choice["backends"], b: Choice["backends"]): boolean {
