@@ -1,5 +1,6 @@
 // Tests on a real cluster: `npm run test:cluster`. Real etcd, kube-apiserver, kube-controller-manager, kube-scheduler, kubelets and
-// containerd on this machine, with Fairlead as their only network. Needs root (containers), Debian's containerd and runc, and Go once.
+// containerd on this machine, with Fairlead as their only network; services-oracle has the real kube-proxy alone, beside Fairlead's agent.
+// Needs root (containers), Debian's containerd and runc, and Go once.
 //
 //   npm run test:cluster              everything
 //   npm run test:cluster -- install   only files whose path contains the word

@@ -16,7 +16,7 @@ import type { NetworkNamespace } from "../../src/kernel/namespaces.ts";
 import { startTestServer, type TestServer } from "../../src/lab/apiserver/server.testing.ts";
 
 /** The API server's port on the loopback of each node. */
-const apiPort = 6443;
+export const apiPort = 6443;
 
 export interface TestApi extends TestServer {
   /** A kubeconfig file for any node, gone with the test. */
