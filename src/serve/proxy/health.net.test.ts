@@ -28,6 +28,7 @@ let namespace: NetworkNamespace;
 let today: Network;
 let health: ProxyHealth;
 let isEligible = true;
+const reported: string[] = [];
 const record = createProxyRecord();
 
 before(() => {
@@ -46,6 +47,8 @@ before(() => {
     network: () => today,
     record,
     isEligible: () => isEligible,
+    report: (line) => reported.push(line),
+    retryMs: 20,
   });
 });
 
@@ -84,6 +87,19 @@ void test("a Service's health check answers at the addresses of node ports, each
   today = networkWith([]);
   health.update();
   assert.equal(await ask("192.0.2.99", checkPort), "ECONNREFUSED");
+});
+
+void test("an address that comes later than the Service is answered at when it is there", async () => {
+  const late = "192.0.2.77";
+  show([], { nodePortAddresses: [late] });
+  assert.deepEqual(reported.splice(0).length, 1);
+  assert.equal(await ask("192.0.2.99", checkPort), "ECONNREFUSED");
+  const kernel = openKernel("node-1", namespace);
+  mustChange(kernel, [{ kind: "set-address", link: "lo", address: late, bits: 32 }]);
+  kernel.close();
+  let answer = await ask(late, checkPort);
+  while (answer === "ECONNREFUSED") answer = await ask(late, checkPort);
+  assert.deepEqual([answer, reported], [{ status: 503, endpoints: 0 }, []]);
 });
 
 void test("the node's own health, as kube-proxy tells it", async () => {

@@ -34,6 +34,8 @@ export interface ProxyHealthOptions {
   readonly now?: () => number;
   /** A port that cannot be had, in words. */
   readonly report?: (line: string) => void;
+  /** After how long such a port is tried again: an address may come later than the Service, as IPv6's do on a link that is just up. */
+  readonly retryMs?: number;
 }
 
 /** Where the two servers listen; undefined: not at all. Without an address: everywhere. */
@@ -58,12 +60,13 @@ const standardAddresses: HealthAddresses = {
 /** How long the kernel may stay behind before the node counts as unhealthy: twice kube-proxy's sync period of 30 s. */
 const behindMsMax = 60_000;
 
-/** Starts answering. A port somebody else has is reported and tried again with every update. */
+/** Starts answering. A port somebody else has is reported and tried again with every update, and after a while without one. */
 export function startProxyHealth(options: ProxyHealthOptions): ProxyHealth {
   const { namespace, node, network, record, isEligible, now = Date.now, report = () => {} } = options;
-  const { addresses = standardAddresses, moreMetrics = () => "" } = options;
+  const { addresses = standardAddresses, moreMetrics = () => "", retryMs = 5000 } = options;
   const checks = new Map<string, { readonly server: Server; service: NetworkService }>();
   const refused = new Set<string>();
+  let retry: NodeJS.Timeout | undefined;
 
   const isHealthy = (): boolean => record.behindSince === undefined || now() - record.behindSince < behindMsMax;
   // pkg/proxy/healthcheck/proxy_health.go ProxyHealth: both families are one reconciliation here.
@@ -163,11 +166,17 @@ export function startProxyHealth(options: ProxyHealthOptions): ProxyHealth {
       });
       if (server !== undefined) checks.set(key, { server, service });
     }
+    const isWanted = (key: string): boolean =>
+      wanted.has(key) || [addresses.health, addresses.metrics].some((place) => place && keyOf(place) === key);
+    for (const key of refused) if (!isWanted(key)) refused.delete(key);
+    clearTimeout(retry);
+    if (refused.size > 0) retry = setTimeout(update, retryMs).unref();
   };
   update();
   return {
     update,
     close() {
+      clearTimeout(retry);
       for (const server of [...always, ...[...checks.values()].map((check) => check.server)]) {
         if (server !== undefined) stop(server);
       }
