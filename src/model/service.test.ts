@@ -50,11 +50,7 @@ void test("absent conditions mean ready, serving and not terminating (KEP-1669)"
 
 void test("only the first address counts, FQDN slices and addresses of the wrong type do not", () => {
   const result = networkService(service("web"), [
-    slice("web", [
-      { addresses: ["10.244.2.9", "10.244.2.10"] },
-      { addresses: ["fd00::1"] },
-      { addresses: ["010.1.1.1"] },
-    ]),
+    slice("web", [{ addresses: ["10.244.2.9", "10.244.2.10"] }, { addresses: ["fd00::1"] }, { addresses: ["10.1.1"] }]),
     slice("web", [{ addresses: ["example.org"] }], { name: "web-f", addressType: "FQDN" }),
   ]);
   assert.deepEqual(endpointsOf(result), ["10.244.2.9:8080"]);
@@ -110,6 +106,27 @@ void test("a headless Service without ports has its endpoints all the same, thos
     ],
   );
   assert.equal(networkService(service("web", { clusterIP: "10.96.0.9" }), [v4]).endpoints, undefined);
+});
+
+void test("addresses as API servers took them before 1.36 are good (KEP-4858); what nobody can read opens nothing", () => {
+  const old = service("web", {
+    type: "LoadBalancer",
+    externalIPs: ["192.000.002.007", "::ffff:192.0.2.8"],
+    loadBalancerSourceRanges: [" 010.0.0.5/8 ", "10.1.2.3/33"],
+  });
+  const result = networkService({ ...old, status: { loadBalancer: { ingress: [{ ip: "198.051.100.1" }] } } }, [
+    slice("web", [{ addresses: ["010.244.002.009"] }, { addresses: ["::ffff:10.244.2.10"] }, { addresses: ["10.2"] }]),
+  ]);
+  assert.deepEqual(endpointsOf(result), ["10.244.2.9:8080", "10.244.2.10:8080"]);
+  assert.deepEqual(
+    result.ports[0]?.external?.map(({ address }) => address),
+    ["198.51.100.1", "192.0.2.7", "192.0.2.8"],
+  );
+  assert.deepEqual(result.loadBalancerSources, ["10.0.0.0/8"]);
+  const unread = { type: "LoadBalancer", loadBalancerSourceRanges: ["10.1.2.3/33"] } as const;
+  assert.deepEqual(networkService(service("web", unread), []).loadBalancerSources, []);
+  const none = { type: "LoadBalancer", loadBalancerSourceRanges: [""] } as const;
+  assert.equal(networkService(service("web", none), []).loadBalancerSources, undefined);
 });
 
 void test("headless, ExternalName and affinity", () => {

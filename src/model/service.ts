@@ -67,7 +67,8 @@ export function networkService(service: Service, slices: readonly EndpointSlice[
   if (!headless && isLeft(service)) result.leftTo = proxyNameLabel;
   if (type === "ExternalName" && spec.externalName !== undefined) result.externalName = spec.externalName;
   if (affinity !== undefined) result.sessionAffinitySeconds = affinity;
-  if (sources.length > 0) result.loadBalancerSources = sources;
+  // Whoever restricts something nobody can read has restricted it all the same.
+  if (sources.length > 0 || hasSourceRanges(service)) result.loadBalancerSources = sources;
   if (spec.healthCheckNodePort !== undefined && spec.healthCheckNodePort !== 0)
     result.healthCheckNodePort = spec.healthCheckNodePort;
   if (headless) result.endpoints = joined(slices, () => 0);
@@ -97,17 +98,21 @@ function externalAddresses(service: Service): readonly ExternalAddress[] {
   ];
   const found = new Map<Address, ExternalAddress>();
   for (const [kind, text, field] of given) {
-    const address = parseAddress(text ?? "");
+    const address = canonicalAddress(text ?? "");
     if (address !== undefined && !found.has(address))
       found.set(address, { kind, address, origin: originOf(service, field) });
   }
   return [...found.values()];
 }
 
+function hasSourceRanges({ spec }: Service): boolean {
+  return spec.type === "LoadBalancer" && (spec.loadBalancerSourceRanges ?? []).some((text) => text.trim() !== "");
+}
+
 function loadBalancerSources({ spec }: Service): readonly string[] {
   if (spec.type !== "LoadBalancer") return [];
   return (spec.loadBalancerSourceRanges ?? [])
-    .map((text) => parsePrefix(text.trim()))
+    .map((text) => parsePrefix(withoutZeros(text.trim())))
     .filter((prefix) => prefix !== undefined);
 }
 
@@ -259,7 +264,16 @@ const dot = ".".charCodeAt(0);
 const zero = "0".charCodeAt(0);
 const canonicalIpv4 = /^(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)\.){3}(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)$/;
 
-/** As parseAddress; most endpoints are IPv4 in canonical form as they stand. */
+/** As parseAddress, and in older forms; most endpoints are IPv4 in canonical form as they stand. */
 function canonicalAddress(text: string): Address | undefined {
-  return canonicalIpv4.test(text) ? text : parseAddress(text);
+  if (canonicalIpv4.test(text)) return text;
+  return parseAddress(withoutZeros(text.replace(/^::ffff:(?=\d+\.)/i, "")));
+}
+
+/**
+ * IPv4 without leading zeros, which mean nothing: API servers took them, and IPv4 as IPv6, until 1.36, and objects that hold them stay good
+ * (KEP-4858).
+ */
+function withoutZeros(text: string): string {
+  return text.includes(":") ? text : text.replaceAll(/(^|\.)0+(?=\d)/g, "$1");
 }
