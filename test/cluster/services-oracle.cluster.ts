@@ -93,6 +93,7 @@ test(
         if (dice.chance(0.15)) await writeNode(dice.one(["a", "a", "b", undefined]), dice.chance(0.3));
         const indices = Array.from({ length: servicesMax }, (_, index) => index);
         const chosen = step === 0 ? indices : indices.filter(() => dice.chance(0.3));
+        const others = new Set<number>();
         for (const index of chosen) {
           const have = services.get(index);
           const isNew = have === undefined;
@@ -100,13 +101,15 @@ test(
           const written = await writeService(index, next, have);
           if (written.service === undefined) services.delete(index);
           else services.set(index, written.service);
+          if (written.isAnother && !isNew) others.add(index);
           total.objects += written.objects;
           total.refused += written.refused.length;
           if (isVerbose) for (const line of written.refused) console.log(line);
         }
         await sentinel.seen();
         const now = [...services.values()];
-        const fates = await flows.differences((address, port) => isServed(now, address, port));
+        const kept = [...services].flatMap(([index, one]) => (others.has(index) ? [] : [one]));
+        const fates = await flows.differences((address, port) => isServed(kept, address, port));
         const health = await compareHealth(worlds, now, before);
         const compared = await compareWorlds(worlds, probesOf(now, before));
         total.probes += compared.probes;

@@ -15,6 +15,8 @@ const slicesPath = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"
 export interface Written {
   /** What the API server has now; undefined where it took none. */
   readonly service: OneService | undefined;
+  /** What may not change was to change: the old Service was deleted, and its flows are forgotten. */
+  readonly isAnother: boolean;
   readonly objects: number;
   /** What the API server said to objects that it refused. */
   readonly refused: readonly string[];
@@ -41,12 +43,14 @@ export async function writeService(
   for (const name of had.keys()) if (!wanted.has(name)) await sent("DELETE", `${slicesPath}/${name}`);
   if (next === undefined) {
     if (have !== undefined) await sent("DELETE", path);
-    return { service: undefined, objects, refused };
+    return { service: undefined, isAnother: true, objects, refused };
   }
+  let isAnother = false;
   let isThere = have !== undefined && JSON.stringify(have.service) === JSON.stringify(next.service);
   if (!isThere) {
     isThere = have !== undefined && (await sent("PUT", path, next.service));
     if (!isThere) {
+      isAnother = true;
       if (have !== undefined) await sent("DELETE", path);
       isThere = await sent("POST", servicesPath, next.service);
     }
@@ -67,7 +71,7 @@ export async function writeService(
       if (await sent("POST", slicesPath, slice)) slices.push(slice);
     }
   }
-  return { service: isThere ? { ...next, slices } : undefined, objects, refused };
+  return { service: isThere ? { ...next, slices } : undefined, isAnother, objects, refused };
 }
 
 /** Puts the node under test into a zone, or into none; says whether it is about to be deleted. */
