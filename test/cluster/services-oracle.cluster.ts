@@ -109,7 +109,7 @@ test(
         await sentinel.seen();
         const now = [...services.values()];
         const kept = [...services].flatMap(([index, one]) => (others.has(index) ? [] : [one]));
-        const fates = await flows.differences((address, port) => isServed(kept, address, port));
+        const fates = await flows.differences((...asked) => isServed(kept, ...asked));
         const health = await compareHealth(worlds, now, before);
         const compared = await compareWorlds(worlds, probesOf(now, before));
         total.probes += compared.probes;

@@ -40,9 +40,12 @@ export async function writeService(
   const path = `${servicesPath}/s${index}`;
   const wanted = new Set((next?.slices ?? []).map(({ metadata }) => metadata.name));
   const had = new Map((have?.slices ?? []).map((slice) => [slice.metadata.name, slice]));
-  for (const name of had.keys()) if (!wanted.has(name)) await sent("DELETE", `${slicesPath}/${name}`);
+  const deleteOthers = async (): Promise<void> => {
+    for (const name of had.keys()) if (!wanted.has(name)) await sent("DELETE", `${slicesPath}/${name}`);
+  };
   if (next === undefined) {
     if (have !== undefined) await sent("DELETE", path);
+    await deleteOthers();
     return { service: undefined, isAnother: true, objects, refused };
   }
   let isAnother = false;
@@ -71,6 +74,8 @@ export async function writeService(
       if (await sent("POST", slicesPath, slice)) slices.push(slice);
     }
   }
+  // As controllers do it: an endpoint that moves is never in none.
+  await deleteOthers();
   return { service: isThere ? { ...next, slices } : undefined, isAnother, objects, refused };
 }
 

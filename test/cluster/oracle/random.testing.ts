@@ -273,13 +273,14 @@ interface Endpoint {
   readonly conditions: { readonly ready?: boolean; readonly serving?: boolean; readonly terminating?: boolean };
 }
 
-/** Is there an endpoint that serves behind this address, for the family? */
-export function isServed(services: readonly OneService[], address: string, port: number): boolean {
+/** Is there an endpoint that serves behind this address and UDP port, for the family; this very one, where it is given as `address:port`? */
+export function isServed(services: readonly OneService[], address: string, port: number, endpoint?: string): boolean {
   const addressType = address.includes(":") ? "IPv6" : "IPv4";
   return services.some(({ service, ingress, slices }) => {
     const { clusterIPs = [], externalIPs = [], ports = [] } = service.spec;
     const own = [...clusterIPs, ...externalIPs, ...ingress.map(({ ip }) => ip)];
-    const asked = ports.filter((one) => one.nodePort === port || (one.port === port && own.includes(address)));
+    const udp = ports.filter(({ protocol }) => protocol === "UDP");
+    const asked = udp.filter((one) => one.nodePort === port || (one.port === port && own.includes(address)));
     const all = slices as readonly (KubeObject & {
       readonly addressType: string;
       readonly endpoints: readonly Endpoint[];
@@ -289,8 +290,15 @@ export function isServed(services: readonly OneService[], address: string, port:
       (slice) =>
         slice.addressType === addressType &&
         slice.metadata.labels?.["service.kubernetes.io/headless"] === undefined &&
-        slice.ports.some((one) => one.port !== undefined && asked.some(({ name }) => name === one.name)) &&
-        slice.endpoints.some(({ conditions }) => conditions.serving !== false),
+        slice.ports.some(
+          (one) =>
+            one.port !== undefined &&
+            asked.some(({ name }) => name === one.name) &&
+            slice.endpoints.some(
+              ({ addresses, conditions }) =>
+                conditions.serving !== false && (endpoint === undefined || endpoint === `${addresses[0]}:${one.port}`),
+            ),
+        ),
     );
   });
 }

@@ -60,9 +60,12 @@ export function startWorld(): World {
     kernel.writeSysctl("net/ipv4/conf/all/send_redirects", "0");
     kernel.writeSysctl("net/ipv4/conf/eth0/send_redirects", "0");
   }
+  // The pods of node-1 as well: endpoints outside answer them.
   ip(
     topology.underlay.namespace,
-    ledHere.map((range) => `route add ${range} via ${familyOf(range) === 4 ? nodeAddresses[0] : nodeAddresses[1]}`),
+    [...ledHere, "10.244.1.0/24", "fd00:10:244:1::/64"].map(
+      (range) => `route add ${range} via ${familyOf(range) === 4 ? nodeAddresses[0] : nodeAddresses[1]}`,
+    ),
   );
   ip(node.namespace, [
     `route add 10.244.2.0/24 via ${otherAddresses[0]}`,
