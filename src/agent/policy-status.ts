@@ -45,11 +45,18 @@ const lastingMs = 3_000;
 /** A look reads every policy against every pod: in large clusters it may take this share of the time. */
 const shareMax = 1 / 50;
 
+/** A statement that is true. */
+interface Told {
+  readonly sinceMs: number;
+  readonly mayPass: boolean;
+  isTold: boolean;
+}
+
 /** Looks after every change until closed. */
 export function startPolicyStatus(options: PolicyStatusOptions): PolicyStatus {
   const { source, clock } = options;
-  /** By policy and statement: since when it is true, and whether it was told. */
-  const known = new Map<string, Map<string, { readonly sinceMs: number; isTold: boolean }>>();
+  /** By policy and statement. */
+  const known = new Map<string, ReadonlyMap<string, Told>>();
   let timer: { cancel(): void } | undefined;
   let dueMs = 0;
   let restsUntilMs = 0;
@@ -59,16 +66,18 @@ export function startPolicyStatus(options: PolicyStatusOptions): PolicyStatus {
   const tell = (object: KubeObject, statements: readonly Statement[]): boolean => {
     const { uid = "" } = object.metadata;
     const before = known.get(uid);
-    const now = new Map(
-      statements.map(({ id }) => [id, before?.get(id) ?? { sinceMs: clock.now(), isTold: false }] as const),
-    );
+    const begun = ({ isPassing, follows = "" }: Statement): Told => ({
+      sinceMs: clock.now(),
+      mayPass: isPassing === true || before?.has(follows) === true,
+      isTold: false,
+    });
+    const now = new Map(statements.map((each) => [each.id, before?.get(each.id) ?? begun(each)] as const));
     known.set(uid, now);
     let isWaiting = false;
     for (const statement of statements) {
       const entry = now.get(statement.id);
       if (entry === undefined || entry.isTold) continue;
-      const isNews = statement.isPassing !== true && (statement.reason !== "Enforced" || before === undefined);
-      entry.isTold = isNews || clock.now() - entry.sinceMs >= lastingMs;
+      entry.isTold = !entry.mayPass || clock.now() - entry.sinceMs >= lastingMs;
       if (entry.isTold) options.tell(object, statement);
       else isWaiting = true;
     }

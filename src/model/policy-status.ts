@@ -19,6 +19,8 @@ export interface Statement {
   readonly message: string;
   /** It may well be otherwise in a moment, as while pods start. */
   readonly isPassing?: true;
+  /** The statement that was true before, where pods that come one after the other made this of it. */
+  readonly follows?: string;
 }
 
 /** Nodes whose kernel holds what is known, of all there are; none where packets are off. */
@@ -87,17 +89,19 @@ function enforcement(network: Network, { metadata }: NetworkPolicy, force: Force
     .filter((direction) => policy[direction] !== undefined)
     .map((direction) => ({ direction, count: network.pods.filter((pod) => isolates(policy, direction, pod)).length }));
   const what = counts.map(({ direction, count }) => `${count} ${count === 1 ? "pod" : "pods"} for ${direction}`);
-  const means = counts.some(({ count }) => count > 0) ? "somebody" : "nobody";
-  return [
-    {
-      // How many they are is worth no Event each time, but none or some.
-      id: `enforced ${metadata.generation ?? 0} ${force.inForce}/${force.nodes} ${means}`,
-      type: force.inForce === force.nodes ? "Normal" : "Warning",
-      reason: "Enforced",
-      message: `isolates ${what.join(" and ")}; ${forceText(force)}`,
-      ...(means === "nobody" && { isPassing: true }),
-    },
-  ];
+  const isFor = Math.max(...counts.map(({ count }) => count));
+  return [enforced(metadata.generation, force, isFor, `isolates ${what.join(" and ")}`)];
+}
+
+/** How many pods they are is worth no Event each time, but none or some. */
+function enforced(generation: number | undefined, force: Force, pods: number, what: string): Statement {
+  const id = `enforced ${generation ?? 0} ${force.inForce}/${force.nodes}`;
+  return {
+    ...(pods > 0 ? { id: `${id} somebody`, follows: `${id} nobody` } : { id: `${id} nobody`, isPassing: true }),
+    type: force.inForce === force.nodes ? "Normal" : "Warning",
+    reason: "Enforced",
+    message: `${what}; ${forceText(force)}`,
+  };
 }
 
 function forceText({ inForce, nodes }: Force): string {
@@ -108,15 +112,7 @@ function clusterEnforcement(network: Network, { metadata }: ClusterNetworkPolicy
   const policy = network.clusterPolicies.find(({ name }) => name === metadata.name);
   if (policy === undefined) return [];
   const count = network.pods.filter((pod) => isSubject(network, policy, pod)).length;
-  return [
-    {
-      id: `enforced ${metadata.generation ?? 0} ${force.inForce}/${force.nodes} ${count > 0 ? "somebody" : "nobody"}`,
-      type: force.inForce === force.nodes ? "Normal" : "Warning",
-      reason: "Enforced",
-      message: `is for ${count} ${count === 1 ? "pod" : "pods"}; ${forceText(force)}`,
-      ...(count === 0 && { isPassing: true }),
-    },
-  ];
+  return [enforced(metadata.generation, force, count, `is for ${count} ${count === 1 ? "pod" : "pods"}`)];
 }
 
 function findingsFor(network: Network, object: KubeObject): readonly Statement[] {

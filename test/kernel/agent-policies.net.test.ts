@@ -78,6 +78,7 @@ void test("in force on all nodes, what is odd, and what is not enforced; told on
     );
     assert.match(await told(api, "names", /PolicyWarning/), /means no pod today/);
     await until(api, () => conditionOf(api, "Enforced")?.status === "True");
+    await told(api, "names", /2 of 2/);
     assert.equal(conditionOf(api, "Accepted")?.reason, "NotSupported");
     assert.equal(conditionOf(api, "Somebody")?.status, "True", "others' conditions stay");
 
