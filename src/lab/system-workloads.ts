@@ -1,5 +1,7 @@
 // The system's own images: cluster DNS, and the node agents' face in kube-system. They run in the daemon like every built-in server.
 
+import { resolve } from "node:path";
+
 import type { ClusterConfig } from "../model/network.ts";
 import type { Zone } from "../program/zone.ts";
 import { parseCorefile, type Corefile } from "../serve/dns/corefile.ts";
@@ -44,7 +46,8 @@ function dnsWorkload({ zone, outside, cluster }: SystemParts): BuiltinWorkload {
       let following: { close(): void } | undefined;
       let stopped = false;
       const path = corefilePath(args);
-      const read = (file: string): string | undefined => files.read(file)?.toString();
+      // A container begins in its root folder.
+      const read = (file: string): string | undefined => files.read(resolve("/", file))?.toString();
       const parse = (text: string): Corefile => parseCorefile(text, { file: path, read, list: files.list, env });
       const textNow = (): string => read(path) ?? "";
       const fail = (error: unknown): void => {

@@ -15,8 +15,8 @@ import { clusterConfig } from "../../src/model/cluster.ts";
 import { compileZone, type Zone } from "../../src/program/zone.ts";
 import { openCluster, resourcePath, type ResourceVersioned } from "../../src/watch/cluster/client.ts";
 import { findAccess } from "../../src/watch/cluster/kubeconfig.ts";
-import { buildQuery, parseMessage, type DnsMessage } from "../../src/wire/dns/message.ts";
-import type { RecordType } from "../../src/wire/dns/record.ts";
+import { buildQuery, parseMessage, rcodeName, type DnsMessage } from "../../src/wire/dns/message.ts";
+import { formatRecordData, recordTypeName, typeOfData, type RecordType } from "../../src/wire/dns/record.ts";
 import type { TestLab } from "../lab/lab.testing.ts";
 
 /** Where CoreDNS is; undefined where it is not. */
@@ -152,4 +152,43 @@ export async function zoneOfLab(kubeconfig: string): Promise<Zone> {
   } finally {
     cluster.close();
   }
+}
+
+/** What a client can tell, but for RA (README.md, "How it differs") and the order of records. */
+export function essence(bytes: Uint8Array | undefined): string {
+  if (bytes === undefined) return "silence";
+  if (bytes.length === 12) return `${rcodeName((bytes[3] ?? 0) & 0xf)}, a header alone`;
+  const parsed = parseMessage(bytes);
+  const { rcode, authoritative, truncated, recursionDesired, checkingDisabled, authenticData, edns: opt } = parsed;
+  const flags = Object.entries({
+    aa: authoritative,
+    tc: truncated,
+    rd: recursionDesired,
+    cd: checkingDisabled,
+    ad: authenticData,
+  })
+    .filter(([, isSet]) => isSet)
+    .map(([flag]) => flag);
+  const section = (name: string, records: DnsMessage["answers"]): string[] =>
+    records.length === 0
+      ? []
+      : [
+          `${name}: ${records
+            .map(
+              (record) =>
+                `${record.name.toLowerCase()} ${record.ttl} ${record.class} ${recordTypeName(typeOfData(record.data))} ${formatRecordData(record.data).toLowerCase()}`,
+            )
+            .toSorted()
+            .join(", ")}`,
+        ];
+  return [
+    rcodeName(rcode),
+    flags.join(" "),
+    ...section("answer", parsed.answers),
+    ...section("authority", parsed.authority),
+    ...section("additional", parsed.additional),
+    ...(opt === undefined ? [] : [`EDNS${opt.dnssecOk ? " DO" : ""}`]),
+  ]
+    .filter((part) => part !== "")
+    .join(" | ");
 }

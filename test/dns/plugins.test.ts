@@ -10,9 +10,9 @@ import { test } from "node:test";
 import { currentNetworkNamespace } from "../../src/kernel/namespaces.ts";
 import { parseCorefile } from "../../src/serve/dns/corefile.ts";
 import { startDnsServer } from "../../src/serve/dns/server.ts";
-import { buildMessage, emptyMessage, parseMessage, rcodeName, type DnsMessage } from "../../src/wire/dns/message.ts";
-import { formatRecordData, recordTypeName, typeOfData, type RecordType } from "../../src/wire/dns/record.ts";
-import { corednsMissing, createClient, freePorts, startCoredns } from "./coredns.testing.ts";
+import { buildMessage, emptyMessage, type DnsMessage } from "../../src/wire/dns/message.ts";
+import type { RecordType } from "../../src/wire/dns/record.ts";
+import { corednsMissing, createClient, essence, freePorts, startCoredns } from "./coredns.testing.ts";
 
 interface Case {
   readonly label: string;
@@ -291,43 +291,4 @@ function isExplained(theirs: string, ours: string): boolean {
   if (ours.startsWith("REFUSED") && theirs === ours.replace("REFUSED", "SERVFAIL")) return true;
   // CoreDNS's acl sets DO where the client did not: nothing here is signed.
   return theirs === `${ours} DO`;
-}
-
-/** What a client can tell, but for RA (README.md, "How it differs") and the order of records. */
-function essence(bytes: Uint8Array | undefined): string {
-  if (bytes === undefined) return "silence";
-  if (bytes.length === 12) return `${rcodeName((bytes[3] ?? 0) & 0xf)}, a header alone`;
-  const parsed = parseMessage(bytes);
-  const { rcode, authoritative, truncated, recursionDesired, checkingDisabled, authenticData, edns: opt } = parsed;
-  const flags = Object.entries({
-    aa: authoritative,
-    tc: truncated,
-    rd: recursionDesired,
-    cd: checkingDisabled,
-    ad: authenticData,
-  })
-    .filter(([, isSet]) => isSet)
-    .map(([flag]) => flag);
-  const section = (name: string, records: DnsMessage["answers"]): string[] =>
-    records.length === 0
-      ? []
-      : [
-          `${name}: ${records
-            .map(
-              (record) =>
-                `${record.name.toLowerCase()} ${record.ttl} ${record.class} ${recordTypeName(typeOfData(record.data))} ${formatRecordData(record.data).toLowerCase()}`,
-            )
-            .toSorted()
-            .join(", ")}`,
-        ];
-  return [
-    rcodeName(rcode),
-    flags.join(" "),
-    ...section("answer", parsed.answers),
-    ...section("authority", parsed.authority),
-    ...section("additional", parsed.additional),
-    ...(opt === undefined ? [] : [`EDNS${opt.dnssecOk ? " DO" : ""}`]),
-  ]
-    .filter((part) => part !== "")
-    .join(" | ");
 }

@@ -1,5 +1,5 @@
 // One server block of a Corefile, acting: from a question to an answer through its plugins, in CoreDNS's order
-// (local, any, chaos, rewrite, autopath, acl, template, hosts, kubernetes, forward with its cache).
+// (local, any, chaos, rewrite, autopath, acl, template, hosts, kubernetes, file, forward with its cache).
 //
 // Not here: bytes and sockets (responder.ts, server.ts), logging and counting a request (responder.ts).
 
@@ -15,22 +15,29 @@ import { classIn, recordTypes } from "../../wire/dns/record.ts";
 import { isGuarded, refusalOf } from "./acl.ts";
 import { answerByAutopath, autopathOf } from "./autopath.ts";
 import type { ServerConfig } from "./corefile.ts";
+import { belowRoot } from "./corefile-zones.ts";
 import type { KubernetesConfig } from "./corefile-plugins.ts";
 import { createForwarder, type Forwarder, type ForwarderLimits } from "./forwarder.ts";
 import { answerAny, answerChaos, answerLocally, classChaos } from "./own-names.ts";
 import { answerByTemplates } from "./template.ts";
 import { createHosts } from "./hosts.ts";
 import { watchForLoop, type LoopWatch } from "./loop.ts";
-import type { Outcome } from "./outcome.ts";
+import { messageOf, type Outcome } from "./outcome.ts";
 import { rewrittenBack, rewriteName } from "./rewrite.ts";
+import type { openZoneFiles, ZoneFiles } from "./zone-files.ts";
 import { createUpstreams, type CloseHow, type UpstreamParts, type Upstreams } from "./upstreams.ts";
 
 export interface ZoneBlock {
   readonly config: ServerConfig;
   readonly forwarder: Forwarder;
   readonly upstreams: Upstreams;
-  /** The answer to a question of class IN. Throws, or rejects, with the reason for SERVFAIL; NoUpstreamError is REFUSED. */
-  answer(query: Query, client: () => Address): Outcome | Promise<Outcome>;
+  /** Zones from files, where the block has some. */
+  readonly files: ZoneFiles | undefined;
+  /**
+   * The answer to a question of class IN. Throws, or rejects, with the reason for SERVFAIL; NoUpstreamError is REFUSED. `depth`: of chains
+   * that lead from zone to zone.
+   */
+  answer(query: Query, client: () => Address, depth?: number): Outcome | Promise<Outcome>;
   close(how: CloseHow): void;
 }
 
@@ -40,9 +47,17 @@ export interface BlockParts extends UpstreamParts {
   readonly domain: DnsName;
   /** To be called when answers that may be kept are others, although the zone is the same. */
   readonly changed: () => void;
+  /** Loaded where a Corefile has the plugin `file`. */
+  readonly openZoneFiles: typeof openZoneFiles | undefined;
+  /** The block of this server that a name is for. */
+  readonly blockFor: (name: DnsName) => ZoneBlock | undefined;
 }
 
+/** Throws where a file that it needs is damaged. */
 export function createBlock(config: ServerConfig, parts: BlockParts): ZoneBlock {
+  // First, for it may throw, and nothing else is open then.
+  const files =
+    config.files.length > 0 ? parts.openZoneFiles?.(config.files, { ...parts, root: config.root }) : undefined;
   const upstreams = createUpstreams(config.forwards, parts);
   const loop: LoopWatch | undefined = config.loop ? watchForLoop(upstreams.own, parts) : undefined;
   const forwarder = createForwarder({
@@ -51,7 +66,8 @@ export function createBlock(config: ServerConfig, parts: BlockParts): ZoneBlock 
     metrics: parts.metrics,
     limits: limitsOf(config),
   });
-  const hosts = config.hosts && createHosts(config.hosts, parts.read, parts.changed);
+  const hosts =
+    config.hosts && createHosts(config.hosts, (path) => parts.read(belowRoot(config.root, path)), parts.changed);
   const refreshing =
     hosts !== undefined && config.hosts !== undefined && config.hosts.reloadMs > 0 && config.hosts.file !== undefined;
   const timer = refreshing ? setInterval(hosts.refresh, config.hosts.reloadMs).unref() : undefined;
@@ -67,7 +83,7 @@ export function createBlock(config: ServerConfig, parts: BlockParts): ZoneBlock 
   };
 
   /** What comes behind rewrite and autopath. `depth`: of aliases that lead to names asked here. */
-  const plain = (query: Query, client: () => Address, depth = 0): Outcome | Promise<Outcome> => {
+  const plain = (query: Query, client: () => Address, depth: number): Outcome | Promise<Outcome> => {
     if (!isGuarded(config.acls, query.name)) return unguarded(query, client, depth);
     const refusal = refusalOf(config.acls, query, client());
     if (refusal !== undefined) return refusal;
@@ -90,8 +106,10 @@ export function createBlock(config: ServerConfig, parts: BlockParts): ZoneBlock 
     if (known !== undefined)
       return query.class === classIn ? { answer: known, age: 0, owner: 0 } : { answer: known, age: 0 };
     const answer = kubernetes?.(query);
-    if (answer === undefined) return forward(query, client);
+    if (answer === undefined) return files?.answer(query, elsewhere(client, depth)) ?? forward(query, client);
     if (typeof answer === "number") return answer;
+    if (answer.continueAt !== undefined && files?.has(answer.continueAt) === true)
+      return completeByFile(answer, query, { ...query, name: answer.continueAt }, elsewhere(client, depth));
     if (answer.continueAt === undefined || upstreams.of(answer.continueAt) === undefined) {
       const isSame = config.autopath === undefined || answer.flags % 16 === rcodes.NOERROR;
       return isSame && query.class === classIn ? { answer, age: 0, owner: answer.owner } : { answer, age: 0 };
@@ -99,41 +117,52 @@ export function createBlock(config: ServerConfig, parts: BlockParts): ZoneBlock 
     return completeChain(answer, query, answer.continueAt, forwarder);
   };
 
+  /** Asks this server as its clients do, but for chains that have no end. */
+  const elsewhere =
+    (client: () => Address, depth: number) =>
+    (query: Query): Outcome | Promise<Outcome> => {
+      if (depth >= aliasesMax) return rcodes.SERVFAIL;
+      const who = client();
+      return parts.blockFor(query.name)?.answer(query, () => who, depth + 1) ?? rcodes.REFUSED;
+    };
+
   const byAutopath = autopathOf(config, parts);
-  const named = (query: Query, client: () => Address): Outcome | Promise<Outcome> => {
+  const named = (query: Query, client: () => Address, depth: number): Outcome | Promise<Outcome> => {
     const search = byAutopath?.(query, client);
-    if (search === undefined) return plain(query, client);
+    if (search === undefined) return plain(query, client, depth);
     // Names behind the first are asked later, when the datagram's place is another's.
     const who = client();
-    return answerByAutopath(query, search, (each) => plain(each, () => who), parts.metrics);
+    return answerByAutopath(query, search, (each) => plain(each, () => who, depth), parts.metrics);
   };
 
   return {
     config,
     forwarder,
     upstreams,
-    answer(query, client) {
+    files,
+    answer(query, client, depth = 0) {
       if (query.class === classChaos) return (config.chaos && answerChaos(config.chaos, query)) ?? rcodes.REFUSED;
       loop?.seen(query.name);
       const local = config.local && answerLocally(config.local, query);
       if (local !== undefined) return local;
       if (config.any && query.type === recordTypes.ANY) return answerAny(query);
-      if (config.rewrites.length === 0) return named(query, client);
+      if (config.rewrites.length === 0) return named(query, client, depth);
       const rewritten = rewriteName(config.rewrites, query.name);
-      if (rewritten === undefined) return named(query, client);
-      const outcome = named({ ...query, name: rewritten.name }, client);
+      if (rewritten === undefined) return named(query, client, depth);
+      const outcome = named({ ...query, name: rewritten.name }, client, depth);
       const back = (found: Outcome): Outcome => rewrittenBack(found, query, rewritten);
       return outcome instanceof Promise ? outcome.then(back) : back(outcome);
     },
     close(how) {
       clearInterval(timer);
+      files?.close();
       loop?.close();
       upstreams.close(how);
     },
   };
 }
 
-/** Of answers made by `template`: longer chains of aliases end. */
+/** Longer chains of aliases, made by `template` or from zone to zone, end. */
 const aliasesMax = 8;
 
 function forThisClient(outcome: Outcome): Outcome {
@@ -195,6 +224,22 @@ function createKubernetes(
     if (isMissing && !isReverse(own) && falls(query.name)) return undefined;
     return { ...answer, owner: ownerOf(query.name, view, answer) };
   };
+}
+
+/** An ExternalName Service whose target is in a zone of this server. */
+async function completeByFile(
+  ours: ZoneFinishedAnswer,
+  query: Query,
+  target: Query,
+  ask: (query: Query) => Outcome | Promise<Outcome>,
+): Promise<Outcome> {
+  const end = await ask(target);
+  const { answers, authority, rcode } =
+    typeof end === "number"
+      ? { answers: [], authority: [], rcode: Math.max(end, 0) }
+      : messageOf(target, end.answer, end.age);
+  const whole = { answers: [...(ours.chain ?? []), ...answers], authority, rcode: rcode & 0xf };
+  return { answer: finishAnswer({ name: query.name, type: query.type, authoritative: true, ...whole }), age: 0 };
 }
 
 /** An ExternalName Service: our CNAME, and behind it what the upstream says about its target (specification 2.6). */

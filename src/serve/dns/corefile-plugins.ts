@@ -475,6 +475,11 @@ export function parseBufsize(directive: Directive): number {
   return directive.words.length === 0 ? 1232 : integer(directive, { min: 512, max: 4096 });
 }
 
+export function parseRoot(directive: Directive): string {
+  noBlock(directive);
+  return single(directive);
+}
+
 export function parseBare(directive: Directive): void {
   noBlock(directive);
   bare(directive);

@@ -17,6 +17,7 @@ import type {
   LogConfig,
 } from "./corefile-plugins.ts";
 import { parseTemplate, type TemplateConfig } from "./corefile-template.ts";
+import { parseFile, type FileConfig } from "./corefile-zones.ts";
 import { parseChaos, parseLocal, type ChaosConfig, type LocalConfig } from "./own-names.ts";
 import { parseRewrite, type RewriteRule } from "./corefile-rewrite.ts";
 import { CorefileError, readBlocks, type Block, type CorefileSources, type Directive } from "./corefile-tokens.ts";
@@ -53,6 +54,9 @@ export interface ServerConfig {
   readonly local: LocalConfig | undefined;
   readonly any: boolean;
   readonly chaos: ChaosConfig | undefined;
+  readonly files: readonly FileConfig[];
+  /** The folder that relative paths of files are below. */
+  readonly root: string | undefined;
   /** The most bytes of a response by UDP to a client with EDNS; undefined: as many as ever. */
   readonly bufsize: number | undefined;
 }
@@ -94,11 +98,13 @@ function serverOf(block: Block): ServerConfig {
     local: undefined,
     any: false,
     chaos: undefined,
+    files: [],
+    root: undefined,
     bufsize: undefined,
   };
   const seen = new Set<string>();
   for (const directive of block.directives) {
-    if (seen.has(directive.name) && !["acl", "forward", "rewrite", "log", "bind", "template"].includes(directive.name))
+    if (seen.has(directive.name) && !repeated.has(directive.name))
       throw new CorefileError(
         `plugin ${directive.name} stands twice in one server block`,
         directive.file,
@@ -110,6 +116,8 @@ function serverOf(block: Block): ServerConfig {
   checkTogether(draft, block);
   return draft;
 }
+
+const repeated: ReadonlySet<string> = new Set("acl bind file forward log rewrite template".split(" "));
 
 // In alphabetical order. A plugin that is CoreDNS's and not here is told from one that nobody has.
 function addPlugin(draft: Draft, directive: Directive, zones: readonly DnsName[]): void {
@@ -151,6 +159,9 @@ function addPlugin(draft: Draft, directive: Directive, zones: readonly DnsName[]
       plugins.parseErrors(directive);
       draft.errors = true;
       return;
+    case "file":
+      draft.files = [...draft.files, parseFile(directive, zones)];
+      return;
     case "forward":
       draft.forwards = [...draft.forwards, parseForward(directive)];
       return;
@@ -189,6 +200,9 @@ function addPlugin(draft: Draft, directive: Directive, zones: readonly DnsName[]
     case "rewrite":
       draft.rewrites = [...draft.rewrites, ...parseRewrite(directive)];
       return;
+    case "root":
+      draft.root = plugins.parseRoot(directive);
+      return;
     case "template":
       draft.templates = [...draft.templates, parseTemplate(directive, zones)];
       return;
@@ -202,8 +216,10 @@ function addPlugin(draft: Draft, directive: Directive, zones: readonly DnsName[]
 }
 
 const knownPlugins = [
-  ..."acl any autopath bind bufsize cache cancel chaos debug errors forward health hosts import kubernetes".split(" "),
-  ..."loadbalance local log loop metadata prometheus ready reload rewrite template".split(" "),
+  ..."acl any autopath bind bufsize cache cancel chaos debug errors file forward health hosts import kubernetes".split(
+    " ",
+  ),
+  ..."loadbalance local log loop metadata prometheus ready reload rewrite root template".split(" "),
 ];
 
 function checkTogether(draft: Draft, block: Block): void {

@@ -9,9 +9,9 @@ import type { Server } from "node:http";
 import type { NetworkNamespace } from "../../kernel/namespaces.ts";
 import { serveUdp, type UdpServer } from "../../kernel/udp.ts";
 import type { Zone } from "../../program/zone.ts";
-import { lowerName, type DnsName } from "../../wire/dns/name.ts";
+import { isWithin, lowerName, type DnsName } from "../../wire/dns/name.ts";
 import { createAnswers, type Answers } from "./answers.ts";
-import { createBlock, type ZoneBlock } from "./block.ts";
+import { createBlock, type BlockParts, type ZoneBlock } from "./block.ts";
 import { bindAddresses } from "./bind.ts";
 import type { Clock } from "./clock.ts";
 import { parseCorefile, type Corefile, type ServerConfig } from "./corefile.ts";
@@ -186,13 +186,20 @@ async function actBy(state: State, corefile: Corefile): Promise<void> {
   const blocks = new Map<string, { readonly zone: DnsName; readonly block: ZoneBlock }[]>();
   const places = new Map<string, { readonly port: number; readonly address: string | undefined }>();
   const made: ZoneBlock[] = [];
+  const openZoneFiles = await zoneFilesOf(corefile);
   try {
     for (const config of corefile.servers) {
-      const block = createBlock(config, blockParts(state, metricsOf(state, config.zones[0]?.port ?? 53)));
+      const metrics = metricsOf(state, config.zones[0]?.port ?? 53);
+      // Where the block listens; all its places have the same blocks beside it but for what `bind` of others says.
+      let place = "";
+      const blockFor = (name: DnsName): ZoneBlock | undefined =>
+        blocks.get(place)?.find(({ zone }) => isWithin(name, zone))?.block;
+      const block = createBlock(config, { ...blockParts(state, metrics), openZoneFiles, blockFor });
       made.push(block);
       for (const { name: zone, port } of config.zones) {
         for (const address of bindAddresses(namespace, config.bind)) {
           const key = `${port} ${address ?? ""}`;
+          place ||= key;
           places.set(key, { port, address });
           blocks.set(
             key,
@@ -223,7 +230,14 @@ async function actBy(state: State, corefile: Corefile): Promise<void> {
   for (const block of distinctBlocks(before.blocks)) block.close("when answered");
 }
 
-function blockParts(state: State, metrics: Metrics): Parameters<typeof createBlock>[1] {
+/** Most clusters have no zones in files, and do not load what reads them. */
+async function zoneFilesOf(corefile: Corefile): Promise<BlockParts["openZoneFiles"]> {
+  if (corefile.servers.every(({ files }) => files.length === 0)) return undefined;
+  const { openZoneFiles } = await import("./zone-files.ts");
+  return openZoneFiles;
+}
+
+function blockParts(state: State, metrics: Metrics): Omit<BlockParts, "openZoneFiles" | "blockFor"> {
   const { namespace, outward = namespace, zone, upstream, relay, read = () => undefined } = state.options;
   const { clock, dice, log, domain } = state;
   const changed = (): void => forgetAnswers(state);
@@ -431,13 +445,14 @@ function announce(state: State): void {
     log.info(`waiting for the cluster's objects; until then ${state.options.domain}. is SERVFAIL`);
 }
 
-function describe({ kubernetes }: ServerConfig, { upstreams }: ZoneBlock): string[] {
+function describe({ kubernetes }: ServerConfig, { upstreams, files }: ZoneBlock): string[] {
   return [
     ...(kubernetes === undefined
       ? []
       : [
           `zones ${kubernetes.zones.map((zone) => `${zone}.`).join(" ")} (ttl ${kubernetes.ttl}, pods ${kubernetes.pods})`,
         ]),
+    ...(files?.names() ?? []).map((each) => `zone ${each}`),
     upstreams.names.length === 0
       ? "other names: refused, there is no upstream"
       : `other names: ${upstreams.names.join("; ")}`,

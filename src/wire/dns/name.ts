@@ -98,6 +98,25 @@ export function nameLabels(name: DnsName): Uint8Array[] {
   return labels;
 }
 
+/** Labels as text, the same for the same bytes; none are the empty text. */
+export function labelsText(labels: readonly Uint8Array[]): string {
+  return labels.map((label) => Array.from(label, (byte) => escapes[byte]).join("")).join(".");
+}
+
+/** The one text of the name's bytes: no final dot, escapes only where they are needed. Throws DnsFormatError. */
+export function canonicalName(name: DnsName): DnsName {
+  return labelsText(nameLabels(name)) || ".";
+}
+
+/** The name above: without its first label. The root's is the root. */
+export function parentName(name: DnsName): DnsName {
+  for (let at = 0; at < name.length - 1; at++) {
+    if (name[at] === ".") return name.slice(at + 1);
+    if (name[at] === "\\") at++;
+  }
+  return ".";
+}
+
 /** The name as keys and comparisons want it: ASCII letters in lower case (RFC 4343), no final dot. */
 export function lowerName(name: DnsName): DnsName {
   const lower = name.toLowerCase();

@@ -17,6 +17,8 @@ await test("records as zone files have them, and back", () => {
     ['a.test. 0 IN TXT "two words" one "a \\" quote"', "a.test", 0, "TXT", '"two words" "one" "a \\" quote"'],
     ["_x._tcp.a.test. SRV 0 50 443 a.test.", "_x._tcp.a.test", 3600, "SRV", "0 50 443 a.test."],
     ["a. 60 IN SOA ns.a. admin.a. (1 2 3 4 5)", "a", 60, "SOA", "ns.a. admin.a. 1 2 3 4 5"],
+    // As CoreDNS: longer text goes on in another string.
+    [`a. TXT ${"x".repeat(256)}`, "a", 3600, "TXT", `"${"x".repeat(255)}" "x"`],
     ["a. 60 IN TYPE65280 \\# 3 010203", "a", 60, "TYPE65280", "\\# 3 010203"],
   ] as const) {
     const record = parseRecord(text);
@@ -41,7 +43,6 @@ await test("what is no record is none", () => {
     "a.test. SRV 0 65536 1 b.",
     "a. SOA ns.a. admin.a. 1 2 3 4",
     "a. TXT",
-    `a. TXT ${"x".repeat(256)}`,
     "a. TYPE65280 \\# 2 010203",
     "a. WHAT 1",
   ])

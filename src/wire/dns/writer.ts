@@ -1,7 +1,7 @@
 // A growing DNS message: bytes appended in order, names compressed against those already there (RFC 1035 4.1.4).
 
 import { DnsFormatError } from "./format-error.ts";
-import { escapes, nameLabels, type DnsName } from "./name.ts";
+import { labelsText, nameLabels, type DnsName } from "./name.ts";
 
 /** A message being written. `length` bytes are valid. */
 export interface MessageWriter {
@@ -44,7 +44,7 @@ export function putBytes(writer: MessageWriter, bytes: Uint8Array): void {
 
 /** Appends a name; `whole` writes no pointer (but later names may still point into it). Throws DnsFormatError. */
 export function putName(writer: MessageWriter, name: DnsName, form: "compressed" | "whole" = "compressed"): void {
-  const text = isPlain(name) ? name : plainText(nameLabels(name));
+  const text = isPlain(name) ? name : labelsText(nameLabels(name));
   for (let from = 0; from < text.length;) {
     const key = from === 0 ? text : text.slice(from);
     const known = writer.names.get(key);
@@ -88,11 +88,6 @@ function isPlain(name: DnsName): boolean {
 }
 
 const plainName = /^[\w-]{1,63}(?:\.[\w-]{1,63})*$/;
-
-/** Labels as text, the same for the same bytes. */
-function plainText(labels: readonly Uint8Array[]): string {
-  return labels.map((label) => Array.from(label, (byte) => escapes[byte]).join("")).join(".");
-}
 
 /** Where the label ends: at a dot that is none of its bytes. */
 function labelEnd(text: string, from: number): number {
