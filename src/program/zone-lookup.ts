@@ -249,7 +249,7 @@ function serverNode(zone: Zone, name: DnsName): ZoneNode {
   return { name, origin, records: addresses.map((each) => recordOf(zone, name, addressData(each), origin)) };
 }
 
-/** Nobody copies this zone (there is no transfer), so nobody compares serials: a constant keeps equal clusters equal. */
+/** Only those who copy a zone compare serials, and they are told one that grows (zone-transfer.ts): a constant keeps equal clusters equal. */
 const serial = 1;
 
 function soaOf(zone: Zone, owner: DnsName): ZoneRecord {

@@ -13,10 +13,12 @@ import { test } from "node:test";
 import { currentNetworkNamespace } from "../../src/kernel/namespaces.ts";
 import { parseCorefile } from "../../src/serve/dns/corefile.ts";
 import { startDnsServer } from "../../src/serve/dns/server.ts";
-import { buildMessage, emptyMessage } from "../../src/wire/dns/message.ts";
-import type { RecordType } from "../../src/wire/dns/record.ts";
-import { corednsMissing, createClient, essence, freePorts, startCoredns } from "./coredns.testing.ts";
-import { generator } from "./random-cluster.testing.ts";
+import { askForZone, type ZoneQuestion } from "../../src/serve/dns/transfer.testing.ts";
+import { buildMessage, emptyMessage, rcodeName } from "../../src/wire/dns/message.ts";
+import { formatRecordData, recordTypeName, typeOfData, type RecordType } from "../../src/wire/dns/record.ts";
+import { withLabs } from "../lab/lab.testing.ts";
+import { corednsMissing, createClient, essence, freePorts, startCoredns, zoneOfLab } from "./coredns.testing.ts";
+import { generator, randomCluster } from "./random-cluster.testing.ts";
 import { hiddenFromWildcards, randomZone, zoneQuestions } from "./random-zone.testing.ts";
 
 const rounds = process.env["FAIRLEAD_LONG"] === "1" ? 200 : 12;
@@ -208,6 +210,83 @@ await test("random zones, random questions", { skip: corednsMissing }, async () 
     ["hosted.example.org"],
   );
 });
+
+await test(
+  "both send the same zone, of a file and of the cluster, to the same clients",
+  { skip: corednsMissing },
+  async () => {
+    await withLabs(async (lab) => {
+      const up = lab.fairlead("up", "--name", "xfr", "--nodes", "1");
+      assert.equal(up.status, 0, up.stderr);
+      const kubeconfig = join(lab.home, "xfr", "kubeconfig");
+      const state = randomCluster(generator(3), 3);
+      const list = JSON.stringify({ apiVersion: "v1", kind: "List", items: state.objects });
+      const applied = lab.fairlead("apply", "--name", "xfr", "-f", lab.file("objects.json", list));
+      assert.equal(applied.status, 0, applied.stderr);
+      const zone = await zoneOfLab(kubeconfig);
+      const path = lab.file("example.zone", exampleZone.replace(/^\$INCLUDE.*\n/m, ""));
+      for (const options of [[], ["endpoint_pod_names"], ["namespaces default r3-a"], ["noendpoints"]]) {
+        const [corePort = 0, ownPort = 0] = await freePorts(2);
+        const text = (port: number, first: string): string =>
+          `.:${port} {\n bind 127.0.0.1\n kubernetes cluster.local {\n ${[first, ...options].join("\n ")}\n }\n file ${path} example.org\n transfer {\n to *\n }\n transfer closed.test {\n to 192.0.2.1\n }\n}\n`;
+        const own = await startDnsServer({
+          namespace: currentNetworkNamespace(),
+          zone: () => zone,
+          upstream: undefined,
+          domain: "cluster.local",
+          log: () => {},
+          corefile: parseCorefile(text(ownPort, "")),
+          read: (file) => readFileSync(file, "utf8"),
+        });
+        const coredns = await startCoredns(lab, text(corePort, `kubeconfig ${kubeconfig}`), corePort, [
+          state.last,
+          "kubernetes.default.svc.cluster.local",
+        ]);
+        try {
+          for (const question of [
+            { name: "example.org" },
+            { name: "example.org", type: "IXFR", serial: 1 },
+            { name: "example.org", type: "IXFR", serial: 2_026_010_101 },
+            { name: "www.example.org" },
+            { name: "closed.test" },
+            { name: "cluster.local" },
+          ] as const) {
+            const [theirs, ours] = await Promise.all([corePort, ownPort].map((port) => zoneSet({ port, ...question })));
+            assert.deepEqual(ours, theirs, `${options.join()} ${JSON.stringify(question)}`);
+          }
+        } finally {
+          await own.close();
+          await coredns.stop();
+        }
+      }
+    });
+  },
+);
+
+/** A zone's records as a set, but for what cannot be the same: the cluster's serial, its server's name, and TTLs of that. */
+async function zoneSet(question: ZoneQuestion): Promise<readonly string[]> {
+  const messages = await askForZone(currentNetworkNamespace(), question);
+  const rcode = rcodeName(messages[0]?.rcode ?? -1);
+  if (rcode !== "NOERROR") return [rcode === "SERVFAIL" ? "REFUSED" : rcode];
+  const records = messages.flatMap(({ answers }) => answers);
+  assert.equal(records[0]?.data.kind, "SOA");
+  assert.equal(records.at(-1)?.data.kind, "SOA");
+  const isCluster = question.name === "cluster.local";
+  const lines = records.flatMap(({ name, ttl, data }) => {
+    if (isCluster && (data.kind === "NS" || name.startsWith("ns.dns.") || name.startsWith("kube-dns."))) return [];
+    // Each slice shares out 100 there; here all endpoints of a family do.
+    const shown =
+      isCluster && data.kind === "SOA"
+        ? { ...data, serial: 0 }
+        : isCluster && data.kind === "SRV"
+          ? { ...data, weight: 0 }
+          : data;
+    return [
+      `${name.toLowerCase()} ${ttl} ${recordTypeName(typeOfData(data))} ${formatRecordData(shown).toLowerCase()}`,
+    ];
+  });
+  return [...new Set(lines)].toSorted();
+}
 
 async function compare(
   files: Readonly<Record<string, string>>,

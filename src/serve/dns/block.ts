@@ -1,10 +1,11 @@
 // One server block of a Corefile, acting: from a question to an answer through its plugins, in CoreDNS's order
-// (local, any, chaos, rewrite, autopath, acl, template, hosts, kubernetes, file, forward with its cache).
+// (local, any, chaos, rewrite, autopath, acl, template, transfer, hosts, kubernetes, file, forward with its cache).
 //
 // Not here: bytes and sockets (responder.ts, server.ts), logging and counting a request (responder.ts).
 
 import type { Address } from "../../ip/address.ts";
 import { finishedAnswer, ownerOf, type ZoneFinishedAnswer } from "../../program/zone-answer.ts";
+import { zoneSoa, zoneTransfer } from "../../program/zone-transfer.ts";
 import { viewZone } from "../../program/zone-view.ts";
 import type { Zone } from "../../program/zone.ts";
 import { finishAnswer } from "../../wire/dns/answer.ts";
@@ -17,13 +18,15 @@ import { answerByAutopath, autopathOf } from "./autopath.ts";
 import type { ServerConfig } from "./corefile.ts";
 import { belowRoot } from "./corefile-zones.ts";
 import type { KubernetesConfig } from "./corefile-plugins.ts";
+import type { FileZone } from "./file-zone.ts";
 import { createForwarder, type Forwarder, type ForwarderLimits } from "./forwarder.ts";
 import { answerAny, answerChaos, answerLocally, classChaos } from "./own-names.ts";
 import { answerByTemplates } from "./template.ts";
 import { createHosts } from "./hosts.ts";
 import { watchForLoop, type LoopWatch } from "./loop.ts";
-import { messageOf, type Outcome } from "./outcome.ts";
+import { isTransfer, messageOf, type Outcome } from "./outcome.ts";
 import { rewrittenBack, rewriteName } from "./rewrite.ts";
+import type { createTransfers, Transfers, TransferZone } from "./transfer.ts";
 import type { openZoneFiles, ZoneFiles } from "./zone-files.ts";
 import { createUpstreams, type CloseHow, type UpstreamParts, type Upstreams } from "./upstreams.ts";
 
@@ -33,6 +36,10 @@ export interface ZoneBlock {
   readonly upstreams: Upstreams;
   /** Zones from files, where the block has some. */
   readonly files: ZoneFiles | undefined;
+  /** To whom its zones may be sent, where anybody is. */
+  readonly transfers: Transfers | undefined;
+  /** Called when it is in force. */
+  begin(): void;
   /**
    * The answer to a question of class IN. Throws, or rejects, with the reason for SERVFAIL; NoUpstreamError is REFUSED. `depth`: of chains
    * that lead from zone to zone.
@@ -49,6 +56,10 @@ export interface BlockParts extends UpstreamParts {
   readonly changed: () => void;
   /** Loaded where a Corefile has the plugin `file`. */
   readonly openZoneFiles: typeof openZoneFiles | undefined;
+  /** Loaded where it has the plugin `transfer`. */
+  readonly createTransfers: typeof createTransfers | undefined;
+  /** Of the cluster's zone, for those who copy it. */
+  readonly serialOf: (zone: Zone) => number;
   /** The block of this server that a name is for. */
   readonly blockFor: (name: DnsName) => ZoneBlock | undefined;
 }
@@ -56,8 +67,12 @@ export interface BlockParts extends UpstreamParts {
 /** Throws where a file that it needs is damaged. */
 export function createBlock(config: ServerConfig, parts: BlockParts): ZoneBlock {
   // First, for it may throw, and nothing else is open then.
+  const changed = (zone: DnsName): void => {
+    parts.changed();
+    transfers?.notify(zone);
+  };
   const files =
-    config.files.length > 0 ? parts.openZoneFiles?.(config.files, { ...parts, root: config.root }) : undefined;
+    config.files.length > 0 ? parts.openZoneFiles?.(config.files, { ...parts, root: config.root, changed }) : undefined;
   const upstreams = createUpstreams(config.forwards, parts);
   const loop: LoopWatch | undefined = config.loop ? watchForLoop(upstreams.own, parts) : undefined;
   const forwarder = createForwarder({
@@ -71,7 +86,11 @@ export function createBlock(config: ServerConfig, parts: BlockParts): ZoneBlock 
   const refreshing =
     hosts !== undefined && config.hosts !== undefined && config.hosts.reloadMs > 0 && config.hosts.file !== undefined;
   const timer = refreshing ? setInterval(hosts.refresh, config.hosts.reloadMs).unref() : undefined;
-  const kubernetes = config.kubernetes && createKubernetes(config.kubernetes, parts);
+  const kubernetes = config.kubernetes && createKubernetes(config.kubernetes, parts, config.transfers.length > 0);
+  const zoneOf = (name: DnsName): TransferZone | number | undefined =>
+    kubernetes?.transfer(name) ?? fileTransfer(files?.zone(name));
+  const transfers =
+    config.transfers.length > 0 ? parts.createTransfers?.(config.transfers, { ...parts, zoneOf }) : undefined;
 
   const forward = (query: Query, client: () => Address): Outcome | Promise<Outcome> => {
     loop?.refuse(query.name);
@@ -100,19 +119,22 @@ export function createBlock(config: ServerConfig, parts: BlockParts): ZoneBlock 
       const made = answerByTemplates(config.templates, query, () => who, ask);
       if (made !== undefined) return made;
     }
+    // Only by TCP does such a question come so far (responder.ts).
+    if (isTransfer(query.type)) return transfers?.decide(query, client()) ?? rcodes.REFUSED;
     const known = hosts?.answer(query.name, query.type);
     if (typeof known === "number") return known;
     // Of nobody: goes with every change, and when the file is another (`changed`).
     if (known !== undefined)
       return query.class === classIn ? { answer: known, age: 0, owner: 0 } : { answer: known, age: 0 };
-    const answer = kubernetes?.(query);
+    const answer = kubernetes?.answer(query);
     if (answer === undefined) return files?.answer(query, elsewhere(client, depth)) ?? forward(query, client);
     if (typeof answer === "number") return answer;
     if (answer.continueAt !== undefined && files?.has(answer.continueAt) === true)
       return completeByFile(answer, query, { ...query, name: answer.continueAt }, elsewhere(client, depth));
     if (answer.continueAt === undefined || upstreams.of(answer.continueAt) === undefined) {
+      const { owner } = answer;
       const isSame = config.autopath === undefined || answer.flags % 16 === rcodes.NOERROR;
-      return isSame && query.class === classIn ? { answer, age: 0, owner: answer.owner } : { answer, age: 0 };
+      return isSame && query.class === classIn && owner !== undefined ? { answer, age: 0, owner } : { answer, age: 0 };
     }
     return completeChain(answer, query, answer.continueAt, forwarder);
   };
@@ -140,6 +162,10 @@ export function createBlock(config: ServerConfig, parts: BlockParts): ZoneBlock 
     forwarder,
     upstreams,
     files,
+    transfers,
+    begin() {
+      for (const { zones } of config.files) for (const zone of zones) if (files?.zone(zone)) transfers?.notify(zone);
+    },
     answer(query, client, depth = 0) {
       if (query.class === classChaos) return (config.chaos && answerChaos(config.chaos, query)) ?? rcodes.REFUSED;
       loop?.seen(query.name);
@@ -187,11 +213,21 @@ function limitsOf({ cache }: ServerConfig): Partial<ForwarderLimits> {
   };
 }
 
-/** The kubernetes plugin: an answer, an rcode, or undefined where the next plugin is to be asked. */
-function createKubernetes(
-  config: KubernetesConfig,
-  parts: BlockParts,
-): (query: Query) => (ZoneFinishedAnswer & { readonly owner: number }) | number | undefined {
+function fileTransfer(zone: FileZone | undefined): TransferZone | undefined {
+  if (zone === undefined) return undefined;
+  const { soa } = zone;
+  return { serial: soa.data.serial, soa, records: () => zone.records };
+}
+
+interface Kubernetes {
+  /** An answer (of nobody where `owner` is missing: it is not to be kept), an rcode, or undefined where the next plugin is to be asked. */
+  answer(query: Query): (ZoneFinishedAnswer & { readonly owner?: number }) | number | undefined;
+  /** The zone of exactly this name; an rcode while it is not known. */
+  transfer(name: DnsName): TransferZone | number | undefined;
+}
+
+/** `isCopied`: may others have the whole zone? Then its serial tells them when it is another. */
+function createKubernetes(config: KubernetesConfig, parts: BlockParts, isCopied: boolean): Kubernetes {
   const isReverse = (zone: DnsName): boolean => isWithin(zone, "in-addr.arpa") || isWithin(zone, "ip6.arpa");
   const [primary = lowerName(parts.domain)] = config.zones.filter((zone) => !isReverse(zone));
   let shown: { readonly zone: Zone; readonly views: ReadonlyMap<DnsName, Zone> } | undefined;
@@ -207,7 +243,16 @@ function createKubernetes(
 
   // One of a few names; the longest that holds the question's.
   const zones = config.zones.toSorted((a, b) => b.length - a.length);
-  return (query) => {
+  const transfer = (name: DnsName): TransferZone | number | undefined => {
+    if (isReverse(name) || !zones.includes(name)) return undefined;
+    const zone = parts.zone();
+    const view = zone && viewsOf(zone).get(name);
+    if (zone === undefined || view === undefined) return rcodes.SERVFAIL;
+    const serial = parts.serialOf(zone);
+    const [soa] = zoneSoa(view, serial);
+    return soa && { serial, soa, records: () => zoneTransfer(view, serial) };
+  };
+  const answer: Kubernetes["answer"] = (query) => {
     const own = zones.find((zone) => isWithin(query.name, zone));
     if (own === undefined) return undefined;
     const zone = parts.zone();
@@ -216,14 +261,20 @@ function createKubernetes(
     const view = viewsOf(zone).get(isReverse(own) ? primary : own) ?? zone;
     // Where nothing falls through, every address of the reverse zone has its name here or nowhere.
     const cut = isReverse(own) && !falls(query.name) ? own : undefined;
-    const answer = finishedAnswer(view, query.name, query.type, cut);
-    if (answer === undefined) return undefined;
+    const found = finishedAnswer(view, query.name, query.type, cut);
+    if (found === undefined) return undefined;
     // Names inside the cluster's own ranges are nobody else's, whatever may fall through: they are not told to others.
     // An ExternalName Service is there, also where its target is not.
-    const isMissing = answer.flags % 16 === rcodes.NXDOMAIN && answer.isAlias !== true;
+    const isMissing = found.flags % 16 === rcodes.NXDOMAIN && found.isAlias !== true;
     if (isMissing && !isReverse(own) && falls(query.name)) return undefined;
-    return { ...answer, owner: ownerOf(query.name, view, answer) };
+    if (isCopied && query.type === recordTypes.SOA && query.name === own && !isReverse(own)) {
+      const { name, type } = query;
+      const answers = zoneSoa(view, parts.serialOf(zone));
+      return finishAnswer({ name, type, rcode: rcodes.NOERROR, authoritative: true, answers });
+    }
+    return { ...found, owner: ownerOf(query.name, view, found) };
   };
+  return { answer, transfer };
 }
 
 /** An ExternalName Service whose target is in a zone of this server. */

@@ -57,6 +57,8 @@ export async function queryDns(
 /** One question, asked once. */
 export interface Exchange {
   readonly namespace: NetworkNamespace;
+  /** The own address, for UDP; any where absent. */
+  readonly source?: Address;
   /** A link-local address may have a zone id: `fe80::1%eth0`. */
   readonly server: Address;
   readonly port: number;
@@ -76,7 +78,7 @@ export async function exchangeDns(exchange: Exchange): Promise<Uint8Array> {
 }
 
 async function exchangeUdp(exchange: Exchange): Promise<Uint8Array> {
-  const { namespace, server, port, query } = exchange;
+  const { namespace, server, port, query, source } = exchange;
   const family = familyOf(server);
   const socket = dgram.createSocket(family === 4 ? "udp4" : "udp6");
   try {
@@ -86,9 +88,11 @@ async function exchangeUdp(exchange: Exchange): Promise<Uint8Array> {
       socket.on("message", (bytes) => {
         if (isAnswer(bytes, query)) resolve(bytes);
       });
-      const fd = bindUdpFd(namespace, { address: family === 4 ? "0.0.0.0" : "::", port: 0 });
+      const fd = bindUdpFd(namespace, { address: source ?? (family === 4 ? "0.0.0.0" : "::"), port: 0 });
       // Connected, so that only this server can answer, and a refusal is heard of.
-      socket.bind({ fd }, () => socket.connect(port, server, () => socket.send(query)));
+      // With a callback, what cannot be connected (no route) would be told to it alone.
+      socket.on("connect", () => socket.send(query));
+      socket.bind({ fd }, () => socket.connect(port, server));
     });
   } finally {
     socket.close();

@@ -185,6 +185,46 @@ await test("rewrite: each kind of match, answers back", () => {
   assert.equal(back.rename("ftp.service.us-west-1.consul."), "ftp-us-west-1.coredns.rocks.");
 });
 
+await test("file and transfer: zones, where they are, who gets them", () => {
+  const { files, transfers, root } = block(
+    "root /etc\nfile db.a a.test b.test. {\n reload 30s\n fallthrough\n upstream\n}\nfile db.c\ntransfer {\n to *\n}\n" +
+      "transfer a.test {\n to 192.0.2.1 192.0.2.2:5300 2001:db8::1\n to [2001:db8::2]:5300\n source 192.0.2.3\n}",
+  );
+  assert.equal(root, "/etc");
+  assert.deepEqual(files, [
+    {
+      path: "db.a",
+      zones: ["a.test", "b.test"],
+      reloadMs: 30_000,
+      anyChange: false,
+      fallthrough: ["."],
+      place: { file: "Corefile", line: 3 },
+    },
+    {
+      path: "db.c",
+      zones: ["."],
+      reloadMs: 60_000,
+      anyChange: false,
+      fallthrough: [],
+      place: { file: "Corefile", line: 8 },
+    },
+  ]);
+  assert.deepEqual(transfers, [
+    { zones: ["."], toAll: true, hosts: [], source: undefined },
+    {
+      zones: ["a.test"],
+      toAll: false,
+      hosts: [
+        { address: "192.0.2.1", port: 53 },
+        { address: "192.0.2.2", port: 5300 },
+        { address: "2001:db8::1", port: 53 },
+        { address: "2001:db8::2", port: 5300 },
+      ],
+      source: "192.0.2.3",
+    },
+  ]);
+});
+
 await test("what is wrong is named, with its line", () => {
   const cases: readonly (readonly [string, number, RegExp])[] = [
     [".:53 {\n errors\n erors\n}", 3, /unknown plugin "erors"/],
@@ -193,6 +233,14 @@ await test("what is wrong is named, with its line", () => {
     [".:53 {\n acl {\n  block net\n }\n}", 3, /acl: net needs a value/],
     [".:53 {\n acl {\n  block type Q net 10.0.0.0\n }\n}", 3, /acl: "Q" is no type of records/],
     [".:53 {\n acl {\n  block net 10.0.0.0/8 here\n }\n}", 3, /acl: "here" is no address and no range/],
+    [".:53 {\n file\n}", 2, /file takes DBFILE \[ZONES…\]/],
+    [".:53 {\n file db {\n  reload soon\n }\n}", 3, /"soon" is no duration/],
+    [".:53 {\n file db {\n  zone x\n }\n}", 3, /plugin file: unknown option "zone"/],
+    [".:53 {\n root\n}", 2, /root needs a value/],
+    [".:53 {\n transfer {\n }\n}", 2, /transfer needs `to`/],
+    [".:53 {\n transfer {\n  to db.example.org\n }\n}", 3, /"db\.example\.org" is no address, ADDRESS:PORT or \*/],
+    [".:53 {\n transfer {\n  to 192.0.2.1:99999\n }\n}", 3, /"192\.0\.2\.1:99999" is no address/],
+    [".:53 {\n transfer {\n  to *\n  source eth0\n }\n}", 4, /source "eth0" is no address/],
     [".:53 {\n any all\n}", 2, /any takes nothing, not "all"/],
     [".:53 {\n bufsize 100\n}", 2, /bufsize: "100" is no number from 512 to 4096/],
     [".:53 {\n cancel soon\n}", 2, /"soon" is no duration/],

@@ -17,7 +17,7 @@ import type {
   LogConfig,
 } from "./corefile-plugins.ts";
 import { parseTemplate, type TemplateConfig } from "./corefile-template.ts";
-import { parseFile, type FileConfig } from "./corefile-zones.ts";
+import { parseFile, parseTransfer, type FileConfig, type TransferConfig } from "./corefile-zones.ts";
 import { parseChaos, parseLocal, type ChaosConfig, type LocalConfig } from "./own-names.ts";
 import { parseRewrite, type RewriteRule } from "./corefile-rewrite.ts";
 import { CorefileError, readBlocks, type Block, type CorefileSources, type Directive } from "./corefile-tokens.ts";
@@ -55,6 +55,7 @@ export interface ServerConfig {
   readonly any: boolean;
   readonly chaos: ChaosConfig | undefined;
   readonly files: readonly FileConfig[];
+  readonly transfers: readonly TransferConfig[];
   /** The folder that relative paths of files are below. */
   readonly root: string | undefined;
   /** The most bytes of a response by UDP to a client with EDNS; undefined: as many as ever. */
@@ -99,6 +100,7 @@ function serverOf(block: Block): ServerConfig {
     any: false,
     chaos: undefined,
     files: [],
+    transfers: [],
     root: undefined,
     bufsize: undefined,
   };
@@ -117,7 +119,7 @@ function serverOf(block: Block): ServerConfig {
   return draft;
 }
 
-const repeated: ReadonlySet<string> = new Set("acl bind file forward log rewrite template".split(" "));
+const repeated: ReadonlySet<string> = new Set("acl bind file forward log rewrite template transfer".split(" "));
 
 // In alphabetical order. A plugin that is CoreDNS's and not here is told from one that nobody has.
 function addPlugin(draft: Draft, directive: Directive, zones: readonly DnsName[]): void {
@@ -206,6 +208,9 @@ function addPlugin(draft: Draft, directive: Directive, zones: readonly DnsName[]
     case "template":
       draft.templates = [...draft.templates, parseTemplate(directive, zones)];
       return;
+    case "transfer":
+      draft.transfers = [...draft.transfers, parseTransfer(directive, zones)];
+      return;
     default:
       throw new CorefileError(
         `unknown plugin "${directive.name}"; known are ${knownPlugins.join(", ")}`,
@@ -219,7 +224,7 @@ const knownPlugins = [
   ..."acl any autopath bind bufsize cache cancel chaos debug errors file forward health hosts import kubernetes".split(
     " ",
   ),
-  ..."loadbalance local log loop metadata prometheus ready reload rewrite root template".split(" "),
+  ..."loadbalance local log loop metadata prometheus ready reload rewrite root template transfer".split(" "),
 ];
 
 function checkTogether(draft: Draft, block: Block): void {

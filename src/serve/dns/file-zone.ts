@@ -18,6 +18,8 @@ export interface FileZone {
   readonly names: ReadonlyMap<DnsName, Sets>;
   /** Names that exist because longer ones do (RFC 4592 2.2.2), and those that have records themselves. */
   readonly parents: ReadonlySet<DnsName>;
+  /** All, for transfers: the SOA first and last, the zone's servers behind it. */
+  readonly records: readonly DnsRecord[];
 }
 
 type Sets = ReadonlyMap<number, readonly DnsRecord[]>;
@@ -49,6 +51,7 @@ export function makeFileZone(origin: DnsName, records: readonly DnsRecord[]): Fi
   const ns: DnsRecord[] = [];
   const names = new Map<DnsName, Map<number, DnsRecord[]>>();
   const parents = new Set<DnsName>();
+  const others: DnsRecord[] = [];
   // RFC 2181 5: a set has no record twice.
   const seen = new Set<string>();
   for (const record of records) {
@@ -71,6 +74,7 @@ export function makeFileZone(origin: DnsName, records: readonly DnsRecord[]): Fi
       ns.push(record);
       continue;
     }
+    others.push(record);
     let sets = names.get(name);
     if (sets === undefined) names.set(name, (sets = new Map()));
     const set = sets.get(type);
@@ -80,7 +84,7 @@ export function makeFileZone(origin: DnsName, records: readonly DnsRecord[]): Fi
   }
   if (soa === undefined) throw new Error(`it has no SOA record of ${absolute(origin)}`);
   parents.add(origin);
-  return { origin, soa, ns, names, parents };
+  return { origin, soa, ns, names, parents, records: [soa, ...ns, ...others, soa] };
 }
 
 function isSoa(record: DnsRecord): record is SoaRecord {

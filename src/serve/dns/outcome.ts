@@ -3,11 +3,19 @@
 import { writeAnswer, type FinishedAnswer } from "../../wire/dns/answer.ts";
 import { buildQuery, parseMessage, type DnsMessage } from "../../wire/dns/message.ts";
 import type { Query } from "../../wire/dns/query.ts";
-import { recordTypeName } from "../../wire/dns/record.ts";
+import { recordTypeName, recordTypes } from "../../wire/dns/record.ts";
 import type { CachedAnswer } from "./forwarder.ts";
 
-/** A whole answer (and its age in a cache, in seconds), or only an rcode; `silence` (acl.ts) is none. */
+/** A whole answer (and its age in a cache, in seconds), or only an rcode; `silence` (acl.ts) and `transferring` are none. */
 export type Outcome = (CachedAnswer & Keepable) | number;
+
+/** An outcome without a response of its own: the zone is to be sent (transfer.ts). */
+export const transferring = -2;
+
+/** Is it a question for a whole zone? */
+export function isTransfer(type: number): boolean {
+  return type === recordTypes.AXFR || type === recordTypes.IXFR;
+}
 
 interface Keepable {
   /**

@@ -14,7 +14,8 @@ import { silence } from "./acl.ts";
 import { readAnswers } from "./answer-table.ts";
 import type { Answers } from "./answers.ts";
 import type { ZoneBlock } from "./block.ts";
-import type { Outcome } from "./outcome.ts";
+import { isTransfer, transferring, type Outcome } from "./outcome.ts";
+import type { TransferMessages } from "./transfer.ts";
 import { NoUpstreamError } from "./forwarder.ts";
 import type { DnsLog } from "./log.ts";
 import { countRequest, countResponse, type Metrics, type RequestLabels } from "./metrics.ts";
@@ -29,8 +30,11 @@ export interface Responder {
   readonly datagram: (datagram: Datagram) => void;
   /** Answers again what was answered before. */
   readonly quick: QuickAnswers;
-  /** The response to a message that came by TCP, undefined where silence is the answer. Never rejects. */
-  stream(asked: Uint8Array, client: Client): Promise<Uint8Array | undefined>;
+  /**
+   * The response to a message that came by TCP, to be taken one by one where it is several (they throw where they cannot go on); undefined
+   * where silence is the answer. Never rejects.
+   */
+  stream(asked: Uint8Array, client: Client): Promise<Uint8Array | Iterable<Uint8Array> | undefined>;
 }
 
 /** Who asked. */
@@ -151,8 +155,13 @@ export function createResponder(options: ResponderOptions): Responder {
         return out;
       }
       const block = answerer.blockFor(query.name);
-      const outcome = await answerer.answer(block, query, source);
+      let outcome = await answerer.answer(block, query, source, "stream");
       if (outcome === silence) return undefined;
+      if (outcome === transferring) {
+        const messages = block?.transfers?.messages(query, asked) ?? rcodes.REFUSED;
+        if (typeof messages !== "number") return answerer.transfer(asked, query, messages, { labels, block, source });
+        outcome = messages;
+      }
       const records = typeof outcome === "number" ? 0 : outcome.answer.bytes.length;
       const out = new Uint8Array(Math.min(query.questionEnd + records + 16, streamBytesMax));
       const sending = { limit: streamBytesMax, labels, block, source };
@@ -174,9 +183,21 @@ interface Answerer {
   /** Whose question it is; undefined: nobody's here. */
   blockFor(name: DnsName): ZoneBlock | undefined;
   /** Never rejects. */
-  answer(block: ZoneBlock | undefined, query: Query, source: Client["source"]): Outcome | Promise<Outcome>;
+  answer(
+    block: ZoneBlock | undefined,
+    query: Query,
+    source: Client["source"],
+    way?: "stream",
+  ): Outcome | Promise<Outcome>;
   /** Writes the response, counts and logs it; gives its length. */
   write(out: Uint8Array, asked: Uint8Array, query: Query, outcome: Outcome, sending: Sending): number;
+  /** A zone's messages; the first is counted and logged as the response. */
+  transfer(
+    asked: Uint8Array,
+    query: Query,
+    messages: TransferMessages,
+    sending: Omit<Sending, "limit">,
+  ): Iterable<Uint8Array>;
 }
 
 interface Sending {
@@ -200,12 +221,35 @@ function createAnswerer(options: ResponderOptions): Answerer {
     return rcodes.SERVFAIL;
   };
 
+  /** Counts and logs a response. */
+  const said = (
+    asked: Uint8Array,
+    query: Query,
+    response: { readonly rcode: number; readonly out: Uint8Array; readonly length: number },
+    { labels, block, source }: Omit<Sending, "limit">,
+  ): void => {
+    const { rcode, out, length } = response;
+    const ended = clock.now();
+    countRequest(metrics, labels, query.type, isWithin(query.name, domain) ? "cluster" : "other");
+    countResponse(metrics, labels, { rcode, bytes: length, ended });
+    const count = ((out[6] ?? 0) << 8) | (out[7] ?? 0);
+    const format = logFormatOf(queryLog, block?.config.log, { name: query.name, rcode, answers: count });
+    if (format === 0) return;
+    const places = { bytes: asked, length: asked.length, response: out, size: length };
+    Object.assign(logged, places, { protocol: labels.protocol, rcode, source: source() });
+    logged.udpBytes = query.edns?.udpBytes ?? -1;
+    logged.dnssecOk = query.edns?.dnssecOk === true;
+    logged.took = ended - labels.started;
+    queryLog.write(format, logged);
+  };
+
   return {
     blockFor: (name) => blocks().find(({ zone }) => isWithin(name, zone))?.block,
-    answer(block, query, source) {
+    answer(block, query, source, way) {
       // RFC 6891 6.1.3
       if (query.edns !== undefined && query.edns.version > 0) return rcodes.BADVERS;
-      if (block === undefined || !isAnswerable(query)) return rcodes.REFUSED;
+      const mayBeZone = way === "stream" && query.class === classIn && isTransfer(query.type);
+      if (block === undefined || (!mayBeZone && !isAnswerable(query))) return rcodes.REFUSED;
       try {
         const outcome = block.answer(query, () => source().address);
         return outcome instanceof Promise ? outcome.catch((error: unknown) => failed(query, error)) : outcome;
@@ -226,20 +270,17 @@ function createAnswerer(options: ResponderOptions): Answerer {
         rcode = answer.flags & 0xf;
         length = writeAnswer(out, asked, query, answer, { limit, turn, age });
       }
-      const ended = clock.now();
-      countRequest(metrics, labels, query.type, isWithin(query.name, domain) ? "cluster" : "other");
-      countResponse(metrics, labels, { rcode, bytes: length, ended });
-      const count = ((out[6] ?? 0) << 8) | (out[7] ?? 0);
-      const format = logFormatOf(queryLog, block?.config.log, { name: query.name, rcode, answers: count });
-      if (format !== 0) {
-        const places = { bytes: asked, length: asked.length, response: out, size: length };
-        Object.assign(logged, places, { protocol: labels.protocol, rcode, source: source() });
-        logged.udpBytes = query.edns?.udpBytes ?? -1;
-        logged.dnssecOk = query.edns?.dnssecOk === true;
-        logged.took = ended - labels.started;
-        queryLog.write(format, logged);
-      }
+      said(asked, query, { rcode, out, length }, { labels, block, source });
       return length;
+    },
+    *transfer(asked, query, { each, summary }, sending) {
+      let isFirst = true;
+      for (const out of each) {
+        if (isFirst) said(asked, query, { rcode: rcodes.NOERROR, out, length: out.length }, sending);
+        isFirst = false;
+        yield out;
+      }
+      log.info(`plugin/transfer: ${describe(query)} to ${sending.source().address}: ${summary()}`);
     },
   };
 }

@@ -25,6 +25,7 @@ import { createResponder } from "./responder.ts";
 import { createTallyMemory, takeTally } from "./tally.ts";
 import type { Relay } from "./upstreams.ts";
 import { startTcp, type TcpServer } from "./tcp.ts";
+import { createZoneSerial } from "./zone-serial.ts";
 import { startWorkers, type Workers, type WorkerSockets } from "./workers.ts";
 
 /** What a server is made of. */
@@ -101,6 +102,7 @@ export async function startDnsServer(options: DnsServerOptions): Promise<DnsServ
     domain: lowerName(domain),
     log,
     queryLog,
+    serialOf: createZoneSerial(),
     sockets: new Map(),
     pages: new Map(),
     metrics: new Map(),
@@ -154,6 +156,7 @@ interface State {
   readonly domain: DnsName;
   readonly log: DnsLog;
   readonly queryLog: QueryLog;
+  readonly serialOf: BlockParts["serialOf"];
   /** By port and address. */
   readonly sockets: Map<string, Socket>;
   readonly pages: Map<string, { readonly kind: PageKind; readonly server: Server; readonly bound: number }>;
@@ -186,7 +189,7 @@ async function actBy(state: State, corefile: Corefile): Promise<void> {
   const blocks = new Map<string, { readonly zone: DnsName; readonly block: ZoneBlock }[]>();
   const places = new Map<string, { readonly port: number; readonly address: string | undefined }>();
   const made: ZoneBlock[] = [];
-  const openZoneFiles = await zoneFilesOf(corefile);
+  const plugins = await rarePlugins(corefile);
   try {
     for (const config of corefile.servers) {
       const metrics = metricsOf(state, config.zones[0]?.port ?? 53);
@@ -194,7 +197,7 @@ async function actBy(state: State, corefile: Corefile): Promise<void> {
       let place = "";
       const blockFor = (name: DnsName): ZoneBlock | undefined =>
         blocks.get(place)?.find(({ zone }) => isWithin(name, zone))?.block;
-      const block = createBlock(config, { ...blockParts(state, metrics), openZoneFiles, blockFor });
+      const block = createBlock(config, { ...blockParts(state, metrics), ...plugins, blockFor });
       made.push(block);
       for (const { name: zone, port } of config.zones) {
         for (const address of bindAddresses(namespace, config.bind)) {
@@ -218,6 +221,7 @@ async function actBy(state: State, corefile: Corefile): Promise<void> {
     state.blocks = blocks;
     state.corefile = corefile;
     forgetAnswers(state);
+    for (const block of made) block.begin();
     for (const key of state.sockets.keys()) if (!places.has(key)) void closeSocket(state, key);
     for (const key of state.pages.keys()) if (!wanted.has(key)) void closePage(state, key);
   } catch (error) {
@@ -230,18 +234,36 @@ async function actBy(state: State, corefile: Corefile): Promise<void> {
   for (const block of distinctBlocks(before.blocks)) block.close("when answered");
 }
 
-/** Most clusters have no zones in files, and do not load what reads them. */
-async function zoneFilesOf(corefile: Corefile): Promise<BlockParts["openZoneFiles"]> {
-  if (corefile.servers.every(({ files }) => files.length === 0)) return undefined;
-  const { openZoneFiles } = await import("./zone-files.ts");
-  return openZoneFiles;
+type RarePlugins = Pick<BlockParts, "openZoneFiles" | "createTransfers">;
+
+/** Most clusters have no zones in files and send none, and do not load what does. */
+async function rarePlugins({ servers }: Corefile): Promise<RarePlugins> {
+  const hasFiles = servers.some(({ files }) => files.length > 0);
+  const hasTransfers = servers.some(({ transfers }) => transfers.length > 0);
+  return {
+    openZoneFiles: hasFiles ? (await import("./zone-files.ts")).openZoneFiles : undefined,
+    createTransfers: hasTransfers ? (await import("./transfer.ts")).createTransfers : undefined,
+  };
 }
 
-function blockParts(state: State, metrics: Metrics): Omit<BlockParts, "openZoneFiles" | "blockFor"> {
+function blockParts(state: State, metrics: Metrics): Omit<BlockParts, keyof RarePlugins | "blockFor"> {
   const { namespace, outward = namespace, zone, upstream, relay, read = () => undefined } = state.options;
-  const { clock, dice, log, domain } = state;
+  const { clock, dice, log, domain, serialOf } = state;
   const changed = (): void => forgetAnswers(state);
-  return { namespace: outward, zone, domain, host: upstream, relay, read, clock, dice, log, metrics, changed };
+  return {
+    namespace: outward,
+    zone,
+    domain,
+    host: upstream,
+    relay,
+    read,
+    clock,
+    dice,
+    log,
+    metrics,
+    changed,
+    serialOf,
+  };
 }
 
 /**

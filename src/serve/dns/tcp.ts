@@ -61,15 +61,34 @@ function serveConnection(socket: net.Socket, responder: Responder): void {
 
   const answer = async (asked: Uint8Array): Promise<void> => {
     const response = await responder.stream(asked, client);
+    if (response !== undefined && !(response instanceof Uint8Array)) await sendAll(response);
     waiting--;
     // Not a question: whoever sends such things by TCP gets the door.
     if (response === undefined) socket.destroy();
     if (response === undefined || socket.destroyed) return;
+    if (response instanceof Uint8Array) send(response);
+    takeQuestions();
+  };
+
+  const send = (response: Uint8Array): void => {
     const framed = Buffer.allocUnsafe(response.length + 2);
     framed.writeUInt16BE(response.length, 0);
     framed.set(response, 2);
     socket.write(framed);
-    takeQuestions();
+  };
+
+  /** A zone is sent as fast as its client takes it. */
+  const sendAll = async (messages: Iterable<Uint8Array>): Promise<void> => {
+    try {
+      for (const message of messages) {
+        if (socket.destroyed) return;
+        send(message);
+        if (socket.writableNeedDrain) await drained(socket);
+      }
+    } catch {
+      // What is left out is seen: the SOA at the end is missing.
+      socket.destroy();
+    }
   };
 
   const takeQuestions = (): void => {
@@ -93,5 +112,18 @@ function serveConnection(socket: net.Socket, responder: Responder): void {
   socket.on("data", (data: Buffer) => {
     unread = unread.length === 0 ? data : Buffer.concat([unread, data]);
     takeQuestions();
+  });
+}
+
+/** Resolves when there is room again, or nobody who needs it. */
+async function drained(socket: net.Socket): Promise<void> {
+  await new Promise<void>((resolve) => {
+    const done = (): void => {
+      socket.off("drain", done);
+      socket.off("close", done);
+      resolve();
+    };
+    socket.on("drain", done);
+    socket.on("close", done);
   });
 }

@@ -43,8 +43,9 @@ export function readQuery(bytes: Uint8Array, length: number = bytes.length): Que
   if ((flags & headerFlags.response) !== 0) return silence;
   const refusal = (rcode: number): Refusal => ({ kind: "refusal", id, flags, rcode });
   if (((flags >>> 11) & 0xf) !== 0) return refusal(rcodes.NOTIMP);
-  // One question (RFC 9619), no answers and no authority in a query.
-  if (uint16At(bytes, 4) !== 1 || uint16At(bytes, 6) !== 0 || uint16At(bytes, 8) !== 0) return refusal(rcodes.FORMERR);
+  // One question (RFC 9619), no answers and no authority in a query, but for one record in IXFR (RFC 1995 3).
+  const authority = uint16At(bytes, 8);
+  if (uint16At(bytes, 4) !== 1 || uint16At(bytes, 6) !== 0 || authority > 1) return refusal(rcodes.FORMERR);
 
   let name = "";
   let at = 12;
@@ -58,7 +59,8 @@ export function readQuery(bytes: Uint8Array, length: number = bytes.length): Que
     for (const end = at + size; at < end; at++) name += lowerEscapes[bytes[at] ?? 0];
   }
   const questionEnd = at + 4;
-  if (questionEnd > length) return refusal(rcodes.FORMERR);
+  if (questionEnd > length || (authority === 1 && uint16At(bytes, at) !== recordTypes.IXFR))
+    return refusal(rcodes.FORMERR);
   const edns = readAdditional(bytes, questionEnd, length);
   if (edns === "malformed") return refusal(rcodes.FORMERR);
   return {
@@ -77,11 +79,11 @@ const silence: Refusal = { kind: "silence" };
 
 const lowerEscapes = escapes.map((text) => (text.length === 1 ? text.toLowerCase() : text));
 
-// The records behind the question: an OPT record is EDNS, others (TSIG, cookies' friends) are walked over.
+// The records behind the question (IXFR's among them): an OPT record is EDNS, others (TSIG, cookies' friends) are walked over.
 function readAdditional(bytes: Uint8Array, start: number, length: number): QueryEdns | undefined | "malformed" {
   let edns: QueryEdns | undefined;
   let at = start;
-  for (let count = uint16At(bytes, 10); count > 0; count--) {
+  for (let count = uint16At(bytes, 8) + uint16At(bytes, 10); count > 0; count--) {
     const nameStart = at;
     for (;;) {
       const size = bytes[at] ?? 0;
