@@ -275,10 +275,15 @@ function createAnswerer(options: ResponderOptions): Answerer {
     },
     *transfer(asked, query, { each, summary }, sending) {
       let isFirst = true;
-      for (const out of each) {
-        if (isFirst) said(asked, query, { rcode: rcodes.NOERROR, out, length: out.length }, sending);
-        isFirst = false;
-        yield out;
+      try {
+        for (const out of each) {
+          if (isFirst) said(asked, query, { rcode: rcodes.NOERROR, out, length: out.length }, sending);
+          isFirst = false;
+          yield out;
+        }
+      } catch (error) {
+        failed(query, error);
+        throw error;
       }
       log.info(`plugin/transfer: ${describe(query)} to ${sending.source().address}: ${summary()}`);
     },

@@ -6,7 +6,7 @@ import { test } from "node:test";
 
 import { createNetworkNamespace } from "../../kernel/namespaces.ts";
 import { bindUdpFd } from "../../kernel/sockets.ts";
-import { kubeDns, network, port, service } from "../../program/zone.testing.ts";
+import { endpoint, kubeDns, network, port, service } from "../../program/zone.testing.ts";
 import { compileZone } from "../../program/zone.ts";
 import { buildMessage, parseMessage, rcodeName } from "../../wire/dns/message.ts";
 import { formatRecordData, recordTypeName, typeOfData } from "../../wire/dns/record.ts";
@@ -183,6 +183,29 @@ await test("the hosts that `to` names are told at the start and when a file's se
     assert.deepEqual(told, [one, one, one]);
   } finally {
     listener.close();
+    await server.close();
+  }
+});
+
+await test("a name that no message can hold does not keep the others back", async () => {
+  const long = "x".repeat(64);
+  const named = [{ ...endpoint("10.244.0.1"), hostname: long }, endpoint("10.244.0.2")];
+  const zone = compileZone(
+    network({ services: [kubeDns, service("production/many", { headless: true, ports: [port("web", 80, named)] })] }),
+  );
+  const server = await startTestServer({
+    corefile: parseCorefile(corefile("transfer {\n to *\n }")),
+    zone: () => zone,
+    read: () => zoneText(1),
+  });
+  try {
+    const records = await zoneOf(server, { name: "cluster.local" });
+    assert.ok(records.includes("10-244-0-2.many.production.svc.cluster.local A 10.244.0.2"));
+    assert.ok(!records.some((record) => record.includes(long)));
+    assert.ok(
+      server.log.some((line) => /left out what cannot be sent: a label of .* has more than 63 bytes/.test(line)),
+    );
+  } finally {
     await server.close();
   }
 });

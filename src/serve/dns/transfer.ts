@@ -18,6 +18,7 @@ import {
   rcodeName,
   rcodes,
 } from "../../wire/dns/message.ts";
+import { DnsFormatError } from "../../wire/dns/format-error.ts";
 import { isWithin, readName, type DnsName } from "../../wire/dns/name.ts";
 import type { Query } from "../../wire/dns/query.ts";
 import { recordTypeName, recordTypes, type DnsRecord } from "../../wire/dns/record.ts";
@@ -114,17 +115,24 @@ function isNewer(a: number, b: number): boolean {
 
 /** Pointers reach so far (RFC 1035 4.1.4), so nearly all names are short. */
 const messageBytes = 0x4000;
-const messageBytesMax = 0xffff;
 const optBytes = 11;
+/** What fits behind a header, the longest question and an OPT record. */
+const recordBytesMax = 0xffff - 12 - 259 - optBytes;
 
 function messagesOf(query: Query, asked: Uint8Array, records: Iterable<DnsRecord>, serial: number): TransferMessages {
   let sent = 0;
+  let unwritten: string | undefined;
   function* each(): Generator<Uint8Array, undefined, undefined> {
     let count = 0;
     let writer = begin(query, asked);
     for (const record of records) {
       const before = writer.length;
-      putRecord(writer, record);
+      const problem = tryPut(writer, record);
+      // A name that no message can hold is one that nobody can ask for: the others are sent all the same.
+      if (problem !== undefined) {
+        unwritten ??= problem;
+        continue;
+      }
       if (count > 0 && writer.length > messageBytes - optBytes) {
         writer.length = before;
         yield end(writer, query, count);
@@ -132,14 +140,30 @@ function messagesOf(query: Query, asked: Uint8Array, records: Iterable<DnsRecord
         writer = begin(query, asked);
         putRecord(writer, record);
       }
-      if (writer.length > messageBytesMax - optBytes)
-        throw new Error(`${absolute(record.name)} has a record that no message can hold`);
       count++;
       sent++;
     }
     yield end(writer, query, count);
   }
-  return { each: each(), summary: () => `${sent} records, serial ${serial}` };
+  const leftOut = (): string => (unwritten === undefined ? "" : `; left out what cannot be sent: ${unwritten}`);
+  return { each: each(), summary: () => `${sent} records, serial ${serial}${leftOut()}` };
+}
+
+/** Why the record cannot be written; the message is as it was then. */
+function tryPut(writer: MessageWriter, record: DnsRecord): string | undefined {
+  const before = writer.length;
+  let problem: string;
+  try {
+    putRecord(writer, record);
+    if (writer.length - before <= recordBytesMax) return undefined;
+    problem = `${absolute(record.name)} has a record of ${writer.length - before} bytes`;
+  } catch (error) {
+    if (!(error instanceof DnsFormatError)) throw error;
+    problem = error.message;
+  }
+  writer.length = before;
+  for (const [name, at] of writer.names) if (at >= before) writer.names.delete(name);
+  return problem;
 }
 
 function begin(query: Query, asked: Uint8Array): MessageWriter {
