@@ -75,7 +75,8 @@ async function walk(
   return answer;
 }
 
-function isMissing(outcome: Outcome): boolean {
+/** Is there no such name? */
+export function isMissing(outcome: Outcome): boolean {
   const rcode = typeof outcome === "number" ? outcome : outcome.answer.flags & 0xf;
   return rcode === rcodes.NXDOMAIN;
 }

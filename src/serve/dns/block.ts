@@ -5,7 +5,6 @@
 
 import type { Address } from "../../ip/address.ts";
 import { finishedAnswer, ownerOf, type ZoneFinishedAnswer } from "../../program/zone-answer.ts";
-import { zoneSoa, zoneTransfer } from "../../program/zone-transfer.ts";
 import { viewZone } from "../../program/zone-view.ts";
 import type { Zone } from "../../program/zone.ts";
 import { finishAnswer } from "../../wire/dns/answer.ts";
@@ -14,19 +13,19 @@ import { isWithin, lowerName, type DnsName } from "../../wire/dns/name.ts";
 import type { Query } from "../../wire/dns/query.ts";
 import { classIn, recordTypes } from "../../wire/dns/record.ts";
 import { isGuarded, refusalOf } from "./acl.ts";
-import { answerByAutopath, autopathOf } from "./autopath.ts";
+import { answerByAutopath, autopathOf, isMissing } from "./autopath.ts";
 import type { ServerConfig } from "./corefile.ts";
 import { belowRoot } from "./corefile-zones.ts";
 import type { KubernetesConfig } from "./corefile-plugins.ts";
 import type { FileZone } from "./file-zone.ts";
 import { createForwarder, type Forwarder, type ForwarderLimits } from "./forwarder.ts";
 import { answerAny, answerChaos, answerLocally, classChaos } from "./own-names.ts";
-import { answerByTemplates } from "./template.ts";
+import type { answerByTemplates } from "./template.ts";
 import { createHosts } from "./hosts.ts";
 import { watchForLoop, type LoopWatch } from "./loop.ts";
 import { isTransfer, messageOf, type Outcome } from "./outcome.ts";
 import { rewrittenBack, rewriteName } from "./rewrite.ts";
-import type { createTransfers, Transfers, TransferZone } from "./transfer.ts";
+import type { clusterZone, createTransfers, Transfers, TransferZone } from "./transfer.ts";
 import type { openZoneFiles, ZoneFiles } from "./zone-files.ts";
 import { createUpstreams, type CloseHow, type UpstreamParts, type Upstreams } from "./upstreams.ts";
 
@@ -48,20 +47,25 @@ export interface ZoneBlock {
   close(how: CloseHow): void;
 }
 
-export interface BlockParts extends UpstreamParts {
+export interface BlockParts extends UpstreamParts, RarePlugins {
   readonly zone: () => Zone | undefined;
   /** The cluster's domain; the zone has it under this name. */
   readonly domain: DnsName;
   /** To be called when answers that may be kept are others, although the zone is the same. */
   readonly changed: () => void;
-  /** Loaded where a Corefile has the plugin `file`. */
-  readonly openZoneFiles: typeof openZoneFiles | undefined;
-  /** Loaded where it has the plugin `transfer`. */
-  readonly createTransfers: typeof createTransfers | undefined;
   /** Of the cluster's zone, for those who copy it. */
   readonly serialOf: (zone: Zone) => number;
   /** The block of this server that a name is for. */
   readonly blockFor: (name: DnsName) => ZoneBlock | undefined;
+}
+
+/** What only those Corefiles load that name its plugin: `file`, `transfer`, `template`. */
+export interface RarePlugins {
+  readonly openZoneFiles: typeof openZoneFiles | undefined;
+  readonly transfer:
+    | { readonly createTransfers: typeof createTransfers; readonly clusterZone: typeof clusterZone }
+    | undefined;
+  readonly answerByTemplates: typeof answerByTemplates | undefined;
 }
 
 /** Throws where a file that it needs is damaged. */
@@ -90,7 +94,7 @@ export function createBlock(config: ServerConfig, parts: BlockParts): ZoneBlock 
   const zoneOf = (name: DnsName): TransferZone | number | undefined =>
     kubernetes?.transfer(name) ?? fileTransfer(files?.zone(name));
   const transfers =
-    config.transfers.length > 0 ? parts.createTransfers?.(config.transfers, { ...parts, zoneOf }) : undefined;
+    config.transfers.length > 0 ? parts.transfer?.createTransfers(config.transfers, { ...parts, zoneOf }) : undefined;
 
   const forward = (query: Query, client: () => Address): Outcome | Promise<Outcome> => {
     loop?.refuse(query.name);
@@ -112,11 +116,11 @@ export function createBlock(config: ServerConfig, parts: BlockParts): ZoneBlock 
   };
 
   const unguarded = (query: Query, client: () => Address, depth: number): Outcome | Promise<Outcome> => {
-    if (config.templates.length > 0) {
+    if (parts.answerByTemplates !== undefined && config.templates.length > 0) {
       const who = client();
       const ask = (each: Query): Outcome | Promise<Outcome> =>
         depth < aliasesMax ? plain(each, () => who, depth + 1) : rcodes.SERVFAIL;
-      const made = answerByTemplates(config.templates, query, () => who, ask);
+      const made = parts.answerByTemplates(config.templates, query, () => who, ask);
       if (made !== undefined) return made;
     }
     // Only by TCP does such a question come so far (responder.ts).
@@ -127,7 +131,12 @@ export function createBlock(config: ServerConfig, parts: BlockParts): ZoneBlock 
     if (known !== undefined)
       return query.class === classIn ? { answer: known, age: 0, owner: 0 } : { answer: known, age: 0 };
     const answer = kubernetes?.answer(query);
-    if (answer === undefined) return files?.answer(query, elsewhere(client, depth)) ?? forward(query, client);
+    if (answer === undefined) {
+      const filed = files?.answer(query, elsewhere(client, depth));
+      if (filed === undefined) return forward(query, client);
+      const isSame = config.autopath === undefined || filed instanceof Promise || !isMissing(filed);
+      return isSame ? filed : forThisClient(filed);
+    }
     if (typeof answer === "number") return answer;
     if (answer.continueAt !== undefined && files?.has(answer.continueAt) === true)
       return completeByFile(answer, query, { ...query, name: answer.continueAt }, elsewhere(client, depth));
@@ -248,9 +257,7 @@ function createKubernetes(config: KubernetesConfig, parts: BlockParts, isCopied:
     const zone = parts.zone();
     const view = zone && viewsOf(zone).get(name);
     if (zone === undefined || view === undefined) return rcodes.SERVFAIL;
-    const serial = parts.serialOf(zone);
-    const [soa] = zoneSoa(view, serial);
-    return soa && { serial, soa, records: () => zoneTransfer(view, serial) };
+    return parts.transfer?.clusterZone(view, parts.serialOf(zone));
   };
   const answer: Kubernetes["answer"] = (query) => {
     const own = zones.find((zone) => isWithin(query.name, zone));
@@ -269,7 +276,8 @@ function createKubernetes(config: KubernetesConfig, parts: BlockParts, isCopied:
     if (isMissing && !isReverse(own) && falls(query.name)) return undefined;
     if (isCopied && query.type === recordTypes.SOA && query.name === own && !isReverse(own)) {
       const { name, type } = query;
-      const answers = zoneSoa(view, parts.serialOf(zone));
+      const copied = parts.transfer?.clusterZone(view, parts.serialOf(zone));
+      const answers = copied === undefined ? [] : [copied.soa];
       return finishAnswer({ name, type, rcode: rcodes.NOERROR, authoritative: true, answers });
     }
     return { ...found, owner: ownerOf(query.name, view, found) };

@@ -11,7 +11,7 @@ import { serveUdp, type UdpServer } from "../../kernel/udp.ts";
 import type { Zone } from "../../program/zone.ts";
 import { isWithin, lowerName, type DnsName } from "../../wire/dns/name.ts";
 import { createAnswers, type Answers } from "./answers.ts";
-import { createBlock, type BlockParts, type ZoneBlock } from "./block.ts";
+import { createBlock, type BlockParts, type RarePlugins, type ZoneBlock } from "./block.ts";
 import { bindAddresses } from "./bind.ts";
 import type { Clock } from "./clock.ts";
 import { parseCorefile, type Corefile, type ServerConfig } from "./corefile.ts";
@@ -234,15 +234,12 @@ async function actBy(state: State, corefile: Corefile): Promise<void> {
   for (const block of distinctBlocks(before.blocks)) block.close("when answered");
 }
 
-type RarePlugins = Pick<BlockParts, "openZoneFiles" | "createTransfers">;
-
-/** Most clusters have no zones in files and send none, and do not load what does. */
 async function rarePlugins({ servers }: Corefile): Promise<RarePlugins> {
-  const hasFiles = servers.some(({ files }) => files.length > 0);
-  const hasTransfers = servers.some(({ transfers }) => transfers.length > 0);
+  const has = (plugin: "files" | "transfers" | "templates"): boolean => servers.some((each) => each[plugin].length > 0);
   return {
-    openZoneFiles: hasFiles ? (await import("./zone-files.ts")).openZoneFiles : undefined,
-    createTransfers: hasTransfers ? (await import("./transfer.ts")).createTransfers : undefined,
+    openZoneFiles: has("files") ? (await import("./zone-files.ts")).openZoneFiles : undefined,
+    transfer: has("transfers") ? await import("./transfer.ts") : undefined,
+    answerByTemplates: has("templates") ? (await import("./template.ts")).answerByTemplates : undefined,
   };
 }
 

@@ -7,6 +7,8 @@ import { randomInt } from "node:crypto";
 
 import type { Address } from "../../ip/address.ts";
 import type { NetworkNamespace } from "../../kernel/namespaces.ts";
+import { zoneSoa, zoneTransfer } from "../../program/zone-transfer.ts";
+import type { Zone } from "../../program/zone.ts";
 import { ednsUdpBytes } from "../../wire/dns/answer.ts";
 import {
   buildMessage,
@@ -34,6 +36,12 @@ export interface TransferZone {
   readonly soa: DnsRecord;
   /** Everything, the SOA first and last. */
   readonly records: () => Iterable<DnsRecord>;
+}
+
+/** The cluster's zone as its view shows it. */
+export function clusterZone(view: Zone, serial: number): TransferZone | undefined {
+  const [soa] = zoneSoa(view, serial);
+  return soa && { serial, soa, records: () => zoneTransfer(view, serial) };
 }
 
 export interface Transfers {

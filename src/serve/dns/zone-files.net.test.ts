@@ -1,6 +1,7 @@
 // Zones from files beside the cluster's names: start, another serial, damage, and chains between both.
 
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 
@@ -110,6 +111,30 @@ await test("names fall through from the cluster's zone, and aliases lead from zo
       assert.equal(await ask(server, question), answer, `${question} again`);
     }
     assert.match(await ask(server, "a.loops.test"), /^SERVFAIL x\.loops\.test\./);
+  } finally {
+    await server.close();
+  }
+});
+
+await test("with autopath, 'no such name' from a file is not kept for clients that have a search list", async () => {
+  const files: Files = { "/cluster": zoneText(1, ""), "/example": zoneText(1, "www A 192.0.2.9") };
+  const server = await start(
+    ".:53 {\n kubernetes cluster.local {\n pods verified\n fallthrough\n }\n autopath @kubernetes\n" +
+      " file /cluster cluster.local\n file /example example.com\n}",
+    files,
+  );
+  try {
+    execFileSync("nsenter", ["--net=/proc/self/fd/3", "ip", "addr", "add", "10.244.1.5/32", "dev", "lo"], {
+      stdio: ["ignore", "ignore", "inherit", server.namespace.fd],
+    });
+    const name = "www.example.com.production.svc.cluster.local";
+    assert.equal(await ask(server, name), "NXDOMAIN");
+    // A question to one's own address comes from it: this client is pod production/web.
+    const { answers } = await queryDns(server.namespace, "10.244.1.5", name, "A");
+    assert.deepEqual(
+      answers.map(({ data }) => formatRecordData(data)),
+      ["www.example.com.", "192.0.2.9"],
+    );
   } finally {
     await server.close();
   }
