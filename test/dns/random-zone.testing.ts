@@ -73,3 +73,66 @@ export function zoneQuestions(text: string, origin: string): string[] {
   const types = new Set(["A", "TXT", "NS", "SOA", "MX", "CNAME", "DNAME", "SRV", "DS", "HTTPS"]);
   return [...names].flatMap((name) => [...types].map((type) => `${name} ${type}`));
 }
+
+const datas: readonly (readonly [type: string, data: string])[] = [
+  ["A", "192.0.2.1"],
+  ["AAAA", "2001:db8:0:0::1"],
+  ["TXT", '"a;b (c)" d\\;e "q\\"uote" \\100\\092 ""'],
+  ["TXT", '"ü" x'],
+  ["MX", "10 mail"],
+  ["SRV", "1 2 3 @"],
+  ["PTR", "a.b.example."],
+  ["NAPTR", '1 2 "u" "E2U+sip" "!^.*$!sip:x@y!" .'],
+  ["CAA", '128 issuewild ";"'],
+  ["SSHFP", "1 1 1234 5678 90ab cdef"],
+  ["TLSA", "3 1 1 ABCD ef01"],
+  ["DS", "60485 5 1 2BB183AF5F22588179A53B0A 98631FAD1A292118"],
+  ["DNSKEY", "256 3 5 AQPSKmyn fzW4kyBv015MUG2DeIQ3 Cbl+"],
+  ["RRSIG", "A 5 3 86400 20300322173103 20300220173103 2642 example.com. oJB1W6WNGv+l dvQ3WDG0MQkg"],
+  ["NSEC", "host.example.com. ( A MX RRSIG NSEC TYPE1234 )"],
+  ["HINFO", '"Intel 386" UNIX'],
+  ["HTTPS", '1 @ alpn=h2,h3 ipv6hint=2001:db8::1 port="53"'],
+  ["SVCB", "16 foo.example.org. mandatory=alpn,ipv4hint alpn=h2 ipv4hint=192.0.2.1,192.0.2.2"],
+  ["RP", "admin ."],
+  ["URI", '10 1 "ftp://x.example/y"'],
+  ["TYPE4711", "\\# 5 01 02 030405"],
+  ["TYPE1", "\\# 4 0a000001"],
+  ["SMIMEA", "0 0 0 00"],
+  ["CDS", "1 8 2 00"],
+  ["OPENPGPKEY", "AQID BAUG"],
+  ["AFSDB", "1 afs"],
+  ["SPF", '"v=spf1 -all"'],
+];
+
+/** Records of many types, each line written in a way of its own: everything that RFC 1035 5 allows and people do. */
+export function oddlyWritten(random: Random): string {
+  const one = <T>(values: readonly T[]): T => values[random(values.length)] as T;
+  const lines = ["; odd", "$TTL 1h30m", "@ IN SOA ns hm ( 1 ; serial", "\t2 3m", " 4w", " 5 ) ; end", "  NS ns"];
+  let isSame = false;
+  // Each once: what stands twice is one record here.
+  const left = [...datas];
+  for (let count = 10 + random(17); count > 0; count--) {
+    if (random(8) === 0) {
+      lines.push(
+        one(["$ORIGIN sub", "$origin deep.sub ; comment", "$TTL 2d", "", "   ", "\t; nothing", "$ORIGIN a\\.b"]),
+      );
+      isSame = false;
+    }
+    const [[type, data] = ["A", "192.0.2.9"]] = left.splice(random(left.length), 1);
+    const owner =
+      isSame && random(3) === 0 ? "" : one(["@", "a", "B.c", `n${count}`, "x\\046y", "\\097z", "*", "a-b_c", "t\\ab"]);
+    const head = one(["", "IN", "60", "60 IN", "IN 60", "in 1m", "1h1s CLASS1"]);
+    const gap = one([" ", "\t", "   ", " \t "]);
+    const words = data.split(" ");
+    // Quoted words with blanks stay whole.
+    const isPlain = !data.includes('"') && !data.includes("(");
+    const body = isPlain && random(2) === 0 ? `( ${words.join(one([" ", "\n ", " ; why\n\t"]))}\n )` : data;
+    const name = random(2) === 0 && !type.startsWith("TYPE") ? type.toLowerCase() : type;
+    lines.push(
+      [owner, head, name, body].filter((part, at) => at === 0 || part !== "").join(gap) +
+        one(["", " ", " ; comment", "\r", ";c"]),
+    );
+    isSame = true;
+  }
+  return `${lines.join("\n")}${one(["\n", "\n\n", ""])}`;
+}

@@ -19,7 +19,7 @@ import { formatRecordData, recordTypeName, typeOfData, type RecordType } from ".
 import { withLabs } from "../lab/lab.testing.ts";
 import { corednsMissing, createClient, essence, freePorts, startCoredns, zoneOfLab } from "./coredns.testing.ts";
 import { generator, randomCluster } from "./random-cluster.testing.ts";
-import { hiddenFromWildcards, randomZone, zoneQuestions } from "./random-zone.testing.ts";
+import { hiddenFromWildcards, oddlyWritten, randomZone, zoneQuestions } from "./random-zone.testing.ts";
 
 const rounds = process.env["FAIRLEAD_LONG"] === "1" ? 200 : 12;
 const patienceMs = 2000;
@@ -209,6 +209,47 @@ await test("random zones, random questions", { skip: corednsMissing }, async () 
     zones.flatMap(({ origin, text }) => zoneQuestions(text, origin)),
     ["hosted.example.org"],
   );
+});
+
+await test("zone files written oddly have the same records for both", { skip: corednsMissing }, async () => {
+  const random = generator(1035);
+  const folder = mkdtempSync(join(tmpdir(), "fairlead-odd-"));
+  const file = (name: string, text: string): string => {
+    writeFileSync(join(folder, name), text);
+    return join(folder, name);
+  };
+  try {
+    const zones = Array.from({ length: rounds * 3 }, (_, index) => {
+      const text = oddlyWritten(random);
+      return { origin: `odd${index}.test`, text, path: file(`odd${index}`, text) };
+    });
+    const [corePort = 0, ownPort = 0] = await freePorts(2);
+    const text = (port: number): string =>
+      `.:${port} {\n bind 127.0.0.1\n template IN A hosted.test {\n answer "{{ .Name }} 60 IN A 192.0.2.1"\n }\n transfer {\n to *\n }\n${zones
+        .map(({ origin, path }) => ` file ${path} ${origin}\n`)
+        .join("")}}\n`;
+    const coredns = await startCoredns({ file }, text(corePort), corePort, ["hosted.test"]);
+    const own = await startDnsServer({
+      namespace: currentNetworkNamespace(),
+      zone: () => undefined,
+      upstream: undefined,
+      domain: "cluster.local",
+      log: () => {},
+      corefile: parseCorefile(text(ownPort)),
+      read: (path) => readFileSync(path, "utf8"),
+    });
+    try {
+      for (const { origin, text: written } of zones) {
+        const [theirs, ours] = await Promise.all([corePort, ownPort].map((port) => zoneSet({ port, name: origin })));
+        assert.deepEqual(ours, theirs, written);
+      }
+    } finally {
+      await own.close();
+      await coredns.stop();
+    }
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 });
 
 await test(
