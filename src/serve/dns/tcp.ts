@@ -55,13 +55,16 @@ const idleMs = 10_000;
 function serveConnection(socket: net.Socket, responder: Responder): void {
   let unread: Buffer = Buffer.alloc(0);
   let waiting = 0;
+  // One at a time: a client that asks for many has them no sooner at once.
+  let zones: Promise<void> = Promise.resolve();
   const { remoteAddress = "", remotePort = 0 } = socket;
   const address = remoteAddress.startsWith("::ffff:") ? remoteAddress.slice(7) : remoteAddress;
   const client: Client = { family: address.includes(":") ? 6 : 4, source: () => ({ address, port: remotePort }) };
 
   const answer = async (asked: Uint8Array): Promise<void> => {
     const response = await responder.stream(asked, client);
-    if (response !== undefined && !(response instanceof Uint8Array)) await sendAll(response);
+    if (response !== undefined && !(response instanceof Uint8Array))
+      await (zones = zones.then(() => sendAll(response)));
     waiting--;
     // Not a question: whoever sends such things by TCP gets the door.
     if (response === undefined) socket.destroy();

@@ -2,13 +2,16 @@
 
 import assert from "node:assert/strict";
 import dgram from "node:dgram";
+import { once } from "node:events";
+import net from "node:net";
+import process from "node:process";
 import { test } from "node:test";
 
 import { createNetworkNamespace } from "../../kernel/namespaces.ts";
-import { bindUdpFd } from "../../kernel/sockets.ts";
+import { bindUdpFd, tcpSocketFd } from "../../kernel/sockets.ts";
 import { endpoint, kubeDns, network, port, service } from "../../program/zone.testing.ts";
 import { compileZone } from "../../program/zone.ts";
-import { buildMessage, parseMessage, rcodeName } from "../../wire/dns/message.ts";
+import { buildMessage, emptyMessage, parseMessage, rcodeName } from "../../wire/dns/message.ts";
 import { formatRecordData, recordTypeName, typeOfData } from "../../wire/dns/record.ts";
 import { queryDns } from "./client.ts";
 import { parseCorefile } from "./corefile.ts";
@@ -206,6 +209,44 @@ await test("a name that no message can hold does not keep the others back", asyn
       server.log.some((line) => /left out what cannot be sent: a label of .* has more than 63 bytes/.test(line)),
     );
   } finally {
+    await server.close();
+  }
+});
+
+await test("many questions for a zone on one connection, whose client reads late", async () => {
+  const large = testZone(3000);
+  const server = await startTestServer({
+    corefile: parseCorefile(corefile("transfer {\n to *\n }")),
+    zone: () => large,
+    read: () => zoneText(1),
+  });
+  const warnings: string[] = [];
+  const warn = ({ message }: Error): unknown => warnings.push(message);
+  process.on("warning", warn);
+  const socket = new net.Socket({ fd: tcpSocketFd(server.namespace, 4) });
+  try {
+    const query = buildMessage({ ...emptyMessage, questions: [{ name: "cluster.local", type: "AXFR", class: 1 }] });
+    const framed = Buffer.concat([Uint8Array.of(0, query.length), query]);
+    socket.pause();
+    await new Promise<void>((resolve) => socket.connect({ host: "127.0.0.1", port: 53 }, resolve));
+    socket.write(Buffer.concat(Array.from({ length: 30 }, () => framed)));
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    let received = Buffer.alloc(0);
+    let ends = 0;
+    while (ends < 60) {
+      const [data] = (await once(socket.resume(), "data")) as [Buffer];
+      received = Buffer.concat([received, data]);
+      while (received.length >= 2 && received.length >= 2 + received.readUInt16BE(0)) {
+        const end = 2 + received.readUInt16BE(0);
+        ends += parseMessage(received.subarray(2, end)).answers.filter(({ data: each }) => each.kind === "SOA").length;
+        received = received.subarray(end);
+      }
+    }
+    assert.equal(ends, 60);
+    assert.deepEqual(warnings, []);
+  } finally {
+    process.off("warning", warn);
+    socket.destroy();
     await server.close();
   }
 });
