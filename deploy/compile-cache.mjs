@@ -11,11 +11,13 @@ import process from "node:process";
 
 const source = "/opt/fairlead/src";
 
+/** Of DNS, where a Corefile names them. */
+const plugins = ["serve/dns/zone-files.ts", "serve/dns/transfer.ts", "serve/dns/template.ts"];
 /** What runs with which flags of the engine (the chart's, bin/fairlead's): entries are kept by flags. Sizes of the heap make no difference. */
 const runs = [
   { flags: [], modules: ["cli/agent.ts", "cli/show.ts", "cli/uninstall.ts"] },
-  { flags: ["--optimize-for-size"], modules: ["cli/agent.ts", "agent/node-dns.ts", "program/zone.ts"] },
-  { flags: ["--heap-growing-percent=20"], modules: ["cli/dns.ts", "serve/dns/worker.ts"] },
+  { flags: ["--optimize-for-size"], modules: ["cli/agent.ts", "agent/node-dns.ts", "program/zone.ts", ...plugins] },
+  { flags: ["--heap-growing-percent=20"], modules: ["cli/dns.ts", "serve/dns/worker.ts", ...plugins] },
 ];
 
 if (process.env.NODE_COMPILE_CACHE !== undefined) {
