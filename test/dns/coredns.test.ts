@@ -8,9 +8,6 @@ import { join } from "node:path";
 import process from "node:process";
 import { test } from "node:test";
 
-import { currentNetworkNamespace } from "../../src/kernel/namespaces.ts";
-import { parseCorefile } from "../../src/serve/dns/corefile.ts";
-import { startDnsServer } from "../../src/serve/dns/server.ts";
 import { rcodeName, type DnsMessage } from "../../src/wire/dns/message.ts";
 import { formatRecordData, recordTypeName, typeOfData } from "../../src/wire/dns/record.ts";
 import { withLabs } from "../lab/lab.testing.ts";
@@ -27,6 +24,7 @@ import {
   createClient,
   freePorts,
   startCoredns,
+  startOwn,
   zoneOfLab,
   type TestClient,
 } from "./coredns.testing.ts";
@@ -78,14 +76,7 @@ await test("the real CoreDNS gives the same answers", { skip: corednsMissing }, 
       const [corePort = 0, ownPort = 0] = await freePorts(2);
       const corefile = (port: number, first: string): string =>
         `.:${port} {\n  bind 127.0.0.1\n  kubernetes ${zones} {\n    ${[first, ...options].join("\n    ")}\n  }\n}\n`;
-      const own = await startDnsServer({
-        namespace: currentNetworkNamespace(),
-        zone: () => zone,
-        upstream: undefined,
-        domain: "cluster.local",
-        log: () => {},
-        corefile: parseCorefile(corefile(ownPort, "")),
-      });
+      const own = await startOwn(corefile(ownPort, ""), () => zone);
       const coredns = await startCoredns(lab, corefile(corePort, `kubeconfig ${kubeconfig}`), corePort, [
         "kubernetes.default.svc.cluster.local",
         last,

@@ -4,7 +4,7 @@
 import { spawn } from "node:child_process";
 import dgram from "node:dgram";
 import { once } from "node:events";
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { createServer, type AddressInfo } from "node:net";
 import { homedir } from "node:os";
 import { join } from "node:path";
@@ -13,6 +13,9 @@ import process from "node:process";
 import { createNetworkBuilder, type ClusterObjects } from "../../src/model/build.ts";
 import { clusterConfig } from "../../src/model/cluster.ts";
 import { compileZone, type Zone } from "../../src/program/zone.ts";
+import { currentNetworkNamespace } from "../../src/kernel/namespaces.ts";
+import { parseCorefile } from "../../src/serve/dns/corefile.ts";
+import { startDnsServer, type DnsServer } from "../../src/serve/dns/server.ts";
 import { openCluster, resourcePath, type ResourceVersioned } from "../../src/watch/cluster/client.ts";
 import { findAccess } from "../../src/watch/cluster/kubeconfig.ts";
 import { buildQuery, parseMessage, rcodeName, type DnsMessage } from "../../src/wire/dns/message.ts";
@@ -76,6 +79,19 @@ export async function startCoredns(
       await ended;
     },
   };
+}
+
+/** This server by the same Corefile; files that it names are the machine's. */
+export function startOwn(corefile: string, zone: () => Zone | undefined = () => undefined): Promise<DnsServer> {
+  return startDnsServer({
+    namespace: currentNetworkNamespace(),
+    zone,
+    upstream: undefined,
+    domain: "cluster.local",
+    log: () => {},
+    corefile: parseCorefile(corefile),
+    read: (path) => readFileSync(path, "utf8"),
+  });
 }
 
 export interface TestClient {

@@ -7,12 +7,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 
-import { currentNetworkNamespace } from "../../src/kernel/namespaces.ts";
-import { parseCorefile } from "../../src/serve/dns/corefile.ts";
-import { startDnsServer } from "../../src/serve/dns/server.ts";
 import { buildMessage, emptyMessage, type DnsMessage } from "../../src/wire/dns/message.ts";
 import type { RecordType } from "../../src/wire/dns/record.ts";
-import { corednsMissing, createClient, essence, freePorts, startCoredns } from "./coredns.testing.ts";
+import { corednsMissing, createClient, essence, freePorts, startCoredns, startOwn } from "./coredns.testing.ts";
 
 interface Case {
   readonly label: string;
@@ -251,14 +248,7 @@ async function compare(
   const [corePort = 0, ownPort = 0] = await freePorts(2);
   const text = (port: number): string => `.:${port} {\n bind 127.0.0.1\n ${corefile}\n}\n`;
   const coredns = await startCoredns(lab, text(corePort), corePort, ["db.example.org"]);
-  const own = await startDnsServer({
-    namespace: currentNetworkNamespace(),
-    zone: () => undefined,
-    upstream: undefined,
-    domain: "cluster.local",
-    log: () => {},
-    corefile: parseCorefile(text(ownPort)),
-  });
+  const own = await startOwn(text(ownPort));
   const clients = [createClient(corePort), createClient(ownPort)] as const;
   const seen = new Map<string, readonly [string, string]>();
   try {

@@ -4,20 +4,26 @@
 //   FAIRLEAD_LONG=1 npm test -- test/dns/zones        200 random zones
 
 import assert from "node:assert/strict";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { test } from "node:test";
 
 import { currentNetworkNamespace } from "../../src/kernel/namespaces.ts";
-import { parseCorefile } from "../../src/serve/dns/corefile.ts";
-import { startDnsServer } from "../../src/serve/dns/server.ts";
 import { askForZone, type ZoneQuestion } from "../../src/serve/dns/transfer.testing.ts";
 import { buildMessage, emptyMessage, rcodeName } from "../../src/wire/dns/message.ts";
 import { formatRecordData, recordTypeName, typeOfData, type RecordType } from "../../src/wire/dns/record.ts";
 import { withLabs } from "../lab/lab.testing.ts";
-import { corednsMissing, createClient, essence, freePorts, startCoredns, zoneOfLab } from "./coredns.testing.ts";
+import {
+  corednsMissing,
+  createClient,
+  essence,
+  freePorts,
+  startCoredns,
+  startOwn,
+  zoneOfLab,
+} from "./coredns.testing.ts";
 import { generator, randomCluster } from "./random-cluster.testing.ts";
 import { hiddenFromWildcards, oddlyWritten, randomZone, zoneQuestions } from "./random-zone.testing.ts";
 
@@ -229,15 +235,7 @@ await test("zone files written oddly have the same records for both", { skip: co
         .map(({ origin, path }) => ` file ${path} ${origin}\n`)
         .join("")}}\n`;
     const coredns = await startCoredns({ file }, text(corePort), corePort, ["hosted.test"]);
-    const own = await startDnsServer({
-      namespace: currentNetworkNamespace(),
-      zone: () => undefined,
-      upstream: undefined,
-      domain: "cluster.local",
-      log: () => {},
-      corefile: parseCorefile(text(ownPort)),
-      read: (path) => readFileSync(path, "utf8"),
-    });
+    const own = await startOwn(text(ownPort));
     try {
       for (const { origin, text: written } of zones) {
         const [theirs, ours] = await Promise.all([corePort, ownPort].map((port) => zoneSet({ port, name: origin })));
@@ -270,15 +268,7 @@ await test(
         const [corePort = 0, ownPort = 0] = await freePorts(2);
         const text = (port: number, first: string): string =>
           `.:${port} {\n bind 127.0.0.1\n kubernetes cluster.local {\n ${[first, ...options].join("\n ")}\n }\n file ${path} example.org\n transfer {\n to *\n }\n transfer closed.test {\n to 192.0.2.1\n }\n}\n`;
-        const own = await startDnsServer({
-          namespace: currentNetworkNamespace(),
-          zone: () => zone,
-          upstream: undefined,
-          domain: "cluster.local",
-          log: () => {},
-          corefile: parseCorefile(text(ownPort, "")),
-          read: (file) => readFileSync(file, "utf8"),
-        });
+        const own = await startOwn(text(ownPort, ""), () => zone);
         const coredns = await startCoredns(lab, text(corePort, `kubeconfig ${kubeconfig}`), corePort, [
           state.last,
           "kubernetes.default.svc.cluster.local",
@@ -344,15 +334,7 @@ async function compare(
     for (const [name, text] of Object.entries(files)) file(name, text);
     const [corePort = 0, ownPort = 0] = await freePorts(2);
     const coredns = await startCoredns({ file }, corefileOf(corePort, folder), corePort, ready);
-    const own = await startDnsServer({
-      namespace: currentNetworkNamespace(),
-      zone: () => undefined,
-      upstream: undefined,
-      domain: "cluster.local",
-      log: () => {},
-      corefile: parseCorefile(corefileOf(ownPort, folder)),
-      read: (path) => readFileSync(path, "utf8"),
-    });
+    const own = await startOwn(corefileOf(ownPort, folder));
     const clients = [createClient(corePort), createClient(ownPort)] as const;
     const hidden = new Set(
       Object.entries(files).flatMap(([name, text]) => hiddenFromWildcards(text, origins[name] ?? name)),
