@@ -94,6 +94,8 @@ await test("what is no zone file says where and why", () => {
     [`${soa}a A 192.0.2.1 )`, "2: a `)` without its `(`"],
     [" A 192.0.2.1", "1: a record without a name, and none before it"],
     ["$GENERATE 1-3 a A 192.0.2.$", "1: unknown directive $GENERATE; known are $ORIGIN, $TTL, $INCLUDE"],
+    ["$ORIGIN a..b", '1: empty label in name "a..b" (at byte 2)'],
+    ["$ORIGIN \\", '1: bad escape in name "\\\\" (at byte 0)'],
     ["$INCLUDE nothing", "1: $INCLUDE: there is no file /zones/nothing"],
     ["$INCLUDE db.example", "1: $INCLUDE db.example: more than 7 files inside one another"],
     [`${soa}a..b A 192.0.2.1`, '2: empty label in name "a..b" (at byte 2)'],

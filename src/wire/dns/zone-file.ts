@@ -69,7 +69,7 @@ function readFile(text: string, source: Source, state: State, records: DnsRecord
       const directive = first.quoted || line.indented ? "" : first.text.toUpperCase();
       switch (directive) {
         case "$ORIGIN":
-          origin = nameOf(onlyWord(line), origin);
+          origin = nameIn(onlyWord(line).text, origin, line.line);
           break;
         case "$TTL":
           state.ttl = ttlOf(onlyWord(line), line);
