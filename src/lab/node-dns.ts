@@ -7,7 +7,7 @@ import type { ClusterConfig } from "../model/network.ts";
 import type { Zone } from "../program/zone.ts";
 import type { ObjectApi } from "./api/api.ts";
 import type { Outside } from "./outside/connect.ts";
-import { relayOutside } from "./outside/relay.ts";
+import { hostUpstream, relayOutside } from "./outside/relay.ts";
 
 export function startLabNodeDns(parts: {
   readonly api: ObjectApi;
@@ -31,7 +31,7 @@ export function startLabNodeDns(parts: {
   return startNodeDns({
     ...rest,
     domain: cluster.domain,
-    upstream: { name: "the host's resolvers", resolve: (query) => outside.resolve(query) },
+    upstream: hostUpstream(outside),
     relay: relayOutside(cluster, outside),
     corefile: {
       path: `${folder}Corefile`,

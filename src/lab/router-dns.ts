@@ -5,6 +5,7 @@ import { parseCorefile } from "../serve/dns/corefile.ts";
 import { startDnsServer } from "../serve/dns/server.ts";
 import type { Machine } from "./network/topology.ts";
 import type { Outside } from "./outside/connect.ts";
+import { hostUpstream } from "./outside/relay.ts";
 
 /** Serves soon, at the router's addresses; where it cannot, `log` says why. */
 export function startRouterDns(parts: {
@@ -16,7 +17,7 @@ export function startRouterDns(parts: {
   const server = startDnsServer({
     namespace: router.namespace,
     zone: () => undefined,
-    upstream: { name: "the host's resolvers", resolve: (query) => outside.resolve(query) },
+    upstream: hostUpstream(outside),
     domain: "cluster.local",
     log,
     corefile: parseCorefile(

@@ -9,7 +9,7 @@ import { corefilePath, followCorefile } from "../serve/dns/corefile-file.ts";
 import { defaultCorefile, startDnsServer, type DnsServer } from "../serve/dns/server.ts";
 import type { NodeLog } from "./node-log.ts";
 import type { Outside } from "./outside/connect.ts";
-import { relayOutside } from "./outside/relay.ts";
+import { hostUpstream, relayOutside } from "./outside/relay.ts";
 import { builtinImages } from "./pods/images/builtin.ts";
 import type { Images } from "./pods/images/images.ts";
 import { programOf, type BuiltinWorkload } from "./pods/workloads/workload.ts";
@@ -61,7 +61,7 @@ function dnsWorkload({ zone, outside, cluster }: SystemParts): BuiltinWorkload {
         startDnsServer({
           namespace,
           zone,
-          upstream: { name: "the host's resolvers", resolve: (query) => outside.resolve(query) },
+          upstream: hostUpstream(outside),
           // Others' pods ask as their network lets them.
           ...(pod.metadata.namespace === "kube-system" && { relay: relayOutside(cluster, outside) }),
           domain: cluster.domain,

@@ -14,6 +14,7 @@ import {
   prefixBits,
   type Prefix,
 } from "../ip/prefix.ts";
+import { reservedRanges } from "../ip/reserved.ts";
 import type { ClusterConfig, Routing } from "./network.ts";
 import { isRouting, routings } from "./node.ts";
 
@@ -124,17 +125,6 @@ const nodes: RangeKind = {
   content: { 4: "16 addresses", 6: "16 addresses" },
 };
 
-// RFC 6890 and RFC 4291: what no packet between machines may carry, or what only one link may.
-const reserved: readonly { readonly range: Prefix; readonly what: string }[] = [
-  { range: "0.0.0.0/8", what: "this network (RFC 1122)" },
-  { range: "127.0.0.0/8", what: "loopback" },
-  { range: "169.254.0.0/16", what: "link-local" },
-  { range: "224.0.0.0/3", what: "multicast and reserved" },
-  { range: "::/127", what: "unspecified and loopback" },
-  { range: "fe80::/10", what: "link-local" },
-  { range: "ff00::/8", what: "multicast" },
-];
-
 function rangesOf(kind: RangeKind, given: readonly string[], families: readonly Family[]): readonly Prefix[] {
   const chosen = new Map<Family, Prefix>();
   for (const text of given) {
@@ -168,7 +158,7 @@ function checkedRange(kind: RangeKind, text: string): Prefix {
       `${kind.name} range ${range} is too small for ${kind.content[family]}: ` +
         `give ${kind.option} a /${kind.bitsMax[family]} or larger`,
     );
-  for (const { range: other, what } of reserved) {
+  for (const { range: other, what } of reservedRanges) {
     if (overlaps(range, other))
       fail(`${kind.name} range ${range} overlaps ${other}, ${what}: choose another ${kind.option}`);
   }

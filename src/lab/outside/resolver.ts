@@ -7,6 +7,7 @@ import { setTimeout as delay } from "node:timers/promises";
 
 import { parseAddress } from "../../ip/address.ts";
 import { contains, type Prefix } from "../../ip/prefix.ts";
+import { reservedRanges } from "../../ip/reserved.ts";
 import { currentNetworkNamespace, type NetworkNamespace } from "../../kernel/namespaces.ts";
 import { exchangeDns } from "../../serve/dns/client.ts";
 import { rcodes } from "../../wire/dns/message.ts";
@@ -73,16 +74,7 @@ export function createHostResolver(options: HostResolverOptions = {}): HostResol
 /** As long as CoreDNS waits for an upstream. */
 const askTimeoutMs = 2000;
 /** This host, its link, groups: what a lab must not see of the machine. */
-const nearRanges: readonly Prefix[] = [
-  "0.0.0.0/8",
-  "127.0.0.0/8",
-  "169.254.0.0/16",
-  "224.0.0.0/3",
-  "::/127",
-  "::ffff:0:0/96",
-  "fe80::/10",
-  "ff00::/8",
-];
+const nearRanges: readonly Prefix[] = [...reservedRanges.map(({ range }) => range), "::ffff:0:0/96"];
 
 /** The resolver addresses of a resolv.conf(5), at most the three that C libraries use. Zone ids (`fe80::1%eth0`) are kept. */
 export function parseResolvConf(text: string): string[] {

@@ -1,6 +1,7 @@
 // The status of a pod from the states of its containers. Pure; rules and words are upstream's (pkg/kubelet/kubelet_pods.go getPhase,
 // pkg/kubelet/status/generate.go).
 
+import { observed } from "../controllers/conditions.ts";
 import type { Condition, Container, ContainerState, ContainerStatus, Pod, PodStatus } from "../../kube/kinds.ts";
 
 /** What the kubelet knows of one container. */
@@ -44,11 +45,9 @@ export function podStatus(input: StatusInput): PodStatus {
   const ephemeral = records.filter(({ role }) => role === "ephemeral");
   const apps = records.filter(({ role }) => role === "app");
   const previous = pod.status?.conditions ?? [];
-  const { generation } = pod.metadata;
-  const observed = generation === undefined ? {} : { observedGeneration: generation };
   const own = kubeletConditions(input, phase).map((condition) => ({
     ...withTransition(condition, previous, input.now),
-    ...observed,
+    ...observed(pod),
   }));
   const others = previous.filter(({ type }) => !own.some((condition) => condition.type === type));
   const [podIp] = podIps;
@@ -56,7 +55,7 @@ export function podStatus(input: StatusInput): PodStatus {
   return {
     ...(pod.status?.qosClass === undefined ? {} : { qosClass: pod.status.qosClass }),
     ...(pod.status?.nominatedNodeName === undefined ? {} : { nominatedNodeName: pod.status.nominatedNodeName }),
-    ...observed,
+    ...observed(pod),
     phase,
     conditions: [...own, ...others],
     ...(failed === undefined ? {} : failed),
